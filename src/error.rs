@@ -1,0 +1,175 @@
+//! Errors of the core: a stable code, a sentence that says what to do, and where it happened.
+
+use std::fmt;
+
+/// What went wrong, by who is at fault. The names are stable: users match on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Code {
+    /// The file does not start like a `.wdelta` file.
+    NotWdelta,
+    /// A `.wdelta` version, operation or flag that this build does not know.
+    UnsupportedVersion,
+    /// The file ends before what its header promises.
+    Truncated,
+    /// Bytes differ from the checksum or digest stored with them.
+    Checksum,
+    /// The structure breaks the format's rules.
+    Malformed,
+    /// The base is not the model that the delta was made against.
+    WrongBase,
+    /// Deltas of a chain do not follow each other.
+    BrokenChain,
+    /// A tensor is present on one side only.
+    MissingTensor,
+    /// The same tensor has different shapes.
+    ShapeMismatch,
+    /// A dtype that this operation cannot handle.
+    UnsupportedDtype,
+    /// NaN or infinity where it would spread.
+    NonFinite,
+    /// A bound of `limits.rs` was exceeded.
+    Limit,
+    /// A URL's server does not answer range requests.
+    NoRanges,
+    /// A file changed while it was read.
+    SourceChanged,
+    /// The caller asked for something that does not exist or does not fit together.
+    Usage,
+    /// Reading or writing failed (set by the host).
+    Io,
+    /// The caller aborted (set by the host).
+    Aborted,
+    /// A defect of wdelta itself.
+    Internal,
+}
+
+/// Every code with its stable name and its meaning, the one table that docs and page are checked against.
+pub const CODES: [(Code, &str, &str); 18] = [
+    (Code::NotWdelta, "NOT_WDELTA", "the file is not a .wdelta file"),
+    (
+        Code::UnsupportedVersion,
+        "UNSUPPORTED_VERSION",
+        "the file needs a newer wdelta",
+    ),
+    (Code::Truncated, "TRUNCATED", "the file ends too early"),
+    (Code::Checksum, "CHECKSUM", "the bytes differ from their checksum"),
+    (Code::Malformed, "MALFORMED", "the file breaks the rules of its format"),
+    (Code::WrongBase, "WRONG_BASE", "the delta was made against another base"),
+    (Code::BrokenChain, "BROKEN_CHAIN", "the deltas do not follow each other"),
+    (
+        Code::MissingTensor,
+        "MISSING_TENSOR",
+        "a tensor is present on one side only",
+    ),
+    (
+        Code::ShapeMismatch,
+        "SHAPE_MISMATCH",
+        "a tensor has another shape on the other side",
+    ),
+    (
+        Code::UnsupportedDtype,
+        "UNSUPPORTED_DTYPE",
+        "the operation cannot handle this dtype",
+    ),
+    (
+        Code::NonFinite,
+        "NON_FINITE",
+        "a tensor holds NaN or infinity that would spread",
+    ),
+    (Code::Limit, "LIMIT", "a safety limit was exceeded"),
+    (Code::NoRanges, "NO_RANGES", "the server does not answer range requests"),
+    (
+        Code::SourceChanged,
+        "SOURCE_CHANGED",
+        "a file changed while it was read",
+    ),
+    (Code::Usage, "USAGE", "the call or its options are wrong"),
+    (Code::Io, "IO", "reading or writing failed"),
+    (Code::Aborted, "ABORTED", "the caller aborted"),
+    (Code::Internal, "INTERNAL", "a defect of wdelta"),
+];
+
+impl Code {
+    /// The stable name, such as `WRONG_BASE`.
+    pub fn as_str(self) -> &'static str {
+        CODES
+            .iter()
+            .find(|(c, ..)| *c == self)
+            .map_or("INTERNAL", |(_, name, _)| name)
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An error of the core. `Display` gives the sentence; the fields say where.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    /// The stable code.
+    pub code: Code,
+    /// What was expected, what was found, where, and what to do.
+    pub message: String,
+    /// Name of the tensor concerned.
+    pub tensor: Option<String>,
+    /// Byte position in the source.
+    pub offset: Option<u64>,
+    /// Number of the source that the offset belongs to; the host knows its name.
+    pub source_id: Option<u32>,
+}
+
+impl Error {
+    /// An error with code and sentence only.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            tensor: None,
+            offset: None,
+            source_id: None,
+        }
+    }
+
+    /// Adds the tensor's name.
+    #[must_use]
+    pub fn tensor(mut self, name: impl Into<String>) -> Self {
+        self.tensor = Some(name.into());
+        self
+    }
+
+    /// Adds the byte position.
+    #[must_use]
+    pub fn at(mut self, offset: u64) -> Self {
+        self.offset = Some(offset);
+        self
+    }
+
+    /// Adds the source's number, unless an inner layer has set one.
+    #[must_use]
+    pub fn source(mut self, id: u32) -> Self {
+        self.source_id.get_or_insert(id);
+        self
+    }
+}
+
+/// A result with the core's [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_one_name() {
+        let mut names: Vec<_> = CODES.iter().map(|(_, name, _)| *name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), CODES.len());
+        for (code, name, _) in CODES {
+            assert_eq!(code.as_str(), name);
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Bytes to structure and back; where each byte lies. Never the values of tensors.

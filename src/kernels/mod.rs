@@ -1,0 +1,1 @@
+//! Inner loops: slices in, slices out. No errors, no allocation, no I/O.

@@ -1,0 +1,21 @@
+//! Store a fine-tune as one small `.wdelta` file against its base model, and rebuild it from both.
+//!
+//! The crate is a sans-IO core: it runs natively (tests, benches, a Rust library) and as WebAssembly (the npm package
+//! `wdelta`). Layers, each importing only those above it:
+//!
+//! | layer | module | what it knows |
+//! |---|---|---|
+//! | basics | [`error`], [`limits`], [`dtype`], [`offset`] | codes, bounds, dtypes, checked ranges |
+//! | kernels | [`kernels`] | slices in, slices out; scalar and simd128 twins |
+//! | strategies | [`strategy`] | one tensor's delta to and from payload bytes, chunk by chunk |
+//! | formats | [`format`] | bytes to structure and back: safetensors, version 1 |
+//! | jobs | [`job`] | a plan of tasks; each says which bytes it wants and which it has ready |
+
+pub mod dtype;
+pub mod error;
+pub mod format;
+pub mod job;
+pub mod kernels;
+pub mod limits;
+pub mod offset;
+pub mod strategy;

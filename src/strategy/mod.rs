@@ -1,0 +1,1 @@
+//! One tensor's delta to and from payload bytes, chunk by chunk, with fixed scratch.
