@@ -1,0 +1,177 @@
+//! Bytes of any dtype to float32 and back.
+//!
+//! To float32 (FORMAT-V1 2): F16 and BF16 exactly; F64 and integers rounded once to nearest even; BOOL as 0 and 1.
+//! Bytes are little-endian and need no alignment.
+
+use crate::dtype::Dtype;
+use crate::kernels::float16::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
+
+/// Converts every element of `src` to float32.
+///
+/// Panics unless `src` holds exactly `out.len()` elements of a dtype for which [`Dtype::to_f32_defined`] is true; jobs
+/// check both while planning.
+pub fn to_f32(dtype: Dtype, src: &[u8], out: &mut [f32]) {
+    match dtype {
+        Dtype::BOOL => widen::<1>(src, out, |b| f32::from(u8::from(b != [0]))),
+        Dtype::U8 => widen::<1>(src, out, |b| f32::from(b[0])),
+        Dtype::I8 => widen::<1>(src, out, |b| f32::from(b[0] as i8)),
+        Dtype::U16 => widen(src, out, |b| f32::from(u16::from_le_bytes(b))),
+        Dtype::I16 => widen(src, out, |b| f32::from(i16::from_le_bytes(b))),
+        Dtype::F16 => widen(src, out, |b| f16_to_f32(u16::from_le_bytes(b))),
+        Dtype::BF16 => widen(src, out, |b| bf16_to_f32(u16::from_le_bytes(b))),
+        Dtype::U32 => widen(src, out, |b| u32::from_le_bytes(b) as f32),
+        Dtype::I32 => widen(src, out, |b| i32::from_le_bytes(b) as f32),
+        Dtype::F32 => widen(src, out, f32::from_le_bytes),
+        Dtype::U64 => widen(src, out, |b| u64::from_le_bytes(b) as f32),
+        Dtype::I64 => widen(src, out, |b| i64::from_le_bytes(b) as f32),
+        Dtype::F64 => widen(src, out, |b| f64::from_le_bytes(b) as f32),
+        _ => no_values(dtype),
+    }
+}
+
+/// Rounds every value of `src` to `dtype`: floats to nearest even, NaN stays NaN, too large becomes infinite; integers
+/// to nearest even and saturating, NaN gives 0; BOOL is 1 for everything but zero.
+///
+/// Panics under the conditions of [`to_f32`].
+pub fn from_f32(dtype: Dtype, src: &[f32], out: &mut [u8]) {
+    match dtype {
+        // `as` saturates and takes NaN to 0.
+        Dtype::BOOL => narrow(src, out, |v| [u8::from(v != 0.0)]),
+        Dtype::U8 => narrow(src, out, |v| [v.round_ties_even() as u8]),
+        Dtype::I8 => narrow(src, out, |v| [v.round_ties_even() as i8 as u8]),
+        Dtype::U16 => narrow(src, out, |v| (v.round_ties_even() as u16).to_le_bytes()),
+        Dtype::I16 => narrow(src, out, |v| (v.round_ties_even() as i16).to_le_bytes()),
+        Dtype::F16 => narrow(src, out, |v| f32_to_f16(v).to_le_bytes()),
+        Dtype::BF16 => narrow(src, out, |v| f32_to_bf16(v).to_le_bytes()),
+        Dtype::U32 => narrow(src, out, |v| (v.round_ties_even() as u32).to_le_bytes()),
+        Dtype::I32 => narrow(src, out, |v| (v.round_ties_even() as i32).to_le_bytes()),
+        Dtype::F32 => narrow(src, out, f32::to_le_bytes),
+        Dtype::U64 => narrow(src, out, |v| (v.round_ties_even() as u64).to_le_bytes()),
+        Dtype::I64 => narrow(src, out, |v| (v.round_ties_even() as i64).to_le_bytes()),
+        Dtype::F64 => narrow(src, out, |v| f64::from(v).to_le_bytes()),
+        _ => no_values(dtype),
+    }
+}
+
+/// Rounds `result` to `dtype`, except where nothing changed: there the base's own bytes stand.
+///
+/// `base_f32`: the base as [`to_f32`] gives it; `base`: its bytes. An element is unchanged if result and base are equal
+/// as numbers or both NaN. So an int64 or float64 that float32 cannot hold, a -0.0 and the payload of a NaN survive a
+/// delta of zero. Panics under the conditions of [`to_f32`], or if the lengths differ.
+pub fn keep_or_round(dtype: Dtype, result: &[f32], base_f32: &[f32], base: &[u8], out: &mut [u8]) {
+    assert!(result.len() == base_f32.len() && base.len() == out.len());
+    from_f32(dtype, result, out);
+    match dtype.bytes() {
+        Some(1) => restore::<1>(result, base_f32, base, out),
+        Some(2) => restore::<2>(result, base_f32, base, out),
+        Some(4) => restore::<4>(result, base_f32, base, out),
+        Some(8) => restore::<8>(result, base_f32, base, out),
+        _ => no_values(dtype),
+    }
+}
+
+fn restore<const W: usize>(result: &[f32], base_f32: &[f32], base: &[u8], out: &mut [u8]) {
+    let bytes = out.chunks_exact_mut(W).zip(base.chunks_exact(W));
+    for ((new, old), (&r, &b)) in bytes.zip(result.iter().zip(base_f32)) {
+        let chosen: [u8; W] = if r == b || (r.is_nan() && b.is_nan()) {
+            array(old)
+        } else {
+            array(new)
+        };
+        new.copy_from_slice(&chosen);
+    }
+}
+
+#[inline(always)]
+pub(crate) fn widen<const W: usize>(src: &[u8], out: &mut [f32], convert: impl Fn([u8; W]) -> f32) {
+    assert_eq!(src.len(), W * out.len());
+    for (v, bytes) in out.iter_mut().zip(src.chunks_exact(W)) {
+        *v = convert(array(bytes));
+    }
+}
+
+#[inline(always)]
+pub(crate) fn narrow<const W: usize>(src: &[f32], out: &mut [u8], convert: impl Fn(f32) -> [u8; W]) {
+    assert_eq!(out.len(), W * src.len());
+    for (bytes, &v) in out.chunks_exact_mut(W).zip(src) {
+        bytes.copy_from_slice(&convert(v));
+    }
+}
+
+/// The bytes of one element, out of `chunks_exact(W)`; the check of the length is optimised away.
+#[inline(always)]
+pub(crate) fn array<const W: usize>(bytes: &[u8]) -> [u8; W] {
+    bytes.try_into().expect("a chunk of W bytes")
+}
+
+#[cold]
+fn no_values(dtype: Dtype) -> ! {
+    panic!("{} has no float32 values; the plan must not get here", dtype.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn back(dtype: Dtype, values: &[f32]) -> Vec<f32> {
+        let mut bytes = vec![0; values.len() * dtype.bytes().unwrap()];
+        from_f32(dtype, values, &mut bytes);
+        let mut out = vec![0.0; values.len()];
+        to_f32(dtype, &bytes, &mut out);
+        out
+    }
+
+    #[test]
+    fn integers_round_half_to_even_and_saturate() {
+        assert_eq!(
+            back(Dtype::I8, &[0.5, 1.5, -2.5, 200.0, -200.0]),
+            [0.0, 2.0, -2.0, 127.0, -128.0]
+        );
+        assert_eq!(
+            back(Dtype::U16, &[-1.0, 65_535.4, 7e9, f32::NAN]),
+            [0.0, 65_535.0, 65_535.0, 0.0]
+        );
+        assert_eq!(back(Dtype::I64, &[-9.3e18, 1e10]), [-9.223_372e18, 1e10]);
+        assert_eq!(back(Dtype::BOOL, &[0.0, -0.0, 0.1, f32::NAN]), [0.0, 0.0, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn wide_integers_round_once() {
+        // 2^53 + 2^29 + 1 lies just above a float32 tie; through float64 it would land on the tie and go down.
+        let n: u64 = (1 << 53) + (1 << 29) + 1;
+        let mut out = [0.0];
+        to_f32(Dtype::U64, &n.to_le_bytes(), &mut out);
+        assert_eq!(out[0], 9_007_200_328_482_816.0);
+        to_f32(Dtype::I64, &(-(n as i64)).to_le_bytes(), &mut out);
+        assert_eq!(out[0], -9_007_200_328_482_816.0);
+    }
+
+    #[test]
+    fn floats_come_back_and_nan_stays() {
+        for dtype in [Dtype::F16, Dtype::BF16, Dtype::F32, Dtype::F64] {
+            let values = [0.0, -0.0, 1.5, -2.0, f32::INFINITY, f32::NEG_INFINITY];
+            let got = back(dtype, &values);
+            assert!(got.iter().zip(values).all(|(a, b)| a.to_bits() == b.to_bits()));
+            assert!(back(dtype, &[f32::NAN])[0].is_nan());
+        }
+        assert_eq!(back(Dtype::F16, &[65_520.0, 1e-8]), [f32::INFINITY, 0.0]);
+    }
+
+    #[test]
+    fn unchanged_elements_keep_their_bytes() {
+        let base: Vec<u8> = [16_777_217i64, 5, -3].iter().flat_map(|v| v.to_le_bytes()).collect();
+        let mut wide = [0.0; 3];
+        to_f32(Dtype::I64, &base, &mut wide);
+        let mut out = vec![0; 24];
+        keep_or_round(Dtype::I64, &[wide[0], 6.0, wide[2]], &wide, &base, &mut out);
+        let got: Vec<i64> = out.chunks(8).map(|b| i64::from_le_bytes(array(b))).collect();
+        assert_eq!(got, [16_777_217, 6, -3]);
+
+        let base = [0xff, 0x7f, 0x00, 0x80]; // a NaN with payload, and -0.0
+        let mut wide = [0.0; 2];
+        to_f32(Dtype::BF16, &base, &mut wide);
+        let mut out = [0; 4];
+        keep_or_round(Dtype::BF16, &[f32::NAN, 0.0], &wide, &base, &mut out);
+        assert_eq!(out, base);
+    }
+}
