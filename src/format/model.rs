@@ -3,6 +3,7 @@
 use super::safetensors::header::{Entry, Header};
 use super::safetensors::index::Index;
 use super::safetensors::LENGTH_BYTES;
+use super::v1::parent_hash::shard_groups;
 use crate::dtype::Dtype;
 use crate::error::{Code, Error, Result};
 use crate::limits::MAX_TENSORS;
@@ -81,10 +82,16 @@ impl Model {
         self.find(name).map_or(self.files.len(), |t| t.file)
     }
 
-    /// `names`, which are sorted, as positions in the order in which the reference's path loader walks them: grouped
-    /// by the file that holds them, groups in order of first use (FORMAT-V1 6).
-    pub fn shard_order<N: AsRef<str>>(&self, names: &[N]) -> Vec<usize> {
-        super::v1::parent_hash::shard_groups(names, |name| self.shard_of(name))
+    /// `names`, which are sorted, grouped by the file that holds them, groups in order of first use: the order in which
+    /// the reference's path loader walks them (FORMAT-V1 6).
+    pub fn shard_order<N: AsRef<str> + Clone>(&self, names: &[N]) -> Vec<N> {
+        shard_groups(names, |name| self.shard_of(name))
+    }
+
+    /// All names in that order.
+    pub fn shard_groups(&self) -> Vec<String> {
+        let names: Vec<_> = self.tensors.iter().map(|t| t.name.clone()).collect();
+        self.shard_order(&names)
     }
 
     /// Bytes of all tensors.

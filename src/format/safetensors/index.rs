@@ -32,17 +32,6 @@ impl Index {
         files
     }
 
-    /// The same index for tensors that take `bytes` in all: `total_size` is set to that.
-    #[must_use]
-    pub fn with_total_size(mut self, bytes: u64) -> Self {
-        let text = bytes.to_string();
-        match self.metadata.iter_mut().find(|(key, _)| key == "total_size") {
-            Some((_, value)) => *value = text,
-            None => self.metadata.insert(0, ("total_size".into(), text)),
-        }
-        self
-    }
-
     /// The index as JSON, two spaces per level, as the Hugging Face libraries write it.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut json = String::from("{\n");
@@ -56,6 +45,19 @@ impl Index {
         json.push_str("\n}\n");
         json.into_bytes()
     }
+}
+
+/// The bytes of an index like `index`, but for the tensors and files of `weight_map`, which take `total_size` bytes. The
+/// other entries under `metadata` stay.
+pub fn rewrite_index(index: &Index, weight_map: &[(String, String)], total_size: u64) -> Vec<u8> {
+    let mut metadata = index.metadata.clone();
+    let text = total_size.to_string();
+    match metadata.iter_mut().find(|(key, _)| key == "total_size") {
+        Some((_, value)) => *value = text,
+        None => metadata.insert(0, ("total_size".into(), text)),
+    }
+    let weight_map = weight_map.to_vec();
+    Index { metadata, weight_map }.to_bytes()
 }
 
 fn push_object(json: &mut String, key: &str, entries: &[(String, String)], push: fn(&mut String, &str)) {

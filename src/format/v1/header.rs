@@ -74,34 +74,6 @@ pub fn quantized_cols(shape: &[u64]) -> Option<u64> {
     element_count(if shape.len() > 1 { &shape[1..] } else { shape })
 }
 
-impl V1Tensor {
-    /// A tensor to be written. `kept` counts for `int4`, `option` for `int4` and `sparse`.
-    ///
-    /// `MALFORMED` when the shape's product does not fit in `u64`.
-    pub fn new(
-        name: impl Into<String>,
-        strategy: Strategy,
-        shape: Vec<u64>,
-        kept: u64,
-        option: Option<String>,
-    ) -> Result<Self> {
-        let name = name.into();
-        let (Some(elements), Some(cols)) = (element_count(&shape), quantized_cols(&shape)) else {
-            return Err(too_large(&shape).tensor(name));
-        };
-        Ok(Self {
-            name,
-            strategy,
-            shape,
-            dtype: ResultDtype::Float32,
-            elements,
-            kept: (strategy == Strategy::Int4).then_some(kept),
-            cols: (strategy == Strategy::Quantized).then_some(cols),
-            option: option.filter(|_| strategy != Strategy::Quantized),
-        })
-    }
-}
-
 fn too_large(shape: &[u64]) -> Error {
     Error::new(
         Code::Malformed,
@@ -132,9 +104,12 @@ impl V1Header {
         Some(self.by_name[at] as usize)
     }
 
-    /// Positions in `tensors`, sorted by the bytes of the names.
-    pub fn sorted(&self) -> Vec<usize> {
-        self.by_name.iter().map(|&i| i as usize).collect()
+    /// The names, sorted by their bytes.
+    pub fn sorted_names(&self) -> Vec<String> {
+        self.by_name
+            .iter()
+            .map(|&i| self.tensors[i as usize].name.clone())
+            .collect()
     }
 }
 
@@ -310,7 +285,7 @@ impl<'de> Visitor<'de> for EntryVisitor<'_, 'de> {
             match &*key {
                 "strategy" => {
                     let text = map.next_value_seed(Text)?;
-                    Strategy::parse(&text).and_then(|s| once(&mut raw.strategy, &key, s))
+                    strategy(&text).and_then(|s| once(&mut raw.strategy, &key, s))
                 }
                 "dtype" => {
                     let text = map.next_value_seed(Text)?;
@@ -346,6 +321,16 @@ impl<'de> Visitor<'de> for EntryVisitor<'_, 'de> {
         }
         raw.check(self.name).map_err(|e| json.fail(e))
     }
+}
+
+fn strategy(name: &str) -> Result<Strategy> {
+    Strategy::parse(name).map_err(|_| {
+        let shown: String = name.chars().take(40).collect();
+        Error::new(
+            Code::Malformed,
+            format!("its strategy is {shown:?}; version 1 has int4, sparse and quantized, so update wdelta or get the file again"),
+        )
+    })
 }
 
 fn is_number(json: &str) -> bool {

@@ -36,12 +36,3 @@ pub const CHECKSUM_BYTES: u64 = 32;
 /// Where the 64 hex digits of the parent hash stand in every file that [`writer`] makes, so that they can be filled in
 /// once the base was hashed: after the prefix and `{"parent_hash":"`.
 pub const PARENT_HASH_AT: Range<u64> = 31..95;
-
-/// The first [`PREFIX_BYTES`] of a file whose header has `header_len` bytes.
-pub fn prefix(header_len: u32) -> [u8; PREFIX_BYTES as usize] {
-    let mut bytes = [0; PREFIX_BYTES as usize];
-    bytes[..7].copy_from_slice(&MAGIC);
-    bytes[7..11].copy_from_slice(&VERSION.to_le_bytes());
-    bytes[11..].copy_from_slice(&header_len.to_le_bytes());
-    bytes
-}

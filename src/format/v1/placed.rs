@@ -1,11 +1,9 @@
 //! Where each array lies: worked out when a file is written, predicted when one is read.
 
 use super::header::{V1Header, V1Tensor};
-use super::{record, CHECKSUM_BYTES, PREFIX_BYTES};
-use crate::error::{Code, Error, Result};
-use crate::limits::MAX_HEADER_BYTES;
+use super::{record, CHECKSUM_BYTES};
 use crate::offset::ByteRange;
-use crate::strategy::{array_elements, Strategy, MAX_FIELDS};
+use crate::strategy::{array_elements, kept_sparse, Strategy, MAX_FIELDS};
 
 /// Where one array lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,68 +21,33 @@ pub struct PlacedRecord {
 pub struct Placed {
     /// Per tensor, in header order: its arrays in the order of the strategy's fields.
     pub tensors: Vec<Vec<PlacedRecord>>,
-    /// Positions of the header's tensors in the order in which the records come.
-    pub order: Vec<usize>,
+    /// Names in the order in which the records come.
+    pub order: Vec<String>,
 }
 
-/// The places in a file to be written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Layout {
-    /// Per tensor, in the order given: its arrays in the order of the strategy's fields.
-    pub tensors: Vec<Vec<PlacedRecord>>,
-    /// Where the checksum stands.
-    pub checksum_at: u64,
-    /// Length of the file.
-    pub file_len: u64,
-}
-
-impl Layout {
-    /// Places for a header of `header_len` bytes and these tensors, in record order: name, strategy, elements of each
-    /// array ([`array_elements`]).
-    ///
-    /// `LIMIT` when the header is longer than readers take, or a position does not fit in `u64`.
-    pub fn new<'a>(
-        header_len: u64,
-        tensors: impl IntoIterator<Item = (&'a str, Strategy, [u64; MAX_FIELDS])>,
-    ) -> Result<Self> {
-        if header_len > MAX_HEADER_BYTES {
-            return Err(Error::new(
-                Code::Limit,
-                format!("the header would have {header_len} bytes, more than the {MAX_HEADER_BYTES} that are read"),
-            ));
+/// Puts the records of tensors one after another from `at` on, and says where they end; `None` when that does not fit
+/// in `u64`. A tensor: name, strategy, elements of each array.
+pub(super) fn place(
+    mut at: u64,
+    tensors: &[(&str, Strategy, [u64; MAX_FIELDS])],
+) -> Option<(Vec<Vec<PlacedRecord>>, u64)> {
+    let mut places = Vec::with_capacity(tensors.len());
+    for (name, strategy, elements) in tensors {
+        let mut records = Vec::with_capacity(strategy.fields().len());
+        for (field, &elements) in strategy.fields().iter().zip(elements) {
+            let offset = at.checked_add(record::header_len(name, field.name, field.dtype))?;
+            let len = elements.checked_mul(field.dtype.width() as u64)?;
+            let data = ByteRange { offset, len };
+            records.push(PlacedRecord {
+                header_at: at,
+                data,
+                elements,
+            });
+            at = offset.checked_add(len)?;
         }
-        let mut at = PREFIX_BYTES + header_len;
-        let mut places = Vec::new();
-        for (name, strategy, elements) in tensors {
-            let mut records = Vec::with_capacity(strategy.fields().len());
-            for (field, elements) in strategy.fields().iter().zip(elements) {
-                let header_len = record::header_len(name, field.name, field.dtype);
-                let place = elements.checked_mul(field.dtype.width() as u64).and_then(|len| {
-                    let offset = at.checked_add(header_len)?;
-                    offset.checked_add(len)?;
-                    Some(ByteRange { offset, len })
-                });
-                let data = place.ok_or_else(|| too_long(name))?;
-                records.push(PlacedRecord {
-                    header_at: at,
-                    data,
-                    elements,
-                });
-                at = data.end();
-            }
-            places.push(records);
-        }
-        let file_len = at.checked_add(CHECKSUM_BYTES).ok_or_else(|| too_long("checksum"))?;
-        Ok(Self {
-            tensors: places,
-            checksum_at: at,
-            file_len,
-        })
+        places.push(records);
     }
-}
-
-fn too_long(what: &str) -> Error {
-    Error::new(Code::Limit, format!("{what:?} would lie past the end of any file"))
+    Some((places, at))
 }
 
 /// How many values a tensor keeps, as far as the header says: exactly for `int4`, by the writer's rule for `sparse`
@@ -99,41 +62,41 @@ fn predicted_kept(t: &V1Tensor) -> Option<u64> {
             if sparsity >= 1.0 {
                 return Some(0);
             }
-            // The conversion rounds towards zero and keeps to the range of u64.
-            let kept = (t.elements as f64 * (1.0 - sparsity)) as u64;
-            Some(kept.max(1).min(t.elements))
+            Some(kept_sparse(t.elements, sparsity))
         }
     }
 }
 
-/// The places that the header promises if the records come in `order`, positions of its tensors; `None` when the file
-/// has another length, so that its records must be walked.
+/// The places that the header promises if the records come in `order`, the names of all its tensors; `None` when the
+/// file has another length, so that its records must be walked.
 ///
-/// All orders give the same length: compare some record headers with [`expected_header`] before relying on it.
-pub fn predict(header: &V1Header, header_end: u64, file_len: u64, order: &[usize]) -> Option<Placed> {
+/// All orders give the same length: compare some record headers with [`expected_header`] before relying on one.
+pub fn predict<N: AsRef<str>>(header: &V1Header, header_end: u64, file_len: u64, order: &[N]) -> Option<Placed> {
+    if order.len() != header.tensors.len() {
+        return None;
+    }
+    let positions: Vec<_> = order
+        .iter()
+        .map(|name| header.find(name.as_ref()))
+        .collect::<Option<_>>()?;
     let mut tensors = Vec::with_capacity(order.len());
-    for &i in order {
-        let t = header.tensors.get(i)?;
+    for &i in &positions {
+        let t = &header.tensors[i];
         let elements = array_elements(t.strategy, &t.shape, predicted_kept(t)?);
         tensors.push((t.name.as_str(), t.strategy, elements));
     }
-    let layout = Layout::new(header_end.checked_sub(PREFIX_BYTES)?, tensors).ok()?;
-    if layout.file_len != file_len {
+    let (places, end) = place(header_end, &tensors)?;
+    if end.checked_add(CHECKSUM_BYTES) != Some(file_len) {
         return None;
     }
     let mut placed = vec![Vec::new(); header.tensors.len()];
-    for (&i, records) in order.iter().zip(layout.tensors) {
+    for (i, records) in positions.into_iter().zip(places) {
         placed[i] = records;
     }
-    let complete = header
-        .tensors
-        .iter()
-        .zip(&placed)
-        .all(|(t, p)| p.len() == t.strategy.fields().len());
-    complete.then(|| Placed {
-        tensors: placed,
-        order: order.to_vec(),
-    })
+    // An order that has a name twice lacks another one.
+    let complete = placed.iter().all(|records| !records.is_empty());
+    let order = order.iter().map(|name| name.as_ref().to_owned()).collect();
+    complete.then_some(Placed { tensors: placed, order })
 }
 
 /// The bytes that stand at `record.header_at` if the array `field` (its position) of `tensor` was written as the
