@@ -1,1 +1,20 @@
 //! Bytes to structure and back; where each byte lies. Never the values of tensors.
+//!
+//! | module | turns |
+//! |---|---|
+//! | [`safetensors`] | headers and shard indexes of models to structure and back |
+//! | [`model`] | one file or many into one list of tensors |
+//! | [`v1`] | header and records of version 1 of `.wdelta` to structure and back |
+//! | [`grouping`] | a tensor's name into layer, expert and role |
+//!
+//! Nothing here reads: callers hand in bytes and learn which range comes next.
+
+mod folder;
+pub mod grouping;
+mod json;
+pub mod model;
+pub mod safetensors;
+mod sniff;
+pub mod v1;
+
+pub use sniff::{not_a_delta, not_a_model, sniff, Kind};

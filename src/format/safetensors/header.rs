@@ -1,0 +1,348 @@
+//! The header of a safetensors file, with `u64` offsets and every rule of the format checked.
+
+use super::LENGTH_BYTES;
+use crate::dtype::Dtype;
+use crate::error::{Code, Error, Result};
+use crate::format::json::{once, Json, Numbers, Skip, Text, UnknownKeys};
+use crate::limits::{MAX_HEADER_BYTES, MAX_NAME_BYTES, MAX_RANK, MAX_TENSORS};
+use crate::offset::{element_count, ByteRange};
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, Visitor};
+use std::collections::HashSet;
+use std::fmt;
+
+const METADATA_KEY: &str = "__metadata__";
+
+/// One tensor of a safetensors file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name.
+    pub name: String,
+    /// Its dtype.
+    pub dtype: Dtype,
+    /// Its dimensions, none for a scalar. The product fits in `u64`.
+    pub shape: Vec<u64>,
+    /// Its bytes, counted from the start of the data section, so from the end of the header. Not aligned to anything.
+    pub range: ByteRange,
+}
+
+/// A parsed header.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Header {
+    /// The texts under `__metadata__`, in file order.
+    pub metadata: Vec<(String, String)>,
+    /// The tensors in the order in which the header names them; that need not be the order of their bytes.
+    pub tensors: Vec<Entry>,
+}
+
+/// Length of the JSON header from the first 8 bytes of a file of `file_len` bytes.
+///
+/// `TRUNCATED` when the file is shorter than that, `LIMIT` above `MAX_HEADER_BYTES`, `MALFORMED` below the two bytes
+/// that the emptiest header takes.
+pub fn header_len(first8: [u8; 8], file_len: u64) -> Result<u64> {
+    let len = u64::from_le_bytes(first8);
+    let room = file_len.saturating_sub(LENGTH_BYTES);
+    let error = if len < 2 {
+        let text = format!("the safetensors header claims {len} bytes, and not even an empty one has fewer than 2");
+        Error::new(
+            Code::Malformed,
+            format!("{text}; this is not a safetensors file, or it is damaged"),
+        )
+    } else if len > room {
+        let text = format!("the safetensors header claims {len} bytes, but only {room} follow");
+        Error::new(
+            Code::Truncated,
+            format!("{text}; the file was cut off or is damaged, get it again"),
+        )
+    } else if len > MAX_HEADER_BYTES {
+        let text = format!("the safetensors header claims {len} bytes, more than the {MAX_HEADER_BYTES} that are read");
+        Error::new(Code::Limit, format!("{text}; split the model into several files"))
+    } else {
+        return Ok(len);
+    };
+    Err(error.at(0))
+}
+
+/// Parses the JSON of a header that `data_len` bytes of tensor data follow.
+///
+/// Accepts what the `safetensors` crate accepts, but for names that come twice, and for more than `limits.rs` allows:
+/// every tensor's range has the length that dtype and shape ask for, ranges neither overlap nor leave holes, and
+/// together they are the data section. Offsets in errors count from the start of the file.
+pub fn parse_header(json: &[u8], data_len: u64) -> Result<Header> {
+    if json.len() as u64 > MAX_HEADER_BYTES {
+        return Err(Error::new(
+            Code::Limit,
+            format!(
+                "the safetensors header has {} bytes, more than the {MAX_HEADER_BYTES} that are read",
+                json.len()
+            ),
+        ));
+    }
+    let json = Json::new(json, LENGTH_BYTES, "the safetensors header");
+    let header = json.parse(HeaderVisitor(&json))?;
+    check_names(&header.tensors)?;
+    check_layout(&header.tensors, data_len)?;
+    Ok(header)
+}
+
+fn check_names(tensors: &[Entry]) -> Result<()> {
+    let mut names: Vec<_> = tensors.iter().map(|t| t.name.as_str()).collect();
+    names.sort_unstable();
+    match names.windows(2).find(|pair| pair[0] == pair[1]) {
+        None => Ok(()),
+        Some(pair) => Err(Error::new(
+            Code::Malformed,
+            format!(
+                "the safetensors header names the tensor {:?} twice, and programs differ in which one they take; have \
+                 the file written again",
+                pair[0]
+            ),
+        )
+        .tensor(pair[0])),
+    }
+}
+
+/// Ranges in order of offset, each starting where the one before it ends, the last ending where the data does.
+fn check_layout(tensors: &[Entry], data_len: u64) -> Result<()> {
+    let mut order: Vec<_> = tensors.iter().collect();
+    order.sort_by_key(|t| (t.range.offset, t.range.len));
+    let (mut end, mut before) = (0, None);
+    for t in order {
+        let start = t.range.offset;
+        if start > end {
+            let text = format!(
+                "bytes {end} to {start} of the tensor data belong to no tensor; {:?} comes after them",
+                t.name
+            );
+            return Err(Error::new(Code::Malformed, format!("{text}; have the file written again")).tensor(&t.name));
+        }
+        if start < end {
+            let other = before.unwrap_or("");
+            let text = format!(
+                "the tensor {:?} starts at byte {start} of the tensor data, inside {other:?}",
+                t.name
+            );
+            return Err(Error::new(Code::Malformed, format!("{text}; have the file written again")).tensor(&t.name));
+        }
+        end = t.range.end();
+        before = Some(&t.name);
+        if end > data_len {
+            let text = format!(
+                "the tensor {:?} ends at byte {end} of the tensor data, but the file has {data_len}",
+                t.name
+            );
+            return Err(Error::new(Code::Truncated, format!("{text}; it was cut off, get it again")).tensor(&t.name));
+        }
+    }
+    if end < data_len {
+        return Err(Error::new(
+            Code::Malformed,
+            format!(
+                "the tensors end at byte {end} of the tensor data, but the file goes on to {data_len}; bytes after the \
+                 last tensor are not allowed, get the file again"
+            ),
+        ));
+    }
+    Ok(())
+}
+
+struct HeaderVisitor<'a, 'de>(&'a Json<'de>);
+
+impl<'de> DeserializeSeed<'de> for HeaderVisitor<'_, 'de> {
+    type Value = Header;
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> std::result::Result<Header, D::Error> {
+        d.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for HeaderVisitor<'_, 'de> {
+    type Value = Header;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with one entry per tensor")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Header, A::Error> {
+        let json = self.0;
+        let mut metadata = None;
+        let mut tensors = Vec::new();
+        while let Some(name) = map.next_key_seed(Text)? {
+            if name == METADATA_KEY {
+                let texts = map.next_value_seed(Metadata(json))?;
+                once(&mut metadata, METADATA_KEY, texts).map_err(|e| json.fail(e))?;
+                continue;
+            }
+            check_name(&name).map_err(|e| json.fail(e))?;
+            if tensors.len() == MAX_TENSORS {
+                let text = format!("the header names more than {MAX_TENSORS} tensors; split the model");
+                return Err(json.fail(Error::new(Code::Limit, text)));
+            }
+            let entry = map.next_value_seed(EntryVisitor { json, name: &name });
+            tensors.push(entry.map_err(json.inside(&name))?);
+        }
+        Ok(Header {
+            metadata: metadata.unwrap_or_default(),
+            tensors,
+        })
+    }
+}
+
+/// Refuses a name above `MAX_NAME_BYTES`.
+pub(in crate::format) fn check_name(name: &str) -> Result<()> {
+    if name.len() <= MAX_NAME_BYTES {
+        return Ok(());
+    }
+    let start: String = name.chars().take(40).collect();
+    Err(Error::new(
+        Code::Limit,
+        format!(
+            "a name of {} bytes ({start:?}…), more than the {MAX_NAME_BYTES} that are allowed",
+            name.len()
+        ),
+    ))
+}
+
+/// The object under `__metadata__`: texts only. `null` stands for none, as in the crate.
+struct Metadata<'a, 'de>(&'a Json<'de>);
+
+impl<'de> DeserializeSeed<'de> for Metadata<'_, 'de> {
+    type Value = Vec<(String, String)>;
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> std::result::Result<Self::Value, D::Error> {
+        d.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Metadata<'_, 'de> {
+    type Value = Vec<(String, String)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of texts under __metadata__")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> std::result::Result<Self::Value, E> {
+        Ok(Vec::new())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Self::Value, A::Error> {
+        let json = self.0;
+        let mut texts = Vec::new();
+        let mut keys = HashSet::new();
+        while let Some(key) = map.next_key_seed(Text)? {
+            if texts.len() == MAX_TENSORS {
+                let text = format!("the header has more than {MAX_TENSORS} texts under __metadata__");
+                return Err(json.fail(Error::new(Code::Limit, text)));
+            }
+            let text = map.next_value_seed(Text)?;
+            if !keys.insert(key.clone()) {
+                return Err(json.fail(super::super::json::twice(&key)));
+            }
+            texts.push((key.into_owned(), text.into_owned()));
+        }
+        Ok(texts)
+    }
+}
+
+struct EntryVisitor<'a, 'de> {
+    json: &'a Json<'de>,
+    name: &'a str,
+}
+
+impl<'de> DeserializeSeed<'de> for EntryVisitor<'_, 'de> {
+    type Value = Entry;
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> std::result::Result<Entry, D::Error> {
+        d.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for EntryVisitor<'_, 'de> {
+    type Value = Entry;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with dtype, shape and data_offsets")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Entry, A::Error> {
+        let json = self.json;
+        let (mut dtype, mut shape, mut offsets) = (None, None, None);
+        let mut unknown = UnknownKeys::default();
+        while let Some(key) = map.next_key_seed(Text)? {
+            match &*key {
+                "dtype" => {
+                    let text = map.next_value_seed(Text)?;
+                    Dtype::parse(&text).and_then(|d| once(&mut dtype, &key, d))
+                }
+                "shape" => {
+                    let numbers = map.next_value_seed(Numbers {
+                        json,
+                        max: MAX_RANK,
+                        what: "shape",
+                    })?;
+                    once(&mut shape, &key, numbers)
+                }
+                "data_offsets" => {
+                    let numbers = map.next_value_seed(Numbers {
+                        json,
+                        max: 2,
+                        what: "data_offsets",
+                    })?;
+                    once(&mut offsets, &key, numbers)
+                }
+                _ => {
+                    map.next_value::<Skip>()?;
+                    unknown.note(&key)
+                }
+            }
+            .map_err(|e| json.fail(e))?;
+        }
+        let missing = |key| de::Error::custom(format_args!("{key} is missing"));
+        entry(
+            self.name,
+            dtype.ok_or_else(|| missing("dtype"))?,
+            shape.ok_or_else(|| missing("shape"))?,
+            &offsets.ok_or_else(|| missing("data_offsets"))?,
+        )
+        .map_err(|e| json.fail(e))
+    }
+}
+
+/// An entry whose range is as long as dtype and shape say.
+fn entry(name: &str, dtype: Dtype, shape: Vec<u64>, offsets: &[u64]) -> Result<Entry> {
+    let malformed = |text: String| {
+        Error::new(
+            Code::Malformed,
+            format!("tensor {name:?}: {text}; the file is damaged, get it again"),
+        )
+        .tensor(name)
+    };
+    let &[start, end] = offsets else {
+        return Err(malformed(format!(
+            "data_offsets has {} numbers instead of start and end",
+            offsets.len()
+        )));
+    };
+    let Some(len) = end.checked_sub(start) else {
+        return Err(malformed(format!(
+            "its bytes start at {start} and end before, at {end}"
+        )));
+    };
+    let Some(elements) = element_count(&shape) else {
+        return Err(malformed(format!(
+            "shape {shape:?} has more elements than fit in 64 bits"
+        )));
+    };
+    match dtype.bytes_of(elements) {
+        Some(bytes) if bytes == len => Ok(Entry {
+            name: name.to_owned(),
+            dtype,
+            shape,
+            range: ByteRange { offset: start, len },
+        }),
+        Some(bytes) => Err(malformed(format!(
+            "{} with shape {shape:?} takes {bytes} bytes, but its offsets span {len}",
+            dtype.name()
+        ))),
+        None => Err(malformed(format!(
+            "{elements} elements of {} do not fill whole bytes",
+            dtype.name()
+        ))),
+    }
+}

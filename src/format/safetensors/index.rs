@@ -1,0 +1,234 @@
+//! `model.safetensors.index.json`: which shard holds which tensor.
+
+use super::header::check_name;
+use super::writer::push_text;
+use crate::error::{Code, Error, Result};
+use crate::format::json::{once, twice, Json, Skip, Text, UnknownKeys};
+use crate::limits::{MAX_INDEX_BYTES, MAX_TENSORS};
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, Visitor};
+use std::fmt;
+
+/// Most entries under `metadata`. Real files have two.
+const MAX_METADATA: usize = 1_000;
+
+/// Longest file name, in bytes: what file systems allow.
+const MAX_FILE_NAME_BYTES: usize = 255;
+
+/// A parsed index.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Index {
+    /// The entries under `metadata`, in file order: key, and value as JSON text, spelled as in the file.
+    pub metadata: Vec<(String, String)>,
+    /// Tensor and file name, in file order.
+    pub weight_map: Vec<(String, String)>,
+}
+
+impl Index {
+    /// The distinct file names, sorted by their bytes.
+    pub fn files(&self) -> Vec<&str> {
+        let mut files: Vec<_> = self.weight_map.iter().map(|(_, file)| file.as_str()).collect();
+        files.sort_unstable();
+        files.dedup();
+        files
+    }
+
+    /// The index as JSON, two spaces per level, as the Hugging Face libraries write it.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut json = String::from("{\n");
+        if !self.metadata.is_empty() {
+            push_object(&mut json, "metadata", &self.metadata, |json, value| {
+                json.push_str(value)
+            });
+            json.push_str(",\n");
+        }
+        push_object(&mut json, "weight_map", &self.weight_map, push_text);
+        json.push_str("\n}\n");
+        json.into_bytes()
+    }
+}
+
+/// The bytes of an index like `index`, but for the tensors and files of `weight_map`, which take `total_size` bytes. The
+/// other entries under `metadata` stay.
+pub fn rewrite_index(index: &Index, weight_map: &[(String, String)], total_size: u64) -> Vec<u8> {
+    let mut metadata = index.metadata.clone();
+    let text = total_size.to_string();
+    match metadata.iter_mut().find(|(key, _)| key == "total_size") {
+        Some((_, value)) => *value = text,
+        None => metadata.insert(0, ("total_size".into(), text)),
+    }
+    let weight_map = weight_map.to_vec();
+    Index { metadata, weight_map }.to_bytes()
+}
+
+fn push_object(json: &mut String, key: &str, entries: &[(String, String)], push: fn(&mut String, &str)) {
+    json.push_str("  ");
+    push_text(json, key);
+    json.push_str(": {");
+    for (i, (key, value)) in entries.iter().enumerate() {
+        json.push_str(if i > 0 { ",\n    " } else { "\n    " });
+        push_text(json, key);
+        json.push_str(": ");
+        push(json, value);
+    }
+    json.push_str(if entries.is_empty() { "}" } else { "\n  }" });
+}
+
+/// Parses an index. Files must be plain names, so that a shard lies beside its index and nowhere else; a tensor must
+/// not be listed twice. Keys beside `metadata` and `weight_map` are ignored.
+pub fn parse_index(json: &[u8]) -> Result<Index> {
+    if json.len() as u64 > MAX_INDEX_BYTES {
+        return Err(Error::new(
+            Code::Limit,
+            format!(
+                "the index file has {} bytes, more than the {MAX_INDEX_BYTES} that are read",
+                json.len()
+            ),
+        ));
+    }
+    let json = Json::new(json, 0, "the shard index");
+    let index = json.parse(IndexVisitor(&json))?;
+    let mut names: Vec<_> = index.weight_map.iter().map(|(name, _)| name).collect();
+    names.sort_unstable();
+    if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(twice(pair[0]).tensor(pair[0]));
+    }
+    Ok(index)
+}
+
+fn check_file_name(file: &str) -> Result<()> {
+    let plain = !file.is_empty()
+        && file.len() <= MAX_FILE_NAME_BYTES
+        && file != "."
+        && file != ".."
+        && !file.contains(['/', '\\', ':'])
+        && !file.contains(char::is_control);
+    if plain {
+        return Ok(());
+    }
+    let shown: String = file.chars().take(80).collect();
+    Err(Error::new(
+        Code::Malformed,
+        format!(
+            "the shard index names the file {shown:?}; only plain names of files in the same folder are allowed, correct \
+             the index or get it again"
+        ),
+    ))
+}
+
+struct IndexVisitor<'a, 'de>(&'a Json<'de>);
+
+impl<'de> DeserializeSeed<'de> for IndexVisitor<'_, 'de> {
+    type Value = Index;
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> std::result::Result<Index, D::Error> {
+        d.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for IndexVisitor<'_, 'de> {
+    type Value = Index;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with weight_map")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Index, A::Error> {
+        let json = self.0;
+        let (mut metadata, mut weight_map) = (None, None);
+        let mut unknown = UnknownKeys::default();
+        while let Some(key) = map.next_key_seed(Text)? {
+            match &*key {
+                "metadata" => {
+                    let entries = map.next_value_seed(Metadata(json))?;
+                    once(&mut metadata, &key, entries)
+                }
+                "weight_map" => {
+                    let entries = map.next_value_seed(WeightMap(json))?;
+                    once(&mut weight_map, &key, entries)
+                }
+                _ => {
+                    map.next_value::<Skip>()?;
+                    unknown.note(&key)
+                }
+            }
+            .map_err(|e| json.fail(e))?;
+        }
+        Ok(Index {
+            metadata: metadata.unwrap_or_default(),
+            weight_map: weight_map.ok_or_else(|| de::Error::custom("weight_map is missing"))?,
+        })
+    }
+}
+
+struct WeightMap<'a, 'de>(&'a Json<'de>);
+
+impl<'de> DeserializeSeed<'de> for WeightMap<'_, 'de> {
+    type Value = Vec<(String, String)>;
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> std::result::Result<Self::Value, D::Error> {
+        d.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for WeightMap<'_, 'de> {
+    type Value = Vec<(String, String)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object from tensor to file name")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Self::Value, A::Error> {
+        let json = self.0;
+        let mut entries = Vec::new();
+        while let Some(name) = map.next_key_seed(Text)? {
+            check_name(&name).map_err(|e| json.fail(e))?;
+            if entries.len() == MAX_TENSORS {
+                let text = format!("the index lists more than {MAX_TENSORS} tensors");
+                return Err(json.fail(Error::new(Code::Limit, text)));
+            }
+            let file = map.next_value_seed(Text).map_err(json.inside(&name))?;
+            check_file_name(&file).map_err(|e| json.fail(e.tensor(&*name)))?;
+            entries.push((name.into_owned(), file.into_owned()));
+        }
+        Ok(entries)
+    }
+}
+
+/// The object under `metadata`; `null` stands for none.
+struct Metadata<'a, 'de>(&'a Json<'de>);
+
+impl<'de> DeserializeSeed<'de> for Metadata<'_, 'de> {
+    type Value = Vec<(String, String)>;
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> std::result::Result<Self::Value, D::Error> {
+        d.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Metadata<'_, 'de> {
+    type Value = Vec<(String, String)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object under metadata")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> std::result::Result<Self::Value, E> {
+        Ok(Vec::new())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Self::Value, A::Error> {
+        let json = self.0;
+        let mut entries: Vec<(String, String)> = Vec::new();
+        while let Some(key) = map.next_key_seed(Text)? {
+            if entries.iter().any(|(k, _)| *k == key) {
+                return Err(json.fail(twice(&key)));
+            }
+            if entries.len() == MAX_METADATA {
+                let text = format!("the index has more than {MAX_METADATA} entries under metadata");
+                return Err(json.fail(Error::new(Code::Limit, text)));
+            }
+            map.next_value::<Skip>()?;
+            if let Some(value) = json.spelled_after(&key) {
+                entries.push((key.into_owned(), value.to_owned()));
+            }
+        }
+        Ok(entries)
+    }
+}

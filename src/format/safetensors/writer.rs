@@ -1,0 +1,74 @@
+//! The header of a safetensors file, from structure to bytes.
+
+use super::LENGTH_BYTES;
+use crate::dtype::Dtype;
+use crate::offset::ByteRange;
+use std::fmt::Write;
+
+/// What the data section's start is a multiple of, as in the `safetensors` crate.
+const ALIGNMENT: usize = 8;
+
+/// The first bytes of a safetensors file: length, JSON, and spaces up to a multiple of 8.
+///
+/// Tensors come in the order given, with the ranges given: `(name, dtype, shape, range in the data section)`. Metadata
+/// comes first, and only if there is any. The JSON is compact, and non-ASCII names stand as UTF-8.
+pub fn header_bytes<N: AsRef<str>>(
+    metadata: &[(String, String)],
+    tensors: &[(N, Dtype, Vec<u64>, ByteRange)],
+) -> Vec<u8> {
+    let mut json = String::from("{");
+    if !metadata.is_empty() {
+        json.push_str("\"__metadata__\":{");
+        for (i, (key, text)) in metadata.iter().enumerate() {
+            separate(&mut json, i);
+            push_text(&mut json, key);
+            json.push(':');
+            push_text(&mut json, text);
+        }
+        json.push('}');
+    }
+    for (i, (name, dtype, shape, range)) in tensors.iter().enumerate() {
+        separate(&mut json, i + usize::from(!metadata.is_empty()));
+        push_text(&mut json, name.as_ref());
+        let _ = write!(json, ":{{\"dtype\":\"{}\",\"shape\":[", dtype.name());
+        for (i, dim) in shape.iter().enumerate() {
+            separate(&mut json, i);
+            let _ = write!(json, "{dim}");
+        }
+        let _ = write!(json, "],\"data_offsets\":[{},{}]}}", range.offset, range.end());
+    }
+    json.push('}');
+    let mut json = json.into_bytes();
+    json.resize(json.len().next_multiple_of(ALIGNMENT), b' ');
+    let mut bytes = Vec::with_capacity(LENGTH_BYTES as usize + json.len());
+    bytes.extend_from_slice(&(json.len() as u64).to_le_bytes());
+    bytes.append(&mut json);
+    bytes
+}
+
+fn separate(json: &mut String, i: usize) {
+    if i > 0 {
+        json.push(',');
+    }
+}
+
+/// A JSON string; the same escapes as serde_json, which are the format's.
+pub(super) fn push_text(json: &mut String, text: &str) {
+    json.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => json.push_str("\\\""),
+            '\\' => json.push_str("\\\\"),
+            '\n' => json.push_str("\\n"),
+            '\r' => json.push_str("\\r"),
+            '\t' => json.push_str("\\t"),
+            '\u{8}' => json.push_str("\\b"),
+            '\u{c}' => json.push_str("\\f"),
+            c if c < ' ' => {
+                let _ = write!(json, "\\u{:04x}", c as u32);
+            }
+            c => json.push(c),
+        }
+    }
+    json.push('"');
+}

@@ -1,0 +1,397 @@
+//! The JSON header of version 1: parent hash, and what each tensor's arrays need to be decoded.
+
+use super::PREFIX_BYTES;
+use crate::error::{Code, Error, Result};
+use crate::format::json::{once, Json, Numbers, Skip, Text, UnknownKeys};
+use crate::format::safetensors::header::check_name;
+use crate::limits::{MAX_HEADER_BYTES, MAX_RANK, MAX_TENSORS};
+use crate::offset::element_count;
+use crate::strategy::Strategy;
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The dtype in which the reference returns a tensor. It writes `float32` only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ResultDtype {
+    /// IEEE binary16.
+    Float16,
+    /// IEEE binary32.
+    Float32,
+    /// IEEE binary64.
+    Float64,
+}
+
+impl ResultDtype {
+    /// numpy's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Float16 => "float16",
+            Self::Float32 => "float32",
+            Self::Float64 => "float64",
+        }
+    }
+
+    /// The dtype of that name; `UNSUPPORTED_DTYPE` for any other, which the reference never writes.
+    pub fn parse(name: &str) -> Result<Self> {
+        match name {
+            "float16" => Ok(Self::Float16),
+            "float32" => Ok(Self::Float32),
+            "float64" => Ok(Self::Float64),
+            _ => Err(Error::new(
+                Code::UnsupportedDtype,
+                format!("its dtype is {name:?}; float32, which deltatensors writes, float16 and float64 are read"),
+            )),
+        }
+    }
+}
+
+/// One tensor of the header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct V1Tensor {
+    /// Its name.
+    pub name: String,
+    /// How its delta is stored.
+    pub strategy: Strategy,
+    /// Its dimensions, none for a scalar.
+    pub shape: Vec<u64>,
+    /// The dtype that the reference would return it in.
+    pub dtype: ResultDtype,
+    /// Product of the dimensions; `n_elements` where the header has it.
+    pub elements: u64,
+    /// `n_outliers` of `int4`. How many values `sparse` keeps is not in the header.
+    pub kept: Option<u64>,
+    /// `n_cols` of `quantized`: values per scale.
+    pub cols: Option<u64>,
+    /// `sparsity` of `sparse`, `outlier_fraction` of `int4`, as spelled.
+    pub option: Option<String>,
+}
+
+/// Values that share one scale of `quantized`: the product of all dimensions but the first, all of them if there is
+/// only one; `None` when it does not fit in `u64`.
+pub fn quantized_cols(shape: &[u64]) -> Option<u64> {
+    element_count(if shape.len() > 1 { &shape[1..] } else { shape })
+}
+
+fn too_large(shape: &[u64]) -> Error {
+    Error::new(
+        Code::Malformed,
+        format!("shape {shape:?} has more elements than fit in 64 bits"),
+    )
+}
+
+/// A parsed header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct V1Header {
+    /// SHA-256 of the base, 64 lower-case hex digits.
+    pub parent_hash: String,
+    /// The strategy that the file was made with; each tensor has its own, which counts.
+    pub strategy: String,
+    /// Where the base is to be had, if the writer said so. An addition of ours, which the reference ignores.
+    pub base_name: Option<String>,
+    /// The tensors in header order.
+    pub tensors: Vec<V1Tensor>,
+    /// Positions in `tensors`, sorted by name.
+    by_name: Vec<u32>,
+}
+
+impl V1Header {
+    /// Position in `tensors` of the tensor of that name.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        let by_name = |&i: &u32| self.tensors[i as usize].name.as_str().cmp(name);
+        let at = self.by_name.binary_search_by(by_name).ok()?;
+        Some(self.by_name[at] as usize)
+    }
+
+    /// The names, sorted by their bytes.
+    pub fn sorted_names(&self) -> Vec<String> {
+        self.by_name
+            .iter()
+            .map(|&i| self.tensors[i as usize].name.clone())
+            .collect()
+    }
+}
+
+/// Parses the JSON of a header.
+///
+/// Any spelling of JSON is taken: key order, white space, raw UTF-8, unknown keys. `MALFORMED` with the tensor's name
+/// when a key is missing, comes twice or contradicts the shape. Offsets in errors count from the start of the file.
+pub fn parse_header(json: &[u8]) -> Result<V1Header> {
+    if json.len() as u64 > MAX_HEADER_BYTES {
+        return Err(Error::new(
+            Code::Limit,
+            format!(
+                "the header has {} bytes, more than the {MAX_HEADER_BYTES} that are read",
+                json.len()
+            ),
+        ));
+    }
+    let json = Json::new(json, PREFIX_BYTES, "the header of the .wdelta file");
+    let mut header = json.parse(HeaderVisitor(&json))?;
+    let tensors = &header.tensors;
+    let mut by_name: Vec<_> = (0..tensors.len() as u32).collect();
+    by_name.sort_unstable_by_key(|&i| &tensors[i as usize].name);
+    if let Some(pair) = by_name
+        .windows(2)
+        .find(|p| tensors[p[0] as usize].name == tensors[p[1] as usize].name)
+    {
+        let name = &tensors[pair[0] as usize].name;
+        return Err(crate::format::json::twice(name).tensor(name));
+    }
+    header.by_name = by_name;
+    Ok(header)
+}
+
+struct HeaderVisitor<'a, 'de>(&'a Json<'de>);
+
+impl<'de> DeserializeSeed<'de> for HeaderVisitor<'_, 'de> {
+    type Value = V1Header;
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> std::result::Result<V1Header, D::Error> {
+        d.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for HeaderVisitor<'_, 'de> {
+    type Value = V1Header;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with parent_hash, strategy and tensors")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<V1Header, A::Error> {
+        let json = self.0;
+        let (mut hash, mut strategy, mut tensors, mut base_name) = (None, None, None, None);
+        let mut unknown = UnknownKeys::default();
+        while let Some(key) = map.next_key_seed(Text)? {
+            match &*key {
+                "parent_hash" => {
+                    let text = map.next_value_seed(Text)?;
+                    check_hash(&text).and_then(|text| once(&mut hash, &key, text))
+                }
+                "strategy" => {
+                    let text = map.next_value_seed(Text)?;
+                    check_name(&text).and_then(|()| once(&mut strategy, &key, text.into_owned()))
+                }
+                "base_name" => {
+                    let text = map.next_value_seed(Text)?;
+                    check_name(&text).and_then(|()| once(&mut base_name, &key, text.into_owned()))
+                }
+                "tensors" => {
+                    let list = map.next_value_seed(Tensors(json))?;
+                    once(&mut tensors, &key, list)
+                }
+                _ => {
+                    map.next_value::<Skip>()?;
+                    unknown.note(&key)
+                }
+            }
+            .map_err(|e| json.fail(e))?;
+        }
+        let missing = |key| de::Error::custom(format_args!("{key} is missing"));
+        Ok(V1Header {
+            parent_hash: hash.ok_or_else(|| missing("parent_hash"))?,
+            strategy: strategy.ok_or_else(|| missing("strategy"))?,
+            base_name,
+            tensors: tensors.ok_or_else(|| missing("tensors"))?,
+            by_name: Vec::new(),
+        })
+    }
+}
+
+fn check_hash(text: &str) -> Result<String> {
+    if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Ok(text.to_ascii_lowercase());
+    }
+    let shown: String = text.chars().take(70).collect();
+    Err(Error::new(
+        Code::Malformed,
+        format!("parent_hash must be 64 hex digits, but is {shown:?}; the file is damaged, get it again"),
+    ))
+}
+
+struct Tensors<'a, 'de>(&'a Json<'de>);
+
+impl<'de> DeserializeSeed<'de> for Tensors<'_, 'de> {
+    type Value = Vec<V1Tensor>;
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> std::result::Result<Self::Value, D::Error> {
+        d.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Tensors<'_, 'de> {
+    type Value = Vec<V1Tensor>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with one entry per tensor")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Self::Value, A::Error> {
+        let json = self.0;
+        let mut tensors = Vec::new();
+        while let Some(name) = map.next_key_seed(Text)? {
+            check_name(&name).map_err(|e| json.fail(e))?;
+            if tensors.len() == MAX_TENSORS {
+                let text = format!("the header names more than {MAX_TENSORS} tensors");
+                return Err(json.fail(Error::new(Code::Limit, text)));
+            }
+            let tensor = map.next_value_seed(EntryVisitor { json, name: &name });
+            tensors.push(tensor.map_err(json.inside(&name))?);
+        }
+        Ok(tensors)
+    }
+}
+
+/// What one entry says, before it is held against itself.
+#[derive(Default)]
+struct Raw {
+    strategy: Option<Strategy>,
+    shape: Option<Vec<u64>>,
+    dtype: Option<ResultDtype>,
+    n_elements: Option<u64>,
+    n_outliers: Option<u64>,
+    n_cols: Option<u64>,
+    sparsity: Option<Option<String>>,
+    outlier_fraction: Option<Option<String>>,
+}
+
+struct EntryVisitor<'a, 'de> {
+    json: &'a Json<'de>,
+    name: &'a str,
+}
+
+impl<'de> DeserializeSeed<'de> for EntryVisitor<'_, 'de> {
+    type Value = V1Tensor;
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> std::result::Result<V1Tensor, D::Error> {
+        d.deserialize_map(self)
+    }
+}
+
+/// Longest spelling of an option that is kept. Python's shortest form of any f64 has at most 24 characters.
+const MAX_OPTION_BYTES: usize = 64;
+
+impl<'de> Visitor<'de> for EntryVisitor<'_, 'de> {
+    type Value = V1Tensor;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with strategy, shape and dtype")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<V1Tensor, A::Error> {
+        let json = self.json;
+        let mut raw = Raw::default();
+        let mut unknown = UnknownKeys::default();
+        while let Some(key) = map.next_key_seed(Text)? {
+            match &*key {
+                "strategy" => {
+                    let text = map.next_value_seed(Text)?;
+                    strategy(&text).and_then(|s| once(&mut raw.strategy, &key, s))
+                }
+                "dtype" => {
+                    let text = map.next_value_seed(Text)?;
+                    ResultDtype::parse(&text).and_then(|d| once(&mut raw.dtype, &key, d))
+                }
+                "shape" => {
+                    let numbers = map.next_value_seed(Numbers {
+                        json,
+                        max: MAX_RANK,
+                        what: "shape",
+                    })?;
+                    once(&mut raw.shape, &key, numbers)
+                }
+                "n_elements" => once(&mut raw.n_elements, &key, map.next_value()?),
+                "n_outliers" => once(&mut raw.n_outliers, &key, map.next_value()?),
+                "n_cols" => once(&mut raw.n_cols, &key, map.next_value()?),
+                "sparsity" | "outlier_fraction" => {
+                    map.next_value::<Skip>()?;
+                    let text = json.spelled_after(&key).filter(|t| is_number(t)).map(str::to_owned);
+                    let slot = if key == "sparsity" {
+                        &mut raw.sparsity
+                    } else {
+                        &mut raw.outlier_fraction
+                    };
+                    once(slot, &key, text)
+                }
+                _ => {
+                    map.next_value::<Skip>()?;
+                    unknown.note(&key)
+                }
+            }
+            .map_err(|e| json.fail(e))?;
+        }
+        raw.check(self.name).map_err(|e| json.fail(e))
+    }
+}
+
+fn strategy(name: &str) -> Result<Strategy> {
+    Strategy::parse(name).map_err(|_| {
+        let shown: String = name.chars().take(40).collect();
+        Error::new(
+            Code::Malformed,
+            format!("its strategy is {shown:?}; version 1 has int4, sparse and quantized, so update wdelta or get the file again"),
+        )
+    })
+}
+
+fn is_number(json: &str) -> bool {
+    json.len() <= MAX_OPTION_BYTES && json.starts_with(|c: char| c == '-' || c.is_ascii_digit())
+}
+
+impl Raw {
+    fn check(self, name: &str) -> Result<V1Tensor> {
+        let malformed = |text: String| {
+            Error::new(
+                Code::Malformed,
+                format!("tensor {name:?}: {text}; the file is damaged, get it again"),
+            )
+            .tensor(name)
+        };
+        let missing = |key: &str| malformed(format!("its header entry has no {key}"));
+        let strategy = self.strategy.ok_or_else(|| missing("strategy"))?;
+        let dtype = self.dtype.ok_or_else(|| missing("dtype"))?;
+        let shape = self.shape.ok_or_else(|| missing("shape"))?;
+        let elements = element_count(&shape).ok_or_else(|| too_large(&shape).tensor(name))?;
+        let (mut kept, mut cols) = (None, None);
+        if strategy != Strategy::Sparse {
+            let claimed = self.n_elements.ok_or_else(|| missing("n_elements"))?;
+            if claimed != elements {
+                return Err(malformed(format!(
+                    "n_elements is {claimed}, but shape {shape:?} has {elements} elements"
+                )));
+            }
+        }
+        if strategy == Strategy::Int4 {
+            let claimed = self.n_outliers.ok_or_else(|| missing("n_outliers"))?;
+            if claimed > elements {
+                return Err(malformed(format!(
+                    "n_outliers is {claimed}, but there are only {elements} elements"
+                )));
+            }
+            kept = Some(claimed);
+        }
+        if strategy == Strategy::Quantized {
+            let claimed = self.n_cols.ok_or_else(|| missing("n_cols"))?;
+            if Some(claimed) != quantized_cols(&shape) {
+                return Err(malformed(format!(
+                    "n_cols is {claimed}, which does not fit shape {shape:?}"
+                )));
+            }
+            cols = Some(claimed);
+        }
+        let option = match strategy {
+            Strategy::Int4 => self.outlier_fraction,
+            Strategy::Sparse => self.sparsity,
+            Strategy::Quantized => None,
+        };
+        Ok(V1Tensor {
+            name: name.to_owned(),
+            strategy,
+            shape,
+            dtype,
+            elements,
+            kept,
+            cols,
+            option: option.flatten(),
+        })
+    }
+}

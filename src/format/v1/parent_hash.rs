@@ -1,0 +1,47 @@
+//! The orders in which the reference hashes a base and writes records (FORMAT-V1 1.3 and 6), over lists of names.
+//!
+//! The parent hash runs over name and stored bytes of each tensor, so its value depends on the order, and the reference
+//! has three: sorted names (in-memory), the record order (path-based save), base shard groups (path-based load).
+
+use std::collections::HashMap;
+
+/// The names sorted by their bytes, which is Python's order of code points.
+pub fn sorted<N: AsRef<str> + Clone>(names: &[N]) -> Vec<N> {
+    let mut names = names.to_vec();
+    names.sort_by(|a, b| a.as_ref().cmp(b.as_ref()));
+    names
+}
+
+/// `names` grouped by `shard_of`, groups in order of first use, the order inside a group kept.
+///
+/// Over sorted names this is the order of the path-based load.
+pub fn shard_groups<N: AsRef<str> + Clone>(names: &[N], shard_of: impl Fn(&str) -> usize) -> Vec<N> {
+    grouped(names, shard_of).concat()
+}
+
+/// `names`, which are sorted, in the record order of the path-based save: grouped by the base's shard, in each group by
+/// the fine-tune's.
+pub fn record_order_for_paths<N: AsRef<str> + Clone>(
+    names: &[N],
+    base_shard_of: impl Fn(&str) -> usize,
+    ft_shard_of: impl Fn(&str) -> usize,
+) -> Vec<N> {
+    grouped(names, base_shard_of)
+        .iter()
+        .flat_map(|group| shard_groups(group, &ft_shard_of))
+        .collect()
+}
+
+/// The names of each shard, shards in order of first use.
+fn grouped<N: AsRef<str> + Clone>(names: &[N], shard_of: impl Fn(&str) -> usize) -> Vec<Vec<N>> {
+    let mut groups: Vec<Vec<N>> = Vec::new();
+    let mut group_of_shard = HashMap::new();
+    for name in names {
+        let group = *group_of_shard.entry(shard_of(name.as_ref())).or_insert(groups.len());
+        if group == groups.len() {
+            groups.push(Vec::new());
+        }
+        groups[group].push(name.clone());
+    }
+    groups
+}
