@@ -1,9 +1,11 @@
 //! Errors of the core: a stable code, a sentence that says what to do, and where it happened.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// What went wrong, by who is at fault. The names are stable: users match on them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Code {
     /// The file does not start like a `.wdelta` file.
     NotWdelta,
@@ -106,7 +108,8 @@ impl fmt::Display for Code {
 }
 
 /// An error of the core. `Display` gives the sentence; the fields say where.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 #[error("{message}")]
 pub struct Error {
     /// The stable code.
@@ -114,10 +117,13 @@ pub struct Error {
     /// What was expected, what was found, where, and what to do.
     pub message: String,
     /// Name of the tensor concerned.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub tensor: Option<String>,
     /// Byte position in the source.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub offset: Option<u64>,
     /// Number of the source that the offset belongs to; the host knows its name.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub source_id: Option<u32>,
 }
 
@@ -170,6 +176,7 @@ mod tests {
         assert_eq!(names.len(), CODES.len());
         for (code, name, _) in CODES {
             assert_eq!(code.as_str(), name);
+            assert_eq!(serde_json::to_string(&code).unwrap(), format!("\"{name}\""));
         }
     }
 }

@@ -10,6 +10,7 @@
 //! | strategies | [`strategy`] | one tensor's delta to and from payload bytes, chunk by chunk |
 //! | formats | [`format`] | bytes to structure and back: safetensors, version 1 |
 //! | jobs | [`job`] | a plan of tasks; each says which bytes it wants and which it has ready |
+//! | bindings | `wasm` | wasm-bindgen; on wasm32 only |
 
 pub mod dtype;
 pub mod error;
@@ -19,3 +20,6 @@ pub mod kernels;
 pub mod limits;
 pub mod offset;
 pub mod strategy;
+#[cfg(target_arch = "wasm32")]
+#[allow(unsafe_code)] // the binding macro and views on wasm memory need it
+pub mod wasm;

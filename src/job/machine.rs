@@ -175,7 +175,6 @@ impl Io {
     pub async fn read(&self, reads: &mut [Read<'_>]) -> Result<()> {
         let mut needs = Vec::with_capacity(reads.len());
         for (buf, r) in reads.iter().enumerate() {
-            let size = self.size(r.source);
             let len = r.buf.len();
             self.check(r.source, r.offset, len)?;
             if len > 0 {

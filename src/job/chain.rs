@@ -1,0 +1,417 @@
+//! A base and the deltas on it: do they fit, and is each link what the next one was made against?
+
+use super::hashing::{self, ModelHash};
+use super::machine::{Io, TaskSpec};
+use super::open::{open_delta, OpenDelta, Placement};
+use super::placed::TensorRange;
+use super::report::{from_json, hex, list_names};
+use super::values::Origin;
+use crate::error::{Code, Error, Result};
+use crate::format::model::Model;
+use crate::format::v1::parent_hash;
+use serde::Serialize;
+use std::collections::HashMap;
+
+/// How carefully the records of a delta are located.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Care {
+    /// A few record headers now, the others when their tensor is read; no checksum.
+    Sampled,
+    /// Every record header; a damaged file is told by its checksum.
+    Checked,
+    /// Every record visited, none predicted; a damaged file is told by its checksum.
+    Walked,
+}
+
+/// Opens the deltas of a chain, in order. With a base, its shard layout helps to predict where records lie.
+pub async fn open_chain(io: &Io, deltas: &[u32], base: Option<&Model>, care: Care) -> Result<Vec<OpenDelta>> {
+    let mut opened = Vec::with_capacity(deltas.len());
+    for &source in deltas {
+        let groups = base.map(|b| b.shard_groups());
+        let orders: Vec<Vec<String>> = groups.into_iter().collect();
+        let placement = match care {
+            Care::Sampled => Placement::Sample(&orders),
+            Care::Checked => Placement::Predict(&orders),
+            Care::Walked => Placement::Walk,
+        };
+        match open_delta(io, source, placement).await {
+            Ok(delta) => opened.push(delta),
+            Err(e) => return Err(blame_damage(io, source, e, care).await),
+        }
+    }
+    Ok(opened)
+}
+
+/// The checksum of a file that does not parse, if that is what is wrong with it: damage is the cause and the rest its
+/// consequence. A file too short for a checksum counts as damaged, as in the reference.
+async fn blame_damage(io: &Io, source: u32, error: Error, care: Care) -> Error {
+    let size = io.size(source);
+    let structural = matches!(error.code, Code::Malformed | Code::Truncated | Code::Limit);
+    if care == Care::Sampled || !(structural || size == 0) {
+        return error;
+    }
+    let damaged = |detail: String| {
+        Error::new(
+            Code::Checksum,
+            format!("the file is damaged: {detail}; get the delta again"),
+        )
+        .source(source)
+    };
+    let Some(end) = size.checked_sub(32) else {
+        return damaged(format!("its {size} bytes are too few to hold the checksum at its end"));
+    };
+    let checked = async {
+        let report = io.run(vec![hashing::file_task("delta", source, end)?]).await?;
+        let found: String = from_json(&report[0])?;
+        let stored = hex(&io.read_vec(source, end, 32).await?);
+        Ok::<_, Error>((found, stored))
+    };
+    match checked.await {
+        Ok((found, stored)) if found != stored => damaged(format!(
+            "its checksum says {}, its bytes give {} ({})",
+            short(&stored),
+            short(&found),
+            error.message
+        ))
+        .at(end),
+        Ok(_) => error,
+        Err(other) => other,
+    }
+}
+
+/// Compares names and shapes of base and chain before anything is read or written.
+pub fn check_fit(base: &Model, deltas: &[OpenDelta]) -> Result<()> {
+    for (link, delta) in deltas.iter().enumerate() {
+        let missing: Vec<_> = delta
+            .header
+            .tensors
+            .iter()
+            .map(|t| t.name.as_str())
+            .filter(|n| base.find(n).is_none())
+            .collect();
+        if !missing.is_empty() {
+            return Err(Error::new(
+                Code::MissingTensor,
+                format!(
+                    "the base lacks {} of the delta's {} tensors: {}{}; is this the base it was made from?",
+                    missing.len(),
+                    delta.header.tensors.len(),
+                    list_names(missing.iter().copied()),
+                    base_hint(delta),
+                ),
+            )
+            .tensor(missing[0])
+            .source(delta.source));
+        }
+        for t in &delta.header.tensors {
+            let of_base = base.find(&t.name).map(|b| &b.shape);
+            if of_base.is_some_and(|shape| *shape != t.shape) {
+                return Err(Error::new(
+                    Code::ShapeMismatch,
+                    format!(
+                        "tensor `{}`: the base has {}, the delta {}; is this the base it was made from?{}",
+                        t.name,
+                        shape_text(of_base.map_or(&[], |s| s)),
+                        shape_text(&t.shape),
+                        base_hint(delta),
+                    ),
+                )
+                .tensor(&t.name)
+                .source(delta.source));
+            }
+        }
+        if link > 0 {
+            let first = &deltas[0];
+            let odd = delta
+                .header
+                .tensors
+                .iter()
+                .map(|t| &t.name)
+                .find(|n| first.tensor(n).is_none())
+                .or_else(|| {
+                    first
+                        .header
+                        .tensors
+                        .iter()
+                        .map(|t| &t.name)
+                        .find(|n| delta.tensor(n).is_none())
+                });
+            if let Some(name) = odd {
+                return Err(Error::new(
+                    Code::BrokenChain,
+                    format!(
+                        "link {}: tensor `{name}` is in one delta of the chain and not in the other; these deltas do not belong together",
+                        link + 1
+                    ),
+                )
+                .tensor(name)
+                .source(delta.source));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A shape as people write it: `32000×4096`, `scalar`.
+pub fn shape_text(shape: &[u64]) -> String {
+    if shape.is_empty() {
+        return "a scalar".into();
+    }
+    shape.iter().map(u64::to_string).collect::<Vec<_>>().join("×")
+}
+
+fn base_hint(delta: &OpenDelta) -> String {
+    match &delta.header.base_name {
+        Some(name) => format!(" (the delta says its base is {name:?})"),
+        None => String::new(),
+    }
+}
+
+/// What each tensor of the chain is rebuilt from after all links; in sorted order.
+pub fn origins(base: &Model, deltas: &[OpenDelta]) -> Vec<Origin> {
+    origins_of(base, &deltas.iter().collect::<Vec<_>>())
+}
+
+/// As [`origins`], for links that do not lie side by side.
+pub fn origins_of(base: &Model, deltas: &[&OpenDelta]) -> Vec<Origin> {
+    let of_first = |name: &str| deltas.first().is_none_or(|d| d.tensor(name).is_some());
+    base.tensors
+        .iter()
+        .filter(|t| of_first(&t.name))
+        .map(|t| Origin {
+            name: t.name.clone(),
+            base: TensorRange::from(t),
+            deltas: deltas.iter().filter_map(|d| d.tensor(&t.name).cloned()).collect(),
+        })
+        .collect()
+}
+
+/// An order of names in which a base may have been hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// Sorted names.
+    Sorted,
+    /// Sorted names grouped by base shard.
+    Grouped,
+    /// The order of the file's records.
+    Records,
+}
+
+/// The distinct orders in which the base may have been hashed for `delta` (FORMAT-V1 6), likeliest first.
+pub fn candidate_orders(base: &Model, delta: &OpenDelta) -> Vec<(Order, Vec<String>)> {
+    let sorted: Vec<String> = base
+        .tensors
+        .iter()
+        .map(|t| &t.name)
+        .filter(|n| delta.tensor(n).is_some())
+        .cloned()
+        .collect();
+    let shard_of = |name: &str| base.find(name).map_or(0, |t| t.file);
+    let grouped = parent_hash::shard_groups(&sorted, shard_of);
+    let mut orders = vec![(Order::Sorted, sorted)];
+    for (order, names) in [(Order::Grouped, grouped), (Order::Records, delta.record_order.clone())] {
+        let complete = names.len() == orders[0].1.len();
+        if complete && orders.iter().all(|(_, known)| *known != names) {
+            orders.push((order, names));
+        }
+    }
+    orders
+}
+
+/// The tensors of `names` with their places in `base`.
+pub fn ranges(base: &Model, names: &[String]) -> Vec<(String, TensorRange)> {
+    names
+        .iter()
+        .filter_map(|n| base.find(n).map(|t| (n.clone(), TensorRange::from(t))))
+        .collect()
+}
+
+/// The checks of a chain as tasks, and how to read their reports.
+pub struct ChainCheck {
+    orders: Vec<(Order, Vec<String>)>,
+    links: usize,
+    tasks: Vec<TaskSpec>,
+}
+
+/// A link that holds.
+#[derive(Clone, Debug, Serialize)]
+pub struct Link {
+    /// Number of the delta, from 0.
+    pub index: usize,
+    /// The hash that it names.
+    pub expected: String,
+    /// The order in which the base gives that hash.
+    pub order: Order,
+    /// Whether this was checked.
+    pub verified: bool,
+}
+
+/// What a chain check found.
+pub struct ChainResult {
+    /// One entry a delta.
+    pub links: Vec<Link>,
+    /// Fast hash of each base tensor while it was hashed.
+    pub fast: HashMap<String, String>,
+}
+
+impl ChainCheck {
+    /// Hashes the base in every order that can matter and the model after each link but the last, and every file.
+    pub fn new(base: &Model, deltas: &[OpenDelta]) -> Result<Self> {
+        let Some(first) = deltas.first() else {
+            return Ok(Self {
+                orders: Vec::new(),
+                links: 0,
+                tasks: Vec::new(),
+            });
+        };
+        let orders = candidate_orders(base, first);
+        let mut tasks = Vec::new();
+        for (_, names) in &orders {
+            tasks.push(hashing::model_task("base", ranges(base, names))?);
+        }
+        if deltas.len() > 1 {
+            let links = (1..deltas.len()).collect();
+            tasks.push(hashing::values_task(
+                "chain",
+                origins(base, &deltas[..deltas.len() - 1]),
+                links,
+            )?);
+        }
+        for delta in deltas {
+            tasks.push(checksum_task(delta)?);
+        }
+        Ok(Self {
+            orders,
+            links: deltas.len(),
+            tasks,
+        })
+    }
+
+    /// The tasks; their reports go to [`ChainCheck::finish`].
+    pub fn take_tasks(&mut self) -> Vec<TaskSpec> {
+        std::mem::take(&mut self.tasks)
+    }
+
+    /// Judges the reports. `checksums` are the last 32 bytes of each delta. On the first thing that does not hold the
+    /// error names the link.
+    pub fn finish(&self, reports: &[String], deltas: &[OpenDelta], checksums: &[[u8; 32]]) -> Result<ChainResult> {
+        let mut result = ChainResult {
+            links: Vec::new(),
+            fast: HashMap::new(),
+        };
+        if self.links == 0 {
+            return Ok(result);
+        }
+        let (of_base, rest) = reports.split_at(self.orders.len().min(reports.len()));
+        let (of_links, of_files) = rest.split_at(usize::from(self.links > 1).min(rest.len()));
+        for ((delta, report), stored) in deltas.iter().zip(of_files).zip(checksums) {
+            check_checksum(delta, report, stored)?;
+        }
+        let hashes = of_base
+            .iter()
+            .map(|r| from_json::<ModelHash>(r))
+            .collect::<Result<Vec<_>>>()?;
+        if let (Some(hash), Some((_, names))) = (hashes.first(), self.orders.first()) {
+            result.fast = names.iter().cloned().zip(hash.fast.iter().cloned()).collect();
+        }
+        let expected = &deltas[0].header.parent_hash;
+        let Some(matching) = hashes.iter().position(|h| h.sha256 == *expected) else {
+            return Err(wrong_base(
+                &deltas[0],
+                &hashes.first().map_or(String::new(), |h| h.sha256.clone()),
+            ));
+        };
+        let order = self.orders[matching].0;
+        result.links.push(Link {
+            index: 0,
+            expected: expected.clone(),
+            order,
+            verified: true,
+        });
+        let found: Vec<String> = of_links.first().map_or(Ok(Vec::new()), |r| from_json(r))?;
+        for (i, delta) in deltas.iter().enumerate().skip(1) {
+            let found = found.get(i - 1).map_or("", String::as_str);
+            if delta.header.parent_hash != found {
+                return Err(Error::new(
+                    Code::BrokenChain,
+                    format!(
+                        "link {} does not follow link {i}: it was made against a model with hash {}, but link {i} rebuilds {}; check the order of the deltas, and whether one is missing in between",
+                        i + 1,
+                        short(&delta.header.parent_hash),
+                        short(found),
+                    ),
+                )
+                .source(delta.source));
+            }
+            result.links.push(Link {
+                index: i,
+                expected: delta.header.parent_hash.clone(),
+                order: Order::Sorted,
+                verified: true,
+            });
+        }
+        Ok(result)
+    }
+}
+
+/// Twelve digits of a hash, enough to tell two apart.
+pub fn short(hash: &str) -> &str {
+    hash.get(..12).unwrap_or(hash)
+}
+
+fn wrong_base(delta: &OpenDelta, found: &str) -> Error {
+    Error::new(
+        Code::WrongBase,
+        format!(
+            "this is not the base that the delta was made against: it names hash {}, this model has {}{}. Names and shapes fit, so it is probably another revision or fine-tune of the same model, or the same model in another dtype",
+            short(&delta.header.parent_hash),
+            short(found),
+            base_hint(delta),
+        ),
+    )
+    .source(delta.source)
+}
+
+/// Hashes everything before the checksum of a delta.
+pub fn checksum_task(delta: &OpenDelta) -> Result<TaskSpec> {
+    hashing::file_task("delta", delta.source, delta.size - 32)
+}
+
+/// Compares the report of [`checksum_task`] with the stored checksum.
+pub fn check_checksum(delta: &OpenDelta, report: &str, stored: &[u8; 32]) -> Result<()> {
+    let found: String = from_json(report)?;
+    let stored = hex(stored);
+    if found == stored {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::Checksum,
+        format!(
+            "the file is damaged: its checksum says {}, its bytes give {}; get the delta again",
+            short(&stored),
+            short(&found)
+        ),
+    )
+    .at(delta.size - 32)
+    .source(delta.source))
+}
+
+/// Reads the stored checksums, all in one step.
+pub async fn read_checksums(io: &Io, deltas: &[OpenDelta]) -> Result<Vec<[u8; 32]>> {
+    let mut bufs: Vec<Vec<u8>> = deltas.iter().map(|_| vec![0; 32]).collect();
+    let mut reads: Vec<_> = deltas
+        .iter()
+        .zip(&mut bufs)
+        .map(|(d, buf)| super::machine::Read {
+            source: d.source,
+            offset: d.size - 32,
+            buf,
+        })
+        .collect();
+    io.read(&mut reads).await?;
+    Ok(bufs
+        .into_iter()
+        .map(|b| <[u8; 32]>::try_from(b).unwrap_or_default())
+        .collect())
+}

@@ -1,0 +1,155 @@
+//! The safe mode: which strategy a tensor really gets.
+//!
+//! A strategy that would spoil a tensor (FINDINGS 7 to 11, 24) is replaced by `sparse` with as many entries as the
+//! tensor needs, which every reader of version 1 decodes; an unchanged tensor gets empty arrays.
+
+use super::survey::{Seen, SurveyItem};
+use crate::error::{Code, Error, Result};
+use crate::format::v1::writer::py_float;
+use crate::strategy::{kept_sparse, Cut, Strategy, Surveyed};
+
+/// Entries of an exact `sparse` tensor that are always worth it: 12 MB at most.
+const EXACT_ALWAYS: u64 = 1 << 20;
+
+/// Sparsity of the fall-back where storing every changed value would cost too much: the reference's default.
+const FALLBACK_SPARSITY: f64 = 0.9;
+
+/// What was decided for a tensor.
+#[derive(Debug, Clone)]
+pub struct Choice {
+    /// The strategy that it gets.
+    pub strategy: Strategy,
+    /// Number of kept values.
+    pub kept: u64,
+    /// The survey to write by; none writes empty arrays.
+    pub surveyed: Option<Surveyed>,
+    /// Spelling of the option in the header, where it is not the one asked for.
+    pub option: Option<String>,
+    /// Why it is not the strategy that was asked for.
+    pub reason: Option<String>,
+    /// Values of the delta that are zero.
+    pub unchanged: u64,
+}
+
+/// What to do with a tensor.
+pub enum Decision {
+    /// Write it so.
+    Take(Choice),
+    /// Survey it again as this choice says, whose own survey is still missing, then write it so.
+    Again(Choice),
+}
+
+/// Decides by what the survey of `item` found.
+pub fn choose(item: &SurveyItem, seen: &Seen) -> Result<Decision> {
+    let name = &item.origin.name;
+    let n = item.finetuned.elements;
+    if seen.equal || n == 0 {
+        return Ok(Decision::Take(Choice {
+            strategy: Strategy::Sparse,
+            kept: 0,
+            surveyed: None,
+            // From this sparsity readers know that no entries follow.
+            option: Some("1.0".into()),
+            reason: Some(if n == 0 { "empty" } else { "unchanged" }.into()),
+            unchanged: n,
+        }));
+    }
+    let dtype = item.finetuned.dtype;
+    let Some(surveyed) = &seen.surveyed else {
+        return Err(Error::new(
+            Code::UnsupportedDtype,
+            format!(
+                "tensor `{name}` ({}) changed, and a version 1 delta holds float32 differences only; keep this tensor as the base has it",
+                dtype.name()
+            ),
+        )
+        .tensor(name));
+    };
+    if surveyed.non_finite > 0 {
+        return Err(Error::new(
+            Code::NonFinite,
+            format!(
+                "tensor `{name}`: {} of its differences are NaN or infinite, which would spread over the tensor; mend the fine-tune or the base, or use --reference to write what the reference writes",
+                surveyed.non_finite
+            ),
+        )
+        .tensor(name));
+    }
+    let changed = n - surveyed.zeros;
+    let exact = |reason: String| {
+        Decision::Take(Choice {
+            strategy: Strategy::Sparse,
+            kept: changed,
+            surveyed: Some(Surveyed {
+                cut: Some(Cut::nonzero()),
+                ..surveyed.clone()
+            }),
+            option: sparsity_of(n, changed),
+            reason: Some(reason),
+            unchanged: surveyed.zeros,
+        })
+    };
+    if !dtype.is_float() {
+        if seen.exact {
+            return Ok(exact(format!("{} is kept exactly", dtype.name())));
+        }
+        return Err(Error::new(
+            Code::UnsupportedDtype,
+            format!(
+                "tensor `{name}` ({}) changed by amounts that float32 differences cannot hold exactly; keep this tensor as the base has it",
+                dtype.name()
+            ),
+        )
+        .tensor(name));
+    }
+    if item.strategy == Strategy::Sparse {
+        // Zeros that would only fill up the number to keep are not worth twelve bytes each.
+        let fills = changed <= item.kept;
+        return Ok(Decision::Take(Choice {
+            strategy: Strategy::Sparse,
+            kept: item.kept.min(changed),
+            option: if fills { sparsity_of(n, changed) } else { None },
+            surveyed: Some(if fills {
+                Surveyed {
+                    cut: Some(Cut::nonzero()),
+                    ..surveyed.clone()
+                }
+            } else {
+                surveyed.clone()
+            }),
+            reason: None,
+            unchanged: surveyed.zeros,
+        }));
+    }
+    let Some(spoiled) = &surveyed.spoiled else {
+        return Ok(Decision::Take(Choice {
+            strategy: item.strategy,
+            kept: item.kept,
+            surveyed: Some(surveyed.clone()),
+            option: None,
+            reason: None,
+            unchanged: surveyed.zeros,
+        }));
+    };
+    // Twelve bytes a value: up to a third of the values that is no more than the tensor in float32.
+    if changed <= EXACT_ALWAYS || changed <= n / 3 {
+        return Ok(exact(spoiled.clone()));
+    }
+    Ok(Decision::Again(Choice {
+        strategy: Strategy::Sparse,
+        kept: kept_sparse(n, FALLBACK_SPARSITY),
+        surveyed: None,
+        option: Some(py_float(FALLBACK_SPARSITY)),
+        reason: Some(spoiled.clone()),
+        unchanged: surveyed.zeros,
+    }))
+}
+
+/// A sparsity from which readers work out that exactly `kept` of `n` values are stored, so that they find the records
+/// without a walk; none when rounding stands in the way.
+fn sparsity_of(n: u64, kept: u64) -> Option<String> {
+    let sparsity = 1.0 - (kept as f64 + 0.5) / n as f64;
+    let sparsity = if kept == n { 0.0 } else { sparsity };
+    let text = if kept == 0 { "1.0".into() } else { py_float(sparsity) };
+    (kept == 0 || kept_sparse(n, sparsity) == kept).then_some(text)
+}

@@ -1,0 +1,389 @@
+//! `diff`: two models or two deltas, tensor by tensor.
+
+use super::chain::{self, shape_text};
+use super::machine::{Io, Role, SourceEntry};
+use super::open::{open_model, sources_of, OpenDelta};
+use super::options::NoOptions;
+use super::placed::{DeltaTensor, TensorRange};
+use super::plan::Plan;
+use super::report::{to_json, Outcome};
+use super::task::{batch, Task};
+use super::values::{DeltaStream, Origin, Values};
+use crate::error::{Code, Error, Result};
+use crate::format::model::Model;
+use crate::format::{self, Kind};
+use crate::kernels::stats::Likeness;
+use crate::limits::BLOCK_ELEMENTS;
+use serde::{Deserialize, Serialize};
+
+/// A tensor on both sides.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DiffItem {
+    name: String,
+    sides: Sides,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Sides {
+    /// Two models, and the base that both came from.
+    Models {
+        a: TensorRange,
+        b: TensorRange,
+        base: Option<TensorRange>,
+    },
+    /// Two deltas.
+    Deltas { a: DeltaTensor, b: DeltaTensor },
+}
+
+impl DiffItem {
+    fn cost(&self) -> u64 {
+        match &self.sides {
+            Sides::Models { a, b, base } => a.range.len + b.range.len + base.as_ref().map_or(0, |t| t.range.len),
+            Sides::Deltas { a, b } => a.bytes() + b.bytes(),
+        }
+    }
+
+    fn elements(&self) -> u64 {
+        match &self.sides {
+            Sides::Models { a, .. } => a.elements,
+            Sides::Deltas { a, .. } => a.elements,
+        }
+    }
+}
+
+/// Sums over one tensor.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct Sums {
+    dot: f64,
+    a_sq: f64,
+    b_sq: f64,
+    apart_sq: f64,
+    equal: u64,
+}
+
+impl Sums {
+    fn add(&mut self, other: &Sums) {
+        self.dot += other.dot;
+        self.a_sq += other.a_sq;
+        self.b_sq += other.b_sq;
+        self.apart_sq += other.apart_sq;
+        self.equal += other.equal;
+    }
+
+    /// How far apart the two are, as a share of the first.
+    fn relative(&self) -> Option<f64> {
+        (self.a_sq > 0.0).then(|| (self.apart_sq / self.a_sq).sqrt())
+    }
+
+    fn cosine(&self) -> Option<f64> {
+        let norm = self.a_sq.sqrt() * self.b_sq.sqrt();
+        (norm > 0.0).then(|| (self.dot / norm).clamp(-1.0, 1.0))
+    }
+}
+
+/// Runs the diff task; reports the [`Outcome`] with a list of [`Sums`].
+pub async fn diff_tensors(io: Io, items: Vec<DiffItem>) -> Result<String> {
+    Outcome::report(compare(&io, &items).await)
+}
+
+async fn compare(io: &Io, items: &[DiffItem]) -> Result<Vec<Sums>> {
+    let mut sums = Vec::with_capacity(items.len());
+    for item in items {
+        let likeness = match &item.sides {
+            Sides::Models { a, b, base } => models(io, &item.name, a, b, base.as_ref()).await?,
+            Sides::Deltas { a, b } => deltas(io, &item.name, a, b).await?,
+        };
+        let (a_sq, b_sq) = likeness.squares();
+        sums.push(Sums {
+            dot: likeness.dot(),
+            a_sq,
+            b_sq,
+            apart_sq: likeness.apart_sq(),
+            equal: likeness.equal(),
+        });
+    }
+    Ok(sums)
+}
+
+async fn models(io: &Io, name: &str, a: &TensorRange, b: &TensorRange, base: Option<&TensorRange>) -> Result<Likeness> {
+    let bare = |t: &TensorRange| Origin {
+        name: name.to_owned(),
+        base: t.clone(),
+        deltas: Vec::new(),
+    };
+    let mut a = Values::open(io, &bare(a)).await?;
+    let mut b = Values::open(io, &bare(b)).await?;
+    let mut base = match base {
+        Some(base) => Some(Values::open(io, &bare(base)).await?),
+        None => None,
+    };
+    let mut likeness = Likeness::default();
+    let (mut xs, mut ys, mut zs) = (Vec::new(), Vec::new(), Vec::new());
+    while a.next_len() > 0 {
+        for (values, out) in [(&mut a, &mut xs), (&mut b, &mut ys)] {
+            gather(io, values, out).await?;
+        }
+        if let Some(base) = &mut base {
+            gather(io, base, &mut zs).await?;
+            for side in [&mut xs, &mut ys] {
+                side.iter_mut().zip(&zs).for_each(|(v, z)| *v -= z);
+            }
+        }
+        likeness.feed(&xs, &ys);
+    }
+    Ok(likeness)
+}
+
+async fn gather(io: &Io, values: &mut Values, out: &mut Vec<f32>) -> Result<()> {
+    values.load(io, &mut []).await?;
+    out.clear();
+    values
+        .blocks(io, |block| {
+            out.extend_from_slice(block.values);
+            Ok(())
+        })
+        .await
+}
+
+async fn deltas(io: &Io, name: &str, a: &DeltaTensor, b: &DeltaTensor) -> Result<Likeness> {
+    let mut likeness = Likeness::default();
+    let mut left = DeltaStream::open(io, name, a).await?;
+    let mut right = DeltaStream::open(io, name, b).await?;
+    let (mut xs, mut ys) = (vec![0.0f32; BLOCK_ELEMENTS], vec![0.0f32; BLOCK_ELEMENTS]);
+    let mut rest = a.elements;
+    while rest > 0 {
+        let n = rest.min(BLOCK_ELEMENTS as u64) as usize;
+        left.expand(io, &mut xs[..n]).await?;
+        right.expand(io, &mut ys[..n]).await?;
+        likeness.feed(&xs[..n], &ys[..n]);
+        rest -= n as u64;
+    }
+    Ok(likeness)
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    kind: &'static str,
+    only_a: Vec<String>,
+    only_b: Vec<String>,
+    changed: Vec<Changed>,
+    tensors: Vec<TensorReport>,
+    totals: Totals,
+}
+
+#[derive(Serialize)]
+struct Changed {
+    name: String,
+    a: String,
+    b: String,
+    what: &'static str,
+}
+
+#[derive(Serialize)]
+struct TensorReport {
+    name: String,
+    elements: u64,
+    equal: u64,
+    distance: f64,
+    relative: Option<f64>,
+    cosine: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Totals {
+    elements: u64,
+    equal: u64,
+    distance: f64,
+    relative: Option<f64>,
+    cosine: Option<f64>,
+}
+
+/// Runs the job.
+pub async fn diff(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<String> {
+    let (a, b) = (sources_of(&sources, Role::A, 0), sources_of(&sources, Role::B, 0));
+    if a.is_empty() || b.is_empty() {
+        return Err(Error::new(Code::Usage, "diff takes two models or two deltas"));
+    }
+    let (mut report, items) = match (is_delta(&io, &a).await?, is_delta(&io, &b).await?) {
+        (true, true) => of_deltas(&io, a[0], b[0]).await?,
+        (false, false) => of_models(&io, &sources).await?,
+        _ => {
+            return Err(Error::new(
+                Code::Usage,
+                "a model and a delta cannot be compared; give two models or two deltas",
+            ))
+        }
+    };
+    let costs: u64 = items.iter().map(DiffItem::cost).sum();
+    io.plan(
+        Plan {
+            job: "diff",
+            bytes: 0,
+            exact: true,
+            outputs: Vec::new(),
+            problems: Vec::new(),
+            reads: costs,
+            writes: 0,
+            tensors: items.len(),
+            elements: items.iter().map(DiffItem::elements).sum(),
+        }
+        .json()?,
+    )
+    .await;
+    let listed = items.clone();
+    let tasks = batch(
+        items,
+        "reading",
+        DiffItem::cost,
+        |i| &i.name,
+        |items| Task::Diff { items },
+    )?;
+    let mut sums = Vec::with_capacity(listed.len());
+    for report in io.run(tasks).await? {
+        sums.extend(Outcome::<Vec<Sums>>::read(&report)?);
+    }
+    let mut total = Sums::default();
+    for (item, s) in listed.iter().zip(&sums) {
+        total.add(s);
+        report.totals.elements += item.elements();
+        report.tensors.push(TensorReport {
+            name: item.name.clone(),
+            elements: item.elements(),
+            equal: s.equal,
+            distance: s.apart_sq.sqrt(),
+            relative: s.relative(),
+            cosine: s.cosine(),
+        });
+    }
+    report.totals.equal = total.equal;
+    report.totals.distance = total.apart_sq.sqrt();
+    report.totals.relative = total.relative();
+    report.totals.cosine = total.cosine();
+    to_json(&report)
+}
+
+/// True when one file was given and it starts like a delta.
+async fn is_delta(io: &Io, sources: &[u32]) -> Result<bool> {
+    let &[only] = sources else { return Ok(false) };
+    let head = io.read_vec(only, 0, io.size(only).min(16) as usize).await?;
+    Ok(matches!(format::sniff(&head), Kind::Wdelta { .. }))
+}
+
+fn empty_report(kind: &'static str) -> Report {
+    Report {
+        kind,
+        only_a: Vec::new(),
+        only_b: Vec::new(),
+        changed: Vec::new(),
+        tensors: Vec::new(),
+        totals: Totals {
+            elements: 0,
+            equal: 0,
+            distance: 0.0,
+            relative: None,
+            cosine: None,
+        },
+    }
+}
+
+async fn of_deltas(io: &Io, a: u32, b: u32) -> Result<(Report, Vec<DiffItem>)> {
+    let opened = chain::open_chain(io, &[a, b], None, chain::Care::Checked).await?;
+    let (a, b) = (&opened[0], &opened[1]);
+    let mut report = empty_report("deltas");
+    let missing = |from: &OpenDelta, to: &OpenDelta| {
+        from.header
+            .tensors
+            .iter()
+            .map(|t| t.name.clone())
+            .filter(|n| to.tensor(n).is_none())
+            .collect::<Vec<_>>()
+    };
+    report.only_a = missing(a, b);
+    report.only_b = missing(b, a);
+    let mut items = Vec::new();
+    for (of_a, placed_a) in a.header.tensors.iter().zip(&a.tensors) {
+        let Some(i) = b.header.find(&of_a.name) else { continue };
+        let (of_b, placed_b) = (&b.header.tensors[i], &b.tensors[i]);
+        if of_a.shape != of_b.shape {
+            report.changed.push(Changed {
+                name: of_a.name.clone(),
+                a: shape_text(&of_a.shape),
+                b: shape_text(&of_b.shape),
+                what: "shape",
+            });
+            continue;
+        }
+        if of_a.strategy != of_b.strategy {
+            report.changed.push(Changed {
+                name: of_a.name.clone(),
+                a: of_a.strategy.name().to_owned(),
+                b: of_b.strategy.name().to_owned(),
+                what: "strategy",
+            });
+        }
+        items.push(DiffItem {
+            name: of_a.name.clone(),
+            sides: Sides::Deltas {
+                a: placed_a.clone(),
+                b: placed_b.clone(),
+            },
+        });
+    }
+    Ok((report, items))
+}
+
+async fn of_models(io: &Io, sources: &[SourceEntry]) -> Result<(Report, Vec<DiffItem>)> {
+    let a = open_model(io, sources, Role::A, 0).await?.model;
+    let b = open_model(io, sources, Role::B, 0).await?.model;
+    let base = match sources_of(sources, Role::Base, 0).is_empty() {
+        true => None,
+        false => Some(open_model(io, sources, Role::Base, 0).await?.model),
+    };
+    let mut report = empty_report("models");
+    let missing = |from: &Model, to: &Model| {
+        from.tensors
+            .iter()
+            .map(|t| t.name.clone())
+            .filter(|n| to.find(n).is_none())
+            .collect::<Vec<_>>()
+    };
+    report.only_a = missing(&a, &b);
+    report.only_b = missing(&b, &a);
+    let mut items = Vec::new();
+    for of_a in &a.tensors {
+        let Some(of_b) = b.find(&of_a.name) else { continue };
+        let mut changed = |what, a: String, b: String| {
+            report.changed.push(Changed {
+                name: of_a.name.clone(),
+                a,
+                b,
+                what,
+            });
+        };
+        if of_a.shape != of_b.shape {
+            changed("shape", shape_text(&of_a.shape), shape_text(&of_b.shape));
+            continue;
+        }
+        if of_a.dtype != of_b.dtype {
+            changed("dtype", of_a.dtype.name().to_owned(), of_b.dtype.name().to_owned());
+        }
+        if !(of_a.dtype.to_f32_defined() && of_b.dtype.to_f32_defined()) {
+            continue;
+        }
+        let of_base = base
+            .as_ref()
+            .and_then(|m| m.find(&of_a.name))
+            .filter(|t| t.shape == of_a.shape);
+        items.push(DiffItem {
+            name: of_a.name.clone(),
+            sides: Sides::Models {
+                a: TensorRange::from(of_a),
+                b: TensorRange::from(of_b),
+                base: of_base.filter(|t| t.dtype.to_f32_defined()).map(TensorRange::from),
+            },
+        });
+    }
+    Ok((report, items))
+}

@@ -1,0 +1,206 @@
+//! `inspect`: what a delta is and where each byte lies, from header bytes alone.
+
+use super::machine::{Io, Role, SourceEntry};
+use super::open::{open_delta, sources_of, OpenDelta, Placement};
+use super::options::NoOptions;
+use super::report::{to_json, Finding, Severity};
+use crate::error::{Code, Error, Result};
+use crate::format::grouping::{group, Group};
+use crate::format::v1::header::ResultDtype;
+use crate::strategy::Strategy;
+use serde::Serialize;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    version: u32,
+    strategy: String,
+    bytes: u64,
+    base_hash: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base_name: Option<String>,
+    elements: u64,
+    layout: LayoutReport,
+    tensors: Vec<TensorReport>,
+    findings: Vec<Finding>,
+}
+
+#[derive(Serialize)]
+struct LayoutReport {
+    header: Place,
+    payload: Place,
+    checksum: Place,
+}
+
+#[derive(Serialize)]
+struct Place {
+    offset: u64,
+    length: u64,
+}
+
+#[derive(Serialize)]
+struct TensorReport {
+    name: String,
+    dtype: &'static str,
+    shape: Vec<u64>,
+    elements: u64,
+    strategy: &'static str,
+    bytes: u64,
+    options: OptionsReport,
+    group: Group,
+    records: Vec<RecordReport>,
+}
+
+#[derive(Serialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct OptionsReport {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outlier_fraction: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sparsity: Option<String>,
+}
+
+#[derive(Serialize)]
+struct RecordReport {
+    field: &'static str,
+    dtype: &'static str,
+    offset: u64,
+    length: u64,
+    elements: u64,
+}
+
+/// Runs the job.
+pub async fn inspect(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<String> {
+    let &[source] = &sources_of(&sources, Role::Delta, 0)[..] else {
+        return Err(Error::new(Code::Usage, "inspect takes one .wdelta file"));
+    };
+    let delta = open_delta(&io, source, Placement::Sample(&[])).await?;
+    to_json(&report(&delta))
+}
+
+fn report(delta: &OpenDelta) -> Report {
+    let header = &delta.header;
+    let tensors = header
+        .tensors
+        .iter()
+        .zip(&delta.tensors)
+        .map(|(t, placed)| {
+            let mut options = OptionsReport::default();
+            match t.strategy {
+                Strategy::Int4 => options.outlier_fraction.clone_from(&t.option),
+                Strategy::Sparse => options.sparsity.clone_from(&t.option),
+                Strategy::Quantized => {}
+            }
+            TensorReport {
+                name: t.name.clone(),
+                dtype: match t.dtype {
+                    ResultDtype::Float16 => "float16",
+                    ResultDtype::Float32 => "float32",
+                    ResultDtype::Float64 => "float64",
+                },
+                shape: t.shape.clone(),
+                elements: t.elements,
+                strategy: t.strategy.name(),
+                bytes: placed.bytes(),
+                options,
+                group: group(&t.name),
+                records: t
+                    .strategy
+                    .fields()
+                    .iter()
+                    .zip(&placed.fields)
+                    .map(|(f, p)| RecordReport {
+                        field: f.name,
+                        dtype: f.dtype.name(),
+                        offset: p.offset,
+                        length: p.elements * f.dtype.width() as u64,
+                        elements: p.elements,
+                    })
+                    .collect(),
+            }
+        })
+        .collect();
+    let place = |range: crate::offset::ByteRange| Place {
+        offset: range.offset,
+        length: range.len,
+    };
+    Report {
+        version: 1,
+        strategy: header.strategy.clone(),
+        bytes: delta.size,
+        base_hash: header.parent_hash.clone(),
+        base_name: header.base_name.clone(),
+        elements: delta.elements(),
+        layout: LayoutReport {
+            header: place(delta.header_range),
+            payload: place(delta.payload()),
+            checksum: Place {
+                offset: delta.size - 32,
+                length: 32,
+            },
+        },
+        tensors,
+        findings: findings(delta),
+    }
+}
+
+/// What the header alone gives away.
+fn findings(delta: &OpenDelta) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let unchanged = delta.tensors.iter().filter(|t| t.is_empty() && t.elements > 0).count();
+    if unchanged > 0 {
+        findings.push(Finding::new(
+            Severity::Note,
+            "unchanged",
+            format!("{unchanged} of {} tensors are the base's own", delta.tensors.len()),
+        ));
+    }
+    for (t, placed) in delta.header.tensors.iter().zip(&delta.tensors) {
+        // Sixteen bits a weight are what the fine-tune itself takes in the usual dtypes.
+        if placed.elements >= 1024 && placed.bytes() >= 2 * placed.elements {
+            findings.push(
+                Finding::new(
+                    Severity::Warning,
+                    "large",
+                    format!(
+                        "takes {:.1} bits a weight, no less than a 16-bit fine-tune itself",
+                        8.0 * placed.bytes() as f64 / placed.elements as f64
+                    ),
+                )
+                .tensor(&t.name),
+            );
+        }
+        if t.strategy.name() != delta.header.strategy && !placed.is_empty() {
+            findings.push(
+                Finding::new(
+                    Severity::Note,
+                    "strategy",
+                    format!(
+                        "is stored as {}, the file as {}",
+                        t.strategy.name(),
+                        delta.header.strategy
+                    ),
+                )
+                .tensor(&t.name),
+            );
+        }
+        if t.dtype != ResultDtype::Float32 {
+            findings.push(
+                Finding::new(
+                    Severity::Note,
+                    "dtype",
+                    "names a result other than float32, which the reference never writes",
+                )
+                .tensor(&t.name),
+            );
+        }
+    }
+    if delta.walked {
+        findings.push(Finding::new(
+            Severity::Note,
+            "order",
+            "the records are not where the header lets one expect them; another program wrote this file",
+        ));
+    }
+    findings
+}

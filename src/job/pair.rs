@@ -1,0 +1,169 @@
+//! Streams the delta of one tensor of a pair: fine-tune minus what the deltas before it rebuild.
+
+use super::machine::{Io, Read};
+use super::placed::TensorRange;
+use super::values::{Origin, Values};
+use crate::error::{Code, Error, Result};
+use crate::kernels::{apply, convert};
+use crate::limits::BLOCK_ELEMENTS;
+
+/// A piece of a delta and what it came from.
+pub struct PairBlock<'a> {
+    /// Fine-tune minus prior, in float32.
+    pub delta: &'a [f32],
+    /// The base's bytes.
+    pub base_bytes: &'a [u8],
+    /// The fine-tune's bytes.
+    pub finetuned_bytes: &'a [u8],
+}
+
+/// Streams the delta between an [`Origin`] and a tensor of the fine-tune.
+pub struct Pair {
+    base: TensorRange,
+    prior: Values,
+    chained: bool,
+    finetuned: TensorRange,
+    width: usize,
+    position: u64,
+    bytes: Vec<u8>,
+    block: Vec<f32>,
+    delta: Vec<f32>,
+    keep_equal: bool,
+}
+
+impl Pair {
+    /// A stream from the first element; both dtypes must convert to float32.
+    ///
+    /// With `keep_equal`, a weight that has the same bits on both sides has delta 0 even where it is NaN or infinite,
+    /// so that an unchanged mask of `-inf` stays what it is. The reference subtracts and gets NaN.
+    pub async fn open(io: &Io, origin: &Origin, finetuned: &TensorRange, keep_equal: bool) -> Result<Self> {
+        let width = finetuned
+            .dtype
+            .bytes()
+            .filter(|_| finetuned.dtype.to_f32_defined())
+            .ok_or_else(|| {
+                Error::new(
+                    Code::UnsupportedDtype,
+                    format!(
+                        "tensor `{}`: a version 1 delta cannot hold {}",
+                        origin.name,
+                        finetuned.dtype.name()
+                    ),
+                )
+                .tensor(&origin.name)
+            })?;
+        Ok(Self {
+            base: origin.base.clone(),
+            prior: Values::open(io, origin).await?.watching(),
+            chained: !origin.is_unchanged(),
+            finetuned: finetuned.clone(),
+            width,
+            position: 0,
+            bytes: Vec::new(),
+            block: vec![0.0; BLOCK_ELEMENTS],
+            delta: vec![0.0; BLOCK_ELEMENTS],
+            keep_equal,
+        })
+    }
+
+    /// Loads the next chunk and calls `f` with its deltas, block by block; false at the end.
+    pub async fn next(&mut self, io: &Io, mut f: impl FnMut(PairBlock<'_>) -> Result<()>) -> Result<bool> {
+        let n = self.prior.next_len();
+        if n == 0 {
+            return Ok(false);
+        }
+        self.bytes.resize(n * self.width, 0);
+        let offset = self.finetuned.range.offset + self.position * self.width as u64;
+        let read = Read {
+            source: self.finetuned.source,
+            offset,
+            buf: &mut self.bytes,
+        };
+        self.prior.load(io, &mut [read]).await?;
+        self.position += n as u64;
+        if self.chained {
+            self.chained_blocks(io, &mut f).await?;
+        } else {
+            self.plain_blocks(&mut f)?;
+        }
+        Ok(true)
+    }
+
+    /// No links before: one pass over both byte streams.
+    fn plain_blocks(&mut self, f: &mut impl FnMut(PairBlock<'_>) -> Result<()>) -> Result<()> {
+        let base_width = self.base.dtype.bytes().unwrap_or(1);
+        let blocks = self
+            .prior
+            .base_bytes()
+            .chunks(BLOCK_ELEMENTS * base_width)
+            .zip(self.bytes.chunks(BLOCK_ELEMENTS * self.width));
+        for (base_bytes, finetuned_bytes) in blocks {
+            let delta = &mut self.delta[..finetuned_bytes.len() / self.width];
+            apply::delta(
+                self.finetuned.dtype,
+                finetuned_bytes,
+                self.base.dtype,
+                base_bytes,
+                delta,
+            );
+            if self.keep_equal && delta.iter().any(|d| !d.is_finite()) {
+                let own = &mut self.block[..delta.len()];
+                let mut prior = vec![0.0; delta.len()];
+                convert::to_f32(self.finetuned.dtype, finetuned_bytes, own);
+                convert::to_f32(self.base.dtype, base_bytes, &mut prior);
+                zero_where_equal(delta, own, &prior);
+            }
+            f(PairBlock {
+                delta,
+                base_bytes,
+                finetuned_bytes,
+            })?;
+        }
+        Ok(())
+    }
+
+    async fn chained_blocks(&mut self, io: &Io, f: &mut impl FnMut(PairBlock<'_>) -> Result<()>) -> Result<()> {
+        let Self {
+            prior,
+            finetuned,
+            width,
+            bytes,
+            block,
+            delta,
+            keep_equal,
+            ..
+        } = self;
+        prior
+            .blocks(io, |b| {
+                let finetuned_bytes = &bytes[b.at * *width..(b.at + b.values.len()) * *width];
+                let own = &mut block[..b.values.len()];
+                convert::to_f32(finetuned.dtype, finetuned_bytes, own);
+                let delta = &mut delta[..b.values.len()];
+                for ((d, own), prior) in delta.iter_mut().zip(own.iter()).zip(b.values) {
+                    *d = own - prior;
+                }
+                if *keep_equal && delta.iter().any(|d| !d.is_finite()) {
+                    zero_where_equal(delta, own, b.values);
+                }
+                f(PairBlock {
+                    delta,
+                    base_bytes: b.base_bytes,
+                    finetuned_bytes,
+                })
+            })
+            .await
+    }
+
+    /// A fast hash of the base's bytes that have passed, see [`Values::seen`].
+    pub fn seen(&self) -> u64 {
+        self.prior.seen()
+    }
+}
+
+fn zero_where_equal(delta: &mut [f32], a: &[f32], b: &[f32]) {
+    for ((d, a), b) in delta.iter_mut().zip(a).zip(b) {
+        if a.to_bits() == b.to_bits() {
+            *d = 0.0;
+        }
+    }
+}

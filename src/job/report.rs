@@ -1,0 +1,115 @@
+//! Shapes that several reports share. Field names are camelCase on the wire.
+
+use crate::error::{Code, Error, Result};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// How much a finding matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The file cannot be used as it is.
+    Error,
+    /// Something was lost or looks wrong.
+    Warning,
+    /// Worth knowing.
+    Note,
+}
+
+/// Something noticed that does not stop the job.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Finding {
+    /// How much it matters.
+    pub severity: Severity,
+    /// A stable word for it.
+    pub code: &'static str,
+    /// The sentence.
+    pub message: String,
+    /// The tensor concerned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tensor: Option<String>,
+}
+
+impl Finding {
+    /// A finding about the whole file.
+    pub fn new(severity: Severity, code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            severity,
+            code,
+            message: message.into(),
+            tensor: None,
+        }
+    }
+
+    /// Adds the tensor's name.
+    #[must_use]
+    pub fn tensor(mut self, name: impl Into<String>) -> Self {
+        self.tensor = Some(name.into());
+        self
+    }
+}
+
+/// Serializes a report.
+pub fn to_json<T: Serialize>(report: &T) -> Result<String> {
+    serde_json::to_string(report).map_err(|e| Error::new(Code::Internal, format!("a report could not be written: {e}")))
+}
+
+/// Reads what a task reported.
+pub fn from_json<T: DeserializeOwned>(json: &str) -> Result<T> {
+    serde_json::from_str(json).map_err(|e| Error::new(Code::Internal, format!("a report could not be read: {e}")))
+}
+
+/// What a task that reads a delta found. Damage is handed to the job instead of ending it at once, so that the job can
+/// say first that a checksum is wrong: that is the cause, and the rest its consequence.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome<T> {
+    /// What the task was for.
+    Found(T),
+    /// The records are damaged.
+    Damaged(Error),
+}
+
+impl<T: Serialize> Outcome<T> {
+    /// The report of a task that ended with `result`; errors other than damage stay errors.
+    pub fn report(result: Result<T>) -> Result<String> {
+        match result {
+            Ok(found) => to_json(&Outcome::Found(found)),
+            Err(e) if matches!(e.code, Code::Malformed | Code::Truncated | Code::Limit) => {
+                to_json(&Outcome::<T>::Damaged(e))
+            }
+            Err(e) => Err(e),
+        }
+    }
+}
+
+impl<T: DeserializeOwned> Outcome<T> {
+    /// What the task found, or its damage as the error.
+    pub fn read(report: &str) -> Result<T> {
+        match from_json(report)? {
+            Outcome::Found(found) => Ok(found),
+            Outcome::Damaged(error) => Err(error),
+        }
+    }
+}
+
+/// Lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes
+        .iter()
+        .fold(String::with_capacity(2 * bytes.len()), |mut text, b| {
+            let _ = write!(text, "{b:02x}");
+            text
+        })
+}
+
+/// Up to five names for a sentence, and how many more there are.
+pub fn list_names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let names: Vec<_> = names.into_iter().collect();
+    let shown: Vec<_> = names.iter().take(5).map(|n| format!("`{n}`")).collect();
+    match names.len() - shown.len() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}

@@ -1,0 +1,267 @@
+//! `stats`: what the decoded delta of each tensor looks like.
+
+use super::chain;
+use super::machine::{Io, Read, Role, SourceEntry};
+use super::open::{open_model, sources_of, OpenDelta};
+use super::options::StatsOptions;
+use super::placed::{DeltaTensor, TensorRange};
+use super::report::to_json;
+use super::values::DeltaStream;
+use crate::error::{Code, Error, Result};
+use crate::format::v1::header::V1Tensor;
+use crate::kernels::convert;
+use crate::kernels::float16;
+use crate::kernels::stats::{histogram, Moments};
+use crate::limits::{BLOCK_ELEMENTS, CHUNK_ELEMENTS};
+use crate::strategy::{rows_cols, Strategy};
+use serde::Serialize;
+
+/// Most bars of a histogram: more than a screen has columns.
+const MAX_BINS: u32 = 4096;
+
+/// Most rows that are reported one by one; more are taken together.
+const MAX_ROWS: u64 = 256;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Item {
+    name: String,
+    dtype: &'static str,
+    shape: Vec<u64>,
+    elements: u64,
+    strategy: &'static str,
+    zeros: u64,
+    non_finite: u64,
+    mean: f64,
+    rms: f64,
+    min: f64,
+    max: f64,
+    norm: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base_norm: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    relative: Option<f64>,
+    histogram: Histogram,
+    rows: Rows,
+    outliers: Outliers,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    levels: Option<Levels>,
+}
+
+#[derive(Serialize)]
+struct Histogram {
+    lo: f64,
+    hi: f64,
+    counts: Vec<u64>,
+}
+
+#[derive(Serialize)]
+struct Rows {
+    /// Root mean square of each row, or of each group of `per` rows.
+    rms: Vec<f64>,
+    per: u64,
+}
+
+#[derive(Serialize)]
+struct Outliers {
+    count: u64,
+    share: f64,
+}
+
+/// The sixteen values of an `int4` tensor lie at `zeroPoint + q * scale`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Levels {
+    scale: f64,
+    zero_point: f64,
+}
+
+/// Runs the job: one item a tensor.
+pub async fn stats(io: Io, sources: Vec<SourceEntry>, options: StatsOptions) -> Result<String> {
+    if options.bins == 0 || options.bins > MAX_BINS {
+        return Err(Error::new(
+            Code::Usage,
+            format!("bins must be from 1 to {MAX_BINS}, not {}", options.bins),
+        ));
+    }
+    let &[source] = &sources_of(&sources, Role::Delta, 0)[..] else {
+        return Err(Error::new(Code::Usage, "stats takes one .wdelta file"));
+    };
+    let base = match sources_of(&sources, Role::Base, 0).is_empty() {
+        true => None,
+        false => Some(open_model(&io, &sources, Role::Base, 0).await?),
+    };
+    let model = base.as_ref().map(|b| &b.model);
+    let opened = chain::open_chain(&io, &[source], model, chain::Care::Sampled).await?;
+    let delta = &opened[0];
+    if let Some(model) = model {
+        chain::check_fit(model, &opened)?;
+    }
+    for (header, placed) in wanted(delta, options.names.as_ref())? {
+        let of_base = model.and_then(|m| m.find(&header.name)).map(TensorRange::from);
+        let item = look(&io, header, placed, of_base, options.bins).await?;
+        io.item(to_json(&item)?, None).await;
+    }
+    to_json(&())
+}
+
+fn wanted<'a>(delta: &'a OpenDelta, names: Option<&Vec<String>>) -> Result<Vec<(&'a V1Tensor, &'a DeltaTensor)>> {
+    let pairs = || delta.header.tensors.iter().zip(&delta.tensors);
+    let Some(names) = names else {
+        return Ok(pairs().collect());
+    };
+    names
+        .iter()
+        .map(|n| {
+            pairs().find(|(t, _)| t.name == *n).ok_or_else(|| {
+                Error::new(
+                    Code::MissingTensor,
+                    format!("there is no tensor `{n}`; `inspect` lists the names"),
+                )
+                .tensor(n)
+            })
+        })
+        .collect()
+}
+
+async fn look(io: &Io, header: &V1Tensor, placed: &DeltaTensor, base: Option<TensorRange>, bins: u32) -> Result<Item> {
+    let n = placed.elements;
+    let (rows, cols) = match header.shape.len() {
+        0 | 1 => (1, n),
+        _ => rows_cols(&header.shape),
+    };
+    let per = rows.div_ceil(MAX_ROWS).max(1);
+    let mut row_sums = vec![0.0f64; rows.div_ceil(per).min(MAX_ROWS) as usize];
+    let mut moments = Moments::default();
+    let mut block = vec![0.0f32; BLOCK_ELEMENTS];
+    let mut at = 0u64;
+    let mut first = DeltaStream::open(io, &header.name, placed).await?;
+    while at < n {
+        let len = (n - at).min(block.len() as u64) as usize;
+        first.expand(io, &mut block[..len]).await?;
+        moments.feed(&block[..len]);
+        add_rows(&mut row_sums, &block[..len], at, cols * per);
+        at += len as u64;
+    }
+    let largest = moments.largest();
+    let mut counts = vec![0; bins as usize];
+    if largest > 0.0 {
+        let mut second = DeltaStream::open(io, &header.name, placed).await?;
+        let mut left = n;
+        while left > 0 {
+            let len = left.min(block.len() as u64) as usize;
+            second.expand(io, &mut block[..len]).await?;
+            histogram(&block[..len], -largest, largest, &mut counts);
+            left -= len as u64;
+        }
+    }
+    let base_norm = match &base {
+        Some(base) if base.dtype.to_f32_defined() => Some(base_norm(io, base).await?),
+        _ => None,
+    };
+    let finite = (n - moments.non_finite()).max(1) as f64;
+    let norm = moments.sum_sq().sqrt();
+    let outliers = match placed.strategy {
+        Strategy::Int4 | Strategy::Sparse => placed.fields.first().map_or(0, |f| f.elements),
+        Strategy::Quantized => 0,
+    };
+    Ok(Item {
+        name: header.name.clone(),
+        dtype: base.as_ref().map_or("F32", |b| b.dtype.name()),
+        shape: header.shape.clone(),
+        elements: n,
+        strategy: placed.strategy.name(),
+        zeros: moments.zeros(),
+        non_finite: moments.non_finite(),
+        mean: moments.sum() / finite,
+        rms: (moments.sum_sq() / finite).sqrt(),
+        min: moments.min().map_or(0.0, f64::from),
+        max: moments.max().map_or(0.0, f64::from),
+        norm,
+        base_norm,
+        relative: base_norm.filter(|b| *b > 0.0).map(|b| norm / b),
+        histogram: Histogram {
+            lo: -f64::from(largest),
+            hi: f64::from(largest),
+            counts,
+        },
+        rows: Rows {
+            rms: row_sums
+                .iter()
+                .enumerate()
+                .map(|(i, sum)| (sum / (per.min(rows - i as u64 * per) * cols).max(1) as f64).sqrt())
+                .collect(),
+            per,
+        },
+        outliers: Outliers {
+            count: outliers,
+            share: if n > 0 { outliers as f64 / n as f64 } else { 0.0 },
+        },
+        levels: levels(io, placed).await?,
+    })
+}
+
+/// Adds squares to the sums of groups of `group` elements; `at` is the position of the first value.
+fn add_rows(sums: &mut [f64], values: &[f32], at: u64, group: u64) {
+    let mut rest = values;
+    let mut at = at;
+    while !rest.is_empty() {
+        let index = (at / group.max(1)) as usize;
+        let len = ((group.max(1) - at % group.max(1)) as usize).min(rest.len());
+        if let Some(sum) = sums.get_mut(index) {
+            *sum += rest[..len]
+                .iter()
+                .filter(|v| v.is_finite())
+                .map(|&v| f64::from(v) * f64::from(v))
+                .sum::<f64>();
+        }
+        rest = &rest[len..];
+        at += len as u64;
+    }
+}
+
+async fn base_norm(io: &Io, base: &TensorRange) -> Result<f64> {
+    let width = base.dtype.bytes().unwrap_or(1);
+    let mut moments = Moments::default();
+    let (mut bytes, mut values) = (Vec::new(), vec![0.0f32; BLOCK_ELEMENTS]);
+    let mut at = 0u64;
+    while at < base.elements {
+        let n = (base.elements - at).min(CHUNK_ELEMENTS as u64) as usize;
+        bytes.resize(n * width, 0);
+        let offset = base.range.offset + at * width as u64;
+        io.read(&mut [Read {
+            source: base.source,
+            offset,
+            buf: &mut bytes,
+        }])
+        .await?;
+        for block in bytes.chunks(BLOCK_ELEMENTS * width) {
+            let values = &mut values[..block.len() / width];
+            convert::to_f32(base.dtype, block, values);
+            moments.feed(values);
+        }
+        at += n as u64;
+    }
+    Ok(moments.sum_sq().sqrt())
+}
+
+async fn levels(io: &Io, placed: &DeltaTensor) -> Result<Option<Levels>> {
+    if placed.strategy != Strategy::Int4 {
+        return Ok(None);
+    }
+    let at = |field: &str| {
+        placed
+            .strategy
+            .fields()
+            .iter()
+            .position(|f| f.name == field)
+            .map_or(0, |i| placed.fields[i].offset)
+    };
+    let scale = io.read_vec(placed.source, at("scale"), 2).await?;
+    let zero_point = io.read_vec(placed.source, at("zero_point"), 2).await?;
+    let value = |b: &[u8]| f64::from(float16::f16_to_f32(u16::from_le_bytes([b[0], b[1]])));
+    Ok(Some(Levels {
+        scale: value(&scale),
+        zero_point: value(&zero_point),
+    }))
+}

@@ -1,0 +1,143 @@
+//! The first look at a pair's deltas: what a strategy would keep, and whether it would spoil the tensor.
+
+use super::machine::{Io, Read};
+use super::pair::Pair;
+use super::placed::TensorRange;
+use super::report::to_json;
+use super::values::Origin;
+use crate::dtype::Dtype;
+use crate::error::Result;
+use crate::kernels::convert;
+use crate::limits::CHUNK_BYTES;
+use crate::strategy::{Strategy, Survey, Surveyed};
+use serde::{Deserialize, Serialize};
+
+/// A tensor to look at.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SurveyItem {
+    /// What the decoder will start from.
+    pub origin: Origin,
+    /// What it shall give.
+    pub finetuned: TensorRange,
+    /// Shape of both.
+    pub shape: Vec<u64>,
+    /// The strategy that is considered.
+    pub strategy: Strategy,
+    /// How many values it would keep.
+    pub kept: u64,
+    /// See [`Pair::open`].
+    pub keep_equal: bool,
+}
+
+impl SurveyItem {
+    /// Bytes that a survey reads: the histogram passes and the range pass of `int4`, fewer for the others.
+    pub fn cost(&self) -> u64 {
+        let passes = match self.strategy {
+            Strategy::Int4 => 3,
+            Strategy::Sparse => 2,
+            Strategy::Quantized => 1,
+        };
+        passes * (self.origin.cost() + self.finetuned.range.len)
+    }
+}
+
+/// What a survey found.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Seen {
+    /// Every byte is the base's and no delta before touches the tensor.
+    pub equal: bool,
+    /// For dtypes other than floats: storing every non-zero delta gives back every byte.
+    pub exact: bool,
+    /// The strategy's own survey; none where the dtype does not convert to float32.
+    pub surveyed: Option<Surveyed>,
+}
+
+/// Runs the survey task; reports a list of [`Seen`].
+pub async fn survey(io: Io, items: Vec<SurveyItem>) -> Result<String> {
+    let mut seen = Vec::with_capacity(items.len());
+    for item in &items {
+        let convertible = item.origin.base.dtype.to_f32_defined() && item.finetuned.dtype.to_f32_defined();
+        seen.push(if convertible {
+            look(&io, item).await?
+        } else {
+            compare(&io, item).await?
+        });
+    }
+    to_json(&seen)
+}
+
+async fn look(io: &Io, item: &SurveyItem) -> Result<Seen> {
+    let mut survey = Survey::new(item.strategy, &item.shape, item.kept);
+    let same_dtype = item.origin.base.dtype == item.finetuned.dtype;
+    let mut equal = same_dtype && item.origin.is_unchanged();
+    let check_exact = !item.finetuned.dtype.is_float();
+    let mut exact = check_exact && same_dtype;
+    let mut first = true;
+    loop {
+        let mut pair = Pair::open(io, &item.origin, &item.finetuned, item.keep_equal).await?;
+        while pair
+            .next(io, |block| {
+                survey.feed(block.delta);
+                if first {
+                    equal = equal && block.base_bytes == block.finetuned_bytes;
+                    exact = exact && restores(item.finetuned.dtype, &block);
+                }
+                Ok(())
+            })
+            .await?
+        {}
+        first = false;
+        if !survey.end_pass() {
+            break;
+        }
+    }
+    Ok(Seen {
+        equal,
+        exact,
+        surveyed: Some(survey.finish()),
+    })
+}
+
+/// True when base plus delta, rounded to the dtype, gives the fine-tune's bytes.
+fn restores(dtype: Dtype, block: &super::pair::PairBlock<'_>) -> bool {
+    let n = block.delta.len();
+    let mut base = vec![0.0; n];
+    convert::to_f32(dtype, block.base_bytes, &mut base);
+    let sum: Vec<f32> = base.iter().zip(block.delta).map(|(b, d)| b + d).collect();
+    let mut out = vec![0; block.finetuned_bytes.len()];
+    convert::keep_or_round(dtype, &sum, &base, block.base_bytes, &mut out);
+    out == block.finetuned_bytes
+}
+
+/// Compares the bytes of a tensor whose dtype does not convert to float32.
+async fn compare(io: &Io, item: &SurveyItem) -> Result<Seen> {
+    let (base, own) = (&item.origin.base, &item.finetuned);
+    let mut equal = base.dtype == own.dtype && base.range.len == own.range.len && item.origin.is_unchanged();
+    let (mut a, mut b) = (Vec::new(), Vec::new());
+    let mut done = 0;
+    while equal && done < base.range.len {
+        let len = (base.range.len - done).min(CHUNK_BYTES as u64) as usize;
+        a.resize(len, 0);
+        b.resize(len, 0);
+        io.read(&mut [
+            Read {
+                source: base.source,
+                offset: base.range.offset + done,
+                buf: &mut a,
+            },
+            Read {
+                source: own.source,
+                offset: own.range.offset + done,
+                buf: &mut b,
+            },
+        ])
+        .await?;
+        equal = a == b;
+        done += len as u64;
+    }
+    Ok(Seen {
+        equal,
+        exact: false,
+        surveyed: None,
+    })
+}

@@ -1,0 +1,215 @@
+//! `tensors`: rebuilt weights in bounded pieces, for inference that needs no file.
+
+use super::chain;
+use super::machine::{Io, Role, SourceEntry};
+use super::open::{groups_of, open_model, sources_of};
+use super::options::{As, TensorsOptions};
+use super::report::to_json;
+use super::values::{Origin, Values};
+use crate::dtype::Dtype;
+use crate::error::{Code, Error, Result};
+use crate::format::model::Tensor;
+use crate::kernels::convert;
+use crate::limits::CHUNK_BYTES;
+use serde::Serialize;
+
+/// Describes one piece.
+#[derive(Serialize)]
+struct Piece<'a> {
+    name: &'a str,
+    dtype: &'static str,
+    shape: &'a [u64],
+    rows: (u64, u64),
+    bytes: usize,
+}
+
+/// Runs the job: every tensor asked for, in pieces of whole rows where a row fits a piece.
+pub async fn tensors(io: Io, sources: Vec<SourceEntry>, options: TensorsOptions) -> Result<String> {
+    let opened = open_model(&io, &sources, Role::Base, 0).await?;
+    let model = &opened.model;
+    let delta_sources: Vec<u32> = (0..groups_of(&sources, Role::Delta))
+        .flat_map(|g| sources_of(&sources, Role::Delta, g))
+        .collect();
+    let deltas = chain::open_chain(&io, &delta_sources, Some(model), chain::Care::Sampled).await?;
+    chain::check_fit(model, &deltas)?;
+    let origins = chain::origins(model, &deltas);
+    let wanted: Vec<&Origin> = match &options.names {
+        None => origins.iter().collect(),
+        Some(names) => names.iter().map(|n| find(&origins, n)).collect::<Result<_>>()?,
+    };
+    for origin in wanted {
+        let Some(tensor) = model.find(&origin.name) else {
+            continue;
+        };
+        stream(&io, origin, tensor, &options).await?;
+    }
+    to_json(&())
+}
+
+/// The origin of a tensor; `MISSING_TENSOR` when there is none of that name.
+pub fn find<'a>(origins: &'a [Origin], name: &str) -> Result<&'a Origin> {
+    origins
+        .binary_search_by(|o| o.name.as_str().cmp(name))
+        .map(|i| &origins[i])
+        .map_err(|_| {
+            Error::new(
+                Code::MissingTensor,
+                format!("there is no tensor `{name}`; `inspect` lists the names"),
+            )
+            .tensor(name)
+        })
+}
+
+async fn stream(io: &Io, origin: &Origin, tensor: &Tensor, options: &TensorsOptions) -> Result<()> {
+    let rows = tensor.shape.first().copied().unwrap_or(1);
+    let row = if rows == 0 { 0 } else { tensor.elements / rows };
+    let (from, to) = options.rows.unwrap_or((0, rows));
+    if from > to || to > rows {
+        return Err(Error::new(
+            Code::Usage,
+            format!(
+                "tensor `{}` has {rows} rows; rows {from} to {to} are not among them",
+                origin.name
+            ),
+        )
+        .tensor(&origin.name));
+    }
+    let dtype = match options.form {
+        As::Stored => tensor.dtype,
+        As::Float32 => Dtype::F32,
+    };
+    if tensor.elements == 0 || from == to {
+        return Ok(());
+    }
+    if (row * dtype.bits()) % 8 != 0 && options.rows.is_some() {
+        return Err(Error::new(
+            Code::Usage,
+            format!(
+                "tensor `{}`: its rows do not fill whole bytes; take it whole",
+                origin.name
+            ),
+        )
+        .tensor(&origin.name));
+    }
+    let copy = origin.is_unchanged() && dtype == tensor.dtype;
+    let mut gather = Gather {
+        io,
+        tensor,
+        dtype,
+        row,
+        bytes: Vec::new(),
+        sent: from * row,
+    };
+    if copy {
+        return copy_rows(&mut gather, from * row, to * row).await;
+    }
+    let width = dtype
+        .bytes()
+        .ok_or_else(|| Error::new(Code::Internal, "a packed dtype cannot be rebuilt"))?;
+    let (first, end) = (from * row, to * row);
+    let mut values = Values::open(io, origin).await?;
+    let mut at = 0u64;
+    let mut piece = Vec::new();
+    while at < end && values.next_len() > 0 {
+        let n = values.load(io, &mut []).await?;
+        piece.clear();
+        values
+            .blocks(io, |block| {
+                // Deltas decode from the start of the tensor, so rows before the wanted ones are decoded and dropped.
+                let start = at + block.at as u64;
+                let len = block.values.len() as u64;
+                let (a, b) = (first.clamp(start, start + len), end.clamp(start, start + len));
+                let part = (a - start) as usize..(b - start) as usize;
+                let begin = piece.len();
+                piece.resize(begin + part.len() * width, 0);
+                let out = &mut piece[begin..];
+                let own = tensor.dtype.bytes().unwrap_or(1);
+                if dtype == tensor.dtype && dtype != Dtype::F32 {
+                    let bytes = &block.base_bytes[part.start * own..part.end * own];
+                    convert::keep_or_round(dtype, &block.values[part.clone()], &block.base[part], bytes, out);
+                } else {
+                    convert::from_f32(dtype, &block.values[part], out);
+                }
+                Ok(())
+            })
+            .await?;
+        gather.push(&piece).await;
+        at += n as u64;
+    }
+    gather.finish().await;
+    Ok(())
+}
+
+/// Collects bytes and hands them out in whole rows.
+struct Gather<'a> {
+    io: &'a Io,
+    tensor: &'a Tensor,
+    dtype: Dtype,
+    row: u64,
+    bytes: Vec<u8>,
+    /// Elements handed out so far, counted from the start of the tensor.
+    sent: u64,
+}
+
+impl Gather<'_> {
+    async fn push(&mut self, piece: &[u8]) {
+        self.bytes.extend_from_slice(piece);
+        let bits = self.dtype.bits();
+        let row_bytes = (self.row * bits / 8) as usize;
+        let whole = self.bytes.len() - self.bytes.len() % row_bytes.max(1);
+        // A row above a chunk is handed out in parts; `rows` then names the rows that the part lies in.
+        let ready = if whole > 0 {
+            whole
+        } else if self.bytes.len() >= CHUNK_BYTES {
+            self.bytes.len()
+        } else {
+            0
+        };
+        if ready > 0 {
+            self.send(ready).await;
+        }
+    }
+
+    async fn send(&mut self, len: usize) {
+        let rest = self.bytes.split_off(len);
+        let elements = len as u64 * 8 / self.dtype.bits();
+        let rows = (self.sent / self.row, (self.sent + elements).div_ceil(self.row));
+        self.sent += elements;
+        let json = to_json(&Piece {
+            name: &self.tensor.name,
+            dtype: self.dtype.name(),
+            shape: &self.tensor.shape,
+            rows,
+            bytes: len,
+        })
+        .unwrap_or_default();
+        let mut bytes = std::mem::replace(&mut self.bytes, rest);
+        self.io.item(json, Some(&mut bytes)).await;
+    }
+
+    async fn finish(&mut self) {
+        if !self.bytes.is_empty() {
+            self.send(self.bytes.len()).await;
+        }
+    }
+}
+
+async fn copy_rows(gather: &mut Gather<'_>, first: u64, end: u64) -> Result<()> {
+    let bits = gather.dtype.bits();
+    let range = gather.tensor.range;
+    let (mut at, stop) = (first * bits / 8, end * bits / 8);
+    let mut piece = Vec::new();
+    while at < stop {
+        piece.resize((stop - at).min(CHUNK_BYTES as u64) as usize, 0);
+        let read = super::machine::Read {
+            source: gather.tensor.source,
+            offset: range.offset + at,
+            buf: &mut piece,
+        };
+        gather.io.read(&mut [read]).await?;
+        gather.push(&piece).await;
+        at += piece.len() as u64;
+    }
+    gather.finish().await;
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! `verify`: checksums, records that decode, and, with a base, every link.
+
+use super::chain::{self, ChainCheck};
+use super::machine::{Io, Role, SourceEntry};
+use super::open::{groups_of, open_model, sources_of};
+use super::options::NoOptions;
+use super::placed::DeltaTensor;
+use super::plan::Plan;
+use super::report::{to_json, Finding, Outcome, Severity};
+use super::task::{batch, Task};
+use super::values::DeltaStream;
+use crate::error::{Code, Error, Result};
+use crate::limits::BLOCK_ELEMENTS;
+use serde::{Deserialize, Serialize};
+
+/// What decoding one tensor's records showed.
+#[derive(Debug, Serialize, Deserialize)]
+struct Checked {
+    non_finite: u64,
+}
+
+/// Runs the check task: decodes records into nothing.
+pub async fn check_records(io: Io, items: Vec<(String, DeltaTensor)>) -> Result<String> {
+    Outcome::report(check(&io, &items).await)
+}
+
+async fn check(io: &Io, items: &[(String, DeltaTensor)]) -> Result<Vec<Checked>> {
+    let mut checked = Vec::with_capacity(items.len());
+    let mut block = vec![0.0f32; BLOCK_ELEMENTS];
+    for (name, delta) in items {
+        let mut stream = DeltaStream::open(io, name, delta).await?;
+        let mut non_finite = 0;
+        let mut left = delta.elements;
+        while left > 0 {
+            let n = left.min(block.len() as u64) as usize;
+            stream.expand(io, &mut block[..n]).await?;
+            non_finite += block[..n].iter().filter(|v| !v.is_finite()).count() as u64;
+            left -= n as u64;
+        }
+        checked.push(Checked { non_finite });
+    }
+    Ok(checked)
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    ok: bool,
+    version: u32,
+    deltas: Vec<DeltaReport>,
+    findings: Vec<Finding>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DeltaReport {
+    index: usize,
+    bytes: u64,
+    checksum: &'static str,
+    tensors: usize,
+    base_hash: String,
+    base: &'static str,
+}
+
+/// Runs the job. Whatever does not hold is an error that names the file, the tensor or the link.
+pub async fn verify(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<String> {
+    let delta_sources: Vec<u32> = (0..groups_of(&sources, Role::Delta))
+        .flat_map(|g| sources_of(&sources, Role::Delta, g))
+        .collect();
+    if delta_sources.is_empty() {
+        return Err(Error::new(
+            Code::Usage,
+            "no delta was given; name at least one .wdelta file",
+        ));
+    }
+    let with_base = !sources_of(&sources, Role::Base, 0).is_empty();
+    let base = match with_base {
+        true => Some(open_model(&io, &sources, Role::Base, 0).await?),
+        false => None,
+    };
+    let model = base.as_ref().map(|b| &b.model);
+    let deltas = chain::open_chain(&io, &delta_sources, model, chain::Care::Walked).await?;
+    if let Some(model) = model {
+        chain::check_fit(model, &deltas)?;
+    }
+    let mut check = model.map(|m| ChainCheck::new(m, &deltas)).transpose()?;
+    let mut tasks = match &mut check {
+        Some(check) => check.take_tasks(),
+        None => deltas.iter().map(chain::checksum_task).collect::<Result<_>>()?,
+    };
+    let n_checks = tasks.len();
+    let items: Vec<(String, DeltaTensor)> = deltas
+        .iter()
+        .flat_map(|d| {
+            d.header
+                .tensors
+                .iter()
+                .map(|t| t.name.clone())
+                .zip(d.tensors.iter().cloned())
+        })
+        .collect();
+    let names: Vec<(u32, String)> = items.iter().map(|(n, d)| (d.source, n.clone())).collect();
+    let elements = items.iter().map(|(_, d)| d.elements).sum();
+    tasks.extend(batch(
+        items,
+        "checking",
+        |(_, d)| d.bytes(),
+        |(n, _)| n,
+        |items| Task::Check { items },
+    )?);
+    io.plan(
+        Plan {
+            job: "verify",
+            bytes: 0,
+            exact: true,
+            outputs: Vec::new(),
+            problems: Vec::new(),
+            reads: tasks.iter().map(|t| t.cost).sum(),
+            writes: 0,
+            tensors: names.len(),
+            elements,
+        }
+        .json()?,
+    )
+    .await;
+    let reports = io.run(tasks).await?;
+    let checksums = chain::read_checksums(&io, &deltas).await?;
+    match &check {
+        Some(check) => {
+            check.finish(&reports[..n_checks], &deltas, &checksums)?;
+        }
+        None => {
+            for ((delta, report), stored) in deltas.iter().zip(&reports).zip(&checksums) {
+                chain::check_checksum(delta, report, stored)?;
+            }
+        }
+    }
+    let mut checked: Vec<Checked> = Vec::with_capacity(names.len());
+    for report in &reports[n_checks..] {
+        checked.extend(Outcome::<Vec<Checked>>::read(report)?);
+    }
+    let findings = names
+        .iter()
+        .zip(&checked)
+        .filter(|(_, c)| c.non_finite > 0)
+        .map(|((_, name), c)| {
+            Finding::new(
+                Severity::Warning,
+                "non-finite",
+                format!("{} values of the decoded delta are NaN or infinite", c.non_finite),
+            )
+            .tensor(name)
+        })
+        .collect();
+    to_json(&Report {
+        ok: true,
+        version: 1,
+        deltas: deltas
+            .iter()
+            .enumerate()
+            .map(|(index, d)| DeltaReport {
+                index,
+                bytes: d.size,
+                checksum: "ok",
+                tensors: d.tensors.len(),
+                base_hash: d.header.parent_hash.clone(),
+                base: if with_base { "verified" } else { "not checked" },
+            })
+            .collect(),
+        findings,
+    })
+}

@@ -1,0 +1,32 @@
+//! Synchronous files of browser workers, straight from and into wasm memory.
+
+use super::memory_slice;
+use wasm_bindgen::prelude::*;
+use web_sys::{Blob, FileReaderSync, FileSystemReadWriteOptions, FileSystemSyncAccessHandle};
+
+/// Reads `len` bytes at `offset` of a Blob to address `at`; gives the number of bytes that were there.
+#[wasm_bindgen(js_name = readBlob)]
+pub fn read_blob(blob: &Blob, offset: f64, at: usize, len: usize) -> Result<usize, JsValue> {
+    let part = blob.slice_with_f64_and_f64(offset, offset + len as f64)?;
+    let buffer = FileReaderSync::new()?.read_as_array_buffer(&part)?;
+    let bytes = js_sys::Uint8Array::new(&buffer);
+    let got = (bytes.length() as usize).min(len);
+    bytes.subarray(0, got as u32).copy_to(&mut memory_slice(at, len)[..got]);
+    Ok(got)
+}
+
+/// Reads `len` bytes at `offset` of an origin-private file to address `at`; gives the number of bytes read.
+#[wasm_bindgen(js_name = readHandle)]
+pub fn read_handle(handle: &FileSystemSyncAccessHandle, offset: f64, at: usize, len: usize) -> Result<usize, JsValue> {
+    let options = FileSystemReadWriteOptions::new();
+    options.set_at(offset);
+    Ok(handle.read_with_u8_array_and_options(memory_slice(at, len), &options)? as usize)
+}
+
+/// Writes `len` bytes from address `at` to `offset` of an origin-private file; gives the number of bytes written.
+#[wasm_bindgen(js_name = writeHandle)]
+pub fn write_handle(handle: &FileSystemSyncAccessHandle, offset: f64, at: usize, len: usize) -> Result<usize, JsValue> {
+    let options = FileSystemReadWriteOptions::new();
+    options.set_at(offset);
+    Ok(handle.write_with_u8_array_and_options(memory_slice(at, len), &options)? as usize)
+}
