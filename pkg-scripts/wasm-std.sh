@@ -50,7 +50,7 @@ release=$(apt-cache policy rustc-web | sed -n 's/^ *Candidate: //p')
 series=$(cut -d. -f1,2 <<<"$release")
 llvm=$(apt-cache show "libstd-rust-web-$series=$release" | grep -o 'libllvm[0-9]*' | head -n 1)
 llvm_version=${llvm#libllvm}
-apt-get download -qq "rustc-web=$release" "libstd-rust-web-$series=$release" "libstd-rust-web-dev=$release" \
+apt-get download -qq -o APT::Sandbox::User=root "rustc-web=$release" "libstd-rust-web-$series=$release" "libstd-rust-web-dev=$release" \
   "rust-web-src=$release" "$llvm" "lld-$llvm_version" >&2
 for deb in *.deb; do dpkg -x "$deb" "$prefix"; done
 
@@ -76,6 +76,7 @@ rlibs=$toolchain/lib/rustlib/$target/lib
 rm -rf "$rlibs" && mkdir -p "$rlibs"
 cp "$crate/target/$target/release/deps/"*.rlib "$rlibs"
 rm -f "$rlibs"/libstd_build-*.rlib
+cd "$prefix"
 rm -rf "$crate" "$prefix/debs"
 
 has_std wasm || fail "the fall-back was built, but its compiler does not find it"
