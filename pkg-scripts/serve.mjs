@@ -80,11 +80,12 @@ export function parseRange(header, size) {
  * @param {import('node:http').IncomingMessage} request
  * @param {import('node:http').ServerResponse} response
  * @param {(path: string) => [folder: string, path: string]} locate
+ * @param {(path: string) => Record<string, string>} siteHeaders
  */
-async function answer(request, response, locate) {
+async function answer(request, response, locate, siteHeaders) {
   const refuse = (/** @type {number} */ status, headers = {}) => {
     const text = `${status}\n`
-    response.writeHead(status, { ...securityHeaders(''), 'content-type': MIME_TYPES.txt, 'content-length': text.length, ...headers })
+    response.writeHead(status, { ...siteHeaders(''), 'content-type': MIME_TYPES.txt, 'content-length': text.length, ...headers })
     response.end(request.method === 'HEAD' ? undefined : text)
   }
   if (request.method !== 'GET' && request.method !== 'HEAD') return refuse(405, { allow: 'GET, HEAD' })
@@ -99,7 +100,7 @@ async function answer(request, response, locate) {
     const etag = `"${stat.size.toString(36)}-${stat.mtimeNs.toString(36)}"`
     const modified = new Date(Number(stat.mtimeMs)).toUTCString()
     const headers = {
-      ...securityHeaders(path),
+      ...siteHeaders(path),
       'content-type': MIME_TYPES[extname(path).slice(1)] ?? 'application/octet-stream',
       'accept-ranges': 'bytes',
       'cache-control': 'no-cache',
@@ -129,12 +130,15 @@ async function answer(request, response, locate) {
 /**
  * Starts a server.
  *
- * @param {{ port?: number, host?: string, dir?: string, mounts?: Record<string, string> }} [options]
- *   `port` 0 (default) takes a free one. `dir` is the site's root (default: www/ with pkg/ as `pkg`). `mounts` maps first path
- *   segments to folders.
+ * @param {object} [options]
+ * @param {number} [options.port] 0 (default) takes a free one
+ * @param {string} [options.host]
+ * @param {string} [options.dir] the site's root (default: www/ with pkg/ as `pkg`)
+ * @param {Record<string, string>} [options.mounts] folders by first path segment
+ * @param {(path: string) => Record<string, string>} [options.headers] sent with every answer (default: the page's security headers)
  * @returns {Promise<{ url: string, close(): Promise<void> }>}
  */
-export async function serve({ port = 0, host = '127.0.0.1', dir, mounts = dir ? {} : { pkg } } = {}) {
+export async function serve({ port = 0, host = '127.0.0.1', dir, mounts = dir ? {} : { pkg }, headers = securityHeaders } = {}) {
   const folders = new Map(Object.entries(mounts))
   const locate = (/** @type {string} */ path) => {
     const [first, ...rest] = path.split('/')
@@ -142,7 +146,7 @@ export async function serve({ port = 0, host = '127.0.0.1', dir, mounts = dir ? 
     return /** @type {[string, string]} */ (folder ? [folder, rest.join('/')] : [dir ?? `${root}/www`, path])
   }
   const server = createServer((request, response) => {
-    answer(request, response, locate).catch(error => {
+    answer(request, response, locate, headers).catch(error => {
       // The usual cause is a client that went away half way.
       if (error.code !== 'ERR_STREAM_PREMATURE_CLOSE') console.error(error)
       response.destroy()
