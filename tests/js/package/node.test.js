@@ -133,11 +133,19 @@ for (const resolution of ['nodenext', 'bundler']) {
       await encode({ base: 'base', finetuned: 'chat', strategy: 'int5' })
       export { names, ok, error, rebuilt, code }
     `)
-    const module = resolution === 'nodenext' ? 'nodenext' : 'esnext'
-    const tsc = join(repository, 'pkg-scripts/node_modules/typescript/bin/tsc')
     // Everything is checked, the declarations too, with nothing of ours but the package in reach.
-    const args = ['--noEmit', '--strict', '--target', 'es2022', '--module', module, '--moduleResolution', resolution, '--types', '']
-    const { code, stdout } = await installed.run(process.execPath, tsc, ...args, '--lib', 'es2023,dom,dom.iterable,dom.asynciterable,esnext.disposable', 'use.ts')
+    const compilerOptions = {
+      noEmit: true,
+      strict: true,
+      target: 'es2022',
+      lib: ['es2023', 'esnext.disposable', 'dom', 'dom.iterable', 'dom.asynciterable'],
+      module: resolution === 'nodenext' ? 'nodenext' : 'esnext',
+      moduleResolution: resolution,
+      types: [],
+    }
+    await writeFile(join(installed.folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['use.ts'] }))
+    const tsc = join(repository, 'pkg-scripts/node_modules/typescript/bin/tsc')
+    const { code, stdout } = await installed.run(process.execPath, tsc, '-p', '.')
     assert.equal(code, 0, stdout)
   })
 }
