@@ -1,8 +1,8 @@
 // Files by content: digests that tell whether a step is up to date, and folders brought to a wanted content.
-import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
-import { work } from './run.mjs'
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { work } from './run.mjs';
 
 /**
  * Relative paths ('/'-separated, sorted) of all files below a folder; none if it does not exist.
@@ -11,11 +11,15 @@ import { work } from './run.mjs'
  * @returns {string[]}
  */
 export function list(folder) {
-  if (!existsSync(folder)) return []
+  if (!existsSync(folder)) return [];
   return readdirSync(folder, { recursive: true, withFileTypes: true })
-    .filter(entry => entry.isFile())
-    .map(entry => join(entry.parentPath ?? entry.path, entry.name).slice(folder.length + 1).replaceAll('\\', '/'))
-    .sort()
+    .filter((entry) => entry.isFile())
+    .map((entry) =>
+      join(entry.parentPath ?? entry.path, entry.name)
+        .slice(folder.length + 1)
+        .replaceAll('\\', '/'),
+    )
+    .sort();
 }
 
 /**
@@ -25,13 +29,13 @@ export function list(folder) {
  * @param {...string} settings further text that the result depends on
  */
 export function digest(paths, ...settings) {
-  const hash = createHash('sha256')
-  for (const text of settings) hash.update(`${text}\0`)
+  const hash = createHash('sha256');
+  for (const text of settings) hash.update(`${text}\0`);
   for (const path of paths) {
-    const bytes = readFileSync(path)
-    hash.update(`${path}\0${bytes.length}\0`).update(bytes)
+    const bytes = readFileSync(path);
+    hash.update(`${path}\0${bytes.length}\0`).update(bytes);
   }
-  return hash.digest('hex')
+  return hash.digest('hex');
 }
 
 /**
@@ -43,13 +47,13 @@ export function digest(paths, ...settings) {
  * @param {string[]} outputs files that must exist for the step to count as done
  */
 export function once(name, inputs, step, outputs = []) {
-  const stamp = `${work}/${name}.stamp`
-  const done = existsSync(stamp) && readFileSync(stamp, 'utf8') === inputs && outputs.every(path => existsSync(path))
-  if (done) return
-  rmSync(stamp, { force: true })
-  step()
-  mkdirSync(work, { recursive: true })
-  writeFileSync(stamp, inputs)
+  const stamp = `${work}/${name}.stamp`;
+  const done = existsSync(stamp) && readFileSync(stamp, 'utf8') === inputs && outputs.every((path) => existsSync(path));
+  if (done) return;
+  rmSync(stamp, { force: true });
+  step();
+  mkdirSync(work, { recursive: true });
+  writeFileSync(stamp, inputs);
 }
 
 /**
@@ -59,12 +63,12 @@ export function once(name, inputs, step, outputs = []) {
  * @param {Map<string, Buffer | string>} wanted content by relative path
  */
 export function sync(folder, wanted) {
-  for (const path of list(folder)) if (!wanted.has(path)) rmSync(`${folder}/${path}`)
+  for (const path of list(folder)) if (!wanted.has(path)) rmSync(`${folder}/${path}`);
   for (const [path, content] of wanted) {
-    const bytes = Buffer.from(content)
-    const target = `${folder}/${path}`
-    if (existsSync(target) && statSync(target).size === bytes.length && readFileSync(target).equals(bytes)) continue
-    mkdirSync(dirname(target), { recursive: true })
-    writeFileSync(target, bytes)
+    const bytes = Buffer.from(content);
+    const target = `${folder}/${path}`;
+    if (existsSync(target) && statSync(target).size === bytes.length && readFileSync(target).equals(bytes)) continue;
+    mkdirSync(dirname(target), { recursive: true });
+    writeFileSync(target, bytes);
   }
 }

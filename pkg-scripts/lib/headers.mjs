@@ -12,7 +12,7 @@ const POLICY = {
   'form-action': "'none'",
   'require-trusted-types-for': "'script'",
   'trusted-types': 'wdelta',
-}
+};
 
 /**
  * The content security policy of a page: of index.html, or of remote.html, which may read from any https address.
@@ -20,8 +20,10 @@ const POLICY = {
  * @param {boolean} [remote]
  */
 export function contentSecurityPolicy(remote = false) {
-  const policy = remote ? { ...POLICY, 'connect-src': "'self' https:" } : POLICY
-  return Object.entries(policy).map(([name, value]) => `${name} ${value}`).join('; ')
+  const policy = remote ? { ...POLICY, 'connect-src': "'self' https:" } : POLICY;
+  return Object.entries(policy)
+    .map(([name, value]) => `${name} ${value}`)
+    .join('; ');
 }
 
 /**
@@ -37,7 +39,7 @@ export function securityHeaders(path) {
     'cross-origin-resource-policy': 'same-origin',
     'referrer-policy': 'no-referrer',
     'x-content-type-options': 'nosniff',
-  }
+  };
 }
 
 /** MIME types by extension; anything else is `application/octet-stream`. */
@@ -55,4 +57,4 @@ export const MIME_TYPES = {
   wasm: 'application/wasm',
   webmanifest: 'application/manifest+json',
   woff2: 'font/woff2',
-}
+};
