@@ -155,7 +155,7 @@ class PathInterop(unittest.TestCase):
                     message = f"{dtype} {shards} {strategy}"
                     delta, output = self.path("ours.wdelta"), self.path("rebuilt")
                     encode(base_path, finetuned_path, delta, strategy)
-                    decode(base_path, [delta], output)
+                    decode(base_path, [delta], f"{output}/")
                     rounded = as_torch(self.theirs(delta, base_path), dtype)
                     files = sorted(p.name for p in base_path.iterdir())
                     self.assertEqual(sorted(p.name for p in output.iterdir()), files, message)
