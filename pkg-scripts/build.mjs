@@ -1,0 +1,150 @@
+#!/usr/bin/env node
+// Builds the npm package into pkg/, or with --site DIR also the static site into DIR.
+//
+//   cargo -> wasm-bindgen -> wasm-opt -> types from JSDoc -> pkg/ -> size budgets
+//
+// Steps whose inputs have not changed are left out.
+import { spawnSync } from 'node:child_process';
+import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { digest, list, once, sync } from './lib/files.mjs';
+import { BuildError, capture, pkg, root, run, script, scripts, work } from './lib/run.mjs';
+
+const TARGET = 'wasm32-unknown-unknown';
+const WASM_OPT = ['-O3', '--strip-debug', '--strip-producers'];
+const glue = `${work}/glue`;
+const types = `${work}/types`;
+
+/** Compiles the crate and gives the module's path. */
+function compile() {
+  // Panic messages carry source paths: make them the same on every machine.
+  const home = process.env.CARGO_HOME ?? `${homedir()}/.cargo`;
+  const flags = [`--remap-path-prefix=${home}=cargo`, `--remap-path-prefix=${root}=wdelta`];
+  const env = process.env.WDELTA_WASM_TOOLCHAIN ? { RUSTUP_TOOLCHAIN: process.env.WDELTA_WASM_TOOLCHAIN } : {};
+  run(
+    'cargo',
+    ['build', '--release', '--locked', '--lib', '--target', TARGET, '--config', `target.${TARGET}.rustflags=${JSON.stringify(flags)}`],
+    env,
+  );
+  const { target_directory: target } = JSON.parse(capture('cargo', ['metadata', '--format-version', '1', '--no-deps', '--offline']));
+  return `${target}/${TARGET}/release/wdelta.wasm`;
+}
+
+/** @param {string} module */
+function bind(module) {
+  const version = capture('wasm-bindgen', ['--version']).trim();
+  const binaryen = JSON.parse(readFileSync(`${scripts}/node_modules/binaryen/package.json`, 'utf8'));
+  const wasm = `${glue}/wdelta_bg.wasm`;
+  const step = () => {
+    rmSync(glue, { recursive: true, force: true });
+    mkdirSync(glue, { recursive: true });
+    run('wasm-bindgen', ['--target', 'web', '--out-dir', glue, '--out-name', 'wdelta', module]);
+    run(process.execPath, [`${scripts}/node_modules/binaryen/${binaryen.bin['wasm-opt']}`, ...WASM_OPT, wasm, '-o', wasm]);
+  };
+  once('glue', digest([module], version, binaryen.version, ...WASM_OPT), step, [wasm, `${glue}/wdelta.js`]);
+}
+
+/**
+ * Type-checks a project of ours.
+ *
+ * @param {string} name of the tsconfig
+ * @param {string[]} inputs files that the result depends on
+ * @param {string} [output] folder of declarations, emptied first
+ */
+function check(name, inputs, output) {
+  const config = `${scripts}/tsconfig.${name}.json`;
+  const step = () => {
+    if (output) rmSync(output, { recursive: true, force: true });
+    run(process.execPath, [`${scripts}/node_modules/typescript/bin/tsc`, '-p', config]);
+  };
+  const settings = [config, `${scripts}/tsconfig.base.json`, `${scripts}/package-lock.json`];
+  once(`check-${name}`, digest([...settings, ...inputs]), step, output ? [output] : []);
+}
+
+/** The package's sources: modules and hand-written declarations, not their tests. */
+function sources() {
+  return list(`${root}/src/js`).filter((path) => /\.(js|d\.ts)$/.test(path) && !path.endsWith('.test.js'));
+}
+
+function manifest() {
+  const cargo = readFileSync(`${root}/Cargo.toml`, 'utf8');
+  const field = (/** @type {string} */ name) => {
+    const value = new RegExp(`^${name} = "(.*)"$`, 'm').exec(cargo)?.[1];
+    if (!value) throw new BuildError(`Cargo.toml has no ${name}.`);
+    return value;
+  };
+  const template = JSON.parse(readFileSync(`${scripts}/package.template.json`, 'utf8'));
+  return { ...template, version: field('version'), description: field('description') };
+}
+
+/** The package's content by path. */
+function assemble() {
+  /** @type {Map<string, Buffer | string>} */
+  const files = new Map();
+  for (const path of sources()) files.set(path, readFileSync(`${root}/src/js/${path}`));
+  for (const path of list(types)) files.set(path, readFileSync(`${types}/${path}`));
+  for (const path of ['wdelta.js', 'wdelta.d.ts', 'wdelta_bg.wasm']) files.set(path, readFileSync(`${glue}/${path}`));
+  for (const path of ['README.md', 'LICENSE', 'CHANGELOG.md']) files.set(path, readFileSync(`${root}/${path}`));
+  files.set('package.json', `${JSON.stringify(manifest(), null, 2)}\n`);
+  return files;
+}
+
+/**
+ * Writes the static site: the page, and in pkg/ what it loads of the package.
+ *
+ * @param {string} folder
+ * @param {Map<string, Buffer | string>} files the package's content
+ */
+function writeSite(folder, files) {
+  const ours = existsSync(`${folder}/index.html`) && existsSync(`${folder}/pkg/wdelta_bg.wasm`);
+  if (existsSync(folder) && !ours && readdirSync(folder).length > 0) {
+    throw new BuildError(`${folder} holds something else than an earlier site; choose an empty folder.`);
+  }
+  const site = new Map(list(`${root}/www`).map((path) => [path, readFileSync(`${root}/www/${path}`)]));
+  for (const [path, content] of files) {
+    if (path.endsWith('.wasm') || path === 'LICENSE' || (path.endsWith('.js') && path !== 'cli.js'))
+      site.set(`pkg/${path}`, Buffer.from(content));
+  }
+  sync(folder, site);
+  console.log(`site: ${folder} (${site.size} files)`);
+}
+
+async function build() {
+  const { values } = parseArgs({ options: { site: { type: 'string' } } });
+  bind(compile());
+  check('package', [...sources().map((path) => `${root}/src/js/${path}`), `${glue}/wdelta.d.ts`], types);
+
+  const files = assemble();
+  sync(pkg, files);
+  if (existsSync(`${pkg}/cli.js`)) chmodSync(`${pkg}/cli.js`, 0o755);
+
+  const page = list(`${root}/www`)
+    .filter((path) => path.endsWith('.js'))
+    .map((path) => `${root}/www/${path}`);
+  if (page.length > 0)
+    check('page', [
+      ...page,
+      ...list(pkg)
+        .filter((path) => path.endsWith('.d.ts'))
+        .map((path) => `${pkg}/${path}`),
+    ]);
+
+  const { checkBudgets } = await import('./lib/budget.mjs');
+  checkBudgets(files);
+  if (values.site) writeSite(resolve(values.site), files);
+  console.log(`package: ${pkg}, version ${manifest().version}`);
+}
+
+if (process.env.WDELTA_SETUP) {
+  await script(build);
+} else {
+  // Started by hand: install what is missing first, then run again with the environment that setup.sh gives.
+  const self = fileURLToPath(import.meta.url);
+  const { status } = spawnSync('bash', ['-c', '. "$0" build && exec node "$@"', `${scripts}/setup.sh`, self, ...process.argv.slice(2)], {
+    stdio: 'inherit',
+  });
+  process.exitCode = status ?? 1;
+}

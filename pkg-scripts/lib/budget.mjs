@@ -1,0 +1,52 @@
+// What a browser has to load, against the bounds that the project has set itself.
+import { brotliCompressSync, constants } from 'node:zlib';
+import ts from 'typescript';
+import { BuildError } from './run.mjs';
+
+/** Largest wasm module, in bytes after brotli 11. */
+const WASM_BYTES = 150_000;
+/** Largest size of all modules but the command line, in bytes, without comments, together after brotli 11. */
+const SCRIPT_BYTES = 20_000;
+
+/** @param {Buffer} bytes */
+function brotli(bytes) {
+  const params = { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length };
+  return brotliCompressSync(bytes, { params }).length;
+}
+
+/** @param {string} text */
+function withoutComments(text) {
+  const compilerOptions = { removeComments: true, target: ts.ScriptTarget.ESNext, module: ts.ModuleKind.ESNext };
+  return ts.transpileModule(text, { compilerOptions }).outputText;
+}
+
+/**
+ * Prints the package's sizes; throws if one is over its bound.
+ *
+ * @param {Map<string, Buffer | string>} files the package's content by relative path
+ */
+export function checkBudgets(files) {
+  const modules = [...files.keys()].filter((path) => path.endsWith('.js') && !/^cli\b/.test(path));
+  const texts = modules.map((path) => Buffer.from(withoutComments(String(files.get(path)))));
+  const sizes = modules.map((path, i) => ({ path, plain: texts[i].length, packed: brotli(texts[i]) }));
+  const wasm = Buffer.from(files.get('wdelta_bg.wasm') ?? '');
+  const n = (/** @type {number} */ value) => value.toLocaleString('en-US');
+  const rows = [
+    { what: 'wasm', plain: wasm.length, packed: brotli(wasm), bound: WASM_BYTES, note: '' },
+    {
+      what: 'JavaScript',
+      plain: sizes.reduce((sum, size) => sum + size.plain, 0),
+      packed: brotli(Buffer.concat(texts)),
+      bound: SCRIPT_BYTES,
+      note: ` (${modules.length} modules; one by one ${n(sizes.reduce((sum, size) => sum + size.packed, 0))})`,
+    },
+  ];
+  for (const { what, plain, packed, bound, note } of rows)
+    console.log(`${what}: ${n(plain)} bytes, brotli ${n(packed)} of ${n(bound)}${note}`);
+
+  const over = rows.filter((row) => row.packed > row.bound);
+  if (over.length === 0) return;
+  for (const { path, plain, packed } of sizes.sort((a, b) => b.packed - a.packed))
+    console.log(`  ${path}: ${n(plain)}, brotli ${n(packed)}`);
+  throw new BuildError(`over budget: ${over.map((row) => row.what).join(', ')}.`);
+}

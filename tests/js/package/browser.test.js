@@ -1,0 +1,87 @@
+// The installed package in Chromium, served as plain files and imported without a bundler.
+import assert from 'node:assert/strict';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { pathToFileURL } from 'node:url';
+import { launchChromium } from '../../../pkg-scripts/lib/browser.mjs';
+import { securityHeaders } from '../../../pkg-scripts/lib/headers.mjs';
+import { serve } from '../../../pkg-scripts/serve.mjs';
+import { install, sample } from './installed.js';
+
+let installed, browser, expected;
+
+before(async () => {
+  installed = await install();
+  await mkdir(join(installed.folder, 'site'));
+  await writeFile(join(installed.folder, 'site/index.html'), '<!doctype html><title>test</title>');
+  browser = await launchChromium();
+
+  const { decode, encode } = await import(pathToFileURL(join(installed.root, 'node.js')).href);
+  const [base, finetuned] = ['base', 'ft-sft'].map((name) => join(sample, `${name}.safetensors`));
+  expected = {};
+  for (const strategy of ['int4', 'sparse', 'quantized']) {
+    const { data } = await encode({ base, finetuned, strategy });
+    expected[strategy] = { delta: await sha256(data), model: await sha256((await decode({ base, deltas: [data] })).data) };
+  }
+});
+
+after(async () => {
+  await browser?.close();
+  await installed.remove();
+});
+
+async function sha256(bytes) {
+  return Buffer.from(await crypto.subtle.digest('SHA-256', bytes)).toString('hex');
+}
+
+/** Runs in the page: every strategy forth and back. */
+async function useInPage({ workers, policy }) {
+  const wdelta = await import('/pkg/index.js');
+  if (policy) {
+    const { createScriptURL } = globalThis.trustedTypes.createPolicy(policy, { createScriptURL: (url) => url });
+    await wdelta.init({ createWorker: () => new Worker(createScriptURL('/pkg/worker.js'), { type: 'module' }) });
+  }
+  const sha256 = async (bytes) =>
+    [...new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+  const [base, finetuned] = await Promise.all(['base', 'ft-sft'].map(async (name) => (await fetch(`/data/${name}.safetensors`)).blob()));
+  const found = {};
+  for (const strategy of ['int4', 'sparse', 'quantized']) {
+    const { data } = await wdelta.encode({ base, finetuned, strategy, workers });
+    const seen = await wdelta.inspect(new Blob([data]));
+    if (seen.strategy !== strategy || seen.tensors.length !== 47) throw new Error(`inspect shows ${seen.strategy}, ${seen.tensors.length}`);
+    const rebuilt = await wdelta.decode({ base, deltas: [new Blob([data])], workers });
+    found[strategy] = { delta: await sha256(data), model: await sha256(rebuilt.data) };
+  }
+  return found;
+}
+
+for (const { name, headers, policy } of [
+  { name: 'a plain host', headers: () => ({}) },
+  { name: 'a host with the security headers of the page', headers: securityHeaders, policy: 'wdelta' },
+]) {
+  test(`on ${name}, it gives the bytes that Node gives`, async () => {
+    const mounts = { pkg: installed.root, data: sample };
+    const server = await serve({ dir: join(installed.folder, 'site'), mounts, headers });
+    const page = await browser.newPage();
+    const complaints = [];
+    page.on('pageerror', (error) => complaints.push(String(error)));
+    page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()));
+    try {
+      for (const workers of [0, 2]) {
+        await page.goto(server.url);
+        const started = [];
+        page.on('worker', (worker) => started.push(worker.url()));
+        assert.deepEqual(await page.evaluate(useInPage, { workers, policy }), expected);
+        assert.equal(started.length > 0, workers > 0, `workers: ${started}`);
+      }
+      assert.deepEqual(
+        complaints.filter((text) => !text.includes('favicon')),
+        [],
+      );
+    } finally {
+      await page.close();
+      await server.close();
+    }
+  });
+}

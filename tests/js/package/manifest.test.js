@@ -1,0 +1,74 @@
+// What the manifest names exists, and the tarball holds the package and nothing else.
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { list } from '../../../pkg-scripts/lib/files.mjs';
+import { install, repository } from './installed.js';
+
+const pkg = join(repository, 'pkg');
+const manifest = JSON.parse(readFileSync(join(pkg, 'package.json'), 'utf8'));
+let installed;
+
+before(async () => {
+  installed = await install();
+});
+after(() => installed.remove());
+
+/** Every file that an exports entry can lead to. */
+function targets(entry) {
+  return typeof entry === 'string' ? [entry] : Object.values(entry).flatMap(targets);
+}
+
+test('the manifest is complete and has no dependencies', () => {
+  assert.equal(manifest.name, 'wdelta');
+  assert.equal(manifest.type, 'module');
+  assert.equal(manifest.license, 'MIT');
+  assert.equal(manifest.version, /^version = "(.*)"$/m.exec(readFileSync(join(repository, 'Cargo.toml'), 'utf8'))[1]);
+  assert.equal(manifest.engines.node, '>=20');
+  assert.ok(manifest.description.length > 20);
+  for (const kind of ['dependencies', 'devDependencies', 'peerDependencies', 'optionalDependencies', 'scripts'])
+    assert.ok(!(kind in manifest), kind);
+});
+
+test('every export exists, types come first, wasm and worker are listed', () => {
+  for (const [name, entry] of Object.entries(manifest.exports)) {
+    for (const target of targets(entry)) assert.ok(existsSync(join(pkg, target)), `${name}: ${target}`);
+    if (typeof entry === 'object') assert.equal(Object.keys(entry)[0], 'types', name);
+  }
+  assert.deepEqual(Object.keys(manifest.exports['.']), ['types', 'node', 'browser', 'default']);
+  for (const name of ['./worker.js', './wdelta_bg.wasm', './package.json']) assert.ok(name in manifest.exports, name);
+  assert.equal(manifest.types, manifest.exports['.'].types);
+});
+
+test('every module has types, and what has side effects exists', () => {
+  for (const path of installed.packed.filter((path) => path.endsWith('.js')))
+    assert.ok(installed.packed.includes(path.replace(/\.js$/, '.d.ts')), path);
+  for (const path of manifest.sideEffects) assert.ok(existsSync(join(pkg, path)), path);
+});
+
+test('the command is executable and starts with a line for node', () => {
+  const path = join(pkg, manifest.bin.wdelta);
+  assert.match(readFileSync(path, 'utf8'), /^#!\/usr\/bin\/env node\n/);
+  assert.equal(statSync(path).mode & 0o111, 0o111);
+});
+
+test('the tarball holds the package, whole and alone', () => {
+  assert.deepEqual(installed.packed, list(pkg));
+  assert.deepEqual(list(installed.root), list(pkg));
+  for (const path of ['README.md', 'LICENSE', 'CHANGELOG.md', 'wdelta_bg.wasm', 'worker.js'])
+    assert.ok(installed.packed.includes(path), path);
+  assert.deepEqual(
+    installed.packed.filter((path) => /test|\.rs$|\.map$|^src/.test(path)),
+    [],
+  );
+});
+
+test('no file of the package names a folder of the machine it was built on', () => {
+  const home = process.env.HOME ?? '/root';
+  for (const path of installed.packed) {
+    const text = readFileSync(join(pkg, path), 'latin1');
+    for (const machine of [repository.replace(/\/$/, ''), `${home}/.cargo`, `${home}/.rustup`])
+      assert.ok(!text.includes(machine), `${path} contains ${machine}`);
+  }
+});
