@@ -131,6 +131,27 @@ impl<'de> Visitor<'de> for Text {
     }
 }
 
+/// A whole number from 0 on.
+pub(super) struct Whole(pub(super) u64);
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
+        d.deserialize_u64(WholeVisitor)
+    }
+}
+
+struct WholeVisitor;
+
+impl Visitor<'_> for WholeVisitor {
+    type Value = Whole;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a whole number from 0 to 2^64 - 1")
+    }
+    fn visit_u64<E>(self, n: u64) -> std::result::Result<Whole, E> {
+        Ok(Whole(n))
+    }
+}
+
 /// A list of at most `max` whole numbers from 0 on.
 pub(super) struct Numbers<'a, 'de> {
     pub(super) json: &'a Json<'de>,
@@ -153,7 +174,7 @@ impl<'de> Visitor<'de> for Numbers<'_, 'de> {
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<Self::Value, A::Error> {
         let mut numbers = Vec::new();
-        while let Some(n) = seq.next_element::<u64>()? {
+        while let Some(Whole(n)) = seq.next_element()? {
             if numbers.len() == self.max {
                 return Err(self.json.fail(Error::new(
                     Code::Limit,
