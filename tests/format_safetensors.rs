@@ -537,7 +537,9 @@ proptest! {
 
     #[test]
     fn changed_numbers_get_the_same_judgement(tensors in tensors(), which: prop::sample::Index, by in -3i64..4, what in 0..3) {
-        prop_assume!(!tensors.is_empty());
+        if tensors.is_empty() {
+            return Ok(());
+        }
         let mut changed = tensors.clone();
         let i = which.index(changed.len());
         match what {

@@ -45,13 +45,12 @@ impl<'de> Json<'de> {
         message
     }
 
-    /// Notes that the error happened inside this tensor's entry.
-    pub(super) fn inside<E>(&self, tensor: &str) -> impl FnOnce(E) -> E + '_ {
-        let tensor = tensor.to_owned();
-        move |e| {
-            self.tensor.borrow_mut().get_or_insert(tensor);
-            e
+    /// Hands `result` on; of an error it notes that it happened inside this tensor's entry.
+    pub(super) fn inside<T, E>(&self, tensor: &str, result: std::result::Result<T, E>) -> std::result::Result<T, E> {
+        if result.is_err() {
+            self.tensor.borrow_mut().get_or_insert_with(|| tensor.to_owned());
         }
+        result
     }
 
     fn error(&self, e: &serde_json::Error) -> Error {

@@ -1,5 +1,6 @@
 //! What a file is, from its first bytes, and what to tell the user who gave it in the wrong place.
 
+use super::folder::{adapter_error, is_adapter_file};
 use super::v1;
 use crate::error::{Code, Error};
 
@@ -133,18 +134,18 @@ impl Kind {
 
 /// The error for a file given as a model, or part of one, that is not a safetensors file.
 ///
-/// `name` is the file's name. `USAGE` for a file of another kind, `UNSUPPORTED_VERSION` never, `MALFORMED` for bytes
-/// that are of no known kind, `TRUNCATED` for none at all.
+/// `name` is the file's name. `USAGE` for a file of another kind, `MALFORMED` for bytes of no known kind, `TRUNCATED` for
+/// none at all.
 pub fn not_a_model(kind: Kind, name: &str) -> Error {
+    if is_adapter_file(name) {
+        return adapter_error(name);
+    }
     let (what, advice) = kind.words();
     let code = match kind {
         Kind::Empty => Code::Truncated,
         Kind::Unknown => Code::Malformed,
         _ => Code::Usage,
     };
-    if super::model::is_adapter_file(name) {
-        return super::model::adapter_error(name);
-    }
     Error::new(
         code,
         format!("{name}: a model in safetensors files is wanted, but this file is {what}; {advice}"),

@@ -236,7 +236,7 @@ impl<'de> Visitor<'de> for Tensors<'_, 'de> {
                 return Err(json.fail(Error::new(Code::Limit, text)));
             }
             let tensor = map.next_value_seed(EntryVisitor { json, name: &name });
-            tensors.push(tensor.map_err(json.inside(&name))?);
+            tensors.push(json.inside(&name, tensor)?);
         }
         Ok(tensors)
     }
