@@ -43,7 +43,8 @@ const OTHER_WEIGHTS: [&str; 8] = [".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5"
 /// taken whatever its name. `USAGE` with advice when there is nothing to take: an adapter alone, only weights in another
 /// format, weights only in folders below.
 pub fn choose_files(files: &[(u32, String, u64)]) -> Result<Choice> {
-    let mut files: Vec<_> = files.iter().filter(|(_, path, _)| !is_hidden(path)).collect();
+    let alone = files.len() == 1;
+    let mut files: Vec<_> = files.iter().filter(|(_, path, _)| alone || !is_hidden(path)).collect();
     files.sort_by(|a, b| a.1.cmp(&b.1));
     let top = |end: &'static str| {
         let of_model = move |path: &str| !path.contains('/') && path.ends_with(end) && !is_adapter_file(path);
@@ -66,7 +67,7 @@ pub fn choose_files(files: &[(u32, String, u64)]) -> Result<Choice> {
     let shards: Vec<_> = top(WEIGHTS).iter().map(|f| f.0).collect();
     let shards = match (index, &files[..]) {
         (Some(_), _) => Shards::FromIndex,
-        (None, [only]) if !is_adapter_file(&only.1) => Shards::List(vec![only.0]),
+        (None, [only]) if alone && !is_adapter_file(&only.1) => Shards::List(vec![only.0]),
         (None, _) if shards.is_empty() => return Err(nothing_to_take(&files)),
         (None, _) => Shards::List(shards),
     };

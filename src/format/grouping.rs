@@ -80,3 +80,117 @@ pub fn group(name: &str) -> Group {
     };
     Group { layer, expert, role }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(name: &str, layer: Option<u32>, expert: Option<u32>, role: &str) {
+        let role = role.to_owned();
+        assert_eq!(group(name), Group { layer, expert, role }, "{name}");
+    }
+
+    #[test]
+    fn llama_and_qwen() {
+        check("model.embed_tokens.weight", None, None, "embed_tokens");
+        check(
+            "model.layers.12.self_attn.q_proj.weight",
+            Some(12),
+            None,
+            "self_attn.q_proj",
+        );
+        check(
+            "model.layers.0.self_attn.q_proj.bias",
+            Some(0),
+            None,
+            "self_attn.q_proj.bias",
+        );
+        check("model.layers.31.mlp.down_proj.weight", Some(31), None, "mlp.down_proj");
+        check(
+            "model.layers.3.input_layernorm.weight",
+            Some(3),
+            None,
+            "input_layernorm",
+        );
+        check("model.norm.weight", None, None, "norm");
+        check("lm_head.weight", None, None, "lm_head");
+    }
+
+    #[test]
+    fn gpt2_with_and_without_its_wrapper() {
+        check("transformer.wte.weight", None, None, "wte");
+        check("transformer.h.7.attn.c_attn.weight", Some(7), None, "attn.c_attn");
+        check("h.7.mlp.c_proj.bias", Some(7), None, "mlp.c_proj.bias");
+        check("h.0.ln_1.weight", Some(0), None, "ln_1");
+        check("ln_f.weight", None, None, "ln_f");
+    }
+
+    #[test]
+    fn bert() {
+        check(
+            "bert.embeddings.word_embeddings.weight",
+            None,
+            None,
+            "embeddings.word_embeddings",
+        );
+        check(
+            "bert.encoder.layer.3.attention.self.query.weight",
+            Some(3),
+            None,
+            "attention.self.query",
+        );
+        check(
+            "encoder.layer.11.output.LayerNorm.bias",
+            Some(11),
+            None,
+            "output.LayerNorm.bias",
+        );
+        check("bert.pooler.dense.weight", None, None, "pooler.dense");
+    }
+
+    #[test]
+    fn mixtures_of_experts() {
+        let mixtral = "model.layers.4.block_sparse_moe.experts.6.w1.weight";
+        check(mixtral, Some(4), Some(6), "block_sparse_moe.experts.w1");
+        check(
+            "model.layers.4.block_sparse_moe.gate.weight",
+            Some(4),
+            None,
+            "block_sparse_moe.gate",
+        );
+        check(
+            "model.layers.9.mlp.experts.127.up_proj.weight",
+            Some(9),
+            Some(127),
+            "mlp.experts.up_proj",
+        );
+        check(
+            "model.layers.9.mlp.shared_experts.up_proj.weight",
+            Some(9),
+            None,
+            "mlp.shared_experts.up_proj",
+        );
+        check("experts.3.w2.weight", None, Some(3), "experts.w2");
+    }
+
+    #[test]
+    fn models_of_several_stacks_keep_them_apart() {
+        let t5 = "encoder.block.2.layer.1.DenseReluDense.wi.weight";
+        check(t5, Some(2), None, "encoder.layer.1.DenseReluDense.wi");
+        check("model.decoder.layers.5.fc1.weight", Some(5), None, "decoder.fc1");
+        check("visual.blocks.2.attn.qkv.weight", Some(2), None, "visual.attn.qkv");
+    }
+
+    #[test]
+    fn names_of_no_convention() {
+        check("", None, None, "");
+        check("weight", None, None, "weight");
+        check("model", None, None, "model");
+        check("layers.0", Some(0), None, "layers.0");
+        check("0.weight", None, None, "0");
+        check("a.99999999999.b", None, None, "a.99999999999.b");
+        check("a.+1.b", None, None, "a.+1.b");
+        check("..weight", None, None, ".");
+    }
+}

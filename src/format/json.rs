@@ -45,13 +45,12 @@ impl<'de> Json<'de> {
         message
     }
 
-    /// Notes that the error happened inside this tensor's entry.
-    pub(super) fn inside<E>(&self, tensor: &str) -> impl FnOnce(E) -> E + '_ {
-        let tensor = tensor.to_owned();
-        move |e| {
-            self.tensor.borrow_mut().get_or_insert(tensor);
-            e
+    /// Hands `result` on; of an error it notes that it happened inside this tensor's entry.
+    pub(super) fn inside<T, E>(&self, tensor: &str, result: std::result::Result<T, E>) -> std::result::Result<T, E> {
+        if result.is_err() {
+            self.tensor.borrow_mut().get_or_insert_with(|| tensor.to_owned());
         }
+        result
     }
 
     fn error(&self, e: &serde_json::Error) -> Error {
@@ -131,6 +130,27 @@ impl<'de> Visitor<'de> for Text {
     }
 }
 
+/// A whole number from 0 on.
+pub(super) struct Whole(pub(super) u64);
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
+        d.deserialize_u64(WholeVisitor)
+    }
+}
+
+struct WholeVisitor;
+
+impl Visitor<'_> for WholeVisitor {
+    type Value = Whole;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a whole number from 0 to 2^64 - 1")
+    }
+    fn visit_u64<E>(self, n: u64) -> std::result::Result<Whole, E> {
+        Ok(Whole(n))
+    }
+}
+
 /// A list of at most `max` whole numbers from 0 on.
 pub(super) struct Numbers<'a, 'de> {
     pub(super) json: &'a Json<'de>,
@@ -153,7 +173,7 @@ impl<'de> Visitor<'de> for Numbers<'_, 'de> {
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<Self::Value, A::Error> {
         let mut numbers = Vec::new();
-        while let Some(n) = seq.next_element::<u64>()? {
+        while let Some(Whole(n)) = seq.next_element()? {
             if numbers.len() == self.max {
                 return Err(self.json.fail(Error::new(
                     Code::Limit,

@@ -9,6 +9,8 @@
 //!
 //! Nothing here reads: callers hand in bytes and learn which range comes next.
 
+#![forbid(unsafe_code)]
+
 mod folder;
 pub mod grouping;
 mod json;

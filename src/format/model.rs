@@ -1,5 +1,6 @@
 //! A model as one list of tensors, over one safetensors file or many.
 
+use super::folder::adapter_error;
 use super::safetensors::header::{Entry, Header};
 use super::safetensors::index::Index;
 use super::safetensors::LENGTH_BYTES;
@@ -10,7 +11,7 @@ use crate::limits::MAX_TENSORS;
 use crate::offset::{element_count, ByteRange};
 use std::collections::HashMap;
 
-pub use super::folder::{adapter_error, choose_files, is_adapter_file, resolve_shards, Choice, Shards};
+pub use super::folder::{choose_files, resolve_shards, Choice, Shards};
 
 /// A safetensors file whose header was read.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! What a file is, from its first bytes, and what to tell the user who gave it in the wrong place.
 
+use super::folder::{adapter_error, is_adapter_file};
 use super::v1;
 use crate::error::{Code, Error};
 
@@ -133,18 +134,18 @@ impl Kind {
 
 /// The error for a file given as a model, or part of one, that is not a safetensors file.
 ///
-/// `name` is the file's name. `USAGE` for a file of another kind, `UNSUPPORTED_VERSION` never, `MALFORMED` for bytes
-/// that are of no known kind, `TRUNCATED` for none at all.
+/// `name` is the file's name. `USAGE` for a file of another kind, `MALFORMED` for bytes of no known kind, `TRUNCATED` for
+/// none at all.
 pub fn not_a_model(kind: Kind, name: &str) -> Error {
+    if is_adapter_file(name) {
+        return adapter_error(name);
+    }
     let (what, advice) = kind.words();
     let code = match kind {
         Kind::Empty => Code::Truncated,
         Kind::Unknown => Code::Malformed,
         _ => Code::Usage,
     };
-    if super::model::is_adapter_file(name) {
-        return super::model::adapter_error(name);
-    }
     Error::new(
         code,
         format!("{name}: a model in safetensors files is wanted, but this file is {what}; {advice}"),
@@ -185,4 +186,90 @@ pub fn not_a_delta(kind: Kind, head: &[u8]) -> Error {
 /// The first bytes, readable.
 fn shown(head: &[u8]) -> String {
     format!("\"{}\"", head[..head.len().min(8)].escape_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_files_apart() {
+        let cases: [(&[u8], Kind); 22] = [
+            (b"", Kind::Empty),
+            (b"w", Kind::Unknown),
+            (b"wdelta\0", Kind::WdeltaCut),
+            (b"wdelta\0\x01\0\0", Kind::WdeltaCut),
+            (b"wdelta\0\x01\0\0\0", Kind::Wdelta { version: 1 }),
+            (b"wdelta\0\x02\0\0\0junk", Kind::Wdelta { version: 2 }),
+            (b"Wdelta\0\x01\0\0\0....", Kind::Unknown),
+            (b"\x02\0\0\0\0\0\0\0{}", Kind::Safetensors),
+            (b"\x80\x02\0\0\0\0\0\0{\"a\"", Kind::Safetensors),
+            (b"PK\x03\x04\0\0\0\0{\"a\":1", Kind::Safetensors),
+            (b"\x01\0\0\0\0\0\0\0{", Kind::Unknown),
+            (b"PK\x03\x04\x14\0\0\0\x08\0", Kind::Zip),
+            (b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.", Kind::Pickle),
+            (b"GGUF\x03\0\0\0\x22\x01\0\0\0\0\0\0", Kind::Gguf),
+            (b"\x89HDF\r\n\x1a\n\0\0\0\0", Kind::Hdf5),
+            (b"\x08\x08\x12\x07pytorch", Kind::Onnx),
+            (b"{\n  \"architectures\"", Kind::Json),
+            (b"  [1]", Kind::Json),
+            (b"version https://git-lfs", Kind::LfsPointer),
+            (b"<!doctype html><ht", Kind::Html),
+            (b"\x28\xb5\x2f\xfd\x04", Kind::Compressed),
+            (&[0; 16], Kind::Unknown),
+        ];
+        for (head, kind) in cases {
+            // 16 bytes decide, and what comes after them does not.
+            assert_eq!(sniff(head), kind, "{:?}", head.escape_ascii().to_string());
+            assert_eq!(sniff(&head[..head.len().min(16)]), kind);
+        }
+    }
+
+    const KINDS: [Kind; 15] = [
+        Kind::Wdelta { version: 1 },
+        Kind::Wdelta { version: 7 },
+        Kind::WdeltaCut,
+        Kind::Safetensors,
+        Kind::Zip,
+        Kind::Pickle,
+        Kind::Gguf,
+        Kind::Hdf5,
+        Kind::Onnx,
+        Kind::Json,
+        Kind::LfsPointer,
+        Kind::Html,
+        Kind::Compressed,
+        Kind::Empty,
+        Kind::Unknown,
+    ];
+
+    #[test]
+    fn a_wrong_file_is_named_and_has_advice() {
+        for kind in KINDS {
+            let error = not_a_model(kind, "pytorch_model.bin");
+            assert!(error.message.starts_with("pytorch_model.bin: "), "{error}");
+            assert!(matches!(error.code, Code::Usage | Code::Malformed | Code::Truncated));
+            let error = not_a_delta(kind, b"PK\x03\x04");
+            assert!(matches!(
+                error.code,
+                Code::NotWdelta | Code::UnsupportedVersion | Code::Truncated
+            ));
+        }
+        assert!(not_a_model(Kind::Zip, "x.bin").message.contains("save_pretrained"));
+        assert!(not_a_model(Kind::Zip, "lora/adapter_model.bin")
+            .message
+            .contains("merge the adapter"));
+        assert!(not_a_model(Kind::Gguf, "x").message.contains("GGUF"));
+        assert!(not_a_model(Kind::Wdelta { version: 1 }, "x")
+            .message
+            .contains("as a delta"));
+        assert_eq!(
+            not_a_delta(Kind::Wdelta { version: 9 }, b"").code,
+            Code::UnsupportedVersion
+        );
+        assert!(not_a_delta(Kind::Safetensors, b"").message.contains("give it as that"));
+        assert!(not_a_delta(Kind::Unknown, b"\x00ELF\xff")
+            .message
+            .contains(r"\x00ELF\xff"));
+    }
 }

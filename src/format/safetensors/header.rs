@@ -177,7 +177,7 @@ impl<'de> Visitor<'de> for HeaderVisitor<'_, 'de> {
                 return Err(json.fail(Error::new(Code::Limit, text)));
             }
             let entry = map.next_value_seed(EntryVisitor { json, name: &name });
-            tensors.push(entry.map_err(json.inside(&name))?);
+            tensors.push(json.inside(&name, entry)?);
         }
         Ok(Header {
             metadata: metadata.unwrap_or_default(),

@@ -17,7 +17,8 @@ const MAX_FILE_NAME_BYTES: usize = 255;
 /// A parsed index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Index {
-    /// The entries under `metadata`, in file order: key, and value as JSON text, spelled as in the file.
+    /// The entries under `metadata`, in file order: key, and value as JSON text, spelled as in the file. An entry whose
+    /// key has escapes is left out.
     pub metadata: Vec<(String, String)>,
     /// Tensor and file name, in file order.
     pub weight_map: Vec<(String, String)>,
@@ -184,7 +185,7 @@ impl<'de> Visitor<'de> for WeightMap<'_, 'de> {
                 let text = format!("the index lists more than {MAX_TENSORS} tensors");
                 return Err(json.fail(Error::new(Code::Limit, text)));
             }
-            let file = map.next_value_seed(Text).map_err(json.inside(&name))?;
+            let file = json.inside(&name, map.next_value_seed(Text))?;
             check_file_name(&file).map_err(|e| json.fail(e.tensor(&*name)))?;
             entries.push((name.into_owned(), file.into_owned()));
         }

@@ -2,7 +2,7 @@
 
 use super::PREFIX_BYTES;
 use crate::error::{Code, Error, Result};
-use crate::format::json::{once, Json, Numbers, Skip, Text, UnknownKeys};
+use crate::format::json::{once, Json, Numbers, Skip, Text, UnknownKeys, Whole};
 use crate::format::safetensors::header::check_name;
 use crate::limits::{MAX_HEADER_BYTES, MAX_RANK, MAX_TENSORS};
 use crate::offset::element_count;
@@ -236,7 +236,7 @@ impl<'de> Visitor<'de> for Tensors<'_, 'de> {
                 return Err(json.fail(Error::new(Code::Limit, text)));
             }
             let tensor = map.next_value_seed(EntryVisitor { json, name: &name });
-            tensors.push(tensor.map_err(json.inside(&name))?);
+            tensors.push(json.inside(&name, tensor)?);
         }
         Ok(tensors)
     }
@@ -299,9 +299,9 @@ impl<'de> Visitor<'de> for EntryVisitor<'_, 'de> {
                     })?;
                     once(&mut raw.shape, &key, numbers)
                 }
-                "n_elements" => once(&mut raw.n_elements, &key, map.next_value()?),
-                "n_outliers" => once(&mut raw.n_outliers, &key, map.next_value()?),
-                "n_cols" => once(&mut raw.n_cols, &key, map.next_value()?),
+                "n_elements" => once(&mut raw.n_elements, &key, map.next_value::<Whole>()?.0),
+                "n_outliers" => once(&mut raw.n_outliers, &key, map.next_value::<Whole>()?.0),
+                "n_cols" => once(&mut raw.n_cols, &key, map.next_value::<Whole>()?.0),
                 "sparsity" | "outlier_fraction" => {
                     map.next_value::<Skip>()?;
                     let text = json.spelled_after(&key).filter(|t| is_number(t)).map(str::to_owned);

@@ -14,16 +14,35 @@ pub fn py_float(x: f64) -> String {
         let text = if x.is_nan() { "nan" } else { "inf" };
         return if x < 0.0 { format!("-{text}") } else { text.into() };
     }
-    // Rust's shortest digits are Python's; only the layout differs.
-    let scientific = format!("{x:e}");
+    let scientific = shortest(x);
     let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
-    if (-4..16).contains(&exponent) {
-        let plain = format!("{x}");
-        return if plain.contains('.') { plain } else { plain + ".0" };
+    if !(-4..16).contains(&exponent) {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        return format!("{digits}e{sign}{:02}", exponent.abs());
     }
-    let sign = if exponent < 0 { '-' } else { '+' };
-    format!("{digits}e{sign}{:02}", exponent.abs())
+    let decimals = digits.bytes().filter(u8::is_ascii_digit).count() as i32 - 1 - exponent;
+    // Exact, since these are the digits that were found.
+    format!("{x:.*}", decimals.max(1) as usize)
+}
+
+/// The shortest digits that read back as `x`, as `d.ddde±x`; of two equally near ones the even, like Python's.
+fn shortest(x: f64) -> String {
+    let shortest = format!("{x:e}");
+    // Rust takes the upper of two equally near ones (1801514316094494.25). Rounding to as many digits takes the even.
+    let digits = shortest
+        .split('e')
+        .next()
+        .unwrap_or_default()
+        .bytes()
+        .filter(u8::is_ascii_digit)
+        .count();
+    let nearest = format!("{x:.*e}", digits.saturating_sub(1));
+    if nearest.parse() == Ok(x) {
+        nearest
+    } else {
+        shortest
+    }
 }
 
 /// The spelling in the header and the value of an option that was given as text.
@@ -48,4 +67,100 @@ pub fn option_text(spelled: &str) -> Result<(String, f64)> {
         true => (text.into(), value),
         false => (py_float(value), value),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What `repr` of Python 3 gives.
+    #[test]
+    fn floats_look_like_pythons() {
+        let cases = [
+            (0.0, "0.0"),
+            (-0.0, "-0.0"),
+            (0.01, "0.01"),
+            (0.9, "0.9"),
+            (1.0, "1.0"),
+            (-2.5, "-2.5"),
+            (0.0001, "0.0001"),
+            (0.00012, "0.00012"),
+            (1e-5, "1e-05"),
+            (1.5e-5, "1.5e-05"),
+            (1e-100, "1e-100"),
+            (0.1 + 0.2, "0.30000000000000004"),
+            (123456789.0, "123456789.0"),
+            (9999999999999998.0, "9999999999999998.0"),
+            (1e16, "1e+16"),
+            (1.2345678901234568e19, "1.2345678901234567e+19"),
+            // Exactly between two shortest spellings: the even one.
+            (7206057264377977.0 / 4.0, "1801514316094494.2"),
+            (5e-324, "5e-324"),
+            (2.2250738585072014e-308, "2.2250738585072014e-308"),
+            (f64::MAX, "1.7976931348623157e+308"),
+            (9007199254740993.0, "9007199254740992.0"),
+            (f64::INFINITY, "inf"),
+            (f64::NEG_INFINITY, "-inf"),
+            (f64::NAN, "nan"),
+        ];
+        for (x, text) in cases {
+            assert_eq!(py_float(x), text);
+        }
+    }
+
+    #[test]
+    fn integers_stay_as_spelled() {
+        let cases = [
+            ("0", "0", 0.0),
+            ("-0", "0", 0.0),
+            ("3", "3", 3.0),
+            (" 10 ", "10", 10.0),
+            ("-7", "-7", -7.0),
+            (
+                "123456789012345678901234567890",
+                "123456789012345678901234567890",
+                1.2345678901234568e29,
+            ),
+        ];
+        for (spelled, text, value) in cases {
+            assert_eq!(option_text(spelled).unwrap(), (text.to_owned(), value), "{spelled}");
+        }
+    }
+
+    #[test]
+    fn other_numbers_get_pythons_spelling() {
+        let cases = [
+            ("0.0", "0.0"),
+            ("-0.0", "-0.0"),
+            (".5", "0.5"),
+            ("1.", "1.0"),
+            ("+0.010", "0.01"),
+            ("1e-5", "1e-05"),
+            ("1E2", "100.0"),
+            ("007", "7.0"),
+            ("0.30000000000000004", "0.30000000000000004"),
+        ];
+        for (spelled, text) in cases {
+            assert_eq!(option_text(spelled).unwrap().0, text, "{spelled}");
+        }
+        for wrong in [
+            "", " ", "-", "inf", "NaN", "infinity", "1e999", "0,5", "0x10", "1_000", "10%", "٣",
+        ] {
+            assert_eq!(option_text(wrong).unwrap_err().code, Code::Usage, "{wrong:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_float_reads_back(bits: u64) {
+            let x = f64::from_bits(bits);
+            prop_assume!(x.is_finite());
+            let text = py_float(x);
+            prop_assert_eq!(text.parse::<f64>().unwrap().to_bits(), bits);
+            prop_assert!(text.contains(['.', 'e']));
+            let (again, value) = option_text(&text).unwrap();
+            prop_assert_eq!((again, value.to_bits()), (text, bits));
+        }
+    }
 }

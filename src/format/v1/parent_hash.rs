@@ -45,3 +45,51 @@ fn grouped<N: AsRef<str> + Clone>(names: &[N], shard_of: impl Fn(&str) -> usize)
     }
     groups
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_sort_by_code_point_not_by_utf16() {
+        let names = [
+            "model.layers.10.w",
+            "\u{1f600}",
+            "model.layers.2.w",
+            "\u{ff5e}",
+            "Z",
+            "a",
+            "",
+        ];
+        let expected = [
+            "",
+            "Z",
+            "a",
+            "model.layers.10.w",
+            "model.layers.2.w",
+            "\u{ff5e}",
+            "\u{1f600}",
+        ];
+        assert_eq!(sorted(&names), expected);
+    }
+
+    #[test]
+    fn groups_come_in_order_of_first_use() {
+        let shard = |name: &str| usize::from(matches!(name, "a" | "c"));
+        assert_eq!(shard_groups(&["a", "b", "c", "d"], shard), ["a", "c", "b", "d"]);
+        assert_eq!(shard_groups(&["b", "c", "d"], shard), ["b", "d", "c"]);
+        assert_eq!(shard_groups(&[""; 0], shard), [""; 0]);
+    }
+
+    #[test]
+    fn paths_group_by_both_sides() {
+        let base = |name: &str| usize::from(name > "d");
+        let ft = |name: &str| usize::from(matches!(name, "b" | "d" | "e"));
+        let names = ["a", "b", "c", "d", "e", "f", "g"];
+        assert_eq!(
+            record_order_for_paths(&names, base, ft),
+            ["a", "c", "b", "d", "e", "f", "g"]
+        );
+        assert_eq!(record_order_for_paths(&names, |_| 0, |_| 0), names);
+    }
+}

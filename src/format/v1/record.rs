@@ -198,3 +198,128 @@ impl NumpyDtype {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::v1::writer::record_header;
+
+    fn record(dtype: &str, dims: &[u64], data_len: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for text in ["w", "scale", dtype] {
+            bytes.extend((text.len() as u32).to_le_bytes());
+            bytes.extend(text.as_bytes());
+        }
+        bytes.extend((dims.len() as u32).to_le_bytes());
+        for number in dims.iter().chain([&data_len]) {
+            bytes.extend(number.to_le_bytes());
+        }
+        bytes
+    }
+
+    #[test]
+    fn reads_what_the_writer_writes() {
+        let bytes = record_header("blk.ü", "indices", ArrayDtype::I64, 5);
+        assert_eq!(bytes.len() as u64, header_len("blk.ü", "indices", ArrayDtype::I64));
+        let (record, used) = parse_record(&[&bytes[..], b"data"].concat()).unwrap().unwrap();
+        assert_eq!(used, bytes.len());
+        let dims = vec![5];
+        let (name, field, dtype) = ("blk.ü".into(), "indices".into(), "int64".into());
+        assert_eq!(
+            record,
+            Record {
+                name,
+                field,
+                dtype,
+                dims,
+                data_len: 40
+            }
+        );
+        for cut in 0..bytes.len() {
+            assert_eq!(parse_record(&bytes[..cut]).unwrap(), None, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn takes_every_spelling_of_the_same_dtype() {
+        let same = [
+            (ArrayDtype::F16, &["float16", "f2", "<f2", "=f2"][..]),
+            (ArrayDtype::F32, &["float32", "f4", "<f4", "=f4"]),
+            (ArrayDtype::I64, &["int64", "i8", "<i8", "=i8"]),
+            (ArrayDtype::U8, &["uint8", "u1", "|u1", "<u1", ">u1", "=u1"]),
+        ];
+        for (dtype, spellings) in same {
+            for spelled in spellings {
+                let bytes = record(spelled, &[2, 3], 6 * dtype.width() as u64);
+                let (record, _) = parse_record(&bytes).unwrap().unwrap();
+                assert_eq!(record.elements_as(dtype).unwrap(), 6, "{spelled}");
+            }
+        }
+    }
+
+    #[test]
+    fn refuses_other_dtypes_by_name() {
+        for (spelled, width) in [
+            (">f4", 4),
+            ("float64", 8),
+            ("<i4", 4),
+            (">i8", 8),
+            ("bool", 1),
+            ("i1", 1),
+        ] {
+            let (record, _) = parse_record(&record(spelled, &[3], 3 * width)).unwrap().unwrap();
+            for dtype in [ArrayDtype::F16, ArrayDtype::F32, ArrayDtype::I64, ArrayDtype::U8] {
+                let error = record.elements_as(dtype).unwrap_err();
+                assert_eq!(error.code, Code::UnsupportedDtype);
+                assert!(
+                    error.message.contains(spelled) && error.message.contains(dtype.name()),
+                    "{error}"
+                );
+                assert_eq!(error.tensor.as_deref(), Some("w"));
+            }
+        }
+        // Of a dtype that we do not know, the length cannot be checked; the array cannot be used either.
+        for spelled in ["", "<", "f", "f3", "datetime64[ns]", "ü", "<U10", "f4 "] {
+            let (record, _) = parse_record(&record(spelled, &[3], 7)).unwrap().unwrap();
+            assert!(record.elements_as(ArrayDtype::F32).is_err(), "{spelled}");
+        }
+    }
+
+    #[test]
+    fn the_length_must_follow_from_dtype_and_dimensions() {
+        for (dims, len) in [(&[3][..], 12), (&[], 4), (&[0, u64::MAX], 0), (&[1, 3, 1], 12)] {
+            assert!(
+                parse_record(&record("float32", dims, len)).unwrap().is_some(),
+                "{dims:?}"
+            );
+        }
+        for (dims, len) in [
+            (&[3][..], 11),
+            (&[3], 13),
+            (&[], 0),
+            (&[1 << 62], 0),
+            (&[u64::MAX, 2], 8),
+        ] {
+            let error = parse_record(&record("float32", dims, len)).unwrap_err();
+            assert_eq!(error.code, Code::Malformed, "{dims:?}");
+        }
+    }
+
+    #[test]
+    fn absurd_lengths_are_refused_before_anything_is_waited_for() {
+        for at in [0, 5, 14] {
+            let mut bytes = record("float32", &[1], 4);
+            bytes[at..at + 4].copy_from_slice(&u32::MAX.to_le_bytes());
+            let error = parse_record(&bytes[..at + 4]).unwrap_err();
+            assert!(error.message.contains("4294967295"), "{error}");
+        }
+        let mut bytes = record("float32", &[1], 4);
+        bytes[25..29].copy_from_slice(&65u32.to_le_bytes());
+        assert!(parse_record(&bytes).unwrap_err().message.contains("65 dimensions"));
+        bytes[25..29].copy_from_slice(&64u32.to_le_bytes());
+        assert_eq!(parse_record(&bytes).unwrap(), None);
+        let mut bytes = record("float32", &[1], 4);
+        bytes[4] = 0xff;
+        assert!(parse_record(&bytes).unwrap_err().message.contains("not UTF-8"));
+    }
+}

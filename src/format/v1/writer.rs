@@ -197,3 +197,114 @@ pub fn record_header(name: &str, field: &str, dtype: ArrayDtype, elements: u64) 
     bytes.extend_from_slice(&elements.saturating_mul(dtype.width() as u64).to_le_bytes());
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tensor(name: &str, strategy: Strategy, shape: &[u64], kept: u64, option: &str) -> HeaderTensor {
+        HeaderTensor {
+            name: name.into(),
+            strategy,
+            shape: shape.into(),
+            elements: shape.iter().product(),
+            kept,
+            option: option.into(),
+        }
+    }
+
+    fn plan(base_name: Option<&str>) -> HeaderPlan {
+        HeaderPlan {
+            parent_hash: "0".repeat(64),
+            strategy: "int4".into(),
+            base_name: base_name.map(str::to_owned),
+            tensors: vec![
+                tensor("s", Strategy::Sparse, &[], 1, "0"),
+                tensor("q", Strategy::Quantized, &[5, 2, 3], 0, ""),
+                tensor("i", Strategy::Int4, &[7], 2, "0.3"),
+            ],
+        }
+    }
+
+    #[test]
+    fn writes_the_references_keys_in_its_order() {
+        let zeros = "0".repeat(64);
+        let expected = [
+            r#"{"parent_hash":""#,
+            &zeros,
+            r#"","strategy":"int4","tensors":{"#,
+            r#""i":{"strategy":"int4","shape":[7],"dtype":"float32","outlier_fraction":0.3,"n_elements":7,"n_outliers":2,"#,
+            r#""outlier_idx":{"_ref":"outlier_idx"},"outlier_vals":{"_ref":"outlier_vals"},"scale":{"_ref":"scale"},"#,
+            r#""zero_point":{"_ref":"zero_point"},"packed":{"_ref":"packed"}},"#,
+            r#""q":{"strategy":"quantized","shape":[5,2,3],"dtype":"float32","n_elements":30,"n_cols":6,"#,
+            r#""scales":{"_ref":"scales"},"packed_signs":{"_ref":"packed_signs"}},"#,
+            r#""s":{"strategy":"sparse","shape":[],"dtype":"float32","sparsity":0,"#,
+            r#""indices":{"_ref":"indices"},"values":{"_ref":"values"}}}}"#,
+        ]
+        .concat();
+        let json = header_json(&plan(None));
+        assert_eq!(String::from_utf8(json.clone()).unwrap(), expected);
+        let with_base = String::from_utf8(header_json(&plan(Some("org/base \u{1f600}")))).unwrap();
+        assert_eq!(
+            with_base,
+            expected[..expected.len() - 1].to_owned() + r#","base_name":"org/base \ud83d\ude00"}"#
+        );
+
+        let file = preamble(&json).unwrap();
+        let hash = super::super::PARENT_HASH_AT;
+        assert_eq!(file[hash.start as usize..hash.end as usize], *zeros.as_bytes());
+        assert_eq!(
+            file[..15],
+            *[b"wdelta\0\x01\0\0\0".as_slice(), &(json.len() as u32).to_le_bytes()].concat()
+        );
+    }
+
+    #[test]
+    fn escapes_like_pythons_json() {
+        let mut json = String::new();
+        push_text(
+            &mut json,
+            "a\"\\/\u{8}\u{c}\n\r\t\0\u{1f}\u{7f}~é\u{2028}\u{ffff}\u{10000}",
+        );
+        assert_eq!(
+            json,
+            r#""a\"\\/\b\f\n\r\t\u0000\u001f\u007f~\u00e9\u2028\uffff\ud800\udc00""#
+        );
+    }
+
+    #[test]
+    fn records_follow_each_other_in_the_order_given() {
+        let plan = plan(None);
+        let [s, q, i] = &plan.tensors[..] else { unreachable!() };
+        let layout = Layout::new(100, &[q, s, i]).unwrap();
+        let lens = |t: &HeaderTensor, data: &[u64]| {
+            let names = t
+                .strategy
+                .fields()
+                .iter()
+                .map(|f| 32 + t.name.len() + f.name.len() + f.dtype.name().len());
+            names
+                .zip(data)
+                .map(|(header, data)| header as u64 + data)
+                .collect::<Vec<_>>()
+        };
+        let all = [lens(q, &[10, 4]), lens(s, &[8, 4]), lens(i, &[16, 4, 2, 2, 3])];
+        let mut at = 100;
+        for (t, lens) in [q, s, i].into_iter().zip(all) {
+            for (start, len) in layout.records[&t.name].iter().zip(lens) {
+                assert_eq!(*start, at);
+                at += len;
+            }
+        }
+        assert_eq!((layout.checksum_at, layout.size), (at, at + 32));
+    }
+
+    #[test]
+    fn positions_past_u64_are_refused() {
+        let huge = tensor("h", Strategy::Sparse, &[u64::MAX], u64::MAX, "0");
+        assert_eq!(Layout::new(100, &[&huge]).unwrap_err().code, Code::Limit);
+        let long = tensor("h", Strategy::Quantized, &[u64::MAX], 0, "");
+        assert!(Layout::new(100, &[&long]).is_ok());
+        assert_eq!(Layout::new(100, &[&long; 9]).unwrap_err().code, Code::Limit);
+    }
+}
