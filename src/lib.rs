@@ -5,10 +5,10 @@
 //!
 //! | layer | module | what it knows |
 //! |---|---|---|
-//! | basics | [`error`], [`limits`], [`dtype`], [`offset`] | codes, bounds, dtypes, checked ranges |
+//! | basics | [`error`], [`limits`], [`dtype`], [`mod@offset`], [`order`] | codes, bounds, dtypes, checked ranges |
 //! | kernels | [`kernels`] | slices in, slices out; scalar and simd128 twins |
 //! | strategies | [`strategy`] | one tensor's delta to and from payload bytes, chunk by chunk |
-//! | formats | [`format`] | bytes to structure and back: safetensors, version 1 |
+//! | formats | [`mod@format`] | bytes to structure and back: safetensors, version 1 |
 //! | jobs | [`job`] | a plan of tasks; each says which bytes it wants and which it has ready |
 //! | bindings | `wasm` | wasm-bindgen; on wasm32 only |
 
@@ -19,6 +19,7 @@ pub mod job;
 pub mod kernels;
 pub mod limits;
 pub mod offset;
+pub mod order;
 pub mod strategy;
 #[cfg(target_arch = "wasm32")]
 #[allow(unsafe_code)] // the binding macro and views on wasm memory need it

@@ -2,6 +2,7 @@
 
 use super::safetensors::index::Index;
 use crate::error::{Code, Error, Result};
+use crate::order::{rearranged, sorted_positions};
 
 /// The shards of a model, by source number.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,8 +45,9 @@ const OTHER_WEIGHTS: [&str; 8] = [".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5"
 /// format, weights only in folders below.
 pub fn choose_files(files: &[(u32, String, u64)]) -> Result<Choice> {
     let alone = files.len() == 1;
-    let mut files: Vec<_> = files.iter().filter(|(_, path, _)| alone || !is_hidden(path)).collect();
-    files.sort_by(|a, b| a.1.cmp(&b.1));
+    let files: Vec<_> = files.iter().filter(|(_, path, _)| alone || !is_hidden(path)).collect();
+    let order = sorted_positions(files.len(), &|a, b| files[a].1.cmp(&files[b].1));
+    let files = rearranged(files, &order);
     let top = |end: &'static str| {
         let of_model = move |path: &str| !path.contains('/') && path.ends_with(end) && !is_adapter_file(path);
         files.iter().filter(|f| of_model(&f.1)).collect::<Vec<_>>()
@@ -89,8 +91,8 @@ pub fn resolve_shards(index: &Index, files: &[(u32, String, u64)]) -> Result<Vec
             "the shard index lists no tensors; get it again",
         ));
     }
-    let mut sources: Vec<_> = files.iter().map(|(source, path, _)| (path.as_str(), *source)).collect();
-    sources.sort_unstable();
+    let order = sorted_positions(files.len(), &|a, b| files[a].1.cmp(&files[b].1));
+    let sources: Vec<_> = order.into_iter().map(|i| (files[i].1.as_str(), files[i].0)).collect();
     let find = |name: &&str| {
         sources
             .binary_search_by(|(path, _)| path.cmp(name))

@@ -58,7 +58,7 @@ impl<'de> Json<'de> {
         let tensor = self.tensor.take();
         if let Some(mut failure) = self.failure.take() {
             failure.offset.get_or_insert(offset);
-            failure.tensor = failure.tensor.or(tensor);
+            failure.tensor = failure.tensor.take().or(tensor);
             return failure;
         }
         let text = e.to_string();

@@ -9,6 +9,7 @@ use crate::dtype::Dtype;
 use crate::error::{Code, Error, Result};
 use crate::limits::MAX_TENSORS;
 use crate::offset::{element_count, ByteRange};
+use crate::order::{rearranged, sorted_positions};
 use std::collections::HashMap;
 
 pub use super::folder::{choose_files, resolve_shards, Choice, Shards};
@@ -130,7 +131,8 @@ pub fn assemble(shards: Vec<ShardHeader>, index: Option<Index>) -> Result<Model>
             header: shard.header,
         });
     }
-    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    let order = sorted_positions(tensors.len(), &|a, b| tensors[a].name.cmp(&tensors[b].name));
+    let tensors = rearranged(tensors, &order);
     if let Some(pair) = tensors.windows(2).find(|pair| pair[0].name == pair[1].name) {
         let (a, b) = (&files[pair[0].file].path, &files[pair[1].file].path);
         return Err(Error::new(

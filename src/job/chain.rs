@@ -4,7 +4,7 @@ use super::hashing::{self, ModelHash};
 use super::machine::{Io, TaskSpec};
 use super::open::{open_delta, OpenDelta, Placement};
 use super::placed::TensorRange;
-use super::report::{from_json, hex, list_names};
+use super::report::{from_wire, hex, list_names};
 use super::values::Origin;
 use crate::error::{Code, Error, Result};
 use crate::format::model::Model;
@@ -62,7 +62,7 @@ async fn blame_damage(io: &Io, source: u32, error: Error, care: Care) -> Error {
     };
     let checked = async {
         let report = io.run(vec![hashing::file_task("delta", source, end)?]).await?;
-        let found: String = from_json(&report[0])?;
+        let found: String = from_wire(&report[0])?;
         let stored = hex(&io.read_vec(source, end, 32).await?);
         Ok::<_, Error>((found, stored))
     };
@@ -310,7 +310,7 @@ impl ChainCheck {
         }
         let hashes = of_base
             .iter()
-            .map(|r| from_json::<ModelHash>(r))
+            .map(|r| from_wire::<ModelHash>(r))
             .collect::<Result<Vec<_>>>()?;
         if let (Some(hash), Some((_, names))) = (hashes.first(), self.orders.first()) {
             result.fast = names.iter().cloned().zip(hash.fast.iter().cloned()).collect();
@@ -329,7 +329,7 @@ impl ChainCheck {
             order,
             verified: true,
         });
-        let found: Vec<String> = of_links.first().map_or(Ok(Vec::new()), |r| from_json(r))?;
+        let found: Vec<String> = of_links.first().map_or(Ok(Vec::new()), |r| from_wire(r))?;
         for (i, delta) in deltas.iter().enumerate().skip(1) {
             let found = found.get(i - 1).map_or("", String::as_str);
             if delta.header.parent_hash != found {
@@ -380,7 +380,7 @@ pub fn checksum_task(delta: &OpenDelta) -> Result<TaskSpec> {
 
 /// Compares the report of [`checksum_task`] with the stored checksum.
 pub fn check_checksum(delta: &OpenDelta, report: &str, stored: &[u8; 32]) -> Result<()> {
-    let found: String = from_json(report)?;
+    let found: String = from_wire(report)?;
     let stored = hex(stored);
     if found == stored {
         return Ok(());

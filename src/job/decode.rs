@@ -6,7 +6,7 @@ use super::machine::{Io, OutputFile, Read, Role, SourceEntry};
 use super::open::{groups_of, open_model, sources_of, OpenModel};
 use super::options::{DecodeOptions, OutputDtype, OutputLayout};
 use super::plan::Plan;
-use super::report::{to_json, Finding, Outcome, Severity};
+use super::report::{to_json, to_wire, Finding, Outcome, Severity};
 use super::task::{batch, Task};
 use super::values::{Origin, Values};
 use crate::dtype::Dtype;
@@ -17,6 +17,7 @@ use crate::format::safetensors::{index, writer};
 use crate::kernels::convert;
 use crate::limits::CHUNK_BYTES;
 use crate::offset::{element_count, ByteRange};
+use crate::order::{rearranged, sorted_positions};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use xxhash_rust::xxh3::Xxh3;
@@ -107,7 +108,7 @@ async fn rebuild_tensor(io: &Io, item: &DecodeItem, out: &mut Vec<u8>) -> Result
         let n = values.load(io, &mut []).await?;
         out.resize(n * width, 0);
         values
-            .blocks(io, |block| {
+            .blocks(io, &mut |block| {
                 let to = &mut out[block.at * width..(block.at + block.values.len()) * width];
                 if as_base && item.dtype != Dtype::F32 {
                     convert::keep_or_round(item.dtype, block.values, block.base, block.base_bytes, to);
@@ -142,7 +143,7 @@ pub async fn copy_file(io: Io, source: u32, sink: u32) -> Result<String> {
         io.write(&mut [(sink, done, &mut bytes)]).await;
         done += bytes.len() as u64;
     }
-    to_json(&())
+    to_wire(&())
 }
 
 /// Runs the read-back task: `IO` when what lies in the output is not what was written.
@@ -170,7 +171,7 @@ pub async fn read_back(io: Io, source: u32, items: Vec<(ByteRange, String)>) -> 
             .at(range.offset));
         }
     }
-    to_json(&())
+    to_wire(&())
 }
 
 /// What `decode` did.
@@ -441,14 +442,16 @@ fn layout(base: &Model, origins: &HashMap<String, Origin>, options: &DecodeOptio
 
 /// The tensors of a base file that are in the result, in the order of their data.
 fn kept_entries<'a>(file: &'a ModelFile, origins: &HashMap<String, Origin>) -> Vec<&'a Entry> {
-    let mut entries: Vec<_> = file
+    let entries: Vec<_> = file
         .header
         .tensors
         .iter()
         .filter(|e| origins.contains_key(&e.name))
         .collect();
-    entries.sort_by_key(|e| e.range.offset);
-    entries
+    let order = sorted_positions(entries.len(), &|a, b| {
+        entries[a].range.offset.cmp(&entries[b].range.offset)
+    });
+    rearranged(entries, &order)
 }
 
 fn written_shard(path: &str, metadata: &[(String, String)], entries: &[&Entry], dtype: OutputDtype) -> Result<Shard> {

@@ -139,7 +139,7 @@ async fn gather(io: &Io, values: &mut Values, out: &mut Vec<f32>) -> Result<()> 
     values.load(io, &mut []).await?;
     out.clear();
     values
-        .blocks(io, |block| {
+        .blocks(io, &mut |block| {
             out.extend_from_slice(block.values);
             Ok(())
         })

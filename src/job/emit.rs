@@ -3,7 +3,7 @@
 use super::machine::Io;
 use super::pair::Pair;
 use super::placed::TensorRange;
-use super::report::to_json;
+use super::report::to_wire;
 use super::values::Origin;
 use crate::error::{Code, Error, Result};
 use crate::format::v1::writer::record_header;
@@ -65,7 +65,7 @@ pub async fn emit(io: Io, items: Vec<EmitItem>) -> Result<String> {
     for item in &items {
         emitted.push(emit_tensor(&io, item).await?);
     }
-    to_json(&emitted)
+    to_wire(&emitted)
 }
 
 /// The fields of one tensor on their way to the sink.
@@ -121,7 +121,7 @@ async fn emit_tensor(io: &Io, item: &EmitItem) -> Result<Emitted> {
         let feed = |fields: &mut Fields, emitter: &mut Emitter, delta: &[f32]| emitter.feed(delta, &mut fields.buffers);
         loop {
             let more = pair
-                .next(io, |block| {
+                .next(io, &mut |block| {
                     feed(&mut fields, &mut emitter, block.delta);
                     Ok(())
                 })

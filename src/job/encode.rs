@@ -12,7 +12,7 @@ use super::open::{groups_of, open_model, sources_of, OpenDelta};
 use super::options::{EncodeOptions, HashOrder};
 use super::placed::TensorRange;
 use super::plan::Plan;
-use super::report::{from_json, list_names, to_json, Finding, Severity};
+use super::report::{from_wire, list_names, to_json, Finding, Severity};
 use super::survey::{Seen, SurveyItem};
 use super::task::{batch, Task};
 use super::values::Origin;
@@ -208,12 +208,12 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     let before_surveys = tasks.len();
     tasks.extend(survey_tasks(&items)?);
     let reports = io.run(tasks).await?;
-    let base_hash: ModelHash = from_json(&reports[0])?;
+    let base_hash: ModelHash = from_wire(&reports[0])?;
     let checksums = chain::read_checksums(&io, &parents).await?;
     check.finish(&reports[hash_tasks..hash_tasks + n_checks], &parents, &checksums)?;
     let parent_hash = match parents.len() {
         0 => base_hash.sha256.clone(),
-        _ => from_json::<Vec<String>>(&reports[before_surveys - 1])?.swap_remove(0),
+        _ => from_wire::<Vec<String>>(&reports[before_surveys - 1])?.swap_remove(0),
     };
     let seen = gather::<Seen>(&reports[before_surveys..], items.len())?;
     let choices = decide(&io, &items, &seen, &wanted).await?;
@@ -255,7 +255,7 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     // Round 3: seal it.
     let output = sources.len() as u32;
     let seal = hashing::file_task("delta", output, layout.size - 32)?;
-    let digest: String = from_json(&io.run(vec![seal]).await?[0])?;
+    let digest: String = from_wire(&io.run(vec![seal]).await?[0])?;
     let mut digest = from_hex(&digest);
     io.write(&mut [(0, layout.size - 32, &mut digest)]).await;
 
@@ -381,7 +381,7 @@ fn survey_tasks(items: &[SurveyItem]) -> Result<Vec<super::machine::TaskSpec>> {
 fn gather<T: serde::de::DeserializeOwned>(reports: &[String], expected: usize) -> Result<Vec<T>> {
     let mut all = Vec::with_capacity(expected);
     for report in reports {
-        all.extend(from_json::<Vec<T>>(report)?);
+        all.extend(from_wire::<Vec<T>>(report)?);
     }
     if all.len() != expected {
         return Err(Error::new(

@@ -7,7 +7,7 @@ use super::open::open_model;
 use super::options::{As, HashOptions};
 use super::placed::TensorRange;
 use super::plan::Plan;
-use super::report::{from_json, to_json};
+use super::report::{from_wire, to_json};
 use super::values::Origin;
 use crate::error::Result;
 use crate::format::model::Model;
@@ -60,8 +60,8 @@ pub async fn hash(io: Io, sources: Vec<SourceEntry>, options: HashOptions) -> Re
     let mut hashes = Vec::with_capacity(orders.len());
     for report in io.run(tasks).await? {
         hashes.push(match options.form {
-            As::Stored => from_json::<ModelHash>(&report)?.sha256,
-            As::Float32 => from_json::<Vec<String>>(&report)?.swap_remove(0),
+            As::Stored => from_wire::<ModelHash>(&report)?.sha256,
+            As::Float32 => from_wire::<Vec<String>>(&report)?.swap_remove(0),
         });
     }
     to_json(&Report {

@@ -2,7 +2,7 @@
 
 use super::machine::{Io, Read, TaskSpec};
 use super::placed::TensorRange;
-use super::report::{hex, to_json};
+use super::report::{hex, to_wire};
 use super::task::Task;
 use super::values::{Origin, Values};
 use crate::dtype::Dtype;
@@ -64,7 +64,7 @@ pub async fn hash_model(io: Io, order: Vec<(String, TensorRange)>) -> Result<Str
         }
         fast.push(format!("{:016x}", seen.digest()));
     }
-    to_json(&ModelHash {
+    to_wire(&ModelHash {
         sha256: hex(&io.digest(0).await?),
         fast,
     })
@@ -85,7 +85,7 @@ pub async fn hash_file(io: Io, source: u32, len: u64) -> Result<String> {
         io.hash(&[0], &mut chunk).await;
         done += chunk.len() as u64;
     }
-    to_json(&hex(&io.digest(0).await?))
+    to_wire(&hex(&io.digest(0).await?))
 }
 
 /// Runs [`Task::HashValues`]; reports a hex digest for each wanted number of links.
@@ -100,7 +100,7 @@ pub async fn hash_values(io: Io, tensors: Vec<Origin>, links: Vec<usize>) -> Res
             values.load(&io, &mut []).await?;
             lanes.iter_mut().for_each(Vec::clear);
             values
-                .links(&io, |link, block| {
+                .links(&io, &mut |link, block| {
                     for (lane, _) in lanes.iter_mut().zip(&links).filter(|(_, &wanted)| wanted == link) {
                         let start = lane.len();
                         lane.resize(start + 4 * block.len(), 0);
@@ -117,5 +117,5 @@ pub async fn hash_values(io: Io, tensors: Vec<Origin>, links: Vec<usize>) -> Res
     for lane in 0..links.len() as u32 {
         digests.push(hex(&io.digest(lane).await?));
     }
-    to_json(&digests)
+    to_wire(&digests)
 }

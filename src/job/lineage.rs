@@ -6,7 +6,7 @@ use super::machine::{Io, Role, SourceEntry, TaskSpec};
 use super::open::{groups_of, open_model, sources_of, OpenDelta};
 use super::options::NoOptions;
 use super::plan::Plan;
-use super::report::{from_json, to_json, Finding, Severity};
+use super::report::{from_wire, to_json, Finding, Severity};
 use crate::error::{Code, Error, Result};
 use crate::format::model::Model;
 use serde::Serialize;
@@ -131,7 +131,7 @@ async fn with_base(io: &Io, model: &Model, deltas: &[OpenDelta]) -> Result<Repor
         .map(|d| {
             chain::check_fit(model, std::slice::from_ref(d))
                 .err()
-                .map(|e| e.message)
+                .map(|e| e.message.clone())
         })
         .collect();
     let mut order = Vec::new();
@@ -154,7 +154,7 @@ async fn with_base(io: &Io, model: &Model, deltas: &[OpenDelta]) -> Result<Repor
         .run(tasks)
         .await?
         .iter()
-        .map(|r| from_json::<ModelHash>(r).map(|h| h.sha256))
+        .map(|r| from_wire::<ModelHash>(r).map(|h| h.sha256))
         .collect::<Result<_>>()?;
     for (asked, i) in owners {
         if parents[i].is_none() && hashes[asked] == deltas[i].header.parent_hash {
@@ -175,7 +175,7 @@ async fn with_base(io: &Io, model: &Model, deltas: &[OpenDelta]) -> Result<Repor
             tasks.push(hashing::values_task("chain", origins, vec![links.len()])?);
         }
         for (&i, report) in newest.iter().zip(io.run(tasks).await?) {
-            let found = from_json::<Vec<String>>(&report)?.swap_remove(0);
+            let found = from_wire::<Vec<String>>(&report)?.swap_remove(0);
             for (j, delta) in deltas.iter().enumerate() {
                 if parents[j].is_none() && delta.header.parent_hash == found {
                     parents[j] = Some(Parent::Delta(i));

@@ -8,7 +8,7 @@
 //! Buffers move into the mailbox while the host fills or empties them and move back afterwards; nothing is copied.
 
 use crate::error::{Code, Error, Result};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 /// A file that the host has opened for reading.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceEntry {
     /// What the caller gave it as.
     pub role: Role,
@@ -29,8 +29,7 @@ pub struct SourceEntry {
 }
 
 /// What a source is used as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// The model that everyone has.
     Base,
@@ -42,8 +41,19 @@ pub enum Role {
     A,
     /// The second of two things to compare.
     B,
-    /// What this job has written so far, read back. `group` is the sink's number.
-    Output,
+}
+
+impl Role {
+    /// The host's word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Base => "base",
+            Role::Finetuned => "finetuned",
+            Role::Delta => "delta",
+            Role::A => "a",
+            Role::B => "b",
+        }
+    }
 }
 
 /// `len` bytes at `offset` of source or sink `file`, from or into buffer `buf` at `at`.
@@ -60,7 +70,7 @@ pub struct Transfer {
 }
 
 /// An output that is to be created, under a temporary name until the job is done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OutputFile {
     /// Name relative to the output folder; empty when the job writes the one file that the caller named.
     pub path: String,
@@ -69,7 +79,7 @@ pub struct OutputFile {
 }
 
 /// A unit of work that any worker can run: nothing but data.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TaskSpec {
     /// For progress: the tensor or file it is about.
     pub label: String,

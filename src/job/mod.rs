@@ -40,7 +40,7 @@ pub fn start_job(kind: &str, options: &str, sources: Vec<SourceEntry>) -> Result
     let sizes = sources.iter().map(|s| s.size).collect();
     macro_rules! start {
         ($job:path) => {{
-            let options = options::parse(options)?;
+            let options = options::Options::parse(options)?;
             Ok(Machine::new(sizes, |io| $job(io, sources, options)))
         }};
     }

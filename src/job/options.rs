@@ -1,13 +1,122 @@
 //! Options of the jobs, as the host hands them over. Unknown ones are refused: a misspelt option must not pass.
 
+use super::machine::{Role, SourceEntry};
 use crate::error::{Code, Error, Result};
-use crate::format::v1::writer::option_text;
-use serde::de::DeserializeOwned;
-use serde::Deserialize;
+use crate::format::v1::writer::{option_text, py_float};
+use serde_json::{Map, Value};
+
+/// Options as given, of which each job takes its own. What is left over was misspelt.
+///
+/// Read by hand: derived readers for every job's options would be a tenth of the wasm module.
+pub struct Given(Map<String, Value>);
+
+impl Given {
+    /// Options from a JSON object.
+    pub fn parse(json: &str) -> Result<Self> {
+        match serde_json::from_str(json) {
+            Ok(Value::Object(map)) => Ok(Self(map)),
+            _ => Err(Error::new(Code::Usage, "options are a JSON object")),
+        }
+    }
+
+    fn take(&mut self, name: &str) -> Option<Value> {
+        self.0.remove(name).filter(|v| !v.is_null())
+    }
+
+    fn flag(&mut self, name: &str, default: bool) -> Result<bool> {
+        match self.take(name) {
+            None => Ok(default),
+            Some(Value::Bool(b)) => Ok(b),
+            Some(_) => Err(wrong(name, "true or false")),
+        }
+    }
+
+    fn text(&mut self, name: &str) -> Result<Option<String>> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(wrong(name, "a text")),
+        }
+    }
+
+    /// One of these words; the first is the default.
+    fn word(&mut self, name: &str, words: &[&str]) -> Result<usize> {
+        match self.text(name)? {
+            None => Ok(0),
+            Some(text) => words
+                .iter()
+                .position(|w| *w == text)
+                .ok_or_else(|| wrong(name, &format!("one of {}", words.join(", ")))),
+        }
+    }
+
+    fn number(&mut self, name: &str) -> Result<Option<NumberText>> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(NumberText::Text(text))),
+            Some(Value::Number(n)) => Ok(n.as_f64().map(NumberText::Number)),
+            Some(_) => Err(wrong(name, "a number")),
+        }
+    }
+
+    fn names(&mut self, name: &str) -> Result<Option<Vec<String>>> {
+        let refuse = || wrong(name, "a list of tensor names");
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::Array(names)) => {
+                let text = |v: Value| v.as_str().map(str::to_owned).ok_or_else(refuse);
+                names.into_iter().map(text).collect::<Result<_>>().map(Some)
+            }
+            Some(_) => Err(refuse()),
+        }
+    }
+
+    /// `USAGE` when something was given that no one has taken.
+    fn done(&self) -> Result<()> {
+        match self.0.keys().next() {
+            None => Ok(()),
+            Some(name) => Err(Error::new(Code::Usage, format!("there is no option {name:?} here"))),
+        }
+    }
+}
+
+fn wrong(name: &str, wanted: &str) -> Error {
+    Error::new(Code::Usage, format!("option {name} must be {wanted}"))
+}
+
+/// The opened sources from a JSON list of `{ role, group, path, size }`.
+pub fn sources(json: &str) -> Result<Vec<SourceEntry>> {
+    let refuse = || Error::new(Code::Internal, "the host described its sources wrongly");
+    let list: Vec<Value> = serde_json::from_str(json).map_err(|_| refuse())?;
+    let entry = |v: &Value| {
+        let roles = [Role::Base, Role::Finetuned, Role::Delta, Role::A, Role::B];
+        let role = v["role"].as_str()?;
+        Some(SourceEntry {
+            role: *roles.iter().find(|r| r.name() == role)?,
+            group: u32::try_from(v["group"].as_u64()?).ok()?,
+            path: v["path"].as_str()?.to_owned(),
+            size: v["size"].as_u64()?,
+        })
+    };
+    list.iter().map(|v| entry(v).ok_or_else(refuse)).collect()
+}
+
+/// Options that a job can be given.
+pub trait Options: Sized {
+    /// Takes its own from what was given.
+    fn take(given: &mut Given) -> Result<Self>;
+
+    /// Reads options from JSON; `USAGE` names what is wrong.
+    fn parse(json: &str) -> Result<Self> {
+        let mut given = Given::parse(json)?;
+        let options = Self::take(&mut given)?;
+        given.done()?;
+        Ok(options)
+    }
+}
 
 /// A number given as text (spelling kept) or as a number (written in Python's form).
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(untagged)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum NumberText {
     /// As spelled on a command line.
     Text(String),
@@ -18,27 +127,25 @@ pub enum NumberText {
 impl NumberText {
     /// The header's spelling and the value, which must be in `0 <= value < 1`.
     pub fn resolve(&self, option: &str) -> Result<(String, f64)> {
-        let wrong = |what: &str| {
+        let refuse = |what: &str| {
             Error::new(
                 Code::Usage,
                 format!("{option} must be a number from 0 up to, but not including, 1; got {what}"),
             )
         };
         let (text, value) = match self {
-            NumberText::Text(text) => option_text(text).map_err(|_| wrong(&format!("{text:?}")))?,
-            NumberText::Number(n) if n.is_finite() => (crate::format::v1::writer::py_float(*n), *n),
-            NumberText::Number(n) => return Err(wrong(&n.to_string())),
+            NumberText::Text(text) => option_text(text).map_err(|_| refuse(&format!("{text:?}")))?,
+            NumberText::Number(n) => (py_float(*n), *n),
         };
         if !(0.0..1.0).contains(&value) {
-            return Err(wrong(&text));
+            return Err(refuse(&text));
         }
         Ok((text, value))
     }
 }
 
 /// Which order the parent hash is written in where both cannot be satisfied.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HashOrder {
     /// What the reference's in-memory loader expects: sorted names.
     Memory,
@@ -48,8 +155,7 @@ pub enum HashOrder {
 }
 
 /// Options of `encode`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, Debug)]
 pub struct EncodeOptions {
     /// `int4`, `sparse` or `quantized`.
     pub strategy: String,
@@ -65,22 +171,21 @@ pub struct EncodeOptions {
     pub hash_order: HashOrder,
 }
 
-impl Default for EncodeOptions {
-    fn default() -> Self {
-        Self {
-            strategy: "int4".into(),
-            outlier_fraction: None,
-            sparsity: None,
-            reference: false,
-            base_name: None,
-            hash_order: HashOrder::default(),
-        }
+impl Options for EncodeOptions {
+    fn take(given: &mut Given) -> Result<Self> {
+        Ok(Self {
+            strategy: given.text("strategy")?.unwrap_or_else(|| "int4".into()),
+            outlier_fraction: given.number("outlierFraction")?,
+            sparsity: given.number("sparsity")?,
+            reference: given.flag("reference", false)?,
+            base_name: given.text("baseName")?,
+            hash_order: [HashOrder::Paths, HashOrder::Memory][given.word("hashOrder", &["paths", "memory"])?],
+        })
     }
 }
 
 /// What `decode` and `tensors` give.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OutputDtype {
     /// Each tensor in the base's own dtype.
     #[default]
@@ -90,8 +195,7 @@ pub enum OutputDtype {
 }
 
 /// One file or as many as the base has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OutputLayout {
     /// Sharded as the base is.
     #[default]
@@ -101,8 +205,7 @@ pub enum OutputLayout {
 }
 
 /// Options of `decode`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, Debug)]
 pub struct DecodeOptions {
     /// Dtype of the result.
     pub dtype: OutputDtype,
@@ -116,21 +219,20 @@ pub struct DecodeOptions {
     pub read_back: bool,
 }
 
-impl Default for DecodeOptions {
-    fn default() -> Self {
-        Self {
-            dtype: OutputDtype::Base,
-            verify: true,
-            side_files: false,
-            layout: OutputLayout::Auto,
-            read_back: false,
-        }
+impl Options for DecodeOptions {
+    fn take(given: &mut Given) -> Result<Self> {
+        Ok(Self {
+            dtype: [OutputDtype::Base, OutputDtype::Float32][given.word("dtype", &["base", "float32"])?],
+            verify: given.flag("verify", true)?,
+            side_files: given.flag("sideFiles", false)?,
+            layout: [OutputLayout::Auto, OutputLayout::Single][given.word("layout", &["auto", "single"])?],
+            read_back: given.flag("readBack", false)?,
+        })
     }
 }
 
 /// How `tensors` and `hash` see a tensor.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum As {
     /// In its own dtype.
     #[default]
@@ -140,21 +242,35 @@ pub enum As {
 }
 
 /// Options of `tensors`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, Debug, Default)]
 pub struct TensorsOptions {
     /// Only these, in this order; all in sorted order when absent.
     pub names: Option<Vec<String>>,
     /// Only these rows (first dimension), half open.
     pub rows: Option<(u64, u64)>,
     /// Dtype of the pieces.
-    #[serde(rename = "as")]
     pub form: As,
 }
 
+impl Options for TensorsOptions {
+    fn take(given: &mut Given) -> Result<Self> {
+        let rows = match given.take("rows") {
+            None => None,
+            Some(rows) => match (rows[0].as_u64(), rows[1].as_u64(), rows[2].is_null()) {
+                (Some(from), Some(to), true) => Some((from, to)),
+                _ => return Err(wrong("rows", "two row numbers, the first and one past the last")),
+            },
+        };
+        Ok(Self {
+            names: given.names("names")?,
+            rows,
+            form: form(given)?,
+        })
+    }
+}
+
 /// Options of `stats`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, Debug)]
 pub struct StatsOptions {
     /// Only these; all in sorted order when absent.
     pub names: Option<Vec<String>>,
@@ -162,31 +278,44 @@ pub struct StatsOptions {
     pub bins: u32,
 }
 
-impl Default for StatsOptions {
-    fn default() -> Self {
-        Self { names: None, bins: 64 }
+impl Options for StatsOptions {
+    fn take(given: &mut Given) -> Result<Self> {
+        let bins = match given.number("bins")? {
+            None => 64,
+            // Out of range becomes 0 or the largest, which the job refuses.
+            Some(NumberText::Number(n)) => n as u32,
+            Some(NumberText::Text(_)) => return Err(wrong("bins", "a number")),
+        };
+        Ok(Self {
+            names: given.names("names")?,
+            bins,
+        })
     }
 }
 
 /// Options of `hash`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, Debug, Default)]
 pub struct HashOptions {
     /// Which bytes are hashed.
-    #[serde(rename = "as")]
     pub form: As,
 }
 
+impl Options for HashOptions {
+    fn take(given: &mut Given) -> Result<Self> {
+        Ok(Self { form: form(given)? })
+    }
+}
+
+fn form(given: &mut Given) -> Result<As> {
+    Ok([As::Stored, As::Float32][given.word("as", &["stored", "float32"])?])
+}
+
 /// Options of jobs that have none.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, Default)]
 pub struct NoOptions {}
 
-/// Reads options from JSON; `USAGE` names what is wrong.
-pub fn parse<T: DeserializeOwned>(json: &str) -> Result<T> {
-    serde_json::from_str(json).map_err(|e| {
-        let text = e.to_string();
-        let text = text.split(" at line ").next().unwrap_or_default();
-        Error::new(Code::Usage, format!("options: {text}"))
-    })
+impl Options for NoOptions {
+    fn take(_: &mut Given) -> Result<Self> {
+        Ok(Self {})
+    }
 }

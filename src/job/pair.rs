@@ -67,7 +67,7 @@ impl Pair {
     }
 
     /// Loads the next chunk and calls `f` with its deltas, block by block; false at the end.
-    pub async fn next(&mut self, io: &Io, mut f: impl FnMut(PairBlock<'_>) -> Result<()>) -> Result<bool> {
+    pub async fn next(&mut self, io: &Io, f: &mut dyn FnMut(PairBlock<'_>) -> Result<()>) -> Result<bool> {
         let n = self.prior.next_len();
         if n == 0 {
             return Ok(false);
@@ -82,15 +82,15 @@ impl Pair {
         self.prior.load(io, &mut [read]).await?;
         self.position += n as u64;
         if self.chained {
-            self.chained_blocks(io, &mut f).await?;
+            self.chained_blocks(io, f).await?;
         } else {
-            self.plain_blocks(&mut f)?;
+            self.plain_blocks(f)?;
         }
         Ok(true)
     }
 
     /// No links before: one pass over both byte streams.
-    fn plain_blocks(&mut self, f: &mut impl FnMut(PairBlock<'_>) -> Result<()>) -> Result<()> {
+    fn plain_blocks(&mut self, f: &mut dyn FnMut(PairBlock<'_>) -> Result<()>) -> Result<()> {
         let base_width = self.base.dtype.bytes().unwrap_or(1);
         let blocks = self
             .prior
@@ -122,7 +122,7 @@ impl Pair {
         Ok(())
     }
 
-    async fn chained_blocks(&mut self, io: &Io, f: &mut impl FnMut(PairBlock<'_>) -> Result<()>) -> Result<()> {
+    async fn chained_blocks(&mut self, io: &Io, f: &mut dyn FnMut(PairBlock<'_>) -> Result<()>) -> Result<()> {
         let Self {
             prior,
             finetuned,
@@ -134,7 +134,7 @@ impl Pair {
             ..
         } = self;
         prior
-            .blocks(io, |b| {
+            .blocks(io, &mut |b| {
                 let finetuned_bytes = &bytes[b.at * *width..(b.at + b.values.len()) * *width];
                 let own = &mut block[..b.values.len()];
                 convert::to_f32(finetuned.dtype, finetuned_bytes, own);

@@ -49,14 +49,42 @@ impl Finding {
     }
 }
 
-/// Serializes a report.
-pub fn to_json<T: Serialize>(report: &T) -> Result<String> {
-    serde_json::to_string(report).map_err(|e| Error::new(Code::Internal, format!("a report could not be written: {e}")))
+/// Numbers as the formatting of the standard library writes them. serde_json's own way brings tables of ten kilobytes
+/// that do not compress.
+struct PlainNumbers;
+
+impl serde_json::ser::Formatter for PlainNumbers {
+    fn write_f64<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, value: f64) -> std::io::Result<()> {
+        write!(writer, "{value:e}")
+    }
 }
 
-/// Reads what a task reported.
-pub fn from_json<T: DeserializeOwned>(json: &str) -> Result<T> {
-    serde_json::from_str(json).map_err(|e| Error::new(Code::Internal, format!("a report could not be read: {e}")))
+/// Serializes a report as JSON. Values that are not finite become `null`.
+pub fn to_json<T: Serialize>(report: &T) -> Result<String> {
+    let mut bytes = Vec::new();
+    let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, PlainNumbers);
+    let written = report.serialize(&mut serializer);
+    let text = written.ok().and_then(|()| String::from_utf8(bytes).ok());
+    text.ok_or_else(|| Error::new(Code::Internal, "a report could not be written"))
+}
+
+/// What travels between a job and its tasks, as text that hosts can pass on: postcard's bytes, one character each.
+pub fn to_wire<T: Serialize>(message: &T) -> Result<String> {
+    let bytes = postcard::to_allocvec(message).map_err(|e| not_passed("written", &e))?;
+    Ok(bytes.into_iter().map(char::from).collect())
+}
+
+/// Reads what [`to_wire`] wrote.
+pub fn from_wire<T: DeserializeOwned>(text: &str) -> Result<T> {
+    let bytes: Vec<u8> = text.chars().map(|c| c as u8).collect();
+    postcard::from_bytes(&bytes).map_err(|e| not_passed("read", &e))
+}
+
+fn not_passed(what: &str, error: &postcard::Error) -> Error {
+    Error::new(
+        Code::Internal,
+        format!("a message between job and task could not be {what}: {error}"),
+    )
 }
 
 /// What a task that reads a delta found. Damage is handed to the job instead of ending it at once, so that the job can
@@ -74,9 +102,9 @@ impl<T: Serialize> Outcome<T> {
     /// The report of a task that ended with `result`; errors other than damage stay errors.
     pub fn report(result: Result<T>) -> Result<String> {
         match result {
-            Ok(found) => to_json(&Outcome::Found(found)),
+            Ok(found) => to_wire(&Outcome::Found(found)),
             Err(e) if matches!(e.code, Code::Malformed | Code::Truncated | Code::Limit) => {
-                to_json(&Outcome::<T>::Damaged(e))
+                to_wire(&Outcome::<T>::Damaged(e))
             }
             Err(e) => Err(e),
         }
@@ -86,7 +114,7 @@ impl<T: Serialize> Outcome<T> {
 impl<T: DeserializeOwned> Outcome<T> {
     /// What the task found, or its damage as the error.
     pub fn read(report: &str) -> Result<T> {
-        match from_json(report)? {
+        match from_wire(report)? {
             Outcome::Found(found) => Ok(found),
             Outcome::Damaged(error) => Err(error),
         }

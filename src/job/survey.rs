@@ -3,7 +3,7 @@
 use super::machine::{Io, Read};
 use super::pair::Pair;
 use super::placed::TensorRange;
-use super::report::to_json;
+use super::report::to_wire;
 use super::values::Origin;
 use crate::dtype::Dtype;
 use crate::error::Result;
@@ -63,7 +63,7 @@ pub async fn survey(io: Io, items: Vec<SurveyItem>) -> Result<String> {
             compare(&io, item).await?
         });
     }
-    to_json(&seen)
+    to_wire(&seen)
 }
 
 async fn look(io: &Io, item: &SurveyItem) -> Result<Seen> {
@@ -76,7 +76,7 @@ async fn look(io: &Io, item: &SurveyItem) -> Result<Seen> {
     loop {
         let mut pair = Pair::open(io, &item.origin, &item.finetuned, item.keep_equal).await?;
         while pair
-            .next(io, |block| {
+            .next(io, &mut |block| {
                 survey.feed(block.delta);
                 if first {
                     equal = equal && block.base_bytes == block.finetuned_bytes;

@@ -2,7 +2,7 @@
 
 use super::machine::{Machine, TaskSpec};
 use super::placed::{DeltaTensor, TensorRange};
-use super::report::{from_json, to_json};
+use super::report::{from_wire, to_wire};
 use super::values::Origin;
 use super::{decode, diff, emit, hashing, survey, verify};
 use crate::error::Result;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// Everything that a worker can be asked to do.
 #[derive(Debug, Serialize, Deserialize)]
 #[allow(missing_docs)] // each variant says what its fields are
-#[serde(tag = "task", rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub enum Task {
     /// SHA-256 over names and stored bytes.
     HashModel { order: Vec<(String, TensorRange)> },
@@ -46,14 +46,14 @@ impl Task {
             label: label.to_owned(),
             phase: phase.to_owned(),
             cost,
-            spec: to_json(self)?,
+            spec: to_wire(self)?,
         })
     }
 }
 
 /// A machine for the task `spec` over sources of these sizes.
 pub fn start_task(spec: &str, sizes: Vec<u64>) -> Result<Machine> {
-    let task: Task = from_json(spec)?;
+    let task: Task = from_wire(spec)?;
     Ok(Machine::new(sizes, |io| async move {
         match task {
             Task::HashModel { order } => hashing::hash_model(io, order).await,

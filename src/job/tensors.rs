@@ -114,7 +114,7 @@ async fn stream(io: &Io, origin: &Origin, tensor: &Tensor, options: &TensorsOpti
         let n = values.load(io, &mut []).await?;
         piece.clear();
         values
-            .blocks(io, |block| {
+            .blocks(io, &mut |block| {
                 // Deltas decode from the start of the tensor, so rows before the wanted ones are decoded and dropped.
                 let start = at + block.at as u64;
                 let len = block.values.len() as u64;

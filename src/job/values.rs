@@ -313,7 +313,7 @@ impl Values {
     }
 
     /// Calls `f` with the values of the loaded chunk, block by block.
-    pub async fn blocks(&mut self, io: &Io, mut f: impl FnMut(Block<'_>) -> Result<()>) -> Result<()> {
+    pub async fn blocks(&mut self, io: &Io, f: &mut dyn FnMut(Block<'_>) -> Result<()>) -> Result<()> {
         let n = self.chunk.len() / self.width;
         let mut at = 0;
         while at < n {
@@ -341,7 +341,7 @@ impl Values {
 
     /// As [`Values::blocks`], but `f` gets the values after every number of links, 0 being the base: for chains whose
     /// links are hashed.
-    pub async fn links(&mut self, io: &Io, mut f: impl FnMut(usize, &[f32])) -> Result<()> {
+    pub async fn links(&mut self, io: &Io, f: &mut dyn FnMut(usize, &[f32])) -> Result<()> {
         let n = self.chunk.len() / self.width;
         let mut at = 0;
         while at < n {

@@ -1,7 +1,8 @@
 //! A job or task as JavaScript sees it.
 
 use super::{error_to_js, to_js};
-use crate::job::machine::{Machine, OutputFile, SourceEntry, Step, TaskSpec, Transfer};
+use crate::job::machine::{Machine, OutputFile, Step, TaskSpec, Transfer};
+use crate::job::options::sources as sources_of;
 use crate::job::{start_job, task::start_task};
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
@@ -36,15 +37,11 @@ pub struct WasmMachine(Machine);
 #[wasm_bindgen(js_class = Machine)]
 impl WasmMachine {
     /// Begins a job: options as a plain object, sources as `[{ role, group, path, size }]`.
-    pub fn job(kind: &str, options: &JsValue, sources: JsValue) -> Result<WasmMachine, JsValue> {
-        let options = js_sys::JSON::stringify(options)?
-            .as_string()
-            .unwrap_or_else(|| "{}".into());
-        let sources: Vec<SourceEntry> =
-            serde_wasm_bindgen::from_value(sources).map_err(|e| JsValue::from_str(&e.to_string()))?;
-        start_job(kind, &options, sources)
-            .map(Self)
-            .map_err(|e| error_to_js(&e))
+    pub fn job(kind: &str, options: &JsValue, sources: &JsValue) -> Result<WasmMachine, JsValue> {
+        let json = |value: &JsValue| js_sys::JSON::stringify(value).map(String::from);
+        let (options, entries) = (json(options)?, json(sources)?);
+        let machine = sources_of(&entries).and_then(|entries| start_job(kind, &options, entries));
+        machine.map(Self).map_err(|e| error_to_js(&e))
     }
 
     /// Begins a task of a `run` step; `sizes` are those of all sources and, after them, of the outputs.

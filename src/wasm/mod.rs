@@ -84,7 +84,26 @@ fn memory_slice<'a>(at: usize, len: usize) -> &'a mut [u8] {
 
 /// The plain object that the package makes a `WdeltaError` of.
 fn error_to_js(error: &Error) -> JsValue {
-    to_js(error).unwrap_or_else(|e| e)
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Plain<'a> {
+        code: &'static str,
+        message: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tensor: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        offset: Option<f64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        source_id: Option<u32>,
+    }
+    let plain = Plain {
+        code: error.code.as_str(),
+        message: &error.message,
+        tensor: error.tensor.as_deref(),
+        offset: error.offset.map(|o| o as f64),
+        source_id: error.source_id,
+    };
+    to_js(&plain).unwrap_or_else(|e| e)
 }
 
 fn to_js<T: Serialize>(value: &T) -> Result<JsValue, JsValue> {

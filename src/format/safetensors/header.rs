@@ -6,6 +6,7 @@ use crate::error::{Code, Error, Result};
 use crate::format::json::{once, Json, Numbers, Skip, Text, UnknownKeys};
 use crate::limits::{MAX_HEADER_BYTES, MAX_NAME_BYTES, MAX_RANK, MAX_TENSORS};
 use crate::offset::{element_count, ByteRange};
+use crate::order::sorted_positions;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, Visitor};
 use std::collections::HashSet;
 use std::fmt;
@@ -85,8 +86,8 @@ pub fn parse_header(json: &[u8], data_len: u64) -> Result<Header> {
 }
 
 fn check_names(tensors: &[Entry]) -> Result<()> {
-    let mut names: Vec<_> = tensors.iter().map(|t| t.name.as_str()).collect();
-    names.sort_unstable();
+    let order = sorted_positions(tensors.len(), &|a, b| tensors[a].name.cmp(&tensors[b].name));
+    let names: Vec<_> = order.into_iter().map(|i| tensors[i].name.as_str()).collect();
     match names.windows(2).find(|pair| pair[0] == pair[1]) {
         None => Ok(()),
         Some(pair) => Err(Error::new(
@@ -103,10 +104,10 @@ fn check_names(tensors: &[Entry]) -> Result<()> {
 
 /// Ranges in order of offset, each starting where the one before it ends, the last ending where the data does.
 fn check_layout(tensors: &[Entry], data_len: u64) -> Result<()> {
-    let mut order: Vec<_> = tensors.iter().collect();
-    order.sort_by_key(|t| (t.range.offset, t.range.len));
+    let start = |i: usize| (tensors[i].range.offset, tensors[i].range.len);
+    let order = sorted_positions(tensors.len(), &|a, b| start(a).cmp(&start(b)));
     let (mut end, mut before) = (0, None);
-    for t in order {
+    for t in order.into_iter().map(|i| &tensors[i]) {
         let start = t.range.offset;
         if start > end {
             let text = format!(

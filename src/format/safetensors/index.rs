@@ -5,6 +5,7 @@ use super::writer::push_text;
 use crate::error::{Code, Error, Result};
 use crate::format::json::{once, twice, Json, Skip, Text, UnknownKeys};
 use crate::limits::{MAX_INDEX_BYTES, MAX_TENSORS};
+use crate::order::sorted_positions;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, Visitor};
 use std::fmt;
 
@@ -27,8 +28,9 @@ pub struct Index {
 impl Index {
     /// The distinct file names, sorted by their bytes.
     pub fn files(&self) -> Vec<&str> {
-        let mut files: Vec<_> = self.weight_map.iter().map(|(_, file)| file.as_str()).collect();
-        files.sort_unstable();
+        let map = &self.weight_map;
+        let order = sorted_positions(map.len(), &|a, b| map[a].1.cmp(&map[b].1));
+        let mut files: Vec<_> = order.into_iter().map(|i| map[i].1.as_str()).collect();
         files.dedup();
         files
     }
@@ -88,10 +90,11 @@ pub fn parse_index(json: &[u8]) -> Result<Index> {
     }
     let json = Json::new(json, 0, "the shard index");
     let index = json.parse(IndexVisitor(&json))?;
-    let mut names: Vec<_> = index.weight_map.iter().map(|(name, _)| name).collect();
-    names.sort_unstable();
-    if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(twice(pair[0]).tensor(pair[0]));
+    let map = &index.weight_map;
+    let order = sorted_positions(map.len(), &|a, b| map[a].0.cmp(&map[b].0));
+    if let Some(pair) = order.windows(2).find(|pair| map[pair[0]].0 == map[pair[1]].0) {
+        let name = &map[pair[0]].0;
+        return Err(twice(name).tensor(name));
     }
     Ok(index)
 }

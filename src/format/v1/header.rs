@@ -6,6 +6,7 @@ use crate::format::json::{once, Json, Numbers, Skip, Text, UnknownKeys, Whole};
 use crate::format::safetensors::header::check_name;
 use crate::limits::{MAX_HEADER_BYTES, MAX_RANK, MAX_TENSORS};
 use crate::offset::element_count;
+use crate::order::sorted_positions;
 use crate::strategy::Strategy;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -130,8 +131,10 @@ pub fn parse_header(json: &[u8]) -> Result<V1Header> {
     let json = Json::new(json, PREFIX_BYTES, "the header of the .wdelta file");
     let mut header = json.parse(HeaderVisitor(&json))?;
     let tensors = &header.tensors;
-    let mut by_name: Vec<_> = (0..tensors.len() as u32).collect();
-    by_name.sort_unstable_by_key(|&i| &tensors[i as usize].name);
+    let by_name: Vec<u32> = sorted_positions(tensors.len(), &|a, b| tensors[a].name.cmp(&tensors[b].name))
+        .into_iter()
+        .map(|i| i as u32)
+        .collect();
     if let Some(pair) = by_name
         .windows(2)
         .find(|p| tensors[p[0] as usize].name == tensors[p[1] as usize].name)

@@ -3,13 +3,13 @@
 //! The parent hash runs over name and stored bytes of each tensor, so its value depends on the order, and the reference
 //! has three: sorted names (in-memory), the record order (path-based save), base shard groups (path-based load).
 
+use crate::order::sorted_positions;
 use std::collections::HashMap;
 
 /// The names sorted by their bytes, which is Python's order of code points.
 pub fn sorted<N: AsRef<str> + Clone>(names: &[N]) -> Vec<N> {
-    let mut names = names.to_vec();
-    names.sort_by(|a, b| a.as_ref().cmp(b.as_ref()));
-    names
+    let order = sorted_positions(names.len(), &|a, b| names[a].as_ref().cmp(names[b].as_ref()));
+    order.into_iter().map(|i| names[i].clone()).collect()
 }
 
 /// `names` grouped by `shard_of`, groups in order of first use, the order inside a group kept.

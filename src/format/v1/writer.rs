@@ -5,6 +5,7 @@ use super::placed::place;
 use super::{record, CHECKSUM_BYTES, MAGIC, PREFIX_BYTES, VERSION};
 use crate::error::{Code, Error, Result};
 use crate::limits::MAX_HEADER_BYTES;
+use crate::order::sorted_positions;
 use crate::strategy::{array_elements, ArrayDtype, Strategy};
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -51,9 +52,10 @@ pub fn header_json(plan: &HeaderPlan) -> Vec<u8> {
     json.push_str(",\"strategy\":");
     push_text(&mut json, &plan.strategy);
     json.push_str(",\"tensors\":{");
-    let mut tensors: Vec<_> = plan.tensors.iter().collect();
-    tensors.sort_by_key(|t| &t.name);
-    for (i, t) in tensors.into_iter().enumerate() {
+    let by_name = sorted_positions(plan.tensors.len(), &|a, b| {
+        plan.tensors[a].name.cmp(&plan.tensors[b].name)
+    });
+    for (i, t) in by_name.into_iter().map(|p| &plan.tensors[p]).enumerate() {
         if i > 0 {
             json.push(',');
         }
