@@ -168,15 +168,12 @@ fn decode(rng: &mut Rng, strategy: Strategy, n: usize, n_cols: u64, arrays: &[&[
         let end = (done + 1 + below(rng, room)).min(n);
         let progress = expander.expand(&windows, &mut out[done..end]).unwrap();
         assert_eq!(progress.wants.is_some(), progress.produced < end - done);
-        at_least = [0; MAX_FIELDS];
         if let Some(f) = progress.wants {
             assert_eq!(windows[f].len(), progress.consumed[f], "the wanted window is dry");
             at_least[f] = 1;
         }
         done += progress.produced;
-        for f in 0..MAX_FIELDS {
-            at[f] += progress.consumed[f];
-        }
+        at.iter_mut().zip(progress.consumed).for_each(|(at, n)| *at += n);
     }
     if n > 0 {
         assert_eq!(at, std::array::from_fn(|f| arrays[f].len()), "all bytes are used");

@@ -4,7 +4,7 @@
 //! Bytes are little-endian and need no alignment.
 
 use crate::dtype::Dtype;
-use crate::kernels::float16::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
+use crate::kernels::float16::{bf16_to_f32, f16_to_f32, f32_to_f16};
 
 /// Converts every element of `src` to float32.
 ///
@@ -42,7 +42,7 @@ pub fn from_f32(dtype: Dtype, src: &[f32], out: &mut [u8]) {
         Dtype::U16 => narrow(src, out, |v| (v.round_ties_even() as u16).to_le_bytes()),
         Dtype::I16 => narrow(src, out, |v| (v.round_ties_even() as i16).to_le_bytes()),
         Dtype::F16 => narrow(src, out, |v| f32_to_f16(v).to_le_bytes()),
-        Dtype::BF16 => narrow(src, out, |v| f32_to_bf16(v).to_le_bytes()),
+        Dtype::BF16 => fast::round_bf16(src, out),
         Dtype::U32 => narrow(src, out, |v| (v.round_ties_even() as u32).to_le_bytes()),
         Dtype::I32 => narrow(src, out, |v| (v.round_ties_even() as i32).to_le_bytes()),
         Dtype::F32 => narrow(src, out, f32::to_le_bytes),
@@ -60,26 +60,25 @@ pub fn from_f32(dtype: Dtype, src: &[f32], out: &mut [u8]) {
 /// delta of zero. Panics under the conditions of [`to_f32`], or if the lengths differ.
 pub fn keep_or_round(dtype: Dtype, result: &[f32], base_f32: &[f32], base: &[u8], out: &mut [u8]) {
     assert!(result.len() == base_f32.len() && base.len() == out.len());
-    from_f32(dtype, result, out);
-    match dtype.bytes() {
-        Some(1) => restore::<1>(result, base_f32, base, out),
-        Some(2) => restore::<2>(result, base_f32, base, out),
-        Some(4) => restore::<4>(result, base_f32, base, out),
-        Some(8) => restore::<8>(result, base_f32, base, out),
-        _ => no_values(dtype),
+    match dtype {
+        Dtype::BF16 => fast::keep_bf16(result, base_f32, base, out),
+        Dtype::F16 => fast::keep_f16(result, base_f32, base, out),
+        _ => {
+            from_f32(dtype, result, out);
+            let width = dtype.bytes().unwrap_or(1);
+            let bytes = out.chunks_exact_mut(width).zip(base.chunks_exact(width));
+            for ((new, old), (&r, &b)) in bytes.zip(result.iter().zip(base_f32)) {
+                if is_same(r, b) {
+                    new.copy_from_slice(old);
+                }
+            }
+        }
     }
 }
 
-fn restore<const W: usize>(result: &[f32], base_f32: &[f32], base: &[u8], out: &mut [u8]) {
-    let bytes = out.chunks_exact_mut(W).zip(base.chunks_exact(W));
-    for ((new, old), (&r, &b)) in bytes.zip(result.iter().zip(base_f32)) {
-        let chosen: [u8; W] = if r == b || (r.is_nan() && b.is_nan()) {
-            array(old)
-        } else {
-            array(new)
-        };
-        new.copy_from_slice(&chosen);
-    }
+#[inline(always)]
+fn is_same(a: f32, b: f32) -> bool {
+    (a == b) | (a.is_nan() & b.is_nan())
 }
 
 #[inline(always)]
@@ -107,6 +106,44 @@ pub(crate) fn array<const W: usize>(bytes: &[u8]) -> [u8; W] {
 #[cold]
 fn no_values(dtype: Dtype) -> ! {
     panic!("{} has no float32 values; the plan must not get here", dtype.name())
+}
+
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+use super::simd128::convert as fast;
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+use scalar as fast;
+
+/// Portable forms of what has a twin in `simd128`.
+pub mod scalar {
+    use super::{array, is_same, narrow};
+    use crate::kernels::float16::{f32_to_bf16, f32_to_f16};
+
+    /// Portable form of [`super::from_f32`] for BF16.
+    pub fn round_bf16(src: &[f32], out: &mut [u8]) {
+        narrow(src, out, |v| f32_to_bf16(v).to_le_bytes());
+    }
+
+    /// Portable form of [`super::keep_or_round`] for BF16.
+    pub fn keep_bf16(result: &[f32], base_f32: &[f32], base: &[u8], out: &mut [u8]) {
+        keep(result, base_f32, base, out, f32_to_bf16);
+    }
+
+    /// Portable form of [`super::keep_or_round`] for F16.
+    pub fn keep_f16(result: &[f32], base_f32: &[f32], base: &[u8], out: &mut [u8]) {
+        keep(result, base_f32, base, out, f32_to_f16);
+    }
+
+    #[inline(always)]
+    fn keep(result: &[f32], base_f32: &[f32], base: &[u8], out: &mut [u8], round: impl Fn(f32) -> u16) {
+        let n = result.len();
+        assert!(base_f32.len() == n && base.len() == 2 * n && out.len() == 2 * n);
+        let bytes = out.chunks_exact_mut(2).zip(base.chunks_exact(2));
+        for ((new, old), (&r, &b)) in bytes.zip(result.iter().zip(base_f32)) {
+            let old = u16::from_le_bytes(array(old));
+            let bits = if is_same(r, b) { old } else { round(r) };
+            new.copy_from_slice(&bits.to_le_bytes());
+        }
+    }
 }
 
 #[cfg(test)]

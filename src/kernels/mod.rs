@@ -10,19 +10,36 @@
 //! | [`nibble`] | 4-bit codes, two per byte |
 //! | [`signbits`] | one sign per bit |
 //! | [`pairwise`] | numpy's float32 summation tree |
-//! | [`stats`] | sums in float64, histogram, cosine |
+//! | [`stats`] | moments, histogram, cosine |
+//! | [`loss`] | decoded against true values |
 //!
 //! The order of float operations is part of the file format, so none may be fused or reordered. Sums in float64 are
 //! not, but theirs is fixed too: element `i` of a stream is added to lane `i mod 8`, wherever the stream is cut.
+//!
+//! Some have a hand-written twin for wasm in `simd128`; their portable forms are in a module `scalar` beside the name
+//! that picks one of the two.
 
-#![forbid(unsafe_code)]
-
+#[forbid(unsafe_code)]
 pub mod affine;
+#[forbid(unsafe_code)]
 pub mod apply;
+#[forbid(unsafe_code)]
 pub mod convert;
+#[forbid(unsafe_code)]
 pub mod float16;
+#[forbid(unsafe_code)]
+mod lanes;
+#[forbid(unsafe_code)]
+pub mod loss;
+#[forbid(unsafe_code)]
 pub mod nibble;
+#[forbid(unsafe_code)]
 pub mod pairwise;
+#[forbid(unsafe_code)]
 pub mod signbits;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub mod simd128;
+#[forbid(unsafe_code)]
 pub mod stats;
+#[forbid(unsafe_code)]
 pub mod topk;

@@ -42,11 +42,15 @@ impl MagnitudeSum {
             buffer: [0.0; LEAF],
             total: None,
         };
-        sum.descend(n);
-        if n == 0 {
-            sum.total = Some(0.0);
-        }
+        sum.restart(n);
         sum
+    }
+
+    /// Begins another row, of `n` values.
+    pub fn restart(&mut self, n: u64) {
+        self.depth = 0;
+        self.total = (n == 0).then_some(0.0);
+        self.descend(n);
     }
 
     /// Takes the next values of the row; those beyond its end are ignored.
@@ -173,6 +177,19 @@ mod tests {
                 assert_eq!(sum.total().map(f32::to_bits), Some(want.to_bits()), "{n} by {piece}");
             }
         }
+    }
+
+    #[test]
+    fn a_restarted_sum_is_like_a_new_one() {
+        let mut sum = MagnitudeSum::new(1000);
+        sum.feed(&[1.0; 500]);
+        sum.restart(300);
+        sum.feed(&[-2.0; 299]);
+        assert_eq!(sum.total(), None);
+        sum.feed(&[-2.0; 9]);
+        assert_eq!(sum.total(), Some(600.0));
+        sum.restart(0);
+        assert_eq!(sum.total(), Some(0.0));
     }
 
     #[test]

@@ -1,43 +1,15 @@
-//! Sums in float64, extremes, a histogram and the cosine of two vectors, over streams of float32.
-//!
-//! Element `i` of a stream is added to lane `i mod 8`, so a sum does not depend on where the stream was cut.
+//! What is in a stream of float32, and how like two streams are: sums in float64, extremes, histogram, cosine.
 
-/// Lanes of a running sum.
-const LANES: usize = 8;
+use super::lanes::{by_eights, count_wild, count_zeros, is_finite, tame, total, Eight, Sums, LANES};
 
-/// Splits a stream at multiples of eight: calls `f(lane, x)` for every element, with the lanes 0..8 in order as often as
-/// possible so that the loop unrolls.
-#[inline(always)]
-fn by_lane<T: Copy>(at: &mut usize, items: &[T], mut f: impl FnMut(usize, T)) {
-    let head = ((LANES - *at) % LANES).min(items.len());
-    for (j, &x) in items[..head].iter().enumerate() {
-        f(*at + j, x);
-    }
-    let eights = items[head..].chunks_exact(LANES);
-    let tail = eights.remainder();
-    for eight in eights {
-        for (j, &x) in eight.iter().enumerate() {
-            f(j, x);
-        }
-    }
-    for (j, &x) in tail.iter().enumerate() {
-        f(j, x);
-    }
-    *at = (*at + items.len()) % LANES;
-}
-
-fn total(lanes: &[f64; LANES]) -> f64 {
-    ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]))
-}
-
-/// Counts, sums and extremes of the finite values of a stream.
+/// Counts, sums and extremes of a stream.
 #[derive(Clone, Debug)]
 pub struct Moments {
     at: usize,
-    sums: [f64; LANES],
-    squares: [f64; LANES],
-    lo: f32,
-    hi: f32,
+    sums: Sums,
+    squares: Sums,
+    lo: Eight,
+    hi: Eight,
     n: u64,
     zeros: u64,
     non_finite: u64,
@@ -49,8 +21,8 @@ impl Default for Moments {
             at: 0,
             sums: [0.0; LANES],
             squares: [0.0; LANES],
-            lo: f32::INFINITY,
-            hi: f32::NEG_INFINITY,
+            lo: [f32::INFINITY; LANES],
+            hi: [f32::NEG_INFINITY; LANES],
             n: 0,
             zeros: 0,
             non_finite: 0,
@@ -61,27 +33,38 @@ impl Default for Moments {
 impl Moments {
     /// Takes the next values.
     pub fn feed(&mut self, values: &[f32]) {
+        let wild = count_wild(values);
+        self.n += values.len() as u64;
+        self.zeros += count_zeros(values);
+        self.non_finite += wild;
+        if wild == 0 {
+            self.add::<false>(values);
+        } else {
+            self.add::<true>(values);
+        }
+    }
+
+    #[inline(always)]
+    fn add<const WILD: bool>(&mut self, values: &[f32]) {
         let (mut sums, mut squares) = (self.sums, self.squares);
-        by_lane(&mut self.at, values, |j, v| {
-            let v = f64::from(if v.abs() < f32::INFINITY { v } else { 0.0 });
-            sums[j] += v;
-            squares[j] += v * v;
+        by_eights(&mut self.at, 0.0, [values], |[v]| {
+            for j in 0..LANES {
+                let v = tame::<WILD>(v[j]);
+                sums[j] += v;
+                squares[j] += v * v;
+            }
         });
         (self.sums, self.squares) = (sums, squares);
-        for &v in values {
-            let finite = v.abs() < f32::INFINITY;
-            self.lo = if finite && v < self.lo { v } else { self.lo };
-            self.hi = if finite && v > self.hi { v } else { self.hi };
-        }
-        let (zeros, wild) = values.iter().fold((0u32, 0u32), |(zeros, wild), &v| {
-            (
-                zeros + u32::from(v == 0.0),
-                wild + u32::from(v.abs() >= f32::INFINITY || v.is_nan()),
-            )
-        });
-        self.n += values.len() as u64;
-        self.zeros += u64::from(zeros);
-        self.non_finite += u64::from(wild);
+        let (mut lo, mut hi) = (self.lo, self.hi);
+        let mut widen = |j: usize, v: f32| {
+            let finite = !WILD || is_finite(v);
+            lo[j] = if finite && v < lo[j] { v } else { lo[j] };
+            hi[j] = if finite && v > hi[j] { v } else { hi[j] };
+        };
+        let eights = values.chunks_exact(LANES);
+        eights.remainder().iter().for_each(|&v| widen(0, v));
+        eights.for_each(|eight| (0..LANES).for_each(|j| widen(j, eight[j])));
+        (self.lo, self.hi) = (lo, hi);
     }
 
     /// Number of values, with the ones that are not finite.
@@ -94,28 +77,31 @@ impl Moments {
         self.zeros
     }
 
-    /// Number of NaN and infinities. All other figures leave them out.
+    /// Number of NaN and infinities.
     pub fn non_finite(&self) -> u64 {
         self.non_finite
     }
 
+    /// Smallest and largest finite value, if there is one.
+    pub fn extremes(&self) -> Option<(f32, f32)> {
+        let lo = self.lo.into_iter().fold(f32::INFINITY, f32::min);
+        let hi = self.hi.into_iter().fold(f32::NEG_INFINITY, f32::max);
+        (lo <= hi).then_some((lo, hi))
+    }
+
     /// Smallest finite value, if there is one.
     pub fn min(&self) -> Option<f32> {
-        (self.lo <= self.hi).then_some(self.lo)
+        self.extremes().map(|(lo, _)| lo)
     }
 
     /// Largest finite value, if there is one.
     pub fn max(&self) -> Option<f32> {
-        (self.lo <= self.hi).then_some(self.hi)
+        self.extremes().map(|(_, hi)| hi)
     }
 
     /// Largest finite magnitude, 0 if there is none.
     pub fn largest(&self) -> f32 {
-        if self.lo <= self.hi {
-            self.hi.abs().max(self.lo.abs())
-        } else {
-            0.0
-        }
+        self.extremes().map_or(0.0, |(lo, hi)| lo.abs().max(hi.abs()))
     }
 
     /// Sum of the finite values.
@@ -129,138 +115,6 @@ impl Moments {
     }
 }
 
-/// How far decoded values lie from the true ones. Infinities and NaN that come back as they are count as no error.
-#[derive(Clone, Debug, Default)]
-pub struct ErrorSum {
-    at: usize,
-    errors: [f64; LANES],
-    squares: [f64; LANES],
-    largest: f64,
-}
-
-impl ErrorSum {
-    /// Takes the next values with what they are decoded to. Panics if the lengths differ.
-    pub fn feed(&mut self, values: &[f32], decoded: &[f32]) {
-        assert_eq!(values.len(), decoded.len());
-        let (mut errors, mut squares) = (self.errors, self.squares);
-        let mut largest = [self.largest; LANES];
-        let at = &mut self.at;
-        let mut rest = decoded;
-        by_lane(at, values, |j, v| {
-            let d = rest[0];
-            rest = &rest[1..];
-            let e = error(v, d);
-            errors[j] += e * e;
-            let v = f64::from(if v.abs() < f32::INFINITY { v } else { 0.0 });
-            squares[j] += v * v;
-            largest[j] = if e > largest[j] { e } else { largest[j] };
-        });
-        (self.errors, self.squares) = (errors, squares);
-        self.largest = largest.into_iter().fold(self.largest, f64::max);
-    }
-
-    /// Sum of the squared errors; infinite if a finite value is decoded to something that is not.
-    pub fn error_sq(&self) -> f64 {
-        total(&self.errors)
-    }
-
-    /// Sum of the squares of the finite true values.
-    pub fn value_sq(&self) -> f64 {
-        total(&self.squares)
-    }
-
-    /// Largest error.
-    pub fn largest(&self) -> f64 {
-        self.largest
-    }
-}
-
-#[inline(always)]
-fn error(v: f32, d: f32) -> f64 {
-    let e = (f64::from(d) - f64::from(v)).abs();
-    if v == d || (v.is_nan() && d.is_nan()) {
-        0.0
-    } else if e.is_nan() {
-        f64::INFINITY
-    } else {
-        e
-    }
-}
-
-/// Magnitudes of the finite values of a row: enough to tell afterwards how far they lie from any one level.
-///
-/// The moments are taken around the first magnitude, so that a constant row has no error left over from cancellation.
-#[derive(Clone, Debug, Default)]
-pub struct Spread {
-    at: usize,
-    n: u64,
-    around: Option<f64>,
-    sums: [f64; LANES],
-    squares: [f64; LANES],
-    values: [f64; LANES],
-    lo: f32,
-    hi: f32,
-}
-
-impl Spread {
-    /// Takes the next values.
-    pub fn feed(&mut self, values: &[f32]) {
-        let Some(c) = self.around.or_else(|| self.first(values)) else {
-            return; // nothing finite yet
-        };
-        let (mut sums, mut squares, mut raw) = (self.sums, self.squares, self.values);
-        let (mut lo, mut hi) = ([self.lo; LANES], [self.hi; LANES]);
-        let mut n = 0u32;
-        by_lane(&mut self.at, values, |j, v| {
-            let a = v.abs();
-            let finite = a < f32::INFINITY;
-            n += u32::from(finite);
-            lo[j] = if a < lo[j] { a } else { lo[j] };
-            hi[j] = if finite && a > hi[j] { a } else { hi[j] };
-            let (a, d) = if finite {
-                (f64::from(a), f64::from(a) - c)
-            } else {
-                (0.0, 0.0)
-            };
-            sums[j] += d;
-            squares[j] += d * d;
-            raw[j] += a * a;
-        });
-        (self.sums, self.squares, self.values) = (sums, squares, raw);
-        self.lo = lo.into_iter().fold(self.lo, f32::min);
-        self.hi = hi.into_iter().fold(self.hi, f32::max);
-        self.n += u64::from(n);
-    }
-
-    fn first(&mut self, values: &[f32]) -> Option<f64> {
-        let a = values.iter().map(|v| v.abs()).find(|a| *a < f32::INFINITY)?;
-        (self.lo, self.hi) = (a, a);
-        self.around = Some(f64::from(a));
-        self.around
-    }
-
-    /// Sum of the squared distances of the magnitudes from `level`, and the largest distance.
-    ///
-    /// Both are infinite if `level` is not finite while some values are.
-    pub fn from_level(&self, level: f64) -> (f64, f64) {
-        let Some(c) = self.around else {
-            return (0.0, 0.0);
-        };
-        if !level.is_finite() {
-            return (f64::INFINITY, f64::INFINITY);
-        }
-        let shift = level - c;
-        let error_sq = self.n as f64 * shift * shift - 2.0 * shift * total(&self.sums) + total(&self.squares);
-        let largest = (f64::from(self.hi) - level).max(level - f64::from(self.lo));
-        (error_sq.max(0.0), largest)
-    }
-
-    /// Sum of the squares of the finite values.
-    pub fn value_sq(&self) -> f64 {
-        total(&self.values)
-    }
-}
-
 /// Adds the finite values of `values` to `counts.len()` equal bins over `[lo, hi]`; values outside fall into the end bins.
 ///
 /// Nothing is counted if there are no bins, or unless `lo < hi` and both are finite.
@@ -271,7 +125,7 @@ pub fn histogram(values: &[f32], lo: f32, hi: f32, counts: &mut [u64]) {
         return;
     }
     let per_unit = n as f64 / width;
-    for &v in values.iter().filter(|v| v.is_finite()) {
+    for &v in values.iter().filter(|v| is_finite(**v)) {
         // `as` saturates, so what lies below falls into bin 0.
         let bin = ((f64::from(v) - f64::from(lo)) * per_unit) as usize;
         counts[bin.min(n - 1)] += 1;
@@ -282,10 +136,11 @@ pub fn histogram(values: &[f32], lo: f32, hi: f32, counts: &mut [u64]) {
 #[derive(Clone, Debug, Default)]
 pub struct Likeness {
     at: usize,
-    dot: [f64; LANES],
-    a_sq: [f64; LANES],
-    b_sq: [f64; LANES],
-    apart_sq: [f64; LANES],
+    dot: Sums,
+    a_sq: Sums,
+    b_sq: Sums,
+    apart_sq: Sums,
+    n: u64,
     equal: u64,
     non_finite: u64,
 }
@@ -294,28 +149,57 @@ impl Likeness {
     /// Takes the next values of both. Panics if the lengths differ.
     pub fn feed(&mut self, a: &[f32], b: &[f32]) {
         assert_eq!(a.len(), b.len());
-        let (mut dot, mut a_sq, mut b_sq, mut apart_sq) = (self.dot, self.a_sq, self.b_sq, self.apart_sq);
-        let (mut equal, mut wild) = (0u32, 0u32);
-        let mut rest = b;
-        by_lane(&mut self.at, a, |j, x| {
-            let y = rest[0];
-            rest = &rest[1..];
-            equal += u32::from(x == y);
-            let finite = x.abs() < f32::INFINITY && y.abs() < f32::INFINITY;
-            wild += u32::from(!finite);
-            let (x, y) = if finite {
+        let pairs = || a.iter().zip(b);
+        self.n += a.len() as u64;
+        self.equal += pairs().filter(|(x, y)| x == y).count() as u64;
+        let wild = if count_wild(a) + count_wild(b) == 0 {
+            0
+        } else {
+            pairs().filter(|(x, y)| !is_finite(**x) || !is_finite(**y)).count() as u64
+        };
+        self.non_finite += wild;
+        if wild == 0 {
+            self.add::<false>(a, b);
+        } else {
+            self.add::<true>(a, b);
+        }
+    }
+
+    #[inline(always)]
+    fn add<const WILD: bool>(&mut self, a: &[f32], b: &[f32]) {
+        let pair = |x: f32, y: f32| {
+            let both = !WILD || (is_finite(x) && is_finite(y));
+            if both {
                 (f64::from(x), f64::from(y))
             } else {
                 (0.0, 0.0)
-            };
-            dot[j] += x * y;
-            a_sq[j] += x * x;
-            b_sq[j] += y * y;
-            apart_sq[j] += (x - y) * (x - y);
+            }
+        };
+        // Two loops, since the lanes of four sums do not fit the registers.
+        let (mut dot, mut apart_sq) = (self.dot, self.apart_sq);
+        let mut at = self.at;
+        by_eights(&mut at, 0.0, [a, b], |[x, y]| {
+            for j in 0..LANES {
+                let (x, y) = pair(x[j], y[j]);
+                dot[j] += x * y;
+                apart_sq[j] += (x - y) * (x - y);
+            }
         });
-        (self.dot, self.a_sq, self.b_sq, self.apart_sq) = (dot, a_sq, b_sq, apart_sq);
-        self.equal += u64::from(equal);
-        self.non_finite += u64::from(wild);
+        (self.dot, self.apart_sq) = (dot, apart_sq);
+        let (mut a_sq, mut b_sq) = (self.a_sq, self.b_sq);
+        by_eights(&mut self.at, 0.0, [a, b], |[x, y]| {
+            for j in 0..LANES {
+                let (x, y) = pair(x[j], y[j]);
+                a_sq[j] += x * x;
+                b_sq[j] += y * y;
+            }
+        });
+        (self.a_sq, self.b_sq) = (a_sq, b_sq);
+    }
+
+    /// Number of pairs.
+    pub fn n(&self) -> u64 {
+        self.n
     }
 
     /// Sum of the products.
@@ -348,5 +232,52 @@ impl Likeness {
         let (a, b) = self.squares();
         let norm = a.sqrt() * b.sqrt();
         (norm > 0.0).then(|| (self.dot() / norm).clamp(-1.0, 1.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lanes::tests::sample;
+    use super::*;
+
+    #[test]
+    fn moments_leave_out_what_is_not_finite() {
+        let mut m = Moments::default();
+        assert_eq!((m.extremes(), m.largest()), (None, 0.0));
+        m.feed(&[1.0, f32::NAN, -3.0, 0.0, -0.0, f32::INFINITY, 2.0]);
+        assert_eq!((m.n(), m.zeros(), m.non_finite()), (7, 2, 2));
+        assert_eq!((m.sum(), m.sum_sq()), (0.0, 14.0));
+        assert_eq!((m.extremes(), m.largest()), (Some((-3.0, 2.0)), 3.0));
+    }
+
+    #[test]
+    fn histogram_puts_the_ends_into_the_end_bins() {
+        let mut counts = [0; 4];
+        histogram(
+            &[-1.0, -2.0, 1.0, 9.0, 0.0, -0.1, f32::NAN, f32::INFINITY],
+            -1.0,
+            1.0,
+            &mut counts,
+        );
+        assert_eq!(counts, [2, 1, 1, 2]);
+        histogram(&[1.0], 1.0, 1.0, &mut counts);
+        histogram(&[1.0], f32::NAN, 1.0, &mut counts);
+        histogram(&[1.0], 0.0, 1.0, &mut []);
+        assert_eq!(counts, [2, 1, 1, 2]);
+    }
+
+    #[test]
+    fn cosine_of_equal_opposite_and_nothing() {
+        let a = sample(100);
+        let b: Vec<f32> = a.iter().map(|v| -2.0 * v).collect();
+        let mut l = Likeness::default();
+        l.feed(&a, &b);
+        assert_eq!((l.cosine(), l.equal(), l.n()), (Some(-1.0), 0, 100));
+        let mut l = Likeness::default();
+        l.feed(&a, &a);
+        assert_eq!((l.cosine(), l.apart_sq(), l.equal()), (Some(1.0), 0.0, 100));
+        let mut l = Likeness::default();
+        l.feed(&[0.0, f32::NAN], &[1.0, 1.0]);
+        assert_eq!((l.cosine(), l.non_finite()), (None, 1));
     }
 }

@@ -62,41 +62,114 @@ impl Extremes {
 /// Second pass over one bucket: `counts[2 * low + sign]` counts its values by the lower 16 bits of the key and by sign
 /// bit; `below` takes all values of lower buckets. Panics unless there are [`FINE`] counters.
 pub fn scan_bucket(values: &[f32], bucket: u32, counts: &mut [u64], below: &mut Extremes) {
-    let counts: &mut [u64; FINE] = counts.try_into().expect("two counters per key of the bucket");
-    let first = bucket << 16;
-    for group in values.chunks(16) {
-        let mut hits = 0;
-        for &v in group {
-            let k = key(v);
-            hits |= u32::from(k.wrapping_sub(first) < 1 << 16);
-            below.lo = if k < first && v < below.lo { v } else { below.lo };
-            below.hi = if k < first && v > below.hi { v } else { below.hi };
-        }
-        if hits != 0 {
-            for &v in group {
-                let low = key(v).wrapping_sub(first);
-                if low < 1 << 16 {
-                    counts[low as usize * 2 + usize::from(v.is_sign_negative())] += 1;
-                }
-            }
-        }
-    }
+    let counts = counts.try_into().expect("two counters per key of the bucket");
+    fast::scan_bucket(values, bucket, counts, below);
 }
 
 /// Positions of the values whose key is at least `floor`, ascending. Returns how many there are.
 ///
 /// `hits` must be at least as long as `values`; entries beyond the number returned are scratch.
 pub fn select(values: &[f32], floor: u32, hits: &mut [u32]) -> usize {
-    assert!(hits.len() >= values.len());
-    let mut n = 0;
-    for (i, &v) in values.iter().enumerate() {
-        hits[n] = i as u32;
-        n += usize::from(key(v) >= floor);
-    }
-    n
+    fast::select(values, floor, hits)
 }
 
-/// How many values have exactly this key.
+/// How many values have exactly this key; at most 2^32 values.
 pub fn count_key(values: &[f32], wanted: u32) -> usize {
     values.iter().map(|&v| u32::from(key(v) == wanted)).sum::<u32>() as usize
+}
+
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+use super::simd128::topk as fast;
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+use scalar as fast;
+
+/// Portable forms of what has a twin in `simd128`.
+pub mod scalar {
+    use super::{key, Extremes, FINE};
+
+    /// Portable form of [`super::scan_bucket`].
+    pub fn scan_bucket(values: &[f32], bucket: u32, counts: &mut [u64; FINE], below: &mut Extremes) {
+        let first = bucket << 16;
+        // Mostly none of sixteen values is hit, and that is seen at once.
+        for group in values.chunks(16) {
+            let mut hits = 0;
+            for &v in group {
+                let k = key(v);
+                hits |= u32::from(k.wrapping_sub(first) < 1 << 16);
+                let (low, high) = if k < first {
+                    (v, v)
+                } else {
+                    (f32::INFINITY, f32::NEG_INFINITY)
+                };
+                below.lo = if low < below.lo { low } else { below.lo };
+                below.hi = if high > below.hi { high } else { below.hi };
+            }
+            if hits != 0 {
+                let in_bucket = group.iter().filter(|v| key(**v) >> 16 == bucket);
+                in_bucket.for_each(|&v| count_hit(v, counts));
+            }
+        }
+    }
+
+    /// Counts one value of the bucket.
+    #[inline(always)]
+    pub(crate) fn count_hit(v: f32, counts: &mut [u64; FINE]) {
+        counts[(key(v) as usize & 0xffff) * 2 + usize::from(v.is_sign_negative())] += 1;
+    }
+
+    /// Portable form of [`super::select`].
+    pub fn select(values: &[f32], floor: u32, hits: &mut [u32]) -> usize {
+        assert!(hits.len() >= values.len());
+        let mut n = 0;
+        for (i, &v) in values.iter().enumerate() {
+            hits[n] = i as u32;
+            n += usize::from(key(v) >= floor);
+        }
+        n
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_order_like_magnitudes() {
+        let ascending = [0.0, 1e-45, 1e-38, 1.0, -1.5, 3e38, f32::INFINITY, f32::NAN];
+        assert!(ascending.windows(2).all(|w| key(w[0]) < key(w[1])));
+        assert_eq!(key(-0.0), 0);
+        assert_eq!(key(-f32::NAN), NAN_KEY);
+        assert_eq!(key(f32::from_bits(0x7fff_ffff)), NAN_KEY);
+    }
+
+    #[test]
+    fn counts_buckets_in_four_counters() {
+        let mut counts = vec![0; 4 * BUCKETS];
+        count_buckets(&[1.0, -1.0, 1.0, 2.0, 1.0, -0.0, f32::NAN], &mut counts);
+        let of = |v: f32| counts[(key(v) >> 16) as usize * 4..][..4].iter().sum::<u32>();
+        assert_eq!((of(1.0), of(2.0), of(0.0), of(f32::NAN)), (4, 1, 1, 1));
+        assert_eq!(counts.iter().sum::<u32>(), 7);
+    }
+
+    #[test]
+    fn scans_one_bucket_and_what_lies_below() {
+        let close = f32::from_bits(1f32.to_bits() + 5);
+        let values = [1.0, -close, 0.5, -0.25, 2.0, close, close, f32::NAN];
+        let mut counts = vec![0; FINE];
+        let mut below = Extremes::NONE;
+        scan_bucket(&values, key(1.0) >> 16, &mut counts, &mut below);
+        assert_eq!((below.lo, below.hi), (-0.25, 0.5));
+        assert_eq!((counts[0], counts[1], counts[10], counts[11]), (1, 0, 2, 1));
+        assert_eq!(counts.iter().sum::<u64>(), 4);
+    }
+
+    #[test]
+    fn selects_at_and_above_the_floor() {
+        let values = [1.0, -3.0, 0.0, f32::NAN, 2.0, -2.0];
+        let mut hits = [0; 6];
+        let n = select(&values, key(2.0), &mut hits);
+        assert_eq!(hits[..n], [1, 3, 4, 5]);
+        assert_eq!(select(&values, NAN_KEY + 1, &mut hits), 0);
+        assert_eq!(count_key(&values, key(2.0)), 2);
+    }
 }

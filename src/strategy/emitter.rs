@@ -30,6 +30,7 @@ pub struct Loss {
 pub struct Emitter {
     n: u64,
     fed: u64,
+    delta_sq: f64,
     inner: Inner,
 }
 
@@ -55,6 +56,7 @@ impl Emitter {
         Self {
             n: surveyed.elements,
             fed: 0,
+            delta_sq: surveyed.sum_sq,
             inner,
         }
     }
@@ -90,12 +92,17 @@ impl Emitter {
         ))
     }
 
-    /// The loss over all deltas fed so far; for quantized over all complete rows.
+    /// The loss, once the tensor is complete. `delta_sq` is the survey's.
     pub fn loss(&self) -> Loss {
-        match &self.inner {
-            Inner::Sparse(e) => e.loss(),
-            Inner::Quantized(e) => e.loss(),
-            Inner::Int4(e) => e.loss(),
+        let (error_sq, largest) = match &self.inner {
+            Inner::Sparse(e) => e.error(),
+            Inner::Quantized(e) => e.error(),
+            Inner::Int4(e) => e.error(),
+        };
+        Loss {
+            error_sq,
+            delta_sq: self.delta_sq,
+            largest,
         }
     }
 }

@@ -2,12 +2,13 @@
 
 use super::emitter::{Selector, STEP};
 use super::expander::{check_count, take, Positions};
-use super::{Loss, Surveyed, MAX_FIELDS};
+use super::{Surveyed, MAX_FIELDS};
+use crate::dtype::Dtype;
 use crate::error::Result;
-use crate::kernels::affine;
 use crate::kernels::float16::{f16_to_f32, f32_to_f16, rne16};
+use crate::kernels::loss::ErrorSum;
 use crate::kernels::nibble::{self, PairTable};
-use crate::kernels::stats::ErrorSum;
+use crate::kernels::{affine, convert};
 
 const INDICES: usize = 0;
 const VALUES: usize = 1;
@@ -179,6 +180,7 @@ pub(super) struct Emitter {
     /// Values of this block that are not outliers; one may wait from the last block for its partner.
     rest: [f32; STEP + 1],
     n_rest: usize,
+    outliers: [f32; STEP],
     codes: [u8; STEP + 2],
     decoded: [f32; STEP + 2],
     rest_errors: ErrorSum,
@@ -194,6 +196,7 @@ impl Emitter {
             table: nibble::pair_table(&scale.levels()),
             rest: [0.0; STEP + 1],
             n_rest: 0,
+            outliers: [0.0; STEP],
             codes: [0; STEP + 2],
             decoded: [0.0; STEP + 2],
             rest_errors: ErrorSum::default(),
@@ -205,31 +208,36 @@ impl Emitter {
         for block in delta.chunks(STEP) {
             let (first, hits) = self.selector.hits(block);
             let mut from = 0;
-            for &i in hits {
+            for (&i, outlier) in hits.iter().zip(&mut self.outliers) {
                 let to = i as usize;
-                let run = &block[from..to];
-                self.rest[self.n_rest..self.n_rest + run.len()].copy_from_slice(run);
-                self.n_rest += run.len();
+                self.n_rest += copy(&block[from..to], &mut self.rest[self.n_rest..]);
                 from = to + 1;
-                let value = f32_to_f16(block[to]);
+                *outlier = block[to];
                 out[INDICES].extend_from_slice(&(first + u64::from(i)).to_le_bytes());
-                out[VALUES].extend_from_slice(&value.to_le_bytes());
-                self.outlier_errors.feed(&[block[to]], &[f16_to_f32(value)]);
             }
-            let run = &block[from..];
-            self.rest[self.n_rest..self.n_rest + run.len()].copy_from_slice(run);
-            self.n_rest += run.len();
+            self.n_rest += copy(&block[from..], &mut self.rest[self.n_rest..]);
+            let n = hits.len();
+            self.store_outliers(n, &mut out[VALUES]);
             let even = self.n_rest & !1;
-            self.pack(even, even, &mut out[PACKED]);
-            if even < self.n_rest {
-                self.rest[0] = self.rest[even];
-            }
+            self.store_codes(even, &mut out[PACKED]);
+            self.rest[0] = self.rest[self.n_rest - self.n_rest % 2];
             self.n_rest -= even;
         }
     }
 
-    /// Appends the codes of the first `n` values of `rest`, in bytes for `padded` codes.
-    fn pack(&mut self, n: usize, padded: usize, out: &mut Vec<u8>) {
+    /// Appends the first `n` outliers as float16.
+    fn store_outliers(&mut self, n: usize, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.resize(start + 2 * n, 0);
+        let (outliers, decoded) = (&self.outliers[..n], &mut self.decoded[..n]);
+        convert::from_f32(Dtype::F16, outliers, &mut out[start..]);
+        convert::to_f32(Dtype::F16, &out[start..], decoded);
+        self.outlier_errors.feed(outliers, decoded);
+    }
+
+    /// Appends the codes of the first `n` values of `rest`; a code that has no partner gets 0.
+    fn store_codes(&mut self, n: usize, out: &mut Vec<u8>) {
+        let padded = n.next_multiple_of(2);
         let codes = &mut self.codes[..padded];
         codes.fill(0);
         if !self.scale.flat() {
@@ -242,20 +250,27 @@ impl Emitter {
         self.rest_errors.feed(&self.rest[..n], &self.decoded[..n]);
     }
 
-    /// True if the tensor was as surveyed.
+    /// Appends what is left; true if the tensor was as surveyed.
     pub fn finish(&mut self, out: &mut [Vec<u8>; MAX_FIELDS]) -> bool {
         let n = std::mem::take(&mut self.n_rest);
-        self.pack(n, 2 * n, &mut out[PACKED]);
+        self.store_codes(n, &mut out[PACKED]);
         out[SCALE].extend_from_slice(&self.scale.scale.to_le_bytes());
         out[ZERO_POINT].extend_from_slice(&self.scale.zero_point.to_le_bytes());
         self.selector.complete()
     }
 
-    pub fn loss(&self) -> Loss {
-        Loss {
-            error_sq: self.rest_errors.error_sq() + self.outlier_errors.error_sq(),
-            delta_sq: self.rest_errors.value_sq() + self.outlier_errors.value_sq(),
-            largest: self.rest_errors.largest().max(self.outlier_errors.largest()),
-        }
+    /// Sum of the squared errors, and the largest error.
+    pub fn error(&self) -> (f64, f64) {
+        let (rest, outliers) = (&self.rest_errors, &self.outlier_errors);
+        (
+            rest.error_sq() + outliers.error_sq(),
+            rest.largest().max(outliers.largest()),
+        )
     }
+}
+
+/// Copies a run to the front of `to`; returns its length.
+fn copy(run: &[f32], to: &mut [f32]) -> usize {
+    to[..run.len()].copy_from_slice(run);
+    run.len()
 }

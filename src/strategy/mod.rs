@@ -15,6 +15,8 @@ mod int4;
 mod quantized;
 mod sparse;
 mod survey;
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod tests;
 
 pub use emitter::{Emitter, Loss};
 pub use expander::{Expander, Progress};

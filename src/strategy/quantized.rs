@@ -1,12 +1,12 @@
 //! quantized: the sign of every value, and for each row the mean magnitude as float16.
 
 use super::expander::{check_count, take};
-use super::{rows_cols, Loss, MAX_FIELDS};
+use super::{rows_cols, MAX_FIELDS};
 use crate::error::{Code, Error, Result};
 use crate::kernels::float16::{f16_to_f32, f32_to_f16};
+use crate::kernels::loss::Spread;
 use crate::kernels::pairwise::MagnitudeSum;
 use crate::kernels::signbits;
-use crate::kernels::stats::Spread;
 
 const SCALES: usize = 0;
 const SIGNS: usize = 1;
@@ -97,13 +97,12 @@ impl Expander {
 }
 
 /// A complete row.
-pub(super) struct Row<'a> {
-    /// Mean magnitude in float64, from numpy's float32 sum.
+pub(super) struct Row {
+    /// Mean magnitude, from numpy's float32 sum.
     pub mean: f64,
     /// The same as float16, by way of float32 (FORMAT-V1 4.4: two roundings).
     pub scale: u16,
     pub cols: u64,
-    pub spread: &'a Spread,
 }
 
 fn row_scale(mean: f64) -> u16 {
@@ -116,7 +115,6 @@ pub(super) struct Rows {
     cols: u64,
     left_in_row: u64,
     sum: MagnitudeSum,
-    spread: Spread,
 }
 
 impl Rows {
@@ -125,28 +123,29 @@ impl Rows {
             cols,
             left_in_row: cols,
             sum: MagnitudeSum::new(cols),
-            spread: Spread::default(),
         }
     }
 
-    /// Takes the next deltas; calls `f` for every row that they complete.
-    pub fn feed(&mut self, mut delta: &[f32], mut f: impl FnMut(Row)) {
+    /// Takes the next deltas. Calls `f` with each part that belongs to one row, and with the row if that completes it.
+    pub fn feed(&mut self, mut delta: &[f32], mut f: impl FnMut(&[f32], Option<Row>)) {
         while !delta.is_empty() && self.cols > 0 {
             let (part, rest) = delta.split_at(self.left_in_row.min(delta.len() as u64) as usize);
             delta = rest;
             self.sum.feed(part);
-            self.spread.feed(part);
             self.left_in_row -= part.len() as u64;
-            if let Some(sum) = self.sum.total() {
+            let row = self.sum.total().map(|sum| {
                 let mean = f64::from(sum) / self.cols as f64;
-                f(Row {
+                Row {
                     mean,
                     scale: row_scale(mean),
                     cols: self.cols,
-                    spread: &self.spread,
-                });
-                *self = Self::new(self.cols);
+                }
+            });
+            if row.is_some() {
+                self.left_in_row = self.cols;
+                self.sum.restart(self.cols);
             }
+            f(part, row);
         }
     }
 }
@@ -157,12 +156,15 @@ const MAX_EMPTY_ROWS: u64 = 1 << 20;
 #[derive(Clone, Debug)]
 pub(super) struct Emitter {
     rows: Rows,
+    /// Of the current row.
+    spread: Spread,
     /// Rows that have no column.
     empty_rows: u64,
     /// Bits waiting for a full byte, and how many.
     bits: u8,
     n_bits: usize,
-    loss: Loss,
+    error_sq: f64,
+    largest: f64,
 }
 
 impl Emitter {
@@ -170,21 +172,32 @@ impl Emitter {
         let (rows, cols) = rows_cols(shape);
         Self {
             rows: Rows::new(cols),
+            spread: Spread::default(),
             empty_rows: if cols == 0 { rows } else { 0 },
             bits: 0,
             n_bits: 0,
-            loss: Loss::default(),
+            error_sq: 0.0,
+            largest: 0.0,
         }
     }
 
     pub fn feed(&mut self, delta: &[f32], out: &mut [Vec<u8>; MAX_FIELDS]) {
-        let (loss, scales) = (&mut self.loss, SCALES);
-        self.rows.feed(delta, |row| {
-            out[scales].extend_from_slice(&row.scale.to_le_bytes());
-            let (error_sq, largest) = row.spread.from_level(f64::from(f16_to_f32(row.scale)));
-            loss.error_sq += error_sq;
-            loss.delta_sq += row.spread.value_sq();
-            loss.largest = loss.largest.max(largest);
+        let Self {
+            rows,
+            spread,
+            error_sq: total,
+            largest: far,
+            ..
+        } = self;
+        rows.feed(delta, |part, row| {
+            spread.feed(part);
+            if let Some(row) = row {
+                out[SCALES].extend_from_slice(&row.scale.to_le_bytes());
+                let (error_sq, largest) = spread.from_level(f64::from(f16_to_f32(row.scale)));
+                *total += error_sq;
+                *far = far.max(largest);
+                *spread = Spread::default();
+            }
         });
         self.signs(delta, &mut out[SIGNS]);
     }
@@ -206,9 +219,7 @@ impl Emitter {
 
     fn gather(&mut self, values: &[f32], out: &mut Vec<u8>) {
         for &v in values {
-            if !(v < 0.0) {
-                self.bits |= 0x80 >> self.n_bits;
-            }
+            self.bits |= if v < 0.0 { 0 } else { 0x80 >> self.n_bits };
             self.n_bits += 1;
             if self.n_bits == 8 {
                 out.push(self.bits);
@@ -238,7 +249,8 @@ impl Emitter {
         Ok(())
     }
 
-    pub fn loss(&self) -> Loss {
-        self.loss
+    /// Sum of the squared errors, and the largest error, over all complete rows.
+    pub fn error(&self) -> (f64, f64) {
+        (self.error_sq, self.largest)
     }
 }

@@ -2,9 +2,9 @@
 
 use super::emitter::{Selector, STEP};
 use super::expander::{check_count, Positions};
-use super::{Loss, Surveyed, MAX_FIELDS};
+use super::{Surveyed, MAX_FIELDS};
 use crate::error::Result;
-use crate::kernels::stats::ErrorSum;
+use crate::kernels::loss::ErrorSum;
 
 const INDICES: usize = 0;
 const VALUES: usize = 1;
@@ -87,11 +87,8 @@ impl Emitter {
         self.selector.complete()
     }
 
-    pub fn loss(&self) -> Loss {
-        Loss {
-            error_sq: self.errors.error_sq(),
-            delta_sq: self.errors.value_sq(),
-            largest: self.errors.largest(),
-        }
+    /// Sum of the squared errors, and the largest error.
+    pub fn error(&self) -> (f64, f64) {
+        (self.errors.error_sq(), self.errors.largest())
     }
 }

@@ -32,7 +32,7 @@ impl Cut {
 }
 
 /// What a survey has found. `sum_sq` and `largest` leave out what is not finite.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Surveyed {
     /// Number of elements.
     pub elements: u64,
@@ -176,7 +176,8 @@ impl Survey {
             Stage::Rows(rows) => {
                 self.moments.feed(block);
                 let errors = &mut self.rows;
-                rows.feed(block, |row| {
+                rows.feed(block, |_, row| {
+                    let Some(row) = row else { return };
                     let scale = f64::from(f16_to_f32(row.scale));
                     if scale.is_finite() {
                         errors.error_sq += row.cols as f64 * (scale - row.mean) * (scale - row.mean);
@@ -227,8 +228,8 @@ impl Survey {
                 ties: 0,
                 tied: false,
             });
-            self.extremes = match (self.moments.min(), self.moments.max()) {
-                (Some(lo), Some(hi)) if self.moments.non_finite() == 0 => Extremes { lo, hi },
+            self.extremes = match self.moments.extremes() {
+                Some((lo, hi)) if self.moments.non_finite() == 0 => Extremes { lo, hi },
                 _ => Extremes::NONE,
             };
             return;
@@ -297,7 +298,12 @@ impl Survey {
     /// The findings, once [`Survey::end_pass`] has returned false.
     pub fn finish(self) -> Surveyed {
         let Extremes { lo, hi } = self.extremes;
-        let (lo, hi) = if lo <= hi { (lo, hi) } else { (f32::NAN, f32::NAN) };
+        // Which of two zeros is the smaller one is left to chance; adding +0 makes them one.
+        let (lo, hi) = if lo <= hi {
+            (lo + 0.0, hi + 0.0)
+        } else {
+            (f32::NAN, f32::NAN)
+        };
         let spoiled = match self.strategy {
             Strategy::Sparse => None,
             Strategy::Quantized => self.spoiled_rows(),

@@ -1,0 +1,136 @@
+//! Running float64 sums whose result does not depend on where the stream was cut.
+//!
+//! Element `i` of a stream is added to lane `i mod 8`; what is not finite counts as zero.
+
+/// Lanes of a running sum.
+pub(super) const LANES: usize = 8;
+
+pub(super) type Eight = [f32; LANES];
+pub(super) type Sums = [f64; LANES];
+
+/// Calls `f` with every eight elements of streams of equal length, lane by lane.
+///
+/// `at`: lane of the first element, moved on. Where a piece begins or ends inside an eight, `pad` stands for the missing
+/// elements; it must be a value that changes nothing.
+#[inline(always)]
+pub(super) fn by_eights<const K: usize>(
+    at: &mut usize,
+    pad: f32,
+    mut streams: [&[f32]; K],
+    mut f: impl FnMut([&Eight; K]),
+) {
+    let n = streams[0].len();
+    let head = ((LANES - *at) % LANES).min(n);
+    let padded = |lane: usize, part: &[f32]| {
+        let mut eight = [pad; LANES];
+        eight[lane..lane + part.len()].copy_from_slice(part);
+        eight
+    };
+    if head > 0 {
+        let eights = streams.map(|s| padded(*at, &s[..head]));
+        f(eights.each_ref());
+        streams = streams.map(|s| &s[head..]);
+    }
+    let whole = (n - head) / LANES * LANES;
+    let tails = streams.map(|s| padded(0, &s[whole..]));
+    streams = streams.map(|s| &s[..whole]);
+    for i in (0..whole).step_by(LANES) {
+        f(streams.map(|s| s[i..i + LANES].try_into().expect("eight elements")));
+    }
+    if n - head > whole {
+        f(tails.each_ref());
+    }
+    *at = (*at + n) % LANES;
+}
+
+pub(super) fn total(lanes: &Sums) -> f64 {
+    ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]))
+}
+
+#[inline(always)]
+pub(super) fn is_finite(v: f32) -> bool {
+    v.abs() < f32::INFINITY
+}
+
+/// Number of NaN and infinities.
+pub(super) fn count_wild(values: &[f32]) -> u64 {
+    values
+        .chunks(1 << 16)
+        .map(|c| u64::from(c.iter().map(|&v| u32::from(!is_finite(v))).sum::<u32>()))
+        .sum()
+}
+
+pub(super) fn count_zeros(values: &[f32]) -> u64 {
+    values
+        .chunks(1 << 16)
+        .map(|c| u64::from(c.iter().map(|&v| u32::from(v == 0.0)).sum::<u32>()))
+        .sum()
+}
+
+/// `value` as float64, 0 if it is not finite and `WILD` says that such values may come.
+#[inline(always)]
+pub(super) fn tame<const WILD: bool>(v: f32) -> f64 {
+    f64::from(if WILD && !is_finite(v) { 0.0 } else { v })
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use crate::kernels::loss::{ErrorSum, Spread};
+    use crate::kernels::stats::{Likeness, Moments};
+
+    /// Numbers of both signs that look random.
+    pub fn sample(n: usize) -> Vec<f32> {
+        let mut x = 3u32;
+        (0..n)
+            .map(|_| {
+                x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                f32::from_bits((x >> 9) | 0x3f80_0000) - 1.6
+            })
+            .collect()
+    }
+
+    #[test]
+    fn sums_do_not_depend_on_the_pieces() {
+        let mut values = sample(5000);
+        let (whole, other) = (values.clone(), sample(5003)[3..].to_vec());
+        values[17] = f32::NAN;
+        values[4000] = f32::NEG_INFINITY;
+        for a in [&whole, &values] {
+            let figures = |piece: usize| {
+                let mut m = Moments::default();
+                let mut e = ErrorSum::default();
+                let mut s = Spread::default();
+                let mut l = Likeness::default();
+                for (a, b) in a.chunks(piece).zip(other.chunks(piece)) {
+                    m.feed(a);
+                    e.feed(a, b);
+                    s.feed(a);
+                    l.feed(a, b);
+                }
+                let (level_sq, level_max) = s.from_level(0.3);
+                let bits = [
+                    m.sum(),
+                    m.sum_sq(),
+                    e.error_sq(),
+                    e.largest(),
+                    level_sq,
+                    level_max,
+                    l.dot(),
+                    l.apart_sq(),
+                ];
+                (
+                    bits.map(f64::to_bits),
+                    m.extremes(),
+                    m.zeros(),
+                    m.non_finite(),
+                    l.equal(),
+                    l.non_finite(),
+                )
+            };
+            let want = figures(5000);
+            for piece in [1, 3, 8, 13, 1000] {
+                assert_eq!(figures(piece), want, "pieces of {piece}");
+            }
+        }
+    }
+}

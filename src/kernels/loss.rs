@@ -1,0 +1,166 @@
+//! How far decoded values lie from the true ones, in float64.
+
+use super::lanes::{by_eights, count_wild, is_finite, total, Sums, LANES};
+
+/// How far decoded values lie from the true ones. Infinities and NaN that come back as they are count as no error.
+#[derive(Clone, Debug, Default)]
+pub struct ErrorSum {
+    at: usize,
+    errors: Sums,
+    largest: Sums,
+}
+
+impl ErrorSum {
+    /// Takes the next values with what they are decoded to. Panics if the lengths differ.
+    pub fn feed(&mut self, values: &[f32], decoded: &[f32]) {
+        assert_eq!(values.len(), decoded.len());
+        if count_wild(values) + count_wild(decoded) == 0 {
+            self.add(values, decoded, |v, d| f64::from(d) - f64::from(v));
+        } else {
+            self.add(values, decoded, wild_error);
+        }
+    }
+
+    #[inline(always)]
+    fn add(&mut self, values: &[f32], decoded: &[f32], error: impl Fn(f32, f32) -> f64) {
+        let (mut errors, mut largest) = (self.errors, self.largest);
+        by_eights(&mut self.at, 0.0, [values, decoded], |[v, d]| {
+            for j in 0..LANES {
+                let e = error(v[j], d[j]).abs();
+                errors[j] += e * e;
+                largest[j] = if e > largest[j] { e } else { largest[j] };
+            }
+        });
+        (self.errors, self.largest) = (errors, largest);
+    }
+
+    /// Sum of the squared errors; infinite if a finite value is decoded to something that is not.
+    pub fn error_sq(&self) -> f64 {
+        total(&self.errors)
+    }
+
+    /// Largest error.
+    pub fn largest(&self) -> f64 {
+        self.largest.into_iter().fold(0.0, f64::max)
+    }
+}
+
+/// The error where something may be infinite or NaN.
+fn wild_error(v: f32, d: f32) -> f64 {
+    if v == d || (v.is_nan() && d.is_nan()) {
+        0.0
+    } else if is_finite(v) && is_finite(d) {
+        f64::from(d) - f64::from(v)
+    } else {
+        f64::INFINITY
+    }
+}
+
+/// Magnitudes of the values of a row: enough to tell afterwards how far they lie from any one level.
+///
+/// The moments are taken around the first magnitude, so that a constant row has no error left over from cancellation.
+#[derive(Clone, Debug, Default)]
+pub struct Spread {
+    at: usize,
+    n: u64,
+    around: Option<f32>,
+    sums: Sums,
+    squares: Sums,
+    lo: f32,
+    hi: f32,
+}
+
+impl Spread {
+    /// Takes the next values.
+    pub fn feed(&mut self, values: &[f32]) {
+        let wild = count_wild(values);
+        self.n += values.len() as u64 - wild;
+        if self.around.is_none() {
+            self.around = values.iter().map(|v| v.abs()).find(|&a| is_finite(a));
+            let first = self.around.unwrap_or_default();
+            (self.lo, self.hi) = (first, first);
+        }
+        if wild == 0 {
+            self.add::<false>(values);
+        } else {
+            self.add::<true>(values);
+        }
+    }
+
+    #[inline(always)]
+    fn add<const WILD: bool>(&mut self, values: &[f32]) {
+        // What is missing or not finite stands on the level itself and so changes nothing.
+        let level = self.around.unwrap_or_default();
+        let magnitude = |v: f32| if WILD && !is_finite(v) { level } else { v.abs() };
+        let (mut sums, mut squares) = (self.sums, self.squares);
+        by_eights(&mut self.at, level, [values], |[v]| {
+            for j in 0..LANES {
+                let d = f64::from(magnitude(v[j])) - f64::from(level);
+                sums[j] += d;
+                squares[j] += d * d;
+            }
+        });
+        (self.sums, self.squares) = (sums, squares);
+        let (mut lo, mut hi) = ([self.lo; LANES], [self.hi; LANES]);
+        by_eights(&mut 0, level, [values], |[v]| {
+            for j in 0..LANES {
+                let a = magnitude(v[j]);
+                lo[j] = if a < lo[j] { a } else { lo[j] };
+                hi[j] = if a > hi[j] { a } else { hi[j] };
+            }
+        });
+        self.lo = lo.into_iter().fold(self.lo, f32::min);
+        self.hi = hi.into_iter().fold(self.hi, f32::max);
+    }
+
+    /// Sum of the squared distances of the magnitudes from `level`, and the largest distance.
+    ///
+    /// Both are infinite if `level` is not finite while some values are; both are 0 if none is.
+    pub fn from_level(&self, level: f64) -> (f64, f64) {
+        if self.n == 0 {
+            return (0.0, 0.0);
+        }
+        if !level.is_finite() {
+            return (f64::INFINITY, f64::INFINITY);
+        }
+        let shift = level - f64::from(self.around.unwrap_or_default());
+        let error_sq = self.n as f64 * shift * shift - 2.0 * shift * total(&self.sums) + total(&self.squares);
+        let largest = (f64::from(self.hi) - level).max(level - f64::from(self.lo));
+        (error_sq.max(0.0), largest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lanes::tests::sample;
+    use super::*;
+
+    #[test]
+    fn errors_count_what_is_destroyed_but_not_what_was_lost_before() {
+        let mut e = ErrorSum::default();
+        e.feed(&[1.0, f32::NAN, f32::INFINITY], &[1.5, f32::NAN, f32::INFINITY]);
+        assert_eq!((e.error_sq(), e.largest()), (0.25, 0.5));
+        e.feed(&[1.0], &[f32::NAN]);
+        assert_eq!((e.error_sq(), e.largest()), (f64::INFINITY, f64::INFINITY));
+    }
+
+    #[test]
+    fn spread_matches_the_direct_sum() {
+        let values = sample(1001);
+        let mut s = Spread::default();
+        values.chunks(100).for_each(|c| s.feed(c));
+        let direct: f64 = values.iter().map(|v| (f64::from(v.abs()) - 0.25).powi(2)).sum();
+        let (got, largest) = s.from_level(0.25);
+        assert!((got - direct).abs() < 1e-9 * direct);
+        let far = values
+            .iter()
+            .map(|v| (f64::from(v.abs()) - 0.25).abs())
+            .fold(0.0, f64::max);
+        assert_eq!(largest, far);
+
+        let mut constant = Spread::default();
+        constant.feed(&[f32::NAN, 0.1, -0.1, 0.1]);
+        assert_eq!(constant.from_level(f64::from(0.1f32)), (0.0, 0.0));
+        assert_eq!(constant.from_level(f64::NAN), (f64::INFINITY, f64::INFINITY));
+    }
+}
