@@ -377,6 +377,21 @@ fn limits_hold() {
 }
 
 #[test]
+fn more_than_a_million_tensors_are_refused() {
+    let too_many = |value: &str| {
+        let mut json = String::from("{");
+        for i in 0..1_000_000 {
+            json.extend(["\"", &i.to_string(), "\":", value, ","]);
+        }
+        json + "\"last\":" + value + "}"
+    };
+    let json = format!("{{\"weight_map\":{}}}", too_many("\"f\""));
+    assert_eq!(parse_index(json.as_bytes()).unwrap_err().code, Code::Limit);
+    let json = too_many(r#"{"dtype":"I8","shape":[0],"data_offsets":[0,0]}"#);
+    assert_eq!(parse_header(json.as_bytes(), 0).unwrap_err().code, Code::Limit);
+}
+
+#[test]
 fn deep_json_ends_in_an_error() {
     for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {
         let deep = open.repeat(10_000) + "0" + &close.repeat(10_000);
