@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
 import { decode, encode, inspect, tensors } from '../../../pkg/node.js';
-import { layout, writeHoles, writePair } from './large.js';
+import { layout, writeHoles, writePair } from './large.mjs';
 
 const node = new URL('../../../pkg/node.js', import.meta.url).href;
 const MB = 1e6;

@@ -7,7 +7,7 @@ import { pathToFileURL } from 'node:url';
 import { launchChromium } from '../../../pkg-scripts/lib/browser.mjs';
 import { securityHeaders } from '../../../pkg-scripts/lib/headers.mjs';
 import { serve } from '../../../pkg-scripts/serve.mjs';
-import { install, sample } from './installed.js';
+import { install, sample } from './installed.mjs';
 
 let installed, browser, expected;
 
