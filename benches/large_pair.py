@@ -49,9 +49,10 @@ with contextlib.redirect_stdout(io.StringIO()):
 print(time.perf_counter() - start)
 """
 
-# Our inspect inside a process that has the package loaded; prints seconds.
+# Our inspect inside a process that has the package and its wasm loaded; prints seconds.
 INSPECT = """
-import { inspect } from %s
+import { init, inspect } from %s
+await init()
 const start = performance.now()
 await inspect(process.argv[1])
 console.log((performance.now() - start) / 1000)

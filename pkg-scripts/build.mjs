@@ -64,9 +64,9 @@ function check(name, inputs, output) {
   once(`check-${name}`, digest([...settings, ...inputs]), step, output ? [output] : []);
 }
 
-/** The package's sources: modules and hand-written declarations, not their tests. */
+/** The package's sources: modules and hand-written declarations. */
 function sources() {
-  return list(`${root}/src/js`).filter((path) => /\.(js|d\.ts)$/.test(path) && !path.endsWith('.test.js'));
+  return list(`${root}/src/js`).filter((path) => /\.(js|d\.ts)$/.test(path));
 }
 
 function manifest() {

@@ -28,6 +28,13 @@ setup_basics() {
   [ "$major" -ge 20 ] || fail "Node.js 20 or newer is needed; this is $(node --version)."
 }
 
+# cargo_install FOLDER CRATE VERSION [OPTION...]: away from the repository, whose cargo settings are not meant for tools.
+cargo_install() {
+  local folder=$1 crate=$2 version=$3
+  shift 3
+  (cd "$HOME" && CARGO_TARGET_DIR=$wdelta_cache/build cargo install -q "$crate" --version "=$version" --root "$folder" "$@" >&2)
+}
+
 # wasm-bindgen's command and crate must be of one version, the one in Cargo.lock.
 setup_wasm_bindgen() {
   local version folder
@@ -38,8 +45,8 @@ setup_wasm_bindgen() {
   if [ ! -x "$folder/bin/wasm-bindgen" ] || [ ! -x "$folder/bin/wasm-bindgen-test-runner" ]; then
     say "installing wasm-bindgen $version into $folder (some minutes, once)"
     # The locked dependencies first; they can be out of reach where the index is a partial copy.
-    (cd "$HOME" && CARGO_TARGET_DIR=$wdelta_cache/build cargo install -q wasm-bindgen-cli --version "=$version" --locked --root "$folder" >&2) ||
-      (cd "$HOME" && CARGO_TARGET_DIR=$wdelta_cache/build cargo install -q wasm-bindgen-cli --version "=$version" --root "$folder" >&2) ||
+    cargo_install "$folder" wasm-bindgen-cli "$version" --locked ||
+      { say "trying again without its lock file" && cargo_install "$folder" wasm-bindgen-cli "$version"; } ||
       fail "cargo could not install wasm-bindgen-cli $version."
     rm -rf "$wdelta_cache/build"
   fi

@@ -31,24 +31,24 @@ RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --all-features
 step "Rust tests, native"
 cargo test --locked
 
-# A file that names a browser setting runs there; any other one runs in Node and in Chromium.
+# A file that says where it runs, runs there; any other one in Node and in Chromium.
 export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=wasm-bindgen-test-runner
 for file in tests/wasm*.rs; do
   [ -e "$file" ] || continue
   name=$(basename "$file" .rs)
+  step "Rust tests in wasm: $name"
+  with_wasm cargo test --locked --target "$wasm" --test "$name"
   if ! grep -q 'run_in_' "$file"; then
-    step "Rust tests in wasm, Node: $name"
-    with_wasm cargo test --locked --target "$wasm" --test "$name"
+    step "Rust tests in wasm, Chromium: $name"
+    WASM_BINDGEN_USE_BROWSER=1 with_wasm cargo test --locked --target "$wasm" --test "$name"
   fi
-  step "Rust tests in wasm, Chromium: $name"
-  WASM_BINDGEN_USE_BROWSER=1 with_wasm cargo test --locked --target "$wasm" --test "$name"
 done
 
 step "package"
 node pkg-scripts/build.mjs
 
 step "JavaScript tests"
-mapfile -t files < <(find tests/js -name '*.test.js' | sort)
+mapfile -t files < <(find tests/js -name '*.test.mjs' | sort)
 node --test --test-reporter=spec "${files[@]}"
 
 step "interop with deltatensors (Python)"

@@ -1,13 +1,13 @@
 // Memory does not grow with the models, and positions do not stop at 4 GiB.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { mkdtemp, open, rm, stat } from 'node:fs/promises';
+import { mkdtemp, open, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
 import { decode, encode, inspect, tensors } from '../../../pkg/node.js';
-import { layout, writeHoles, writePair } from './large.js';
+import { layout, writeHoles, writePair } from './large.mjs';
 
 const node = new URL('../../../pkg/node.js', import.meta.url).href;
 const MB = 1e6;
@@ -48,7 +48,8 @@ async function peakOf(call) {
     ${call}
     const status = process.platform === 'linux' ? readFileSync('/proc/self/status', 'utf8') : ''
     console.log((/VmHWM:\\s*(\\d+)/.exec(status)?.[1] ?? process.resourceUsage().maxRSS) * 1024)`;
-  const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', code]);
+  await writeFile(at('call.mjs'), code);
+  const { stdout } = await promisify(execFile)(process.execPath, [at('call.mjs')]);
   return Number(stdout);
 }
 

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { readFile, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { install, repository, sample } from './installed.js';
+import { install, repository, sample } from './installed.mjs';
 
 let installed;
 const base = join(sample, 'base.safetensors');

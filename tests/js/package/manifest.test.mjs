@@ -4,7 +4,7 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { list } from '../../../pkg-scripts/lib/files.mjs';
-import { install, repository } from './installed.js';
+import { install, repository } from './installed.mjs';
 
 const pkg = join(repository, 'pkg');
 const manifest = JSON.parse(readFileSync(join(pkg, 'package.json'), 'utf8'));
