@@ -1,0 +1,115 @@
+// @ts-check
+// The compiled core: loading it once per thread, and calling it so that a panic does no further harm.
+/** @import { Hasher, InitOptions, Machine } from './types.js' */
+import start, * as glue from './wdelta.js';
+import { WdeltaError } from './errors.js';
+
+/**
+ * How the core is fetched and which hasher stands in for its own; Node has better ways than a browser.
+ * @type {{ compile(url: string | URL | Request): Promise<WebAssembly.Module>, hasher?(): Hasher }}
+ */
+export const engine = {
+  async compile(url) {
+    const response = await fetch(url);
+    if (!response.ok) throw new Error(`the server answers ${response.status}`);
+    return response.headers.get('content-type') === 'application/wasm'
+      ? WebAssembly.compileStreaming(response)
+      : WebAssembly.compile(await response.arrayBuffer());
+  },
+};
+
+/** @type {Promise<WebAssembly.Module> | undefined} */
+let loaded;
+/** Counts instances of the core: machines of an earlier one must not be touched. */
+let generation = 0;
+/** Set when a panic left an instance that cannot be replaced. @type {WdeltaError | undefined} */
+let dead;
+
+/**
+ * Compiles and starts the core, once.
+ * @param {InitOptions['module']} [module]
+ * @returns {Promise<WebAssembly.Module>} for workers
+ */
+export function load(module) {
+  if (!loaded) {
+    loaded = compile(module).then(async (compiled) => {
+      await start({ module_or_path: compiled });
+      return compiled;
+    });
+    loaded.catch(() => (loaded = undefined));
+  }
+  return loaded;
+}
+
+/** @param {InitOptions['module']} module */
+async function compile(module = new URL('./wdelta_bg.wasm', import.meta.url)) {
+  if (module instanceof WebAssembly.Module) return module;
+  if (module instanceof ArrayBuffer || ArrayBuffer.isView(module)) return WebAssembly.compile(module);
+  try {
+    return await engine.compile(module);
+  } catch (/** @type {any} */ cause) {
+    const what = module instanceof Request ? module.url : module;
+    throw new WdeltaError('IO', `the core cannot be loaded from ${what} (${cause.message}); name it with init({ module })`, { cause });
+  }
+}
+
+/**
+ * One call into the core. What the core throws on purpose passes; a panic becomes `INTERNAL`, and a new instance is
+ * made, since the old one may have left anything behind.
+ * @template T
+ * @param {() => T} action
+ * @returns {T}
+ */
+function call(action) {
+  if (dead) throw dead;
+  try {
+    return action();
+  } catch (cause) {
+    if (!(cause instanceof Error)) throw cause;
+    generation++;
+    const error = new WdeltaError('INTERNAL', `wdelta failed inside: ${cause.message}; please report this`, { cause });
+    const reset = /** @type {any} */ (glue).__wbg_reset_state;
+    if (reset) reset();
+    else dead = error;
+    throw error;
+  }
+}
+
+/**
+ * A machine that is safe to use and to free after a panic in any other.
+ * @param {(Machine: any) => any} make
+ * @returns {Machine}
+ */
+export function machine(make) {
+  const inner = call(() => make(glue.Machine));
+  const born = generation;
+  /** @template T @param {() => T} action */
+  const alive = (action) => {
+    if (born !== generation) throw new WdeltaError('INTERNAL', 'another call broke the core; run this one again', { retryable: true });
+    return call(action);
+  };
+  return {
+    step: () => alive(() => inner.step()),
+    putDigest: (digest) => alive(() => inner.putDigest(digest)),
+    putReports: (reports) => alive(() => inner.putReports(reports)),
+    putSize: (source, size) => alive(() => inner.putSize(source, size)),
+    free: () => {
+      if (born === generation) call(() => inner.free());
+    },
+  };
+}
+
+/**
+ * Memory of the core. Only valid until the next call into it, since memory may grow.
+ * @param {number} at
+ * @param {number} len
+ */
+export const view = (at, len) => new Uint8Array(/** @type {WebAssembly.Memory} */ (glue.wasmMemory()).buffer, at, len);
+
+/** @returns {Hasher} */
+export const hasher = () => engine.hasher?.() ?? call(() => new glue.Sha256());
+
+export const version = () => call(glue.version);
+
+/** @returns {{ code: import('./types.js').ErrorCode, meaning: string }[]} */
+export const errorCodes = () => call(glue.errorCodes);

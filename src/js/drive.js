@@ -1,0 +1,53 @@
+// @ts-check
+// The step loop: gives a machine what it needs, takes what it has ready, and hands the rest to its owner.
+/** @import { Host, Machine, Step, Transfer } from './types.js' */
+
+/**
+ * Runs a machine and frees it at the end. Yields the steps that only its owner can answer; the owner answers through
+ * the machine before asking for the next one. The last one is `done`.
+ * @param {Machine} machine
+ * @param {Host} host
+ * @returns {AsyncGenerator<Exclude<Step, { kind: 'need' | 'ready' | 'hash' | 'digest' }>, void, void>}
+ */
+export async function* steps(machine, host) {
+  /** @type {Map<number, ReturnType<Host['hasher']>>} */
+  const lanes = new Map();
+  const lane = (/** @type {number} */ n) => {
+    let hasher = lanes.get(n);
+    if (!hasher) lanes.set(n, (hasher = host.hasher()));
+    return hasher;
+  };
+  try {
+    for (;;) {
+      // Where a host answers at once, nothing is awaited: a worker's loop over local files is synchronous.
+      const turn = host.pause?.();
+      if (turn) await turn;
+      const step = machine.step();
+      let wait;
+      switch (step.kind) {
+        case 'need':
+          wait = host.read(step.transfers);
+          break;
+        case 'ready':
+          wait = host.write(step.transfers);
+          break;
+        case 'hash':
+          for (const n of step.lanes) lane(n).update(step.at, step.len);
+          break;
+        case 'digest':
+          machine.putDigest(lane(step.lane).digest());
+          lanes.delete(step.lane);
+          break;
+        default:
+          yield step;
+          if (step.kind === 'done') return;
+      }
+      if (wait) await wait;
+    }
+  } finally {
+    machine.free();
+  }
+}
+
+/** @param {Transfer[]} transfers */
+export const bytesOf = (transfers) => transfers.reduce((sum, { len }) => sum + len, 0);

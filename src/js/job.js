@@ -1,0 +1,120 @@
+// @ts-check
+// One call from beginning to end: open, plan, run, check, commit; and whatever happens, nothing left behind.
+/** @import { Output, Plan, Sink, Source, Step } from './types.js' */
+import { load, machine, view } from './core.js';
+import { bytesOf, steps } from './drive.js';
+import { checkAbort, toError, usage } from './errors.js';
+import { localHost } from './host.js';
+import { sortOptions } from './options.js';
+import { runTasks } from './pool.js';
+import { Progress } from './progress.js';
+import { checkPath, openSink } from './sink.js';
+import { openSources } from './source.js';
+
+/**
+ * Runs a job. Yields the items of streamed results; returns the report.
+ * @param {string} kind
+ * @param {any} given the caller's options
+ * @param {boolean} [planOnly] stop at the plan and return it
+ * @returns {AsyncGenerator<any, any, void>}
+ */
+export async function* runJob(kind, given, planOnly = false) {
+  const { inputs, options, call, output, force, writes } = sortOptions(kind, given);
+  const { signal } = call;
+  /** @type {(Source & { role: string, group: number })[]} */
+  const sources = [];
+  /** Also readable as sources, numbered after them. @type {Output[]} */
+  const outputs = [];
+  const progress = new Progress(call.onProgress);
+  /** @type {Sink | undefined} */
+  let sink;
+  let committed = false;
+  /** @type {unknown} */
+  let failed;
+  try {
+    checkAbort(signal);
+    await load();
+    for (const { label, role, group, single, input } of inputs) {
+      const opened = await openSources(input, label, call);
+      sources.push(...opened.map((source) => Object.assign(source, { role, group })));
+      if (single && opened.length !== 1) throw usage(`${label} is a folder or a list; give one .wdelta file`);
+    }
+    const place = writes ? openSink(output, force, kind === 'encode' ? 'delta.wdelta' : 'model.safetensors') : undefined;
+    if (!planOnly) sink = place;
+
+    const list = sources.map(({ role, group, path, size }) => ({ role, group, path, size }));
+    const job = machine((Machine) => Machine.job(kind, options, list));
+    let report;
+    for await (const step of steps(job, localHost(sources, outputs, progress, signal))) {
+      switch (step.kind) {
+        case 'plan': {
+          /** @type {Plan} */
+          const plan = JSON.parse(step.json);
+          plan.outputs.forEach(({ path }) => checkPath(path));
+          if (planOnly) {
+            await place?.check(plan.outputs).catch(({ code, message }) => plan.problems.push({ severity: 'error', code, message }));
+            return plan;
+          }
+          await sink?.check(plan.outputs);
+          progress.plan(plan.reads + plan.writes + (sink?.copies ? plan.bytes : 0));
+          break;
+        }
+        case 'create':
+          step.outputs.forEach(({ path }) => checkPath(path));
+          outputs.push(...(await /** @type {Sink} */ (sink).create(step.outputs)));
+          outputs.forEach(({ size }, i) => job.putSize(sources.length + i, size));
+          break;
+        case 'run':
+          job.putReports(await runTasks(step.tasks, { sources, outputs, progress, ...call }));
+          break;
+        case 'item':
+          yield toItem(step, options.as === 'float32');
+          break;
+        case 'done':
+          report = JSON.parse(step.json);
+      }
+    }
+    if (planOnly) throw usage(`${kind} has no plan: it only reads what it shows`);
+    await Promise.all(sources.map((source) => source.check?.()));
+    if (sink) {
+      progress.phase('writing');
+      Object.assign(report, await sink.commit(signal, (bytes) => progress.add(bytes)));
+      committed = true;
+    }
+    progress.finish();
+    return report;
+  } catch (thrown) {
+    failed = toError(thrown, [...sources, ...outputs]);
+    throw failed;
+  } finally {
+    progress.end();
+    // What goes wrong here would only hide why it was stopped.
+    if (!committed) await sink?.abort(failed).catch(() => {});
+    await Promise.allSettled(sources.map((source) => source.close?.()));
+  }
+}
+
+/**
+ * @param {Step & { kind: 'item' }} step
+ * @param {boolean} floats
+ */
+function toItem({ json, at, len }, floats) {
+  const item = JSON.parse(json);
+  if (at === undefined) return item;
+  // A copy: the core goes on to use its own.
+  const bytes = view(at, /** @type {number} */ (len)).slice();
+  return { ...item, data: floats ? new Float32Array(bytes.buffer) : bytes };
+}
+
+/**
+ * Runs a job whose result is its report.
+ * @param {string} kind
+ * @param {any} given
+ * @param {boolean} [planOnly]
+ */
+export async function finish(kind, given, planOnly) {
+  for (const job = runJob(kind, given, planOnly); ; ) {
+    const { done, value } = await job.next();
+    if (done) return value;
+  }
+}

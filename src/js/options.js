@@ -1,0 +1,158 @@
+// @ts-check
+// What each call takes, checked before anything is opened: names, types, and which option was meant.
+/** @import { CallOptions, OutputTarget } from './types.js' */
+import { usage } from './errors.js';
+
+/** Sources are `model`, `delta` (one file) and `deltas`; `!` marks what must be given. The core checks values. */
+const CALL = { signal: 'signal', onProgress: 'function', workers: 'workers', allowFullRead: 'boolean' };
+const OUTPUT = { output: 'output', force: 'boolean' };
+/** @type {Record<string, Record<string, string>>} */
+const JOBS = {
+  inspect: { delta: 'delta!' },
+  encode: {
+    base: 'model!',
+    finetuned: 'model!',
+    parents: 'deltas',
+    strategy: 'string',
+    outlierFraction: 'number|string',
+    sparsity: 'number|string',
+    reference: 'boolean',
+    baseName: 'string',
+    hashOrder: 'string',
+    ...OUTPUT,
+  },
+  decode: { base: 'model!', deltas: 'deltas!', dtype: 'string', verify: 'boolean', sideFiles: 'boolean', layout: 'string', ...OUTPUT },
+  verify: { deltas: 'deltas!', base: 'model' },
+  lineage: { deltas: 'deltas!', base: 'model' },
+  tensors: { base: 'model', deltas: 'deltas', names: 'array', rows: 'array', as: 'string' },
+  stats: { deltas: 'deltas!', base: 'model', names: 'array', bins: 'number' },
+  diff: { a: 'model!', b: 'model!', base: 'model' },
+  hash: { model: 'model!', as: 'string' },
+};
+
+/** Names of the core's roles where they are not the option's. @type {Record<string, string>} */
+const ROLES = { parents: 'delta', deltas: 'delta', model: 'base' };
+
+/**
+ * @typedef {object} Argument
+ * @property {string} label how the caller calls it
+ * @property {string} role
+ * @property {number} group which argument of that role
+ * @property {boolean} single must be one file
+ * @property {unknown} input
+ */
+
+/**
+ * @typedef {object} Sorted
+ * @property {Argument[]} inputs
+ * @property {Record<string, unknown>} options for the core
+ * @property {CallOptions} call
+ * @property {OutputTarget | undefined} output
+ * @property {boolean} force
+ * @property {boolean} writes whether this job has an output
+ */
+
+/**
+ * Sorts the options of a call into sources, options of the core, and what stays in the host.
+ * @param {string} kind
+ * @param {any} given
+ * @returns {Sorted}
+ */
+export function sortOptions(kind, given) {
+  const known = { ...lookUp(kind, JOBS, 'job'), ...CALL };
+  if (given === null || typeof given !== 'object') throw usage(`${kind}() takes an object with ${Object.keys(known).join(', ')}`);
+  /** @type {Sorted} */
+  const sorted = { inputs: [], options: {}, call: {}, output: undefined, force: false, writes: 'output' in known };
+  for (const [name, value] of Object.entries(given)) {
+    if (value === undefined) continue;
+    const type = lookUp(name, known, `option of ${kind}()`).replace('!', '');
+    checkType(name, value, type);
+    if (name in CALL) Object.assign(sorted.call, { [name]: value });
+    else if (name in OUTPUT) Object.assign(sorted, { [name]: value });
+    else if (/^(model|delta)/.test(type)) addInputs(sorted.inputs, name, value, type);
+    else sorted.options[name] = value;
+  }
+  for (const [name, type] of Object.entries(known)) {
+    if (type.endsWith('!') && given[name] === undefined) throw usage(`${kind}() needs ${name}`);
+  }
+  return sorted;
+}
+
+/**
+ * @param {Argument[]} inputs
+ * @param {string} name
+ * @param {any} value
+ * @param {string} type
+ */
+function addInputs(inputs, name, value, type) {
+  const role = ROLES[name] ?? name;
+  if (type !== 'deltas') {
+    inputs.push({ label: name, role, group: 0, single: type === 'delta', input: value });
+    return;
+  }
+  const several = typeof value === 'object' && Symbol.iterator in value && !ArrayBuffer.isView(value);
+  const list = several ? [...value] : [value];
+  if (!list.length && name === 'deltas') throw usage('deltas is an empty list; give at least one');
+  list.forEach((input, group) => inputs.push({ label: `${name}[${group}]`, role, group, single: true, input }));
+}
+
+/**
+ * @param {string} name
+ * @param {any} value
+ * @param {string} type
+ */
+function checkType(name, value, type) {
+  const fits =
+    type === 'signal' ? value instanceof AbortSignal
+    : type === 'workers' ? Number.isInteger(value) && value >= 0 && value <= 64
+    : type === 'array' ? Array.isArray(value)
+    : type === 'output' ? value && /string|object/.test(typeof value)
+    : /^(model|delta)/.test(type) || type.split('|').includes(typeof value);
+  if (fits) return;
+  const wanted =
+    type === 'signal' ? 'an AbortSignal'
+    : type === 'workers' ? 'a whole number from 0 to 64'
+    : type === 'output' ? 'a path, a handle, a stream or an object'
+    : `of type ${type.replace('|', ' or ')}`;
+  throw usage(`${name} must be ${wanted}, not ${typeof value === 'object' ? 'an object' : JSON.stringify(value) ?? typeof value}`);
+}
+
+/**
+ * @template T
+ * @param {string} name
+ * @param {Record<string, T>} known
+ * @param {string} what
+ * @returns {T}
+ */
+function lookUp(name, known, what) {
+  if (Object.hasOwn(known, name)) return known[name];
+  const names = Object.keys(known);
+  throw usage(`there is no ${what} called ${JSON.stringify(name)}; ${suggest(name, names) ?? `known are ${names.join(', ')}`}`);
+}
+
+/**
+ * "did you mean" for a misspelled word, if one comes near.
+ * @param {string} word
+ * @param {string[]} known
+ */
+export function suggest(word, known) {
+  const [best] = known.map((name) => ({ name, far: distance(word.toLowerCase(), name.toLowerCase()) })).sort((a, b) => a.far - b.far);
+  return best && best.far <= Math.max(2, word.length / 3) ? `did you mean ${best.name}?` : undefined;
+}
+
+/**
+ * Letters to insert, delete or change to make `b` of `a`.
+ * @param {string} a
+ * @param {string} b
+ */
+function distance(a, b) {
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      next[j] = Math.min(next[j - 1] + 1, row[j] + 1, row[j - 1] + Number(a[i - 1] !== b[j - 1]));
+    }
+    row = next;
+  }
+  return row[b.length];
+}

@@ -1,0 +1,205 @@
+// @ts-check
+// Files of the disk as results: written under another name in the same folder, synced, renamed at the end.
+/** @import { Output, OutputFile, Sink, Spool } from './types.js' */
+import { rmSync } from 'node:fs';
+import { mkdir, mkdtemp, open, readlink, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { tmpdir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { changed, fileError, orAborted, usage } from './errors.js';
+import { toPath } from './source-node.js';
+import { memorySpool } from './spool.js';
+
+/** Up to this size a result is kept in memory until it is verified, in bytes. */
+const SMALL = 16e6;
+
+/** Files that must not outlive the process. @type {Set<string>} */
+const unfinished = new Set();
+process.on('exit', () => unfinished.forEach((path) => rmSync(path, { force: true })));
+
+/**
+ * @param {string} path
+ * @returns {Promise<Spool & { handle: import('node:fs/promises').FileHandle }>}
+ */
+async function create(path) {
+  unfinished.add(path);
+  const handle = await open(path, 'wx+').catch((cause) => {
+    unfinished.delete(path);
+    throw fileError(cause, dirname(path), 'written');
+  });
+  let closed = false;
+  return {
+    handle,
+    port: () => ({ fd: handle.fd }),
+    async write(offset, bytes) {
+      for (let at = 0; at < bytes.length; ) {
+        at += (await handle.write(bytes, at, bytes.length - at, offset + at)).bytesWritten;
+      }
+    },
+    async read(offset, into) {
+      for (let at = 0; at < into.length; ) {
+        const { bytesRead } = await handle.read(into, at, into.length - at, offset + at);
+        if (!bytesRead) throw changed(path);
+        at += bytesRead;
+      }
+    },
+    async close() {
+      if (!closed) await handle.close();
+      closed = true;
+    },
+  };
+}
+
+/** @param {string} path */
+async function remove(path) {
+  await rm(path, { force: true });
+  unfinished.delete(path);
+}
+
+/**
+ * Room for a result until it is verified, and for what can only be fetched whole.
+ * @param {number} size in bytes; Infinity when it is not known
+ * @returns {Promise<Spool>}
+ */
+export async function nodeSpool(size) {
+  if (size <= SMALL) return memorySpool(size);
+  const folder = await mkdtemp(join(tmpdir(), 'wdelta-')).catch((cause) => Promise.reject(fileError(cause, tmpdir(), 'written')));
+  const path = join(folder, 'spool');
+  const spool = await create(path);
+  return {
+    ...spool,
+    async close() {
+      await spool.close();
+      await remove(path);
+      await rmdir(folder);
+    },
+  };
+}
+
+/**
+ * @param {string} path
+ * @returns {Promise<import('node:fs').Stats | undefined>}
+ */
+const look = (path) =>
+  stat(path).catch((cause) => {
+    if (cause.code === 'ENOENT') return undefined;
+    throw fileError(cause, path, 'written');
+  });
+
+/**
+ * Where a path leads: a link is not replaced, but what it points to.
+ * @param {string} path
+ * @returns {Promise<string>}
+ */
+async function target(path) {
+  for (let hops = 0; hops < 40; hops++) {
+    const to = await readlink(path).catch(() => undefined);
+    if (to === undefined) break;
+    path = resolve(dirname(path), to);
+  }
+  return path;
+}
+
+/**
+ * @param {string | URL} output a file; or a folder, if it is one, ends with `/`, or there are several files
+ * @param {boolean} force
+ * @param {string} fallback
+ * @returns {Sink}
+ */
+export function pathSink(output, force, fallback) {
+  const given = toPath(output);
+  const root = resolve(given);
+  /** @type {(Output & { path: string, handle: import('node:fs/promises').FileHandle, temporary: string })[]} */
+  const outputs = [];
+  /** Files at their final place that were not there before. @type {string[]} */
+  const placed = [];
+  /** A sync was given up, and still holds its file. */
+  let syncing = false;
+  /** The topmost folder that had to be made, and the lowest, for each. @type {[string, string][]} */
+  const folders = [];
+
+  /**
+   * Final paths of the outputs; throws where something is in the way.
+   * @param {OutputFile[]} files
+   */
+  async function places(files) {
+    const there = await look(root);
+    const folder = /[/\\]$/.test(given) || files.length > 1 || there?.isDirectory();
+    if (folder && there && !there.isDirectory()) throw usage(`${given} is a file, and the result has ${files.length} files: give a folder, or layout: 'single'`);
+    if (folder && !there && /\.(safetensors|wdelta)$/i.test(given)) {
+      throw usage(`${given} is named like a file, and the result has ${files.length} files: give a folder, or layout: 'single'`);
+    }
+    const paths = files.map(({ path }) => (folder ? join(root, path || fallback) : root));
+    for (const path of paths) {
+      const old = await look(path);
+      if (old && !old.isFile()) throw usage(`${path} is not a regular file; choose another output`);
+      if (old && !force) throw usage(`${path} exists already; choose another output, or pass force: true (--force)`);
+    }
+    return paths;
+  }
+
+  /** @param {string} folder */
+  async function makeFolder(folder) {
+    const first = await mkdir(folder, { recursive: true }).catch((cause) => Promise.reject(fileError(cause, folder, 'written')));
+    if (first) folders.push([first, folder]);
+  }
+
+  return {
+    copies: false,
+    async check(files) {
+      await places(files);
+    },
+
+    async create(files) {
+      const paths = await places(files);
+      for (const [i, { size }] of files.entries()) {
+        const path = await target(paths[i]);
+        await makeFolder(dirname(path));
+        const temporary = join(dirname(path), `.wdelta-${randomUUID()}.tmp`);
+        const spool = await create(temporary);
+        outputs.push({ ...spool, path, size, name: paths[i], temporary });
+        await spool.handle.truncate(size).catch((cause) => Promise.reject(fileError(cause, paths[i], 'written')));
+      }
+      return outputs;
+    },
+
+    async commit(signal) {
+      for (const { handle, name } of outputs) {
+        syncing = true;
+        await orAborted(handle.sync(), signal).catch((cause) => Promise.reject(fileError(cause, name, 'written')));
+        syncing = false;
+      }
+      await Promise.all(outputs.map((one) => one.close()));
+      for (const { path, name, temporary } of outputs) {
+        const old = await look(path);
+        if (old && !force) throw usage(`${name} was made by somebody else meanwhile; choose another output, or pass force: true (--force)`);
+        await rename(temporary, path).catch((cause) => Promise.reject(fileError(cause, name, 'written')));
+        unfinished.delete(temporary);
+        if (!old) placed.push(path);
+      }
+      for (const folder of new Set(outputs.map(({ path }) => dirname(path)))) await syncFolder(folder);
+      return { outputs: outputs.map(({ name }) => name) };
+    },
+
+    async abort() {
+      const closed = Promise.allSettled(outputs.map((one) => one.close()));
+      if (!syncing) await closed;
+      await Promise.all([...outputs.map(({ temporary }) => remove(temporary)), ...placed.map(remove)]);
+      for (const [first, last] of folders.reverse()) {
+        for (let folder = last; folder.length >= first.length; folder = dirname(folder)) {
+          if (!(await rmdir(folder).then(() => true, () => false))) break;
+        }
+      }
+    },
+  };
+}
+
+/**
+ * Makes renames last. Not every system can open a folder; then there is nothing to sync.
+ * @param {string} path
+ */
+async function syncFolder(path) {
+  const folder = await open(path, 'r').catch(() => undefined);
+  await folder?.sync().catch(() => {});
+  await folder?.close();
+}

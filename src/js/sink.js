@@ -1,0 +1,286 @@
+// @ts-check
+// Where results go: memory, file and folder handles, streams, the user's own objects. What cannot be written at a
+// position, read back and thrown away again gets the result only when it is finished and verified.
+/** @import { Output, OutputFile, OutputTarget, Sink, SinkObject, Spool } from './types.js' */
+import { WdeltaError, checkAbort, orAborted, usage } from './errors.js';
+import { readRange } from './host.js';
+import { platform } from './platform.js';
+import { MAX_MEMORY, memorySpool, privateRoot } from './spool.js';
+
+/** Bytes that are handed on at once. */
+const CHUNK = 4 << 20;
+
+/**
+ * @param {OutputTarget | undefined} output
+ * @param {boolean} force
+ * @param {string} fallback name of a file that has none, when it goes into a folder
+ * @returns {Sink}
+ */
+export function openSink(output, force, fallback) {
+  const target = /** @type {any} */ (output);
+  if (output === undefined) return memorySink();
+  if (typeof output === 'string' || output instanceof URL) {
+    if (!platform.pathSink) throw usage('output is a path, and a browser has none: give a file handle, a stream or { write, close }');
+    return platform.pathSink(output, force, fallback);
+  }
+  if (target.kind === 'file') return spoolSink(new HandleTarget(target));
+  if (target.kind === 'directory') return spoolSink(new FolderTarget(target, force, fallback));
+  if (typeof target.getWriter === 'function') return spoolSink({ waits: true, open: async () => fromStream(target.getWriter()) });
+  if (typeof target.pipe === 'function') throw usage('output is a Node stream: give its path, or Writable.toWeb(stream)');
+  if (typeof target.write === 'function' && typeof target.close === 'function') {
+    return spoolSink({ waits: true, open: async () => target });
+  }
+  throw usage('output must be a path, a file or folder handle, a WritableStream or an object with write(offset, bytes) and close()');
+}
+
+/**
+ * Refuses paths that could leave the output folder. They come from index files, which anybody can write.
+ * @param {string} path relative, with `/`; empty for the one file that the caller named
+ */
+export function checkPath(path) {
+  const plain = path.split('/').every((part) => !/^\.{0,2}$|[\0-\x1f\\:]/.test(part));
+  if (path && !plain) {
+    throw new WdeltaError('MALFORMED', `the model names a file ${JSON.stringify(path)}, which is not a plain name inside its folder; correct its index file`);
+  }
+}
+
+/** @param {OutputFile[]} outputs */
+function checkOne(outputs) {
+  if (outputs.length < 2) return;
+  throw usage(`the result has ${outputs.length} files, and output takes one: give a folder, or layout: 'single'`);
+}
+
+/** @returns {Sink} */
+function memorySink() {
+  /** @type {(Output & { bytes: Uint8Array, path: string })[]} */
+  let outputs = [];
+  return {
+    copies: false,
+    async check(files) {
+      const bytes = files.reduce((sum, { size }) => sum + size, 0);
+      if (bytes > MAX_MEMORY) {
+        throw new WdeltaError('LIMIT', `the result has ${bytes} bytes, and at most ${MAX_MEMORY / 1e6} MB are kept in memory: give an output`);
+      }
+    },
+    async create(files) {
+      outputs = files.map(({ path, size }) => ({ ...memorySpool(size), path, size, name: path || 'the result' }));
+      return outputs;
+    },
+    async commit() {
+      if (outputs.length === 1) return { data: outputs[0].bytes };
+      return { files: outputs.map(({ path, size, bytes }) => ({ path, size, data: bytes })) };
+    },
+    async abort() {
+      outputs = [];
+    },
+  };
+}
+
+/**
+ * A place that takes finished files.
+ * @typedef {object} Target
+ * @property {boolean} [folder] takes several
+ * @property {(files: OutputFile[]) => Promise<void>} [check]
+ * @property {(path: string) => Promise<SinkObject>} open
+ * @property {boolean} [waits] somebody waits at its other end, and must learn of a failure before the first byte too
+ * @property {(path: string, spool: any) => Promise<boolean>} [adopt] takes the spool's own file, if that is possible
+ * @property {() => Promise<void>} [undo] removes what `open` and `adopt` made
+ */
+
+/**
+ * @param {Target} target
+ * @returns {Sink}
+ */
+function spoolSink(target) {
+  /** @type {(Output & { path: string, spool: Spool })[]} */
+  const outputs = [];
+  /** @type {SinkObject[]} */
+  const open = [];
+  return {
+    copies: true,
+    async check(files) {
+      if (!target.folder) checkOne(files);
+      await target.check?.(files);
+    },
+    async create(files) {
+      for (const { path, size } of files) {
+        const spool = await platform.spool(size);
+        outputs.push({ ...spool, spool, path, size, name: path || 'the output' });
+      }
+      return outputs;
+    },
+    async commit(signal, wrote) {
+      for (const output of outputs) {
+        const { path, size, spool } = output;
+        if (await target.adopt?.(path, spool)) {
+          wrote(size);
+          continue;
+        }
+        const sink = await target.open(path);
+        open.push(sink);
+        for (let offset = 0; offset < size; offset += CHUNK) {
+          checkAbort(signal);
+          const bytes = await readRange(output, offset, Math.min(CHUNK, size - offset));
+          await orAborted(Promise.resolve(sink.write(offset, bytes)), signal);
+          wrote(bytes.length);
+        }
+      }
+      for (const sink of open) await sink.close();
+      for (const { spool } of outputs) await spool.close();
+      return {};
+    },
+    async abort(reason) {
+      if (!open.length && target.waits) open.push(await target.open(''));
+      for (const sink of open) await Promise.resolve(sink.abort?.(reason)).catch(() => {});
+      for (const { spool } of outputs) await spool.close();
+      await target.undo?.();
+    },
+  };
+}
+
+/**
+ * @param {WritableStreamDefaultWriter} writer
+ * @returns {SinkObject}
+ */
+const fromStream = (writer) => ({
+  write: (_, bytes) => writer.write(bytes),
+  close: () => writer.close(),
+  abort: (reason) => writer.abort(reason),
+});
+
+/**
+ * Moves a spool's file to its place, if both are in the origin-private file system.
+ * @param {any} spool
+ * @param {FileSystemDirectoryHandle} folder
+ * @param {string} name
+ */
+async function move(spool, folder, name) {
+  if (!spool.handle?.move) return false;
+  await spool.seal();
+  // Not every browser moves onto an existing file.
+  await folder.removeEntry(name).catch(() => {});
+  await spool.handle.move(folder, name);
+  return true;
+}
+
+/**
+ * The folder that holds a handle, if it is in the origin-private file system.
+ * @param {FileSystemHandle} handle
+ */
+async function privateParent(handle) {
+  const root = await privateRoot();
+  const path = await root?.resolve(handle).catch(() => null);
+  let folder = path ? root : undefined;
+  for (const part of path?.slice(0, -1) ?? []) folder = await folder?.getDirectoryHandle(part);
+  return folder;
+}
+
+/** @implements {Target} */
+class HandleTarget {
+  /** @param {FileSystemFileHandle} handle */
+  constructor(handle) {
+    this.handle = handle;
+  }
+
+  async check() {
+    // A picker makes an empty file before there is anything to write.
+    this.fresh = (await this.handle.getFile()).size === 0;
+  }
+
+  async open() {
+    return fromStream((await this.handle.createWritable()).getWriter());
+  }
+
+  /**
+   * @param {string} _
+   * @param {any} spool
+   */
+  async adopt(_, spool) {
+    const folder = await privateParent(this.handle);
+    return folder ? move(spool, folder, this.handle.name) : false;
+  }
+
+  async undo() {
+    if (!this.fresh) return;
+    const folder = await privateParent(this.handle);
+    await (folder ? folder.removeEntry(this.handle.name) : /** @type {any} */ (this.handle).remove?.());
+  }
+}
+
+/** @implements {Target} */
+class FolderTarget {
+  folder = true;
+  /** @type {(() => Promise<void>)[]} */
+  #made = [];
+
+  /**
+   * @param {FileSystemDirectoryHandle} root
+   * @param {boolean} force
+   * @param {string} fallback
+   */
+  constructor(root, force, fallback) {
+    this.root = root;
+    this.force = force;
+    this.fallback = fallback;
+  }
+
+  /**
+   * @param {string} path
+   * @param {boolean} create
+   */
+  async #place(path, create) {
+    const parts = (path || this.fallback).split('/');
+    let folder = this.root;
+    for (const part of parts.slice(0, -1)) folder = await folder.getDirectoryHandle(part, { create });
+    return { folder, name: parts[parts.length - 1] };
+  }
+
+  /** @param {string} path */
+  async #exists(path) {
+    try {
+      const { folder, name } = await this.#place(path, false);
+      await folder.getFileHandle(name);
+      return true;
+    } catch (/** @type {any} */ error) {
+      if (error.name === 'NotFoundError') return false;
+      throw error;
+    }
+  }
+
+  /** @param {OutputFile[]} files */
+  async check(files) {
+    if (this.force) return;
+    for (const { path } of files) {
+      if (await this.#exists(path)) throw usage(`${path || this.fallback} exists already; choose another folder, or pass force: true`);
+    }
+  }
+
+  /** @param {string} path */
+  async open(path) {
+    const { folder, name } = await this.#claim(path);
+    const handle = await folder.getFileHandle(name, { create: true });
+    return fromStream((await handle.createWritable()).getWriter());
+  }
+
+  /**
+   * @param {string} path
+   * @param {any} spool
+   */
+  async adopt(path, spool) {
+    if (!(await privateParent(this.root))) return false;
+    const { folder, name } = await this.#claim(path);
+    return move(spool, folder, name);
+  }
+
+  /** @param {string} path */
+  async #claim(path) {
+    const fresh = !(await this.#exists(path));
+    const place = await this.#place(path, true);
+    if (fresh) this.#made.push(() => place.folder.removeEntry(place.name));
+    return place;
+  }
+
+  async undo() {
+    for (const remove of this.#made) await remove().catch(() => {});
+  }
+}

@@ -1,0 +1,115 @@
+// @ts-check
+// Files and folders of the disk.
+/** @import { Source } from './types.js' */
+import { open, readFile, readdir, stat } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { changed, fileError, usage } from './errors.js';
+import { MAX_DEPTH, MAX_FILES, tooManyFiles } from './source.js';
+
+/** @param {string | URL} path */
+export const toPath = (path) => {
+  if (!(path instanceof URL) && !/^file:/i.test(path)) return path;
+  try {
+    return fileURLToPath(path);
+  } catch (/** @type {any} */ error) {
+    throw usage(`${path} is not the URL of a file: ${error.message}`);
+  }
+};
+
+/**
+ * A file, or the files of a folder; links are followed, as in folders of the Hugging Face cache.
+ * @param {string | URL} given
+ * @returns {Promise<Source[]>}
+ */
+export async function openPath(given) {
+  const path = toPath(given);
+  const found = await look(path);
+  if (found.isFile()) return [fileSource(path, basename(path), found)];
+  if (!found.isDirectory()) throw usage(`${path} is neither a file nor a folder; write the stream to a file first`);
+  return walk((await snapshot(path)) ?? path, '', MAX_DEPTH, []);
+}
+
+/** @param {string} path */
+const look = (path) => stat(path, { bigint: true }).catch((cause) => Promise.reject(fileError(cause, path)));
+
+/**
+ * The model's folder inside a repository of the Hugging Face cache: what `main` stands for, or the only one.
+ * @param {string} path
+ */
+async function snapshot(path) {
+  const names = await readdir(join(path, 'snapshots')).catch(() => []);
+  const main = await readFile(join(path, 'refs', 'main'), 'utf8').catch(() => '');
+  const name = names.find((one) => one === main.trim()) ?? names[0];
+  if (!name) return undefined;
+  if (names.length > 1 && name !== main.trim()) throw usage(`${path} holds several snapshots; give one of its folders under snapshots/`);
+  return join(path, 'snapshots', name);
+}
+
+/**
+ * @param {string} folder
+ * @param {string} prefix
+ * @param {number} depth
+ * @param {Source[]} sources
+ */
+async function walk(folder, prefix, depth, sources) {
+  const names = await readdir(folder).catch((cause) => Promise.reject(fileError(cause, folder)));
+  for (const name of names.sort()) {
+    if (name.startsWith('.')) continue;
+    const path = join(folder, name);
+    const found = await stat(path, { bigint: true }).catch((cause) => {
+      // A dangling link matters only if the model needs it, and then the core misses the file by name.
+      if (cause.code === 'ENOENT') return undefined;
+      throw fileError(cause, path);
+    });
+    if (found?.isFile()) sources.push(fileSource(path, prefix + name, found));
+    else if (found?.isDirectory() && depth > 1) await walk(path, `${prefix}${name}/`, depth - 1, sources);
+    if (sources.length > MAX_FILES) throw tooManyFiles(folder);
+  }
+  return sources;
+}
+
+/**
+ * A file that is opened when it is first read.
+ * @param {string} name
+ * @param {string} path
+ * @param {import('node:fs').BigIntStats} before
+ * @returns {Source}
+ */
+function fileSource(name, path, before) {
+  /** @type {Promise<import('node:fs/promises').FileHandle> | undefined} */
+  let opening;
+  let fd = -1;
+  const same = (/** @type {import('node:fs').BigIntStats} */ now) =>
+    now.size === before.size && now.mtimeNs === before.mtimeNs && now.ino === before.ino && now.dev === before.dev;
+  const handle = () =>
+    (opening ??= open(name, 'r').then(async (opened) => {
+      if (!same(await opened.stat({ bigint: true }))) {
+        await opened.close();
+        throw changed(name);
+      }
+      fd = opened.fd;
+      return opened;
+    }));
+  return {
+    path,
+    name,
+    size: Number(before.size),
+    port: () => (fd < 0 ? undefined : { fd }),
+    async read(offset, into) {
+      const file = await handle();
+      for (let at = 0; at < into.length; ) {
+        const { bytesRead } = await file.read(into, at, into.length - at, offset + at);
+        if (!bytesRead) throw changed(name);
+        at += bytesRead;
+      }
+    },
+    async check() {
+      if (fd >= 0 && !same(await look(name))) throw changed(name);
+    },
+    async close() {
+      const file = await opening?.catch(() => undefined);
+      await file?.close();
+    },
+  };
+}

@@ -1,0 +1,222 @@
+// @ts-check
+// A file behind a URL, read in ranges. Always from the calling thread: so workers need no network, and small reads share
+// what was fetched.
+/** @import { CallOptions, Source, Spool } from './types.js' */
+import { WdeltaError, checkAbort, orAborted } from './errors.js';
+import { platform } from './platform.js';
+
+/** Reads up to this length are answered from whole blocks of it, in bytes. */
+const BLOCK = 64 << 10;
+/** Blocks that are kept. */
+const MAX_BLOCKS = 32;
+/** How often a request is made before it counts as failed, and the pause after the first, in ms; it doubles. */
+const TRIES = 4;
+const PAUSE = 250;
+
+/** @implements {Source} */
+export class UrlSource {
+  /** Blocks by number, the longest unused first. @type {Map<number, Promise<Uint8Array>>} */
+  #blocks = new Map();
+  /** @type {string | null} */
+  #etag = null;
+  /** The whole file, where the server has no ranges. @type {Spool | undefined} */
+  #spool;
+  size = 0;
+
+  /**
+   * @param {Request} request
+   * @param {CallOptions} call
+   */
+  constructor(request, { signal }) {
+    this.request = request;
+    this.signal = signal;
+    this.name = request.url.replace(/[?#].*/s, '');
+    this.path = decode(new URL(request.url).pathname.split('/').pop() || 'file');
+  }
+
+  /**
+   * Asks for the first byte: unlike HEAD, that shows whether ranges work.
+   * @param {Request} request
+   * @param {CallOptions} call
+   */
+  static async open(request, call) {
+    const source = new UrlSource(request, call);
+    const response = await source.#fetch('bytes=0-0', [200, 206, 416]);
+    source.#etag = response.headers.get('etag');
+    const total = /\/(\d+)$/.exec(response.headers.get('content-range') ?? '')?.[1];
+    if (response.status === 200) {
+      if (!call.allowFullRead) {
+        await response.body?.cancel();
+        throw source.#noRanges();
+      }
+      await source.#readAll(response);
+    } else {
+      await response.arrayBuffer();
+      source.size = Number(total ?? (await source.#head()));
+    }
+    return source;
+  }
+
+  /**
+   * @param {number} offset
+   * @param {Uint8Array} into
+   */
+  async read(offset, into) {
+    if (this.#spool) return this.#spool.read(offset, into);
+    const end = offset + into.length;
+    if (into.length > BLOCK) {
+      into.set(await this.#range(offset, end));
+      return;
+    }
+    for (let at = offset; at < end; ) {
+      const number = Math.floor(at / BLOCK);
+      const from = at - number * BLOCK;
+      const part = (await this.#block(number)).subarray(from, from + end - at);
+      into.set(part, at - offset);
+      at += part.length;
+    }
+  }
+
+  async close() {
+    this.#blocks.clear();
+    await this.#spool?.close();
+  }
+
+  /** @param {number} number */
+  async #block(number) {
+    const blocks = this.#blocks;
+    const block = blocks.get(number) ?? this.#range(number * BLOCK, Math.min((number + 1) * BLOCK, this.size));
+    blocks.delete(number);
+    blocks.set(number, block);
+    for (const old of blocks.keys()) {
+      if (blocks.size <= MAX_BLOCKS) break;
+      blocks.delete(old);
+    }
+    try {
+      return await block;
+    } catch (error) {
+      blocks.delete(number);
+      throw error;
+    }
+  }
+
+  /**
+   * @param {number} start
+   * @param {number} end
+   */
+  async #range(start, end) {
+    const response = await this.#fetch(`bytes=${start}-${end - 1}`, [200, 206, 416]);
+    const { status, headers } = response;
+    const etag = headers.get('etag');
+    const total = /\/(\d+)$/.exec(headers.get('content-range') ?? '')?.[1];
+    if (status === 416 || (etag && this.#etag && etag !== this.#etag) || (total && Number(total) !== this.size)) {
+      throw this.#error('SOURCE_CHANGED', 'is another file now than when it was opened; run it again');
+    }
+    if (status === 200) {
+      await response.body?.cancel();
+      throw this.#noRanges();
+    }
+    const bytes = new Uint8Array(await this.#body(response.arrayBuffer()));
+    if (bytes.length !== end - start) {
+      throw this.#error('TRUNCATED', `gave ${bytes.length} bytes instead of ${end - start} at offset ${start}; run it again`, { retryable: true, offset: start });
+    }
+    return bytes;
+  }
+
+  /** The length, where the server does not let pages see Content-Range. */
+  async #head() {
+    const response = await this.#fetch(undefined, [200], 'HEAD');
+    const length = response.headers.get('content-length');
+    if (length === null) throw this.#noRanges();
+    return length;
+  }
+
+  /**
+   * Fetches the whole file, once, where the server has no ranges.
+   * @param {Response} response
+   */
+  async #readAll(response) {
+    const length = response.headers.get('content-encoding') ? null : response.headers.get('content-length');
+    const size = length === null ? Infinity : Number(length);
+    const spool = (this.#spool = await platform.spool(size));
+    const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
+    for (;;) {
+      const { done, value } = await this.#body(orAborted(reader.read(), this.signal));
+      if (done) break;
+      if (this.size + value.length > size) break;
+      await spool.write(this.size, value.slice());
+      this.size += value.length;
+    }
+    await reader.cancel().catch(() => {});
+    if (length !== null && this.size !== size) {
+      throw this.#error('TRUNCATED', `gave ${this.size} bytes instead of ${size}; run it again`, { retryable: true });
+    }
+  }
+
+  /**
+   * @template T
+   * @param {Promise<T>} part of a response
+   */
+  async #body(part) {
+    try {
+      return await part;
+    } catch (cause) {
+      checkAbort(this.signal);
+      throw this.#error('IO', 'broke off; run it again', { retryable: true, cause });
+    }
+  }
+
+  /**
+   * @param {string | undefined} range
+   * @param {number[]} expected
+   * @param {string} [method]
+   * @returns {Promise<Response>}
+   */
+  async #fetch(range, expected, method = 'GET') {
+    const headers = new Headers(this.request.headers);
+    if (range) headers.set('range', range);
+    for (let tries = 1; ; tries++) {
+      checkAbort(this.signal);
+      /** @type {WdeltaError} */
+      let failed;
+      try {
+        const response = await fetch(new Request(this.request.clone(), { method, headers, signal: this.signal }));
+        const { status } = response;
+        if (expected.includes(status)) return response;
+        await response.body?.cancel();
+        const why = status === 401 || status === 403 ? 'the server does not let you read it' : `the server answers ${status}`;
+        failed = this.#error('IO', `cannot be read: ${why}`, { retryable: status === 429 || status >= 500 });
+      } catch (cause) {
+        checkAbort(this.signal);
+        failed = this.#error('IO', 'cannot be reached, or its server does not let other sites read it (CORS); try again, or use a local copy', {
+          retryable: true,
+          cause,
+        });
+      }
+      if (!failed.retryable || tries === TRIES) throw failed;
+      await orAborted(new Promise((resolve) => setTimeout(resolve, PAUSE * 2 ** (tries - 1))), this.signal);
+    }
+  }
+
+  #noRanges() {
+    return this.#error('NO_RANGES', 'cannot be read in parts, since its server does not answer range requests; pass allowFullRead: true to fetch it whole, or use a local copy');
+  }
+
+  /**
+   * @param {'IO' | 'NO_RANGES' | 'SOURCE_CHANGED' | 'TRUNCATED'} code
+   * @param {string} what
+   * @param {import('./types.js').ErrorDetails} [details]
+   */
+  #error(code, what, details) {
+    return new WdeltaError(code, `${this.name} ${what}`, { source: this.name, ...details });
+  }
+}
+
+/** @param {string} text */
+function decode(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}

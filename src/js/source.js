@@ -1,0 +1,128 @@
+// @ts-check
+// Whatever the user gives as a model or a delta, as opened files.
+/** @import { CallOptions, Source, SourceObject } from './types.js' */
+import { WdeltaError, changed, fileError, usage } from './errors.js';
+import { platform } from './platform.js';
+import { UrlSource } from './source-url.js';
+
+/** Most files of one folder. A folder with more is not a model. */
+export const MAX_FILES = 10_000;
+/** How many folders deep a model's folder is looked into. */
+export const MAX_DEPTH = 3;
+
+/** @param {string} name */
+export const tooManyFiles = (name) =>
+  new WdeltaError('LIMIT', `${name} holds more than ${MAX_FILES} files; give the folder of one model`);
+
+/**
+ * @param {any} input
+ * @param {string} label how the caller calls it, such as `base` or `deltas[1]`
+ * @param {CallOptions} call
+ * @returns {Promise<Source[]>} the file, or the files of the folder or list
+ */
+export async function openSources(input, label, call) {
+  if (typeof input === 'string' || input instanceof URL) {
+    if (/^https?:/i.test(String(input))) return [await UrlSource.open(new Request(input), call)];
+    if (!platform.openPath) throw usage(`${label} is a path, and a browser has none: give a File, a handle, a URL or bytes`);
+    return platform.openPath(input);
+  }
+  if (input instanceof Request) return [await UrlSource.open(input, call)];
+  if (input instanceof Blob) return [fromBlob(input, label)];
+  if (input instanceof ArrayBuffer) return [fromBytes(new Uint8Array(input), label)];
+  if (ArrayBuffer.isView(input)) return [fromBytes(new Uint8Array(input.buffer, input.byteOffset, input.byteLength), label)];
+  if (input?.kind === 'file') {
+    const file = await input.getFile().catch((/** @type {unknown} */ cause) => Promise.reject(fileError(cause, input.name)));
+    return [fromBlob(file, label)];
+  }
+  if (input?.kind === 'directory') return walk(input, '', MAX_DEPTH, []);
+  if (typeof input?.[Symbol.iterator] === 'function') {
+    const items = [...input];
+    if (!items.length) throw usage(`${label} is an empty list; give at least one file`);
+    const opened = await Promise.allSettled(items.map((item, i) => openSources(item, `${label}[${i}]`, call)));
+    const failed = opened.find((one) => one.status === 'rejected');
+    const sources = opened.flatMap((one) => (one.status === 'fulfilled' ? one.value : []));
+    if (!failed) return sources;
+    await Promise.all(sources.map((source) => source.close?.()));
+    throw failed.reason;
+  }
+  if (typeof input?.read === 'function' && Number.isSafeInteger(input.size) && input.size >= 0) return [fromObject(input, label)];
+  throw usage(
+    `${label} is ${input === null ? 'null' : typeof input}; give a path, a URL, a File or Blob, a file or folder handle, bytes, ` +
+      'a list of files, or an object with size and read(offset, length)',
+  );
+}
+
+/**
+ * @param {Uint8Array} bytes
+ * @param {string} name
+ * @returns {Source}
+ */
+const fromBytes = (bytes, name) => ({
+  path: name,
+  name,
+  size: bytes.length,
+  bytes,
+  read: (offset, into) => into.set(bytes.subarray(offset, offset + into.length)),
+});
+
+/**
+ * @param {any} blob
+ * @param {string} label
+ * @param {string} [path]
+ * @returns {Source}
+ */
+function fromBlob(blob, label, path) {
+  const name = blob.name ?? label;
+  return {
+    // A chosen folder puts its own name in front.
+    path: path ?? (blob.webkitRelativePath?.split('/').slice(1).join('/') || name),
+    name: path ?? (blob.webkitRelativePath || name),
+    size: blob.size,
+    port: () => ({ blob }),
+    async read(offset, into) {
+      const got = await blob.slice(offset, offset + into.length).arrayBuffer();
+      if (got.byteLength < into.length) throw changed(name);
+      into.set(new Uint8Array(got));
+    },
+  };
+}
+
+/**
+ * @param {SourceObject} object
+ * @param {string} label
+ * @returns {Source}
+ */
+function fromObject(object, label) {
+  const name = object.name ?? object.path ?? label;
+  return {
+    path: object.path ?? name,
+    name,
+    size: object.size,
+    async read(offset, into) {
+      const got = await object.read(offset, into.length, into);
+      if (got === into) return;
+      if (!(got instanceof Uint8Array) || got.length !== into.length) {
+        const found = got instanceof Uint8Array ? `${got.length} bytes` : String(got);
+        throw new WdeltaError('IO', `read(${offset}, ${into.length}) of ${name} gave ${found} instead of ${into.length} bytes`, { source: name });
+      }
+      into.set(got);
+    },
+  };
+}
+
+/**
+ * @param {any} folder
+ * @param {string} prefix
+ * @param {number} depth
+ * @param {Source[]} found
+ */
+async function walk(folder, prefix, depth, found) {
+  for await (const [name, handle] of folder.entries()) {
+    if (name.startsWith('.')) continue;
+    if (handle.kind === 'directory') {
+      if (depth > 1) await walk(handle, `${prefix}${name}/`, depth - 1, found);
+    } else found.push(fromBlob(await handle.getFile(), name, prefix + name));
+    if (found.length > MAX_FILES) throw tooManyFiles(folder.name);
+  }
+  return found;
+}

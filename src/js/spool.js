@@ -1,0 +1,118 @@
+// @ts-check
+// Room for an output until it is verified: memory for small ones, the origin-private file system for the rest.
+/** @import { Spool } from './types.js' */
+import { WdeltaError } from './errors.js';
+import { Seat } from './seat.js';
+
+/** Most bytes of results that are held in memory. */
+export const MAX_MEMORY = 256e6;
+/** Up to this size a file would cost more than it saves. */
+const SMALL = 16e6;
+/** Folder of the spools. What a closed tab left in it is deleted when the next spool is made. */
+const FOLDER = 'wdelta-tmp';
+
+/**
+ * @param {number} size
+ * @returns {Spool & { bytes: Uint8Array }}
+ */
+export function memorySpool(size) {
+  let bytes;
+  try {
+    bytes = new Uint8Array(size);
+  } catch (cause) {
+    throw new WdeltaError('LIMIT', `there is no memory for ${size} bytes; give an output`, { cause });
+  }
+  return {
+    bytes,
+    write(offset, chunk) {
+      bytes.set(chunk, offset);
+    },
+    read(offset, into) {
+      into.set(bytes.subarray(offset, offset + into.length));
+    },
+    async close() {},
+  };
+}
+
+/**
+ * @param {number} size in bytes; Infinity when it is not known
+ * @returns {Promise<Spool>}
+ */
+export async function webSpool(size) {
+  if (size <= SMALL) return memorySpool(size);
+  const root = await privateRoot();
+  if (root) return privateSpool(root);
+  if (size <= MAX_MEMORY) return memorySpool(size);
+  throw new WdeltaError(
+    'LIMIT',
+    `this browser gives no private file system here, so at most ${MAX_MEMORY / 1e6} MB can be kept until they are verified; ` +
+      'open the page over https, or use the command line',
+  );
+}
+
+/** The origin-private file system; there is none without a secure context. */
+export const privateRoot = () => globalThis.navigator?.storage?.getDirectory?.().catch(() => undefined);
+
+/** The worker that holds the open files, and how many there are. @type {{ seat: Seat, open: number } | undefined} */
+let writer;
+let count = 0;
+
+/**
+ * @typedef {object} Private
+ * @property {FileSystemFileHandle} handle
+ * @property {() => Promise<void>} seal closes the file for good, so that it can be moved
+ */
+
+/**
+ * A file of the origin-private file system. Only workers can write to it at a position, and only one at a time, so all
+ * such files are held by one worker.
+ * @param {FileSystemDirectoryHandle} root
+ * @returns {Promise<Spool & Private>}
+ */
+async function privateSpool(root) {
+  const spool = ++count;
+  const held = (writer ??= { seat: new Seat(), open: 0 });
+  const { seat } = held;
+  held.open++;
+  const release = async () => {
+    if (--held.open) return;
+    if (writer === held) writer = undefined;
+    await seat.end();
+  };
+  try {
+    const folder = await root.getDirectoryHandle(FOLDER, { create: true });
+    const name = crypto.randomUUID();
+    const open = async () => {
+      // An open file cannot be removed: what can is left over.
+      for await (const old of /** @type {any} */ (folder).keys()) await folder.removeEntry(old).catch(() => {});
+      const handle = await folder.getFileHandle(name, { create: true });
+      await seat.ask({ type: 'open', spool, handle });
+      return handle;
+    };
+    // Another tab must not take the new file for a left-over one before it is open.
+    const handle = await (navigator.locks?.request(FOLDER, open) ?? open());
+    let sealed = false;
+    const shut = async (/** @type {boolean} */ keep) => {
+      if (!sealed) await seat.ask({ type: 'close', spool, keep });
+      sealed = true;
+    };
+    return {
+      handle,
+      seal: () => shut(true),
+      async write(offset, bytes) {
+        await seat.ask({ type: 'write', spool, offset, bytes }, [/** @type {ArrayBuffer} */ (bytes.buffer)]);
+      },
+      async read(offset, into) {
+        into.set(await seat.ask({ type: 'read', spool, offset, bytes: new Uint8Array(into.length) }));
+      },
+      async close() {
+        await shut(false).catch(() => {});
+        await release();
+        await folder.removeEntry(name).catch(() => {});
+      },
+    };
+  } catch (error) {
+    await release();
+    throw error;
+  }
+}

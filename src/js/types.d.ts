@@ -1,0 +1,408 @@
+/**
+ * Types that several files share, and the shapes of everything that the package takes and gives.
+ * Sizes, offsets and lengths are bytes; hashes are lower-case hex.
+ */
+
+/** The stable codes of `WdeltaError`; `errorCodes()` gives each with its meaning. */
+export type ErrorCode =
+  | 'NOT_WDELTA' | 'UNSUPPORTED_VERSION' | 'TRUNCATED' | 'CHECKSUM' | 'MALFORMED' | 'WRONG_BASE' | 'BROKEN_CHAIN'
+  | 'MISSING_TENSOR' | 'SHAPE_MISMATCH' | 'UNSUPPORTED_DTYPE' | 'NON_FINITE' | 'LIMIT' | 'NO_RANGES' | 'SOURCE_CHANGED'
+  | 'USAGE' | 'IO' | 'ABORTED' | 'INTERNAL';
+
+/** Where an error happened and whether the same call can succeed later. */
+export interface ErrorDetails {
+  tensor?: string;
+  offset?: number;
+  /** Name of the file or URL. */
+  source?: string;
+  retryable?: boolean;
+  cause?: unknown;
+}
+
+/** What the core and the workers throw: data, not an `Error`. `sourceId` is the number of a source or output. */
+export interface CoreError {
+  code: ErrorCode;
+  message: string;
+  tensor?: string;
+  offset?: number;
+  sourceId?: number;
+  source?: string;
+  retryable?: boolean;
+  cause?: unknown;
+}
+
+// ---- what the user gives ------------------------------------------------------------------------------------------
+
+/** Anything that has a size and can be read at an offset. */
+export interface SourceObject {
+  /** Length in bytes. */
+  size: number;
+  /** Shown in errors; also the file's name inside a model when `path` is missing. */
+  name?: string;
+  /** Path inside the model's folder, with `/`. */
+  path?: string;
+  /** Gives exactly `length` bytes at `offset`: `into` filled, or bytes of its own. `into` is lent for the call only. */
+  read(offset: number, length: number, into: Uint8Array): Uint8Array | Promise<Uint8Array>;
+}
+
+/** One file: a path or `file:` URL (Node), an http(s) URL or Request, a Blob, a handle, bytes, or an object. */
+export type FileInput =
+  | string | URL | Request | Blob | FileSystemFileHandle | ArrayBuffer | ArrayBufferView | SourceObject;
+
+/** A model: one file, its files as a list, or the folder that holds them (a path in Node). */
+export type ModelInput = FileInput | FileSystemDirectoryHandle | FileList | readonly FileInput[];
+
+/** Takes a finished, verified output from front to back, then `close`; `abort` when the job fails. */
+export interface SinkObject {
+  /** `bytes` belongs to the receiver. */
+  write(offset: number, bytes: Uint8Array): unknown;
+  close(): unknown;
+  abort?(reason?: unknown): unknown;
+}
+
+/** Where a result goes; without one it comes back as bytes. */
+export type OutputTarget = string | URL | FileSystemFileHandle | FileSystemDirectoryHandle | WritableStream | SinkObject;
+
+/** At most ten a second; `done` and `total` never go back, and `total` is 0 until the plan is made. */
+export interface ProgressEvent {
+  phase: string;
+  tensor?: string;
+  done: number;
+  total: number;
+  /** Over the last ten seconds; null in the first. */
+  bytesPerSecond: number | null;
+  etaSeconds: number | null;
+}
+
+/** What every call takes. */
+export interface CallOptions {
+  signal?: AbortSignal;
+  onProgress?: (event: ProgressEvent) => void;
+  /** Number of workers; 0 runs everything in the calling thread. Default: the number of cores in Node, one
+   * less in browsers (one is left to the page), at most 8; none for tiny jobs. Unused workers end after ten seconds. */
+  workers?: number;
+  /** Lets a URL whose server has no range requests be fetched whole. */
+  allowFullRead?: boolean;
+}
+
+/** What calls with an output take. */
+export interface OutputOptions extends CallOptions {
+  output?: OutputTarget;
+  /** Replaces what is already there. */
+  force?: boolean;
+}
+
+export interface EncodeOptions extends OutputOptions {
+  base: ModelInput;
+  finetuned: ModelInput;
+  /** Deltas that lead from `base` to what the new delta is made against, in order. */
+  parents?: readonly FileInput[];
+  strategy?: 'int4' | 'sparse' | 'quantized';
+  outlierFraction?: number | string;
+  sparsity?: number | string;
+  reference?: boolean;
+  baseName?: string;
+  hashOrder?: 'memory' | 'paths';
+}
+
+export interface DecodeOptions extends OutputOptions {
+  base: ModelInput;
+  /** The chain in order. */
+  deltas: FileInput | readonly FileInput[];
+  dtype?: 'base' | 'float32';
+  verify?: boolean;
+  sideFiles?: boolean;
+  layout?: 'auto' | 'single';
+}
+
+export interface ChainOptions extends CallOptions {
+  deltas: FileInput | readonly FileInput[];
+  base?: ModelInput;
+}
+
+export interface TensorsOptions extends CallOptions {
+  base?: ModelInput;
+  deltas?: FileInput | readonly FileInput[];
+  names?: readonly string[];
+  /** Half-open range of first-dimension rows. */
+  rows?: readonly [number, number];
+  as?: 'stored' | 'float32';
+}
+
+export interface StatsOptions extends ChainOptions {
+  names?: readonly string[];
+  bins?: number;
+}
+
+export interface DiffOptions extends CallOptions {
+  a: ModelInput;
+  b: ModelInput;
+  base?: ModelInput;
+}
+
+export interface HashOptions extends CallOptions {
+  model: ModelInput;
+  as?: 'stored' | 'float32';
+}
+
+export type PlanOptions =
+  | ({ job: 'encode' } & EncodeOptions) | ({ job: 'decode' } & DecodeOptions) | ({ job: 'verify' } & ChainOptions)
+  | ({ job: 'diff' } & DiffOptions) | ({ job: 'hash' } & HashOptions);
+
+export interface InitOptions {
+  /** URL, bytes or compiled module of `wdelta_bg.wasm`. */
+  module?: string | URL | Request | BufferSource | WebAssembly.Module;
+  /** Makes a worker that runs the package's `worker.js` (in Node `worker-node.js`). */
+  createWorker?: () => any;
+}
+
+// ---- what the user gets -------------------------------------------------------------------------------------------
+
+export interface Finding { severity: 'error' | 'warning' | 'note'; code: string; message: string; tensor?: string }
+export interface OutputFile { path: string; size: number }
+export interface Extent { offset: number; length: number }
+
+export interface Plan {
+  job: string;
+  /** Size of all outputs. */
+  bytes: number;
+  exact: boolean;
+  outputs: OutputFile[];
+  problems: Finding[];
+  reads: number;
+  writes: number;
+  tensors: number;
+  elements: number;
+}
+
+export interface TensorRecord { field: string; dtype: string; offset: number; length: number; elements: number }
+export interface InspectedTensor {
+  name: string;
+  dtype: string;
+  shape: number[];
+  elements: number;
+  strategy: string;
+  bytes: number;
+  options: Record<string, string>;
+  group: { layer: number | null; expert: number | null; role: string };
+  records: TensorRecord[];
+}
+export interface Inspection {
+  version: number;
+  strategy: string;
+  bytes: number;
+  baseHash: string;
+  baseName?: string;
+  elements: number;
+  layout: { header: Extent; payload: Extent; checksum: Extent };
+  tensors: InspectedTensor[];
+  findings: Finding[];
+}
+
+/** Where the outputs went. */
+export interface Written {
+  /** The file, when there was no `output` and it is one. */
+  data?: Uint8Array;
+  /** Full paths of the files that were written (Node). */
+  outputs?: string[];
+}
+
+export interface EncodedTensor {
+  name: string;
+  dtype: string;
+  shape: number[];
+  elements: number;
+  strategy: string;
+  requested: string;
+  reason?: string;
+  bytes: number;
+  unchanged: boolean;
+  relativeError: number;
+  largestError: number;
+}
+export interface EncodeReport extends Written {
+  job: 'encode';
+  version: number;
+  strategy: string;
+  bytes: number;
+  finetunedBytes: number;
+  elements: number;
+  baseHash: string;
+  relativeError: number;
+  tensors: EncodedTensor[];
+  findings: Finding[];
+}
+
+export interface DecodeReport extends Written {
+  job: 'decode';
+  bytes: number;
+  dtype: string;
+  /** With `data` when there was no `output` and the result has several files. */
+  files: (OutputFile & { data?: Uint8Array })[];
+  tensors: number;
+  links: { index: number; expected: string; order: string }[];
+  findings: Finding[];
+}
+
+export interface VerifyReport {
+  ok: true;
+  version: number;
+  deltas: { index: number; bytes: number; checksum: 'ok'; tensors: number; baseHash: string; base: 'verified' | 'not checked' }[];
+  findings: Finding[];
+}
+
+export interface Lineage {
+  ok: boolean;
+  order: number[];
+  links: {
+    index: number;
+    parent: 'base' | number | null;
+    state: 'verified' | 'not checked' | 'broken';
+    expected: string;
+    found?: string;
+    reason?: string;
+  }[];
+  findings: Finding[];
+}
+
+export interface TensorPiece {
+  name: string;
+  dtype: string;
+  shape: number[];
+  /** Half-open range of rows that `data` holds. */
+  rows: [number, number];
+  bytes: number;
+  /** The caller's own: `Float32Array` with `as: 'float32'`, else the stored bytes. */
+  data: Uint8Array | Float32Array;
+}
+
+export interface TensorStats {
+  name: string;
+  dtype: string;
+  shape: number[];
+  elements: number;
+  strategy: string;
+  zeros: number;
+  mean: number;
+  rms: number;
+  min: number;
+  max: number;
+  norm: number;
+  baseNorm?: number;
+  relative?: number;
+  histogram: { lo: number; hi: number; counts: number[] };
+  rows: { rms: number[]; per: number };
+  outliers: { count: number; share: number };
+  scales?: unknown;
+}
+
+export interface DiffReport {
+  kind: 'models' | 'deltas';
+  onlyA: string[];
+  onlyB: string[];
+  changed: { name: string; a: string; b: string; what: 'shape' | 'dtype' | 'strategy' }[];
+  tensors: { name: string; elements: number; equal: number; distance: number; relative: number; cosine: number }[];
+  totals: { distance: number; relative: number; cosine: number };
+}
+
+export interface HashReport { as: string; tensors: number; bytes: number; sorted: string; grouped: string; agree: boolean }
+
+// ---- between the files of the package -----------------------------------------------------------------------------
+
+/** How a worker can reach a file without asking: a descriptor that the main thread keeps open, or a Blob. */
+export type Port = { fd: number } | { blob: Blob } | undefined;
+
+/** An opened file. */
+export interface Source {
+  /** Path inside the model, or the file's own name. */
+  path: string;
+  /** Shown to the user. */
+  name: string;
+  size: number;
+  /** The whole content, where it is in memory. */
+  bytes?: Uint8Array;
+  /** Fills `into` from `offset`, or throws. */
+  read(offset: number, into: Uint8Array): Promise<void> | void;
+  port?(): Port;
+  /** Throws `SOURCE_CHANGED` if the file is not what it was when it was opened. */
+  check?(): Promise<void>;
+  close?(): Promise<void>;
+}
+
+/** A place to write to at any position and to read back from. */
+export interface Spool {
+  write(offset: number, bytes: Uint8Array): Promise<void> | void;
+  read(offset: number, into: Uint8Array): Promise<void> | void;
+  port?(): Port;
+  /** Closes it and gives back its room. */
+  close(): Promise<void>;
+}
+
+export interface Output extends Spool { name: string; size: number }
+
+/** Where a job's outputs go: `check` before the work, `create`, then `commit` or `abort`. */
+export interface Sink {
+  /** Throws if the outputs cannot go there. */
+  check(outputs: OutputFile[]): Promise<void>;
+  create(outputs: OutputFile[]): Promise<Output[]>;
+  /** Makes the outputs visible; gives what the report says about them. */
+  commit(signal: AbortSignal | undefined, wrote: (bytes: number) => void): Promise<Partial<DecodeReport>>;
+  /** Leaves nothing behind. */
+  abort(reason: unknown): Promise<void>;
+  /** True if `commit` copies every byte once more. */
+  copies: boolean;
+}
+
+export interface Transfer { file: number; offset: number; len: number; at: number }
+export interface Task { label: string; phase: string; cost: number; spec: string }
+export type Step =
+  | { kind: 'need'; transfers: Transfer[] }
+  | { kind: 'ready'; transfers: Transfer[] }
+  | { kind: 'hash'; lanes: number[]; at: number; len: number }
+  | { kind: 'digest'; lane: number }
+  | { kind: 'plan'; json: string }
+  | { kind: 'create'; outputs: OutputFile[] }
+  | { kind: 'run'; tasks: Task[] }
+  | { kind: 'item'; json: string; at?: number; len?: number }
+  | { kind: 'done'; json: string };
+
+/** The core's state machine. */
+export interface Machine {
+  step(): Step;
+  putDigest(digest: Uint8Array): void;
+  putReports(reports: string[]): void;
+  putSize(source: number, size: number): void;
+  free(): void;
+}
+
+export interface Hasher { update(at: number, len: number): void; digest(): Uint8Array }
+
+/** What a machine runs against. A promise is waited for; nothing means that it is done. */
+export interface Host {
+  read(transfers: Transfer[]): Promise<void> | void;
+  write(transfers: Transfer[]): Promise<void> | void;
+  hasher(): Hasher;
+  /** Called after each step: throws when the job was aborted, gives a promise when others should have a turn. */
+  pause?(): Promise<void> | void;
+}
+
+/** A worker, the same for browsers and Node. */
+export interface Link {
+  post(message: unknown, transfer?: Transferable[]): void;
+  listen(receive: (message: any) => void, fail: (reason: unknown) => void): void;
+  /** Resolves when no code of the worker runs any more. */
+  end(): Promise<unknown> | void;
+  /** Whether the worker keeps the process alive. */
+  hold(busy: boolean): void;
+}
+
+/** What differs between browsers and Node. */
+export interface Platform {
+  /** How many workers are worth having. */
+  workers: number;
+  createWorker(): any;
+  connect(worker: any): Link;
+  spool(size: number): Promise<Spool>;
+  openPath?(path: string | URL): Promise<Source[]>;
+  pathSink?(path: string | URL, force: boolean, fallback: string): Sink;
+}

@@ -1,0 +1,173 @@
+// @ts-check
+// What runs in a worker: tasks of the core, and files of the origin-private file system that only workers can write to
+// at a position. The same in browsers and in Node, which enters through worker-node.js.
+/** @import { Host, Port, Transfer } from './types.js' */
+import { Channel } from './channel.js';
+import { hasher, load, machine, view } from './core.js';
+import { bytesOf, steps } from './drive.js';
+import { fileError } from './errors.js';
+
+/** Most bytes on their way to the main thread that it has not written yet. */
+const MAX_UNWRITTEN = 16 << 20;
+/** Shortest time between two words about progress, in ms. */
+const TELL = 50;
+
+/**
+ * What a worker is told about a job: its sources, then its outputs.
+ * @typedef {object} JobStart
+ * @property {number} sources how many of the files are sources
+ * @property {string[]} names
+ * @property {Port[]} ports
+ * @property {Float64Array} sizes
+ */
+
+/**
+ * What Node can do in a worker and a browser cannot: read and write files by descriptor, at once.
+ * @typedef {object} Files
+ * @property {(fd: number, offset: number, into: Uint8Array) => void} read
+ * @property {(fd: number, offset: number, bytes: Uint8Array) => void} write
+ */
+
+/**
+ * @param {(message: any, transfer?: Transferable[]) => void} post
+ * @param {Files} [files]
+ * @returns {(message: any) => void} takes the messages of the main thread
+ */
+export function serve(post, files) {
+  /** @type {Promise<unknown>} */
+  let ready = Promise.resolve();
+  /** @type {JobStart} */
+  let job;
+  /** Open files of the origin-private file system. @type {Map<number, any>} */
+  const spools = new Map();
+
+  const channel = new Channel(post, async (question) => {
+    const { type, spool, offset, bytes } = question;
+    switch (type) {
+      case 'init':
+        return (ready = load(question.module)).then(() => {});
+      case 'job':
+        job = question;
+        return;
+      case 'task':
+        await ready;
+        return { reply: await runTask(question.spec, job, channel, files) };
+      case 'open':
+        spools.set(spool, await question.handle.createSyncAccessHandle());
+        return;
+      case 'write':
+        // A full disk shows as fewer bytes written.
+        if (spools.get(spool).write(bytes, { at: offset }) < bytes.length) throw { name: 'QuotaExceededError' };
+        return;
+      case 'read':
+        spools.get(spool).read(bytes, { at: offset });
+        return { reply: bytes, transfer: [bytes.buffer] };
+      case 'close':
+        if (question.keep) await spools.get(spool).flush();
+        await spools.get(spool)?.close();
+        spools.delete(spool);
+    }
+  });
+  return (message) => channel.receive(message);
+}
+
+/**
+ * @param {string} spec
+ * @param {JobStart} job
+ * @param {Channel} channel
+ * @param {Files} [files]
+ * @returns {Promise<string>} the task's report
+ */
+async function runTask(spec, { sources, names, ports, sizes }, channel, files) {
+  let count = 0;
+  let told = performance.now();
+  let unwritten = 0;
+  /** @type {unknown} */
+  let failed;
+  const sync = /** @type {any} */ (globalThis).FileReaderSync;
+
+  const tally = (/** @type {Transfer[]} */ transfers) => {
+    count += bytesOf(transfers);
+    if (performance.now() - told > TELL) tell();
+  };
+  const tell = () => {
+    channel.tell({ type: 'progress', bytes: count });
+    count = 0;
+    told = performance.now();
+  };
+
+  /** @type {(() => void)[]} */
+  let waiting = [];
+  const written = async (/** @type {number} */ most) => {
+    while (unwritten > most && !failed) await new Promise((resolve) => waiting.push(() => resolve(undefined)));
+    if (failed) throw failed;
+  };
+
+  const fetchRanges = async (/** @type {Transfer[]} */ transfers) => {
+    const ranges = transfers.map(({ file, offset, len }) => ({ file, offset, len }));
+    const got = await channel.ask({ type: 'read', ranges });
+    transfers.forEach(({ at, len }, i) => view(at, len).set(got[i]));
+  };
+
+  /** @type {Host} */
+  const host = {
+    hasher,
+    read(transfers) {
+      tally(transfers);
+      const far = transfers.filter((transfer) => {
+        const { file, offset, len, at } = transfer;
+        const port = /** @type {any} */ (ports[file]);
+        try {
+          if (port?.fd !== undefined && files) files.read(port.fd, offset, view(at, len));
+          else if (port?.blob && sync) {
+            const got = new Uint8Array(new sync().readAsArrayBuffer(port.blob.slice(offset, offset + len)));
+            if (got.length < len) throw { name: 'NotReadableError' };
+            view(at, len).set(got);
+          } else return true;
+        } catch (cause) {
+          throw fileError(cause, names[file]);
+        }
+      });
+      if (far.length) return fetchRanges(far);
+    },
+    write(transfers) {
+      tally(transfers);
+      for (const { file, offset, len, at } of transfers) {
+        const port = /** @type {any} */ (ports[sources + file]);
+        if (port?.fd !== undefined && files) {
+          try {
+            files.write(port.fd, offset, view(at, len));
+          } catch (cause) {
+            throw fileError(cause, names[sources + file], 'written');
+          }
+          continue;
+        }
+        const bytes = view(at, len).slice();
+        unwritten += len;
+        channel
+          .ask({ type: 'write', file, offset, bytes }, [bytes.buffer])
+          .catch((error) => (failed ??= error))
+          .finally(() => {
+            unwritten -= len;
+            waiting.splice(0).forEach((go) => go());
+          });
+      }
+      if (unwritten > MAX_UNWRITTEN) return written(MAX_UNWRITTEN);
+    },
+  };
+
+  let report = '';
+  for await (const step of steps(machine((Machine) => Machine.task(spec, sizes)), host)) {
+    if (step.kind === 'done') report = step.json;
+  }
+  await written(0);
+  tell();
+  return report;
+}
+
+const scope = /** @type {any} */ (globalThis);
+if (scope.WorkerGlobalScope && scope instanceof scope.WorkerGlobalScope) {
+  const receive = serve((message, transfer = []) => scope.postMessage(message, transfer));
+  // Set before anything is awaited: browsers drop messages that find no handler.
+  scope.onmessage = (/** @type {MessageEvent} */ event) => receive(event.data);
+}
