@@ -78,7 +78,8 @@ function fromBlob(blob, label, path) {
     path: path ?? (blob.webkitRelativePath?.split('/').slice(1).join('/') || name),
     name: path ?? (blob.webkitRelativePath || name),
     size: blob.size,
-    port: () => ({ blob }),
+    // Node cannot post a Blob of a file.
+    port: () => (platform.openPath ? undefined : { blob }),
     async read(offset, into) {
       const got = await blob.slice(offset, offset + into.length).arrayBuffer();
       if (got.byteLength < into.length) throw changed(name);

@@ -118,13 +118,18 @@ function* decode({ options, sources }, machine) {
   yield { kind: 'done', json: JSON.stringify({ job: 'decode', options, bytes, sha256, nothing, reports: machine.reports, files: outputs }) };
 }
 
-/** Reads the first bytes of every source. */
+/** Reads the first bytes of every source. A delta that is JSON is its own report. */
 function* inspect({ sources, kind }) {
   const at = sources.map(({ size }) => alloc(Math.min(8, size)));
   const transfers = sources.map(({ size }, file) => ({ file, offset: 0, len: Math.min(8, size), at: at[file] })).filter(({ len }) => len);
   if (transfers.length) yield { kind: 'need', transfers };
   const heads = sources.map(({ size }, i) => Buffer.from(new Uint8Array(memory.buffer, at[i], Math.min(8, size))).toString());
-  yield { kind: 'done', json: JSON.stringify({ kind, sources, heads }) };
+  if (heads[0]?.startsWith('{')) {
+    const { size } = sources[0];
+    const all = alloc(size);
+    yield { kind: 'need', transfers: [{ file: 0, offset: 0, len: size, at: all }] };
+    yield { kind: 'done', json: Buffer.from(new Uint8Array(memory.buffer, all, size)).toString() };
+  } else yield { kind: 'done', json: JSON.stringify({ kind, sources, heads }) };
 }
 
 /** A piece of four bytes for each kilobyte of the base. */
