@@ -289,7 +289,7 @@ function printTable(rows, shown) {
   const cells = shown.map(({ head, cell }) => [head, ...rows.map((row) => printable(cell(row)))]);
   const widths = cells.map((column) => Math.max(...column.map(columns)));
   /** Space that the first column keeps. */
-  const kept = Math.min(widths[0], 16);
+  const kept = Math.min(widths[0], 30);
   const total = () => widths.reduce((sum, one) => sum + one + 2, -2);
   while (widths.length > 1 && total() - widths[0] + kept > width()) widths.pop();
   widths[0] = Math.min(widths[0], widths[0] + width() - total());
