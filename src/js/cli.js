@@ -289,7 +289,7 @@ function printTable(rows, shown) {
   const cells = shown.map(({ head, cell }) => [head, ...rows.map((row) => printable(cell(row)))]);
   const widths = cells.map((column) => Math.max(...column.map(columns)));
   /** Space that the first column keeps. */
-  const kept = Math.min(widths[0], 16);
+  const kept = Math.min(widths[0], 30);
   const total = () => widths.reduce((sum, one) => sum + one + 2, -2);
   while (widths.length > 1 && total() - widths[0] + kept > width()) widths.pop();
   widths[0] = Math.min(widths[0], widths[0] + width() - total());
@@ -441,14 +441,14 @@ function byRole(tensors) {
 
 /**
  * @param {T.Plan} report
- * @param {boolean} json
+ * @param {Flags} flags
  */
-function printPlan(report, json) {
+function printPlan(report, { json, output }) {
   const { bytes, exact, outputs, problems, reads, writes, tensors, elements } = report;
   if (json) printJson(report);
   else {
-    print(`would write ${formatBytes(bytes)}${exact ? '' : ' (estimated)'} in ${plural(outputs.length, 'file')}:`);
-    for (const { path, size } of outputs) print(printable(`  ${path || 'the output'}  ${formatBytes(size)}`));
+    print(`would write ${formatBytes(bytes)}${exact ? '' : ' or less'} in ${plural(outputs.length, 'file')}:`);
+    for (const { path, size } of outputs) print(printable(`  ${(outputs.length === 1 && output) || path || 'the output'}  ${formatBytes(size)}`));
     print(`${plural(tensors, 'tensor')}, ${formatCount(elements)} weights; reads ${formatBytes(reads)}, writes ${formatBytes(writes)}`);
     printFindings(problems);
   }
@@ -472,15 +472,15 @@ async function runEncode(_, flags, call) {
     force: flags.force,
     ...call,
   });
-  if (flags['dry-run']) return printPlan(await plan({ job: 'encode', ...options }), flags.json);
+  if (flags['dry-run']) return printPlan(await plan({ job: 'encode', ...options }), flags);
   const report = await encode(options);
   if (flags.json) return printJson(report);
   const { bytes, finetunedBytes, relativeError, tensors, elements, findings } = report;
   print(printable(`${flags.output}: ${formatBytes(bytes)}, the fine-tune has ${formatBytes(finetunedBytes)} (${formatNumber(finetunedBytes / bytes)} times as much)`));
   print(`${report.strategy}, ${plural(tensors.length, 'tensor')}, ${formatCount(elements)} weights, ${bits(bytes, elements)} bits each, relative error of the delta ${formatNumber(relativeError)}`);
-  const unchanged = tensors.filter((tensor) => tensor.unchanged).length;
-  if (unchanged) print(`${plural(unchanged, 'tensor')} unchanged`);
-  const other = tensors.filter(({ strategy, requested, unchanged }) => strategy !== requested && !unchanged);
+  const changed = tensors.filter(({ unchanged, elements }) => unchanged < elements);
+  if (changed.length < tensors.length) print(`${plural(tensors.length - changed.length, 'tensor')} as in the base`);
+  const other = changed.filter(({ strategy, requested }) => strategy !== requested);
   for (const { name, strategy, requested, reason } of other) print(printable(`${name}: ${strategy} instead of ${requested}${reason ? `: ${reason}` : ''}`));
   printFindings(findings);
 }
@@ -498,7 +498,7 @@ async function runDecode(deltas, flags, call) {
     force: flags.force,
     ...call,
   });
-  if (flags['dry-run']) return printPlan(await plan({ job: 'decode', ...options }), flags.json);
+  if (flags['dry-run']) return printPlan(await plan({ job: 'decode', ...options }), flags);
   const report = await decode(options);
   if (flags.json) return printJson(report);
   const { outputs = [], files, bytes, tensors, findings } = report;

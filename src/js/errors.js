@@ -31,10 +31,8 @@ export class WdeltaError extends Error {
  */
 export const usage = (message) => new WdeltaError('USAGE', message);
 
-const CODES = new Set(
-  ('NOT_WDELTA UNSUPPORTED_VERSION TRUNCATED CHECKSUM MALFORMED WRONG_BASE BROKEN_CHAIN MISSING_TENSOR SHAPE_MISMATCH ' +
-    'UNSUPPORTED_DTYPE NON_FINITE LIMIT NO_RANGES SOURCE_CHANGED USAGE IO ABORTED INTERNAL').split(' '),
-);
+/** Whether an error already has one of our codes: the core and the workers throw plain objects. @param {any} thrown */
+const isOurs = (thrown) => thrown instanceof WdeltaError || (thrown?.code && !(thrown instanceof Error));
 
 /** Reasons by `code` of Node's and by `name` of the browser's errors. @type {Record<string, string>} */
 const REASONS = {
@@ -63,10 +61,10 @@ const REASONS = {
  * @returns {CoreError}
  */
 export function fileError(cause, source, done = 'read') {
-  if (CODES.has(cause?.code)) return cause;
+  if (isOurs(cause)) return cause;
   if (cause?.name === 'NotReadableError' && done === 'read') return changed(source);
   const reason = REASONS[cause?.code] ?? REASONS[cause?.name] ?? cause?.message ?? String(cause);
-  const retryable = ['ENOSPC', 'EDQUOT', 'EMFILE', 'QuotaExceededError', 'NoModificationAllowedError'].includes(cause?.code ?? cause?.name);
+  const retryable = /ENOSPC|EDQUOT|EMFILE|Quota|NoMod/.test(cause?.code + cause?.name);
   return { code: 'IO', message: `${source} cannot be ${done}: ${reason}`, source, retryable, cause };
 }
 
@@ -88,7 +86,7 @@ export const changed = (source) => ({
  */
 export function toError(thrown, files = []) {
   if (thrown instanceof WdeltaError) return thrown;
-  if (!CODES.has(thrown?.code)) {
+  if (!isOurs(thrown)) {
     if (thrown?.syscall || thrown instanceof DOMException) return toError(fileError(thrown, thrown.path ?? 'a file'));
     return new WdeltaError('INTERNAL', `wdelta failed: ${thrown?.message ?? thrown}; please report this`, { cause: thrown });
   }
@@ -104,7 +102,7 @@ export function toError(thrown, files = []) {
  * @returns {CoreError}
  */
 export function toPlain(thrown) {
-  const { code, message, tensor, offset, sourceId, source, retryable, cause } = CODES.has(thrown?.code) ? thrown : toError(thrown);
+  const { code, message, tensor, offset, sourceId, source, retryable, cause } = isOurs(thrown) ? thrown : toError(thrown);
   return { code, message, tensor, offset, sourceId, source, retryable, cause: cause && new Error(cause.message ?? cause) };
 }
 

@@ -82,7 +82,7 @@ export function localHost(sources, outputs, progress, signal) {
     },
     pause() {
       checkAbort(signal);
-      if (progress.failed) throw progress.failed.error;
+      if (progress.failed) throw progress.failed;
       if (performance.now() - since < SLICE) return;
       return turn().then(() => {
         since = performance.now();

@@ -19,6 +19,40 @@ import { platform } from './platform.js';
 export { WdeltaError } from './errors.js';
 
 /**
+ * Types for users.
+ * @typedef {T.ErrorCode} ErrorCode
+ * @typedef {T.FileInput} FileInput
+ * @typedef {T.ModelInput} ModelInput
+ * @typedef {T.SourceObject} SourceObject
+ * @typedef {T.SinkObject} SinkObject
+ * @typedef {T.OutputTarget} OutputTarget
+ * @typedef {T.ProgressEvent} ProgressEvent
+ * @typedef {T.CallOptions} CallOptions
+ * @typedef {T.EncodeOptions} EncodeOptions
+ * @typedef {T.DecodeOptions} DecodeOptions
+ * @typedef {T.ChainOptions} ChainOptions
+ * @typedef {T.TensorsOptions} TensorsOptions
+ * @typedef {T.StatsOptions} StatsOptions
+ * @typedef {T.DiffOptions} DiffOptions
+ * @typedef {T.HashOptions} HashOptions
+ * @typedef {T.PlanOptions} PlanOptions
+ * @typedef {T.InitOptions} InitOptions
+ * @typedef {T.Finding} Finding
+ * @typedef {T.Plan} Plan
+ * @typedef {T.Inspection} Inspection
+ * @typedef {T.InspectedTensor} InspectedTensor
+ * @typedef {T.EncodeReport} EncodeReport
+ * @typedef {T.EncodedTensor} EncodedTensor
+ * @typedef {T.DecodeReport} DecodeReport
+ * @typedef {T.VerifyReport} VerifyReport
+ * @typedef {T.Lineage} Lineage
+ * @typedef {T.TensorPiece} TensorPiece
+ * @typedef {T.TensorStats} TensorStats
+ * @typedef {T.DiffReport} DiffReport
+ * @typedef {T.HashReport} HashReport
+ */
+
+/**
  * Loads the core ahead of the first call, or from another place. Only the first call counts.
  * @param {T.InitOptions} [options]
  * @returns {Promise<void>}

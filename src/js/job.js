@@ -68,7 +68,7 @@ export async function* runJob(kind, given, planOnly = false) {
           job.putReports(await runTasks(step.tasks, { sources, outputs, progress, ...call }));
           break;
         case 'item':
-          yield toItem(step, options.as === 'float32');
+          yield toItem(step, kind === 'tensors', options.as === 'float32', progress);
           break;
         case 'done':
           report = JSON.parse(step.json);
@@ -96,14 +96,17 @@ export async function* runJob(kind, given, planOnly = false) {
 
 /**
  * @param {Step & { kind: 'item' }} step
+ * @param {boolean} bytes whether items carry bytes
  * @param {boolean} floats
+ * @param {Progress} progress
  */
-function toItem({ json, at, len }, floats) {
+function toItem({ json, at = 0, len = 0 }, bytes, floats, progress) {
   const item = JSON.parse(json);
-  if (at === undefined) return item;
+  progress.phase('reading', item.name);
+  if (!bytes) return item;
   // A copy: the core goes on to use its own.
-  const bytes = view(at, /** @type {number} */ (len)).slice();
-  return { ...item, data: floats ? new Float32Array(bytes.buffer) : bytes };
+  const data = view(at, len).slice();
+  return { ...item, data: floats ? new Float32Array(data.buffer) : data };
 }
 
 /**

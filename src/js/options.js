@@ -96,25 +96,25 @@ function addInputs(inputs, name, value, type) {
   list.forEach((input, group) => inputs.push({ label: `${name}[${group}]`, role, group, single: true, input }));
 }
 
+/** Types that `typeof` does not know: a test, and how they are called. @type {Record<string, [(value: any) => boolean, string]>} */
+const TYPES = {
+  signal: [(value) => value instanceof AbortSignal, 'an AbortSignal'],
+  workers: [(value) => Number.isInteger(value) && value >= 0 && value <= 64, 'a whole number from 0 to 64'],
+  array: [Array.isArray, 'a list'],
+  output: [(value) => value && /string|object/.test(typeof value), 'a path, a handle, a stream or an object'],
+  model: [() => true, ''],
+  delta: [() => true, ''],
+  deltas: [() => true, ''],
+};
+
 /**
  * @param {string} name
  * @param {any} value
  * @param {string} type
  */
 function checkType(name, value, type) {
-  const fits =
-    type === 'signal' ? value instanceof AbortSignal
-    : type === 'workers' ? Number.isInteger(value) && value >= 0 && value <= 64
-    : type === 'array' ? Array.isArray(value)
-    : type === 'output' ? value && /string|object/.test(typeof value)
-    : /^(model|delta)/.test(type) || type.split('|').includes(typeof value);
-  if (fits) return;
-  const wanted =
-    type === 'signal' ? 'an AbortSignal'
-    : type === 'workers' ? 'a whole number from 0 to 64'
-    : type === 'output' ? 'a path, a handle, a stream or an object'
-    : `of type ${type.replace('|', ' or ')}`;
-  throw usage(`${name} must be ${wanted}, not ${typeof value === 'object' ? 'an object' : JSON.stringify(value) ?? typeof value}`);
+  const [fits, wanted] = TYPES[type] ?? [(one) => type.split('|').includes(typeof one), `a ${type.replace('|', ' or ')}`];
+  if (!fits(value)) throw usage(`${name} must be ${wanted}, not ${typeof value === 'object' ? 'an object' : String(value)}`);
 }
 
 /**

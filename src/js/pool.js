@@ -111,7 +111,7 @@ async function runOnSeats(tasks, job, count) {
       const { label, phase, spec } = tasks[next];
       progress.phase(phase, label);
       reports[next] = await seat.ask({ type: 'task', spec });
-      if (progress.failed) throw progress.failed.error;
+      if (progress.failed) throw progress.failed;
     }
   };
 

@@ -1,6 +1,7 @@
 // @ts-check
 // Bytes done into progress events: at most ten a second, never going back, with a moving rate.
 /** @import { ProgressEvent } from './types.js' */
+import { WdeltaError } from './errors.js';
 
 /** Shortest time between events, in ms. */
 const INTERVAL = 100;
@@ -20,7 +21,7 @@ export class Progress {
   #last = -Infinity;
   /** @type {any} */
   #timer;
-  /** What the listener threw, if it did. @type {{ error: unknown } | undefined} */
+  /** The listener's failure, which ends the job. @type {WdeltaError | undefined} */
   failed;
 
   /**
@@ -71,26 +72,26 @@ export class Progress {
   }
 
   #tell() {
-    if (!this.#listener || this.#timer) return;
+    if (!this.#listener) return;
     const now = this.#now();
     const wait = this.#last + INTERVAL - now;
     if (wait > 0) {
       // What is held back now is told later, even if nothing more happens.
-      this.#timer = setTimeout(() => this.#tellNow(), wait);
+      this.#timer ??= setTimeout(() => this.#tellNow(), wait);
       this.#timer.unref?.();
       return;
     }
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
     this.#last = now;
     try {
       this.#listener({ ...this.#state, ...this.#rate(now) });
-    } catch (error) {
-      this.failed ??= { error };
+    } catch (cause) {
+      this.failed ??= new WdeltaError('USAGE', `onProgress failed: ${cause}`, { cause });
     }
   }
 
   #tellNow() {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
     this.#last = -Infinity;
     this.#tell();
   }

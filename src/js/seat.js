@@ -52,10 +52,6 @@ export class Seat {
     this.#channel.break(new WdeltaError('ABORTED', 'the worker was stopped'));
     await this.#link.end();
   }
-
-  [Symbol.asyncDispose ?? Symbol.for('Symbol.asyncDispose')]() {
-    return this.end();
-  }
 }
 
 /** @param {any} cause */

@@ -2,7 +2,7 @@
 // Where results go: memory, file and folder handles, streams, the user's own objects. What cannot be written at a
 // position, read back and thrown away again gets the result only when it is finished and verified.
 /** @import { Output, OutputFile, OutputTarget, Sink, SinkObject, Spool } from './types.js' */
-import { WdeltaError, checkAbort, orAborted, usage } from './errors.js';
+import { WdeltaError, checkAbort, fileError, orAborted, usage } from './errors.js';
 import { readRange } from './host.js';
 import { platform } from './platform.js';
 import { MAX_MEMORY, memorySpool, privateRoot } from './spool.js';
@@ -94,7 +94,7 @@ function memorySink() {
 function spoolSink(target) {
   /** @type {(Output & { path: string, spool: Spool })[]} */
   const outputs = [];
-  /** @type {SinkObject[]} */
+  /** @type {{ sink: SinkObject, output?: Output }[]} */
   const open = [];
   return {
     copies: true,
@@ -116,26 +116,39 @@ function spoolSink(target) {
           wrote(size);
           continue;
         }
-        const sink = await target.open(path);
-        open.push(sink);
+        const sink = await written(output, () => target.open(path));
+        open.push({ sink, output });
         for (let offset = 0; offset < size; offset += CHUNK) {
           checkAbort(signal);
           const bytes = await readRange(output, offset, Math.min(CHUNK, size - offset));
-          await orAborted(Promise.resolve(sink.write(offset, bytes)), signal);
+          await orAborted(written(output, () => sink.write(offset, bytes)), signal);
           wrote(bytes.length);
         }
       }
-      for (const sink of open) await sink.close();
+      for (const { sink, output } of open) await written(output, () => sink.close());
       for (const { spool } of outputs) await spool.close();
       return {};
     },
     async abort(reason) {
-      if (!open.length && target.waits) open.push(await target.open(''));
-      for (const sink of open) await Promise.resolve(sink.abort?.(reason)).catch(() => {});
+      if (!open.length && target.waits) open.push({ sink: await target.open('') });
+      for (const { sink } of open) await Promise.resolve(sink.abort?.(reason)).catch(() => {});
       for (const { spool } of outputs) await spool.close();
       await target.undo?.();
     },
   };
+}
+
+/**
+ * @template T
+ * @param {Output | undefined} output
+ * @param {() => T} action
+ */
+async function written(output, action) {
+  try {
+    return await action();
+  } catch (cause) {
+    throw fileError(cause, output?.name ?? 'the output', 'written');
+  }
 }
 
 /**

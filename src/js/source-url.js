@@ -2,26 +2,22 @@
 // A file behind a URL, read in ranges. Always from the calling thread: so workers need no network, and small reads share
 // what was fetched.
 /** @import { CallOptions, Source, Spool } from './types.js' */
+import { Blocks } from './blocks.js';
 import { WdeltaError, checkAbort, orAborted } from './errors.js';
 import { platform } from './platform.js';
 
-/** Reads up to this length are answered from whole blocks of it, in bytes. */
-const BLOCK = 64 << 10;
-/** Blocks that are kept. */
-const MAX_BLOCKS = 32;
 /** How often a request is made before it counts as failed, and the pause after the first, in ms; it doubles. */
 const TRIES = 4;
 const PAUSE = 250;
 
 /** @implements {Source} */
 export class UrlSource {
-  /** Blocks by number, the longest unused first. @type {Map<number, Promise<Uint8Array>>} */
-  #blocks = new Map();
   /** @type {string | null} */
   #etag = null;
   /** The whole file, where the server has no ranges. @type {Spool | undefined} */
   #spool;
   size = 0;
+  #blocks = new Blocks(0, (start, end) => this.#range(start, end));
 
   /**
    * @param {Request} request
@@ -35,69 +31,49 @@ export class UrlSource {
   }
 
   /**
-   * Asks for the first byte: unlike HEAD, that shows whether ranges work.
    * @param {Request} request
    * @param {CallOptions} call
    */
   static async open(request, call) {
     const source = new UrlSource(request, call);
-    const response = await source.#fetch('bytes=0-0', [200, 206, 416]);
-    source.#etag = response.headers.get('etag');
-    const total = /\/(\d+)$/.exec(response.headers.get('content-range') ?? '')?.[1];
-    if (response.status === 200) {
-      if (!call.allowFullRead) {
-        await response.body?.cancel();
-        throw source.#noRanges();
-      }
-      await source.#readAll(response);
-    } else {
-      await response.arrayBuffer();
-      source.size = Number(total ?? (await source.#head()));
+    try {
+      await source.#probe(call);
+    } catch (error) {
+      await source.close();
+      throw error;
     }
     return source;
+  }
+
+  /**
+   * Asks for the first byte: unlike HEAD, that shows whether ranges work.
+   * @param {CallOptions} call
+   */
+  async #probe({ allowFullRead }) {
+    const response = await this.#fetch('bytes=0-0', [200, 206, 416]);
+    const total = /\/(\d+)$/.exec(response.headers.get('content-range') ?? '')?.[1];
+    this.#etag = response.headers.get('etag');
+    if (response.status !== 200) {
+      await response.arrayBuffer();
+      this.size = this.#blocks.size = Number(total ?? (await this.#head()));
+    } else if (allowFullRead) await this.#readAll(response);
+    else {
+      await response.body?.cancel();
+      throw this.#noRanges();
+    }
   }
 
   /**
    * @param {number} offset
    * @param {Uint8Array} into
    */
-  async read(offset, into) {
+  read(offset, into) {
     if (this.#spool) return this.#spool.read(offset, into);
-    const end = offset + into.length;
-    if (into.length > BLOCK) {
-      into.set(await this.#range(offset, end));
-      return;
-    }
-    for (let at = offset; at < end; ) {
-      const number = Math.floor(at / BLOCK);
-      const from = at - number * BLOCK;
-      const part = (await this.#block(number)).subarray(from, from + end - at);
-      into.set(part, at - offset);
-      at += part.length;
-    }
+    return this.#blocks.read(offset, into);
   }
 
   async close() {
-    this.#blocks.clear();
     await this.#spool?.close();
-  }
-
-  /** @param {number} number */
-  async #block(number) {
-    const blocks = this.#blocks;
-    const block = blocks.get(number) ?? this.#range(number * BLOCK, Math.min((number + 1) * BLOCK, this.size));
-    blocks.delete(number);
-    blocks.set(number, block);
-    for (const old of blocks.keys()) {
-      if (blocks.size <= MAX_BLOCKS) break;
-      blocks.delete(old);
-    }
-    try {
-      return await block;
-    } catch (error) {
-      blocks.delete(number);
-      throw error;
-    }
   }
 
   /**

@@ -1,6 +1,7 @@
 // @ts-check
 // Whatever the user gives as a model or a delta, as opened files.
 /** @import { CallOptions, Source, SourceObject } from './types.js' */
+import { Blocks } from './blocks.js';
 import { WdeltaError, changed, fileError, usage } from './errors.js';
 import { platform } from './platform.js';
 import { UrlSource } from './source-url.js';
@@ -73,17 +74,19 @@ const fromBytes = (bytes, name) => ({
  */
 function fromBlob(blob, label, path) {
   const name = blob.name ?? label;
+  const blocks = new Blocks(blob.size, async (start, end) => {
+    const got = await blob.slice(start, end).arrayBuffer();
+    if (got.byteLength < end - start) throw changed(name);
+    return new Uint8Array(got);
+  });
   return {
     // A chosen folder puts its own name in front.
     path: path ?? (blob.webkitRelativePath?.split('/').slice(1).join('/') || name),
     name: path ?? (blob.webkitRelativePath || name),
     size: blob.size,
-    port: () => ({ blob }),
-    async read(offset, into) {
-      const got = await blob.slice(offset, offset + into.length).arrayBuffer();
-      if (got.byteLength < into.length) throw changed(name);
-      into.set(new Uint8Array(got));
-    },
+    // Node cannot post a Blob of a file.
+    port: () => (platform.openPath ? undefined : { blob }),
+    read: (offset, into) => blocks.read(offset, into),
   };
 }
 

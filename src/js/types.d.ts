@@ -216,7 +216,8 @@ export interface EncodedTensor {
   requested: string;
   reason?: string;
   bytes: number;
-  unchanged: boolean;
+  /** Elements that are the base's own. */
+  unchanged: number;
   relativeError: number;
   largestError: number;
 }

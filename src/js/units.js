@@ -36,11 +36,14 @@ export const formatNumber = (n) => (typeof n === 'number' ? String(Number(n.toPr
 export const printable = (text) =>
   text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (char) => `\\u{${/** @type {number} */ (char.codePointAt(0)).toString(16)}}`);
 
+/** Characters that take two columns: East Asian ones and pictures. */
+const WIDE = /[\u1100-\u115f\u231a-\u23ff\u25a0-\u27bf\u2b00-\u2bff\u2e80-\u{10ffff}]/u;
+
 /**
- * Columns that a text takes at most in a terminal: East Asian characters take two.
+ * Columns that a text takes at most in a terminal.
  * @param {string} text
  */
-export const columns = (text) => [...text].reduce((sum, char) => sum + (char >= '\u1100' ? 2 : 1), 0);
+export const columns = (text) => [...text].reduce((sum, char) => sum + (WIDE.test(char) ? 2 : 1), 0);
 
 /**
  * A text cut in its middle to at most `width` columns: names differ at both ends.

@@ -82,8 +82,8 @@ async function runTask(spec, { sources, names, ports, sizes }, channel, files) {
   let count = 0;
   let told = performance.now();
   let unwritten = 0;
-  /** @type {unknown} */
-  let failed;
+  /** Writes that the main thread has not answered, or has refused. @type {Set<Promise<void>>} */
+  const writes = new Set();
   const sync = /** @type {any} */ (globalThis).FileReaderSync;
 
   const tally = (/** @type {Transfer[]} */ transfers) => {
@@ -94,13 +94,6 @@ async function runTask(spec, { sources, names, ports, sizes }, channel, files) {
     channel.tell({ type: 'progress', bytes: count });
     count = 0;
     told = performance.now();
-  };
-
-  /** @type {(() => void)[]} */
-  let waiting = [];
-  const written = async (/** @type {number} */ most) => {
-    while (unwritten > most && !failed) await new Promise((resolve) => waiting.push(() => resolve(undefined)));
-    if (failed) throw failed;
   };
 
   const fetchRanges = async (/** @type {Transfer[]} */ transfers) => {
@@ -144,23 +137,25 @@ async function runTask(spec, { sources, names, ports, sizes }, channel, files) {
         }
         const bytes = view(at, len).slice();
         unwritten += len;
-        channel
-          .ask({ type: 'write', file, offset, bytes }, [bytes.buffer])
-          .catch((error) => (failed ??= error))
-          .finally(() => {
-            unwritten -= len;
-            waiting.splice(0).forEach((go) => go());
-          });
+        const writing = channel.ask({ type: 'write', file, offset, bytes }, [bytes.buffer]).then(() => {
+          unwritten -= len;
+          writes.delete(writing);
+        });
+        writing.catch(() => {});
+        writes.add(writing);
       }
-      if (unwritten > MAX_UNWRITTEN) return written(MAX_UNWRITTEN);
+      if (unwritten > MAX_UNWRITTEN) return room();
     },
+  };
+  const room = async () => {
+    while (unwritten > MAX_UNWRITTEN) await Promise.race(writes);
   };
 
   let report = '';
   for await (const step of steps(machine((Machine) => Machine.task(spec, sizes)), host)) {
     if (step.kind === 'done') report = step.json;
   }
-  await written(0);
+  await Promise.all(writes);
   tell();
   return report;
 }
