@@ -90,24 +90,28 @@ pub mod scalar {
     /// Portable form of [`super::scan_bucket`].
     pub fn scan_bucket(values: &[f32], bucket: u32, counts: &mut [u64; FINE], below: &mut Extremes) {
         let first = bucket << 16;
+        // As integers that order like the floats (this is its own inverse), minimum and maximum may be reordered, so
+        // that the loop vectorises.
+        let ordered = |bits: i32| bits ^ ((bits >> 31) & i32::MAX);
+        let (mut lo, mut hi) = (i32::MAX, i32::MIN);
         // Mostly none of sixteen values is hit, and that is seen at once.
         for group in values.chunks(16) {
             let mut hits = 0;
             for &v in group {
                 let k = key(v);
-                hits |= u32::from(k.wrapping_sub(first) < 1 << 16);
-                let (low, high) = if k < first {
-                    (v, v)
-                } else {
-                    (f32::INFINITY, f32::NEG_INFINITY)
-                };
-                below.lo = if low < below.lo { low } else { below.lo };
-                below.hi = if high > below.hi { high } else { below.hi };
+                let place = ordered(v.to_bits() as i32);
+                hits += u32::from(k >> 16 == bucket);
+                lo = lo.min(if k < first { place } else { i32::MAX });
+                hi = hi.max(if k < first { place } else { i32::MIN });
             }
             if hits != 0 {
                 let in_bucket = group.iter().filter(|v| key(**v) >> 16 == bucket);
                 in_bucket.for_each(|&v| count_hit(v, counts));
             }
+        }
+        if lo <= hi {
+            below.add(f32::from_bits(ordered(lo) as u32));
+            below.add(f32::from_bits(ordered(hi) as u32));
         }
     }
 

@@ -274,3 +274,26 @@ fn copy(run: &[f32], to: &mut [f32]) -> usize {
     to[..run.len()].copy_from_slice(run);
     run.len()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_step_is_rounded_once() {
+        // A fifteenth of the range lies 2^-30 / 15 above the tie 1 + 2^-11; float32 would round it down to the tie.
+        let scale = Scale::new(-(2f32.powi(-30)), 15.0 * (1.0 + 2f32.powi(-11)));
+        assert_eq!(scale.scale, 0x3c01);
+        assert_eq!(scale.zero_point, 0x8000);
+    }
+
+    #[test]
+    fn a_range_below_1e_8_is_one_level() {
+        let flat = Scale::new(0.5, 0.5);
+        assert!(flat.flat());
+        assert_eq!((flat.scale, flat.zero_point), (0x3c00, 0x3800));
+        assert!(Scale::new(0.0, 9.9e-9).flat());
+        assert!(!Scale::new(0.0, 1.01e-8).flat());
+        assert!(!Scale::new(f32::NAN, f32::NAN).flat());
+    }
+}

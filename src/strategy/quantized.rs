@@ -254,3 +254,17 @@ impl Emitter {
         (self.error_sq, self.largest)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::float16::rne16;
+
+    #[test]
+    fn the_scale_is_rounded_twice() {
+        // The mean lies 2e-8 above the tie 1 + 2^-11: float32 rounds it to the tie, float16 then to even.
+        let mean = 24_587.0 / 24_575.0;
+        assert_eq!(row_scale(mean), 0x3c00);
+        assert_eq!(rne16(mean), 0x3c01);
+    }
+}
