@@ -350,7 +350,7 @@ function progressLine() {
       if (etaSeconds !== null && share < 1) parts.push(`about ${formatDuration(etaSeconds)} left`);
       if (!live) {
         // Few lines: logs are read later.
-        if (Date.now() - last < 10_000) return;
+        if (!total || Date.now() - last < 10_000) return;
         last = Date.now();
         stderr.write(`${parts.join('  ')}\n`);
         return;
@@ -666,6 +666,7 @@ process.stdout.on('error', (error) => {
 try {
   process.exitCode = await main(process.argv.slice(2));
 } catch (/** @type {any} */ error) {
+  if (error?.code === 'ABORTED') error.message = 'interrupted; nothing is left behind';
   printError(error instanceof WdeltaError ? error : { code: 'INTERNAL', message: error?.stack ?? String(error) });
   process.exitCode = EXIT_CODES[error?.code] ?? 1;
 }

@@ -69,6 +69,16 @@ export function fileError(cause, source, done = 'read') {
 }
 
 /**
+ * For `catch`: throws what a failed read or write of `source` means.
+ * @param {string} source
+ * @param {'read' | 'written'} [done]
+ * @returns {(cause: unknown) => never}
+ */
+export const failed = (source, done) => (cause) => {
+  throw fileError(cause, source, done);
+};
+
+/**
  * @param {string} source
  * @returns {CoreError}
  */

@@ -4,7 +4,7 @@
 /** @import { Progress } from './progress.js' */
 import { hasher, view } from './core.js';
 import { bytesOf } from './drive.js';
-import { checkAbort, fileError, orAborted } from './errors.js';
+import { checkAbort, failed, orAborted } from './errors.js';
 
 /** Longest time that the calling thread is kept busy, in ms. */
 const SLICE = 8;
@@ -23,6 +23,14 @@ const turn = () =>
   });
 
 /**
+ * A promise of what an action gives, also when it throws at once.
+ * @template T
+ * @param {() => T | Promise<T>} action
+ * @returns {Promise<T>}
+ */
+export const attempt = async (action) => action();
+
+/**
  * Reads a range of a file into fresh bytes.
  * @param {Source | Output} file
  * @param {number} offset
@@ -30,11 +38,7 @@ const turn = () =>
  */
 export async function readRange(file, offset, len) {
   const into = new Uint8Array(len);
-  try {
-    await file.read(offset, into);
-  } catch (cause) {
-    throw fileError(cause, file.name);
-  }
+  await attempt(() => file.read(offset, into)).catch(failed(file.name));
   return into;
 }
 
@@ -45,11 +49,7 @@ export async function readRange(file, offset, len) {
  * @param {Uint8Array} bytes
  */
 export async function writeRange(output, offset, bytes) {
-  try {
-    await output.write(offset, bytes);
-  } catch (cause) {
-    throw fileError(cause, output.name, 'written');
-  }
+  await attempt(() => output.write(offset, bytes)).catch(failed(output.name, 'written'));
 }
 
 /**

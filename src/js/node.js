@@ -29,7 +29,8 @@ engine.hasher = nodeHasher;
 Object.assign(platform, {
   // The calling thread only waits.
   workers: availableParallelism(),
-  createWorker: () => new Worker(new URL('./worker-node.js', import.meta.url)),
+  // Flags of the process are not for the worker: with some, such as --input-type, it would not start.
+  createWorker: () => new Worker(new URL('./worker-node.js', import.meta.url), { execArgv: [] }),
   spool: nodeSpool,
   openPath,
   pathSink,

@@ -2,11 +2,11 @@
 // Files of the disk as results: written under another name in the same folder, synced, renamed at the end.
 /** @import { Output, OutputFile, Sink, Spool } from './types.js' */
 import { rmSync } from 'node:fs';
-import { mkdir, mkdtemp, open, readlink, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { mkdir, open, readlink, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { randomUUID } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
-import { changed, fileError, orAborted, usage } from './errors.js';
+import { changed, failed, fileError, orAborted, usage } from './errors.js';
 import { toPath } from './source-node.js';
 import { memorySpool } from './spool.js';
 
@@ -19,11 +19,12 @@ process.on('exit', () => unfinished.forEach((path) => rmSync(path, { force: true
 
 /**
  * @param {string} path
+ * @param {number} [mode] who may read it
  * @returns {Promise<Spool & { handle: import('node:fs/promises').FileHandle }>}
  */
-async function create(path) {
+async function create(path, mode) {
   unfinished.add(path);
-  const handle = await open(path, 'wx+').catch((cause) => {
+  const handle = await open(path, 'wx+', mode).catch((cause) => {
     unfinished.delete(path);
     throw fileError(cause, dirname(path), 'written');
   });
@@ -63,15 +64,13 @@ async function remove(path) {
  */
 export async function nodeSpool(size) {
   if (size <= SMALL) return memorySpool(size);
-  const folder = await mkdtemp(join(tmpdir(), 'wdelta-')).catch((cause) => Promise.reject(fileError(cause, tmpdir(), 'written')));
-  const path = join(folder, 'spool');
-  const spool = await create(path);
+  const path = join(tmpdir(), `wdelta-${randomUUID()}.tmp`);
+  const spool = await create(path, 0o600);
   return {
     ...spool,
     async close() {
       await spool.close();
       await remove(path);
-      await rmdir(folder);
     },
   };
 }
@@ -140,7 +139,7 @@ export function pathSink(output, force, fallback) {
 
   /** @param {string} folder */
   async function makeFolder(folder) {
-    const first = await mkdir(folder, { recursive: true }).catch((cause) => Promise.reject(fileError(cause, folder, 'written')));
+    const first = await mkdir(folder, { recursive: true }).catch(failed(folder, 'written'));
     if (first) folders.push([first, folder]);
   }
 
@@ -158,7 +157,7 @@ export function pathSink(output, force, fallback) {
         const temporary = join(dirname(path), `.wdelta-${randomUUID()}.tmp`);
         const spool = await create(temporary);
         outputs.push({ ...spool, path, size, name: paths[i], temporary });
-        await spool.handle.truncate(size).catch((cause) => Promise.reject(fileError(cause, paths[i], 'written')));
+        await spool.handle.truncate(size).catch(failed(paths[i], 'written'));
       }
       return outputs;
     },
@@ -166,14 +165,14 @@ export function pathSink(output, force, fallback) {
     async commit(signal) {
       for (const { handle, name } of outputs) {
         syncing = true;
-        await orAborted(handle.sync(), signal).catch((cause) => Promise.reject(fileError(cause, name, 'written')));
+        await orAborted(handle.sync(), signal).catch(failed(name, 'written'));
         syncing = false;
       }
       await Promise.all(outputs.map((one) => one.close()));
       for (const { path, name, temporary } of outputs) {
         const old = await look(path);
         if (old && !force) throw usage(`${name} was made by somebody else meanwhile; choose another output, or pass force: true (--force)`);
-        await rename(temporary, path).catch((cause) => Promise.reject(fileError(cause, name, 'written')));
+        await rename(temporary, path).catch(failed(name, 'written'));
         unfinished.delete(temporary);
         if (!old) placed.push(path);
       }

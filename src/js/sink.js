@@ -2,8 +2,8 @@
 // Where results go: memory, file and folder handles, streams, the user's own objects. What cannot be written at a
 // position, read back and thrown away again gets the result only when it is finished and verified.
 /** @import { Output, OutputFile, OutputTarget, Sink, SinkObject, Spool } from './types.js' */
-import { WdeltaError, checkAbort, fileError, orAborted, usage } from './errors.js';
-import { readRange } from './host.js';
+import { WdeltaError, checkAbort, failed, orAborted, usage } from './errors.js';
+import { attempt, readRange } from './host.js';
 import { platform } from './platform.js';
 import { MAX_MEMORY, memorySpool, privateRoot } from './spool.js';
 
@@ -94,7 +94,7 @@ function memorySink() {
 function spoolSink(target) {
   /** @type {(Output & { path: string, spool: Spool })[]} */
   const outputs = [];
-  /** @type {{ sink: SinkObject, output?: Output }[]} */
+  /** @type {{ sink: SinkObject, name: string }[]} */
   const open = [];
   return {
     copies: true,
@@ -116,39 +116,26 @@ function spoolSink(target) {
           wrote(size);
           continue;
         }
-        const sink = await written(output, () => target.open(path));
-        open.push({ sink, output });
+        const sink = await target.open(path).catch(failed(output.name, 'written'));
+        open.push({ sink, name: output.name });
         for (let offset = 0; offset < size; offset += CHUNK) {
           checkAbort(signal);
           const bytes = await readRange(output, offset, Math.min(CHUNK, size - offset));
-          await orAborted(written(output, () => sink.write(offset, bytes)), signal);
+          await orAborted(attempt(() => sink.write(offset, bytes)), signal).catch(failed(output.name, 'written'));
           wrote(bytes.length);
         }
       }
-      for (const { sink, output } of open) await written(output, () => sink.close());
+      for (const { sink, name } of open) await attempt(() => sink.close()).catch(failed(name, 'written'));
       for (const { spool } of outputs) await spool.close();
       return {};
     },
     async abort(reason) {
-      if (!open.length && target.waits) open.push({ sink: await target.open('') });
-      for (const { sink } of open) await Promise.resolve(sink.abort?.(reason)).catch(() => {});
+      if (!open.length && target.waits) open.push({ sink: await target.open(''), name: '' });
+      for (const { sink } of open) await attempt(() => sink.abort?.(reason)).catch(() => {});
       for (const { spool } of outputs) await spool.close();
       await target.undo?.();
     },
   };
-}
-
-/**
- * @template T
- * @param {Output | undefined} output
- * @param {() => T} action
- */
-async function written(output, action) {
-  try {
-    return await action();
-  } catch (cause) {
-    throw fileError(cause, output?.name ?? 'the output', 'written');
-  }
 }
 
 /**

@@ -4,7 +4,7 @@
 import { open, readFile, readdir, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { changed, fileError, usage } from './errors.js';
+import { changed, failed, fileError, usage } from './errors.js';
 import { MAX_DEPTH, MAX_FILES, tooManyFiles } from './source.js';
 
 /** @param {string | URL} path */
@@ -31,7 +31,7 @@ export async function openPath(given) {
 }
 
 /** @param {string} path */
-const look = (path) => stat(path, { bigint: true }).catch((cause) => Promise.reject(fileError(cause, path)));
+const look = (path) => stat(path, { bigint: true }).catch(failed(path));
 
 /**
  * The model's folder inside a repository of the Hugging Face cache: what `main` stands for, or the only one.
@@ -53,7 +53,7 @@ async function snapshot(path) {
  * @param {Source[]} sources
  */
 async function walk(folder, prefix, depth, sources) {
-  const names = await readdir(folder).catch((cause) => Promise.reject(fileError(cause, folder)));
+  const names = await readdir(folder).catch(failed(folder));
   for (const name of names.sort()) {
     if (name.startsWith('.')) continue;
     const path = join(folder, name);

@@ -2,7 +2,7 @@
 // Whatever the user gives as a model or a delta, as opened files.
 /** @import { CallOptions, Source, SourceObject } from './types.js' */
 import { Blocks } from './blocks.js';
-import { WdeltaError, changed, fileError, usage } from './errors.js';
+import { WdeltaError, changed, failed, usage } from './errors.js';
 import { platform } from './platform.js';
 import { UrlSource } from './source-url.js';
 
@@ -32,7 +32,7 @@ export async function openSources(input, label, call) {
   if (input instanceof ArrayBuffer) return [fromBytes(new Uint8Array(input), label)];
   if (ArrayBuffer.isView(input)) return [fromBytes(new Uint8Array(input.buffer, input.byteOffset, input.byteLength), label)];
   if (input?.kind === 'file') {
-    const file = await input.getFile().catch((/** @type {unknown} */ cause) => Promise.reject(fileError(cause, input.name)));
+    const file = await input.getFile().catch(failed(input.name));
     return [fromBlob(file, label)];
   }
   if (input?.kind === 'directory') return walk(input, '', MAX_DEPTH, []);
