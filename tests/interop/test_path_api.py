@@ -4,14 +4,9 @@ chains made from paths. Needs torch (interop-full.sh installs it).
     python test_path_api.py [--seed N]      the seed of a failure repeats it
 """
 
-import argparse
 import json
-import secrets
 import shutil
 import sys
-import tempfile
-import unittest
-from pathlib import Path
 
 import deltatensors
 import numpy as np
@@ -21,8 +16,9 @@ from safetensors.torch import load_file as load_torch
 from safetensors.torch import save_file as save_torch
 
 import reference
+from case import Case, main
 from cli import Failed, decode, encode
-from models import first_difference, pair
+from models import pair
 
 STRATEGIES = ["int4", "sparse", "quantized"]
 DTYPES = [torch.bfloat16, torch.float16, torch.float32]
@@ -37,7 +33,6 @@ LAYOUTS = {
     "both interleaved alike": (2, 2, True),
     "base in two, fine-tune in three interleaved": (2, 3, True),
 }
-SEED = 0
 
 
 def as_torch(arrays, dtype):
@@ -48,16 +43,7 @@ def as_float32(tensors):
     return {name: t.to(torch.float32).numpy() for name, t in tensors.items()}
 
 
-class PathInterop(unittest.TestCase):
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory(prefix="wdelta-interop-")
-        self.addCleanup(folder.cleanup)
-        self.folder = Path(folder.name)
-        self.rng = np.random.default_rng([SEED, *self.id().encode()])
-
-    def path(self, name):
-        return self.folder / name
-
+class PathInterop(Case):
     def models(self, dtype, steps=1):
         """A base and fine-tunes of it, each made from the one before, as torch tensors."""
         base, first = pair(self.rng, np.float32)
@@ -99,10 +85,6 @@ class PathInterop(unittest.TestCase):
         files = output.glob("*.safetensors") if sharded else [output]
         return {name: array for file in files for name, array in load_file(file).items()}
 
-    def assertSame(self, a, b, message):
-        difference = first_difference(a, b)
-        self.assertIsNone(difference, f"{message}: {difference} (seed {SEED})")
-
     def each(self):
         for dtype in DTYPES:
             for layout, (base_shards, finetuned_shards, interleaved) in LAYOUTS.items():
@@ -142,11 +124,11 @@ class PathInterop(unittest.TestCase):
             if reference.has_border_tie(strategy, {}, as_float32(models[1]), as_float32(models[0])):
                 self.assertEqual(reference.kept_magnitudes(ours), reference.kept_magnitudes(theirs), message)
             else:
-                self.assertEqual(ours.read_bytes(), theirs.read_bytes(), f"{message} (seed {SEED})")
+                self.assertEqual(ours.read_bytes(), theirs.read_bytes(), f"{message} (seed {self.seed})")
                 compared[strategy] += 1
         print(f"files equal byte for byte: {compared}", file=sys.stderr)
         for strategy, count in compared.items():
-            self.assertGreater(count, 0, f"no {strategy} file could be compared byte for byte (seed {SEED})")
+            self.assertGreater(count, 0, f"no {strategy} file could be compared byte for byte (seed {self.seed})")
 
     def test_the_result_keeps_dtypes_and_shards(self):
         for dtype in DTYPES:
@@ -167,7 +149,7 @@ class PathInterop(unittest.TestCase):
                             self.assertEqual(sorted(got), sorted(like), message)
                             for name, tensor in got.items():
                                 self.assertEqual(tensor.dtype, dtype, message)
-                                self.assertTrue(torch.equal(tensor.view(torch.uint8), rounded[name].view(torch.uint8)), f"{message}: {name} (seed {SEED})")
+                                self.assertTrue(torch.equal(tensor.view(torch.uint8), rounded[name].view(torch.uint8)), f"{message}: {name} (seed {self.seed})")
                     shutil.rmtree(output)
 
     def test_chains_of_two_from_paths(self):
@@ -219,9 +201,4 @@ class PathInterop(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    arguments.add_argument("--seed", type=int, default=secrets.randbelow(2**32))
-    known, rest = arguments.parse_known_args()
-    SEED = known.seed
-    print(f"seed {SEED}", file=sys.stderr)
-    unittest.main(argv=[sys.argv[0], *rest])
+    main(__doc__)
