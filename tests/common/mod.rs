@@ -68,6 +68,12 @@ impl Memory {
     }
 }
 
+impl std::fmt::Debug for Memory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Memory").field("entries", &self.entries).finish_non_exhaustive()
+    }
+}
+
 impl Host for Memory {
     fn read(&mut self, source: u32, offset: u64, out: &mut [u8]) -> Result<()> {
         *self.read.entry(source).or_default() += out.len() as u64;
