@@ -11,6 +11,15 @@ use wdelta::strategy::{kept_int4, Emitter, Expander, Strategy, Survey, MAX_FIELD
 
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
+#[cfg(target_arch = "wasm32")]
+use wdelta::kernels::simd128 as by_hand;
+
+/// Natively there are no twins: the portable forms stand in.
+#[cfg(not(target_arch = "wasm32"))]
+mod by_hand {
+    pub use wdelta::kernels::convert::scalar as convert;
+    pub use wdelta::kernels::topk::scalar as topk;
+}
 
 /// A 64-bit linear congruential generator; the upper half of its state.
 struct Lcg(u64);
@@ -78,36 +87,28 @@ fn numbers(values: &[f32]) -> Vec<u32> {
 type Keep = fn(&[f32], &[f32], &[u8], &mut [u8]);
 type Round = fn(&[f32], &mut [u8]);
 
-fn forms_of_keep() -> Vec<(Dtype, Keep)> {
-    let mut forms: Vec<(Dtype, Keep)> = vec![
+fn forms_of_keep() -> [(Dtype, Keep); 6] {
+    [
         (Dtype::BF16, convert::scalar::keep_bf16),
         (Dtype::F16, convert::scalar::keep_f16),
+        (Dtype::BF16, by_hand::convert::keep_bf16),
+        (Dtype::F16, by_hand::convert::keep_f16),
         (Dtype::BF16, |r, b, base, out| {
             convert::keep_or_round(Dtype::BF16, r, b, base, out)
         }),
         (Dtype::F16, |r, b, base, out| {
             convert::keep_or_round(Dtype::F16, r, b, base, out)
         }),
-    ];
-    #[cfg(target_arch = "wasm32")]
-    forms.extend([
-        (Dtype::BF16, wdelta::kernels::simd128::convert::keep_bf16 as Keep),
-        (Dtype::F16, wdelta::kernels::simd128::convert::keep_f16),
-    ]);
-    forms.shrink_to_fit();
-    forms
+    ]
 }
 
-fn forms_of_round() -> Vec<(Dtype, Round)> {
-    let mut forms: Vec<(Dtype, Round)> = vec![
+fn forms_of_round() -> [(Dtype, Round); 4] {
+    [
         (Dtype::BF16, convert::scalar::round_bf16),
+        (Dtype::BF16, by_hand::convert::round_bf16),
         (Dtype::BF16, |src, out| convert::from_f32(Dtype::BF16, src, out)),
         (Dtype::F16, |src, out| convert::from_f32(Dtype::F16, src, out)),
-    ];
-    #[cfg(target_arch = "wasm32")]
-    forms.push((Dtype::BF16, wdelta::kernels::simd128::convert::round_bf16));
-    forms.shrink_to_fit();
-    forms
+    ]
 }
 
 fn rounded(dtype: Dtype, v: f32) -> u16 {
@@ -205,10 +206,7 @@ type Scan = fn(&[f32], u32, &mut [u64; FINE], &mut Extremes);
 #[test]
 fn selecting_by_magnitude() {
     let all = values(2100);
-    let mut forms: Vec<Select> = vec![topk::scalar::select, topk::select];
-    #[cfg(target_arch = "wasm32")]
-    forms.push(wdelta::kernels::simd128::topk::select);
-    forms.shrink_to_fit();
+    let forms: [Select; 3] = [topk::scalar::select, by_hand::topk::select, topk::select];
     for select in forms {
         for n in lengths() {
             let values = &all[n % 5..][..n];
@@ -235,12 +233,11 @@ fn selecting_by_magnitude() {
 #[test]
 fn scanning_a_bucket() {
     let all = values(2100);
-    let mut forms: Vec<Scan> = vec![topk::scalar::scan_bucket, |v, bucket, counts, below| {
-        topk::scan_bucket(v, bucket, counts, below)
-    }];
-    #[cfg(target_arch = "wasm32")]
-    forms.push(wdelta::kernels::simd128::topk::scan_bucket);
-    forms.shrink_to_fit();
+    let forms: [Scan; 3] = [
+        topk::scalar::scan_bucket,
+        by_hand::topk::scan_bucket,
+        |values, bucket, counts, below| topk::scan_bucket(values, bucket, counts, below),
+    ];
     let mut counts: Box<[u64; FINE]> = vec![0; FINE].try_into().unwrap();
     for scan in forms {
         for n in [0, 1, 15, 16, 17, 200, 2049] {

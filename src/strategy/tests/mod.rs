@@ -384,7 +384,10 @@ fn wrong_counts_and_indices_are_malformed() {
             vec![],
             vec![],
         ];
-        expand(Strategy::Sparse, 10, 0, &arrays, &[100]).unwrap_err().message
+        expand(Strategy::Sparse, 10, 0, &arrays, &[100])
+            .unwrap_err()
+            .message
+            .clone()
     };
     assert!(message(&[3, 3]).contains("3 follows 3"));
     assert!(message(&[3, 2]).contains("2 follows 3"));
