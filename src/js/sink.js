@@ -126,13 +126,13 @@ function spoolSink(target) {
         }
       }
       for (const { sink, name } of open) await attempt(() => sink.close()).catch(failed(name, 'written'));
-      for (const { spool } of outputs) await spool.close();
+      await Promise.all(outputs.map(({ spool }) => spool.close()));
       return {};
     },
     async abort(reason) {
       if (!open.length && target.waits) open.push({ sink: await target.open(''), name: '' });
       for (const { sink } of open) await attempt(() => sink.abort?.(reason)).catch(() => {});
-      for (const { spool } of outputs) await spool.close();
+      await Promise.all(outputs.map(({ spool }) => spool.close()));
       await target.undo?.();
     },
   };

@@ -74,10 +74,10 @@ async function privateSpool(root) {
   const held = (writer ??= { seat: new Seat(), open: 0 });
   const { seat } = held;
   held.open++;
-  const release = async () => {
+  const release = () => {
     if (--held.open) return;
     if (writer === held) writer = undefined;
-    await seat.end();
+    seat.end();
   };
   try {
     const folder = await root.getDirectoryHandle(FOLDER, { create: true });
@@ -92,6 +92,7 @@ async function privateSpool(root) {
     // Another tab must not take the new file for a left-over one before it is open.
     const handle = await (navigator.locks?.request(FOLDER, open) ?? open());
     let sealed = false;
+    let closed = false;
     const shut = async (/** @type {boolean} */ keep) => {
       if (!sealed) await seat.ask({ type: 'close', spool, keep });
       sealed = true;
@@ -106,13 +107,32 @@ async function privateSpool(root) {
         into.set(await seat.ask({ type: 'read', spool, offset, bytes: new Uint8Array(into.length) }));
       },
       async close() {
+        if (closed) return;
+        closed = true;
+        // The last one ends the worker, with whatever it has still to write: a caller that aborts does not wait for it.
+        release();
         await shut(false).catch(() => {});
-        await release();
-        await folder.removeEntry(name).catch(() => {});
+        await remove(folder, name);
       },
     };
   } catch (error) {
-    await release();
+    release();
     throw error;
+  }
+}
+
+/**
+ * Removes a file that a worker may have open for a moment longer. If it stays, the next spool removes it.
+ * @param {FileSystemDirectoryHandle} folder
+ * @param {string} name
+ */
+async function remove(folder, name) {
+  for (let tries = 0; tries < 20; tries++) {
+    try {
+      return await folder.removeEntry(name);
+    } catch (/** @type {any} */ { name: reason }) {
+      if (reason === 'NotFoundError') return;
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
   }
 }

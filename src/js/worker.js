@@ -8,7 +8,7 @@ import { bytesOf, steps } from './drive.js';
 import { fileError } from './errors.js';
 
 /** Most bytes on their way to the main thread that it has not written yet. */
-const MAX_UNWRITTEN = 16 << 20;
+const MAX_UNWRITTEN = 4 << 20;
 /** Shortest time between two words about progress, in ms. */
 const TELL = 50;
 
