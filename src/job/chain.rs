@@ -46,8 +46,13 @@ pub async fn open_chain(io: &Io, deltas: &[u32], base: Option<&Model>, care: Car
 /// consequence. A file too short for a checksum counts as damaged, as in the reference.
 async fn blame_damage(io: &Io, source: u32, error: Error, care: Care) -> Error {
     let size = io.size(source);
-    let structural = matches!(error.code, Code::Malformed | Code::Truncated | Code::Limit);
-    if care == Care::Sampled || !(structural || size == 0) {
+    let of_the_file = match error.code {
+        // Another kind of file has no checksum of ours; an empty one lacks it.
+        Code::NotWdelta => size == 0,
+        Code::Io | Code::Aborted | Code::Internal | Code::Usage => false,
+        _ => true,
+    };
+    if care == Care::Sampled || !of_the_file {
         return error;
     }
     let damaged = |detail: String| {
@@ -76,6 +81,17 @@ async fn blame_damage(io: &Io, source: u32, error: Error, care: Care) -> Error {
         .at(end),
         Ok(_) => error,
         Err(other) => other,
+    }
+}
+
+/// As [`check_fit`]; where something does not fit, the checksum of the delta concerned is looked at first.
+pub async fn check_fit_or_damage(io: &Io, base: &Model, deltas: &[OpenDelta]) -> Result<()> {
+    match check_fit(base, deltas) {
+        Err(e) => match e.source_id {
+            Some(source) => Err(blame_damage(io, source, e, Care::Checked).await),
+            None => Err(e),
+        },
+        Ok(()) => Ok(()),
     }
 }
 

@@ -224,7 +224,7 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
         ));
     }
     let deltas = chain::open_chain(&io, &delta_sources, Some(base), chain::Care::Checked).await?;
-    chain::check_fit(base, &deltas)?;
+    chain::check_fit_or_damage(&io, base, &deltas).await?;
     let origins: HashMap<String, Origin> = chain::origins(base, &deltas)
         .into_iter()
         .map(|o| (o.name.clone(), o))
@@ -385,7 +385,7 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
 fn check_dtypes(origins: &HashMap<String, Origin>, options: &DecodeOptions) -> Result<()> {
     for origin in origins.values() {
         let dtype = origin.base.dtype;
-        if !dtype.to_f32_defined() && !(origin.is_unchanged() && options.dtype == OutputDtype::Base) {
+        if !(dtype.to_f32_defined() || origin.is_unchanged() && options.dtype == OutputDtype::Base) {
             return Err(Error::new(
                 Code::UnsupportedDtype,
                 format!(

@@ -105,23 +105,28 @@ impl Wanted {
     /// The number of values that a tensor of `n` elements keeps.
     fn kept(&self, name: &str, n: u64) -> Result<u64> {
         let value = self.option.as_ref().map_or(0.0, |(_, v)| *v);
-        match self.strategy {
-            Strategy::Quantized => Ok(0),
-            Strategy::Sparse => Ok(kept_sparse(n, value).min(n)),
-            Strategy::Int4 => match kept_int4(n, value) {
-                Ok(kept) => Ok(kept),
-                // The safe mode gives such a tensor another strategy.
-                Err(_) if !self.reference => Ok(n),
-                Err(e) => Err(Error::new(
-                    Code::Usage,
-                    format!(
-                        "tensor `{name}`: {} The reference cannot store it either; leave --reference out",
-                        e.message
-                    ),
-                )
-                .tensor(name)),
-            },
+        let kept = match self.strategy {
+            Strategy::Quantized => 0,
+            Strategy::Sparse => kept_sparse(n, value).min(n),
+            Strategy::Int4 => kept_int4(n, value)?,
+        };
+        let too_small = match self.strategy {
+            Strategy::Int4 => kept >= n,
+            Strategy::Quantized => n == 0,
+            Strategy::Sparse => false,
+        };
+        // The safe mode gives such a tensor another strategy.
+        if self.reference && too_small {
+            return Err(Error::new(
+                Code::Usage,
+                format!(
+                    "tensor `{name}` has {n} elements, too few for {}: the reference cannot store it; leave --reference out",
+                    self.strategy.name()
+                ),
+            )
+            .tensor(name));
         }
+        Ok(kept)
     }
 }
 
@@ -137,7 +142,7 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     let parents = chain::open_chain(&io, &parent_sources, Some(base), chain::Care::Checked).await?;
     let mut findings = Vec::new();
     compare_models(base, finetuned, wanted.reference, &mut findings)?;
-    chain::check_fit(base, &parents)?;
+    chain::check_fit_or_damage(&io, base, &parents).await?;
     check_parents_complete(finetuned, &parents)?;
 
     let origins: HashMap<String, Origin> = chain::origins(base, &parents)

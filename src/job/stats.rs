@@ -5,6 +5,7 @@ use super::machine::{Io, Read, Role, SourceEntry};
 use super::open::{open_model, sources_of, OpenDelta};
 use super::options::StatsOptions;
 use super::placed::{DeltaTensor, TensorRange};
+use super::plan::Plan;
 use super::report::to_json;
 use super::values::DeltaStream;
 use crate::error::{Code, Error, Result};
@@ -97,9 +98,29 @@ pub async fn stats(io: Io, sources: Vec<SourceEntry>, options: StatsOptions) -> 
     if let Some(model) = model {
         chain::check_fit(model, &opened)?;
     }
-    for (header, placed) in wanted(delta, options.names.as_ref())? {
-        let of_base = model.and_then(|m| m.find(&header.name)).map(TensorRange::from);
-        let item = look(&io, header, placed, of_base, options.bins).await?;
+    let chosen = wanted(delta, options.names.as_ref())?;
+    let range_of = |t: &V1Tensor| model.and_then(|m| m.find(&t.name)).map(TensorRange::from);
+    io.plan(
+        Plan {
+            job: "stats",
+            bytes: 0,
+            exact: true,
+            outputs: Vec::new(),
+            problems: Vec::new(),
+            // Each delta is read for its range and once more for its histogram.
+            reads: chosen
+                .iter()
+                .map(|(t, d)| 2 * d.bytes() + range_of(t).map_or(0, |r| r.range.len))
+                .sum(),
+            writes: 0,
+            tensors: chosen.len(),
+            elements: chosen.iter().map(|(_, d)| d.elements).sum(),
+        }
+        .json()?,
+    )
+    .await;
+    for (header, placed) in chosen {
+        let item = look(&io, header, placed, range_of(header), options.bins).await?;
         io.item(to_json(&item)?, None).await;
     }
     to_json(&())

@@ -4,6 +4,7 @@ use super::chain;
 use super::machine::{Io, Role, SourceEntry};
 use super::open::{groups_of, open_model, sources_of};
 use super::options::{As, TensorsOptions};
+use super::plan::Plan;
 use super::report::to_json;
 use super::values::{Origin, Values};
 use crate::dtype::Dtype;
@@ -37,6 +38,21 @@ pub async fn tensors(io: Io, sources: Vec<SourceEntry>, options: TensorsOptions)
         None => origins.iter().collect(),
         Some(names) => names.iter().map(|n| find(&origins, n)).collect::<Result<_>>()?,
     };
+    io.plan(
+        Plan {
+            job: "tensors",
+            bytes: 0,
+            exact: true,
+            outputs: Vec::new(),
+            problems: Vec::new(),
+            reads: wanted.iter().map(|o| o.cost()).sum(),
+            writes: 0,
+            tensors: wanted.len(),
+            elements: wanted.iter().map(|o| o.base.elements).sum(),
+        }
+        .json()?,
+    )
+    .await;
     for origin in wanted {
         let Some(tensor) = model.find(&origin.name) else {
             continue;
@@ -62,7 +78,7 @@ pub fn find<'a>(origins: &'a [Origin], name: &str) -> Result<&'a Origin> {
 
 async fn stream(io: &Io, origin: &Origin, tensor: &Tensor, options: &TensorsOptions) -> Result<()> {
     let rows = tensor.shape.first().copied().unwrap_or(1);
-    let row = if rows == 0 { 0 } else { tensor.elements / rows };
+    let row = tensor.elements.checked_div(rows).unwrap_or(0);
     let (from, to) = options.rows.unwrap_or((0, rows));
     if from > to || to > rows {
         return Err(Error::new(

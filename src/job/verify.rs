@@ -81,7 +81,7 @@ pub async fn verify(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<S
     let model = base.as_ref().map(|b| &b.model);
     let deltas = chain::open_chain(&io, &delta_sources, model, chain::Care::Walked).await?;
     if let Some(model) = model {
-        chain::check_fit(model, &deltas)?;
+        chain::check_fit_or_damage(&io, model, &deltas).await?;
     }
     let mut check = model.map(|m| ChainCheck::new(m, &deltas)).transpose()?;
     let mut tasks = match &mut check {

@@ -70,7 +70,9 @@ impl Memory {
 
 impl std::fmt::Debug for Memory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Memory").field("entries", &self.entries).finish_non_exhaustive()
+        f.debug_struct("Memory")
+            .field("entries", &self.entries)
+            .finish_non_exhaustive()
     }
 }
 
