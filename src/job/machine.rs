@@ -56,7 +56,7 @@ impl Role {
     }
 }
 
-/// `len` bytes at `offset` of source or sink `file`, from or into buffer `buf` at `at`.
+/// `len` bytes at `offset` of source or sink `file`, from or into buffer `buf`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transfer {
     /// Number of the source (in `Need`) or sink (in `Ready`).
@@ -65,7 +65,7 @@ pub struct Transfer {
     pub offset: u64,
     /// Number of bytes, never 0.
     pub len: usize,
-    /// Which of the machine's buffers ([`Machine::buffer`]).
+    /// Which of the machine's buffers ([`Machine::with_buffer`]).
     pub buf: usize,
 }
 

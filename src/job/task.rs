@@ -74,7 +74,7 @@ pub fn start_task(spec: &str, sizes: Vec<u64>) -> Result<Machine> {
 /// spend its time on handing out work.
 const BATCH_BYTES: u64 = 4 << 20;
 
-/// Groups items into tasks of at least [`BATCH_BYTES`]. `cost` gives an item's bytes, `name` its tensor.
+/// Groups items into tasks of at least 4 MiB. `cost` gives an item's bytes, `name` its tensor.
 pub fn batch<T>(
     items: Vec<T>,
     phase: &str,
