@@ -148,10 +148,15 @@ fn refuses_with_code_tensor_and_place() {
     let cases = [
         ("", 0, Code::Malformed, "at byte 8"),
         ("[]", 0, Code::Malformed, "one entry per tensor"),
-        ("{", 0, Code::Malformed, "EOF"),
-        ("{}x", 0, Code::Malformed, "trailing"),
+        ("{", 0, Code::Malformed, "found the end"),
+        ("{}x", 0, Code::Malformed, "found `x`"),
         ("{}", 1, Code::Malformed, "bytes after the last tensor"),
-        (r#"{"__metadata__":{"a":1}}"#, 0, Code::Malformed, "expected a text"),
+        (
+            r#"{"__metadata__":{"a":1}}"#,
+            0,
+            Code::Malformed,
+            "expected a file name",
+        ),
         (
             r#"{"__metadata__":{"a":"1","a":"2"}}"#,
             0,
@@ -229,13 +234,13 @@ fn refuses_with_code_tensor_and_place() {
             &one(r#""dtype":"I8","shape":[2.0],"data_offsets":[0,2]"#),
             2,
             Code::Malformed,
-            "floating point",
+            "found `2.0`",
         ),
         (
             &one(r#""dtype":"I8","shape":[1e1],"data_offsets":[0,10]"#),
             10,
             Code::Malformed,
-            "floating point",
+            "found `1e1`",
         ),
         (
             &one(r#""dtype":"I8","shape":[null],"data_offsets":[0,2]"#),
@@ -277,7 +282,7 @@ fn refuses_with_code_tensor_and_place() {
             &one(r#""dtype":3,"shape":[],"data_offsets":[0,4]"#),
             4,
             Code::Malformed,
-            "expected a text",
+            "expected a dtype",
         ),
         (
             &one(r#""shape":[],"data_offsets":[0,4]"#),
@@ -463,7 +468,7 @@ fn indexes_name_plain_files_only() {
         (r#"{"metadata":{"a":1,"a":1},"weight_map":{}}"#, "twice"),
         (r#"{"metadata":{}}"#, "weight_map is missing"),
         (r#"{"metadata":3,"weight_map":{}}"#, "under metadata"),
-        (r#"{"weight_map":{"w":3}}"#, "expected a text"),
+        (r#"{"weight_map":{"w":3}}"#, "expected a file name"),
         ("[]", "weight_map"),
     ] {
         let error = parse_index(json.as_bytes()).unwrap_err();

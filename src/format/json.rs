@@ -1,230 +1,386 @@
-//! What the header parsers share: errors that keep their code through serde, and texts as they are spelled.
+//! A JSON reader that hands over one value at a time.
 //!
-//! The parsers are serde visitors over the header's bytes, so that no value exists before its limit was spent and no
-//! key can come twice unseen. `serde_json` bounds the depth (128 levels) and checks UTF-8.
+//! Nothing exists before its limit was spent: the caller takes each key and value as it comes and can stop at any of
+//! them. Numbers keep their spelling. Depth is bounded, texts must be UTF-8, and errors know their byte.
+//!
+//! The general libraries cost more here than everything else together: with one, the readers of our three headers were a
+//! fifth of the wasm module.
 
 use crate::error::{Code, Error, Result};
-use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
-use std::cell::RefCell;
-use std::fmt;
 
-/// A JSON text inside a file.
-pub(super) struct Json<'de> {
-    bytes: &'de [u8],
+/// Bytes of a wrong value that messages show.
+const SHOWN_BYTES: usize = 24;
+
+/// Most objects and lists inside each other.
+const MAX_DEPTH: u32 = 127;
+
+/// A place in a JSON text that is part of a file.
+pub(crate) struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    depth: u32,
     start: u64,
     what: &'static str,
-    failure: RefCell<Option<Error>>,
-    tensor: RefCell<Option<String>>,
 }
 
-impl<'de> Json<'de> {
-    /// The text `bytes`, which stands at `start` of its file and is called `what` in messages.
-    pub(super) fn new(bytes: &'de [u8], start: u64, what: &'static str) -> Self {
+impl<'a> Reader<'a> {
+    /// The start of `bytes`, which stand at `start` of their file and are called `what` in messages.
+    pub(crate) fn new(bytes: &'a [u8], start: u64, what: &'static str) -> Self {
         Self {
             bytes,
+            at: 0,
+            depth: 0,
             start,
             what,
-            failure: RefCell::new(None),
-            tensor: RefCell::new(None),
         }
     }
 
-    /// Parses the whole text. `MALFORMED` with the place where it breaks the rules, or what [`Json::fail`] was given.
-    pub(super) fn parse<S: DeserializeSeed<'de>>(&self, seed: S) -> Result<S::Value> {
-        let mut deserializer = serde_json::Deserializer::from_slice(self.bytes);
-        seed.deserialize(&mut deserializer)
-            .and_then(|value| deserializer.end().map(|()| value))
-            .map_err(|e| self.error(&e))
+    /// Reads the whole text with `read`. Errors get the place where the reader stood, if they have none.
+    pub(crate) fn whole<T>(mut self, read: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let result = read(&mut self).and_then(|value| match self.peek() {
+            None => Ok(value),
+            Some(_) => Err(self.wrong("the end of the text")),
+        });
+        result.map_err(|mut e| {
+            e.offset.get_or_insert(self.start + self.at as u64);
+            e
+        })
     }
 
-    /// Makes [`Json::parse`] return `error`; gives what a visitor has to return.
-    pub(super) fn fail<E: de::Error>(&self, error: Error) -> E {
-        let message = E::custom(&error.message);
-        self.failure.replace(Some(error));
-        message
+    /// The error that something else stands here than `wanted`.
+    #[cold]
+    pub(crate) fn wrong(&self, wanted: &str) -> Error {
+        let rest = &self.bytes[self.at.min(self.bytes.len())..];
+        let end = rest
+            .iter()
+            .position(|b| b",]} \n\r\t".contains(b))
+            .unwrap_or(rest.len());
+        let found = match end.min(SHOWN_BYTES) {
+            0 if rest.is_empty() => "the end".into(),
+            n => format!("`{}`", rest[..n.max(1)].escape_ascii()),
+        };
+        self.broken(&format!("expected {wanted}, found {found}"))
     }
 
-    /// Hands `result` on; of an error it notes that it happened inside this tensor's entry.
-    pub(super) fn inside<T, E>(&self, tensor: &str, result: std::result::Result<T, E>) -> std::result::Result<T, E> {
-        if result.is_err() {
-            self.tensor.borrow_mut().get_or_insert_with(|| tensor.to_owned());
-        }
-        result
+    /// The error that the object which was just read lacks `key`.
+    #[cold]
+    pub(crate) fn missing(&self, key: &str) -> Error {
+        self.broken(&format!("{key} is missing"))
     }
 
-    fn error(&self, e: &serde_json::Error) -> Error {
-        let offset = self.start + self.offset_of(e);
-        let tensor = self.tensor.take();
-        if let Some(mut failure) = self.failure.take() {
-            failure.offset.get_or_insert(offset);
-            failure.tensor = failure.tensor.take().or(tensor);
-            return failure;
-        }
-        let text = e.to_string();
-        let text = text.rsplit_once(" at line ").map_or(&*text, |(text, _)| text);
-        let place = tensor
-            .as_ref()
-            .map(|t| format!(", in the entry of tensor {t:?}"))
-            .unwrap_or_default();
-        let mut error = Error::new(
+    fn broken(&self, text: &str) -> Error {
+        let offset = self.start + self.at as u64;
+        Error::new(
             Code::Malformed,
             format!(
-                "{} is not as it must be at byte {offset}{place}: {text}; the file is damaged or was not made by a \
-                 correct program, get it again",
+                "{} is not as it must be at byte {offset}: {text}; the file is damaged or was not made by a correct \
+                 program, get it again",
                 self.what
             ),
         )
-        .at(offset);
-        error.tensor = tensor;
-        error
+        .at(offset)
     }
 
-    /// Where serde_json stopped. It counts lines from 1 and bytes within the line.
-    fn offset_of(&self, e: &serde_json::Error) -> u64 {
-        let line = e.line().saturating_sub(1);
-        let line_start = if line == 0 {
-            0
-        } else {
-            let mut ends = self.bytes.iter().enumerate().filter(|(_, b)| **b == b'\n');
-            ends.nth(line - 1).map_or(self.bytes.len(), |(i, _)| i + 1)
-        };
-        (line_start + e.column().saturating_sub(1)).min(self.bytes.len()) as u64
-    }
-
-    /// The value after `key` as it is spelled, where `key` is a slice of this text.
-    ///
-    /// Numbers are kept this way: what serde_json gives is one f64, and not always the nearest one. `None` for a key
-    /// that was unescaped into a text of its own; nobody writes such keys.
-    pub(super) fn spelled_after(&self, key: &Cow<'de, str>) -> Option<&'de str> {
-        let Cow::Borrowed(key) = key else { return None };
-        let key_at = (key.as_ptr() as usize).checked_sub(self.bytes.as_ptr() as usize)?;
-        let rest = self.bytes.get(key_at + key.len()..)?.strip_prefix(b"\"")?;
-        let rest = rest.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
-        let mut values = serde_json::Deserializer::from_slice(rest).into_iter::<IgnoredAny>();
-        values.next()?.ok()?;
-        std::str::from_utf8(&rest[..values.byte_offset()]).ok()
-    }
-}
-
-/// A string, borrowed where it has no escapes.
-pub(super) struct Text;
-
-impl<'de> DeserializeSeed<'de> for Text {
-    type Value = Cow<'de, str>;
-    fn deserialize<D: Deserializer<'de>>(self, d: D) -> std::result::Result<Self::Value, D::Error> {
-        d.deserialize_str(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Text {
-    type Value = Cow<'de, str>;
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text")
-    }
-    fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> std::result::Result<Self::Value, E> {
-        Ok(Cow::Borrowed(text))
-    }
-    fn visit_str<E: de::Error>(self, text: &str) -> std::result::Result<Self::Value, E> {
-        Ok(Cow::Owned(text.to_owned()))
-    }
-}
-
-/// A whole number from 0 on.
-pub(super) struct Whole(pub(super) u64);
-
-impl<'de> Deserialize<'de> for Whole {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
-        d.deserialize_u64(WholeVisitor)
-    }
-}
-
-struct WholeVisitor;
-
-impl Visitor<'_> for WholeVisitor {
-    type Value = Whole;
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a whole number from 0 to 2^64 - 1")
-    }
-    fn visit_u64<E>(self, n: u64) -> std::result::Result<Whole, E> {
-        Ok(Whole(n))
-    }
-}
-
-/// A list of at most `max` whole numbers from 0 on.
-pub(super) struct Numbers<'a, 'de> {
-    pub(super) json: &'a Json<'de>,
-    pub(super) max: usize,
-    /// What the list is, for messages.
-    pub(super) what: &'static str,
-}
-
-impl<'de> DeserializeSeed<'de> for Numbers<'_, 'de> {
-    type Value = Vec<u64>;
-    fn deserialize<D: Deserializer<'de>>(self, d: D) -> std::result::Result<Self::Value, D::Error> {
-        d.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Numbers<'_, 'de> {
-    type Value = Vec<u64>;
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: a list of whole numbers from 0 on", self.what)
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<Self::Value, A::Error> {
-        let mut numbers = Vec::new();
-        while let Some(Whole(n)) = seq.next_element()? {
-            if numbers.len() == self.max {
-                return Err(self.json.fail(Error::new(
-                    Code::Limit,
-                    format!("{} with more than {} numbers", self.what, self.max),
-                )));
-            }
-            numbers.push(n);
+    /// The next byte that is not white space.
+    fn peek(&mut self) -> Option<u8> {
+        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.bytes.get(self.at) {
+            self.at += 1;
         }
+        self.bytes.get(self.at).copied()
+    }
+
+    /// Passes over `byte` if it comes next.
+    fn take(&mut self, byte: u8) -> bool {
+        let found = self.peek() == Some(byte);
+        self.at += usize::from(found);
+        found
+    }
+
+    fn literal(&mut self, word: &str) -> bool {
+        let found = self.bytes[self.at..].starts_with(word.as_bytes());
+        self.at += if found { word.len() } else { 0 };
+        found
+    }
+
+    /// Passes over `null` if it comes next.
+    pub(crate) fn null(&mut self) -> bool {
+        self.peek() == Some(b'n') && self.literal("null")
+    }
+
+    fn enter(&mut self, open: u8, wanted: &str) -> Result<()> {
+        if !self.take(open) {
+            return Err(self.wrong(wanted));
+        }
+        self.depth += 1;
+        match self.depth > MAX_DEPTH {
+            true => Err(self.wrong("less depth")),
+            false => Ok(()),
+        }
+    }
+
+    /// Reads an object: `each` gets every key, with the reader before its value. `wanted` says in messages what it is.
+    pub(crate) fn object(
+        &mut self,
+        wanted: &str,
+        each: &mut dyn FnMut(&mut Self, Cow<'a, str>) -> Result<()>,
+    ) -> Result<()> {
+        self.enter(b'{', wanted)?;
+        if !self.take(b'}') {
+            loop {
+                let key = self.text("a key")?;
+                if !self.take(b':') {
+                    return Err(self.wrong("a colon"));
+                }
+                each(self, key)?;
+                if self.take(b'}') {
+                    break;
+                }
+                if !self.take(b',') {
+                    return Err(self.wrong("a comma or the end of the object"));
+                }
+            }
+        }
+        self.depth -= 1;
+        Ok(())
+    }
+
+    /// Reads a list: `each` gets the reader before every item.
+    pub(crate) fn list(&mut self, wanted: &str, each: &mut dyn FnMut(&mut Self) -> Result<()>) -> Result<()> {
+        self.enter(b'[', wanted)?;
+        if !self.take(b']') {
+            loop {
+                each(self)?;
+                if self.take(b']') {
+                    break;
+                }
+                if !self.take(b',') {
+                    return Err(self.wrong("a comma or the end of the list"));
+                }
+            }
+        }
+        self.depth -= 1;
+        Ok(())
+    }
+
+    /// Reads a text, borrowed where it has no escapes.
+    pub(crate) fn text(&mut self, wanted: &str) -> Result<Cow<'a, str>> {
+        if !self.take(b'"') {
+            return Err(self.wrong(wanted));
+        }
+        let start = self.at;
+        let mut owned: Option<String> = None;
+        let mut piece = start;
+        loop {
+            match self.bytes.get(self.at) {
+                Some(b'"') => break,
+                Some(b'\\') => {
+                    let text = owned.get_or_insert_with(String::new);
+                    text.push_str(utf8(&self.bytes[piece..self.at]).ok_or_else(|| self.wrong("UTF-8"))?);
+                    self.at += 1;
+                    let c = self.escape().ok_or_else(|| self.wrong("an escape of JSON"))?;
+                    if let Some(text) = &mut owned {
+                        text.push(c);
+                    }
+                    piece = self.at;
+                }
+                Some(0..=0x1f) | None => return Err(self.wrong("the end of a text")),
+                Some(_) => self.at += 1,
+            }
+        }
+        let Some(last) = utf8(&self.bytes[piece..self.at]) else {
+            return Err(self.wrong("UTF-8"));
+        };
+        self.at += 1;
+        Ok(match owned {
+            None => Cow::Borrowed(last),
+            Some(text) => Cow::Owned(text + last),
+        })
+    }
+
+    /// The character of the escape whose backslash was passed.
+    fn escape(&mut self) -> Option<char> {
+        let letter = *self.bytes.get(self.at)?;
+        self.at += 1;
+        Some(match letter {
+            b'"' | b'\\' | b'/' => char::from(letter),
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'n' => '\n',
+            b'r' => '\r',
+            b't' => '\t',
+            b'u' => {
+                let first = self.hex()?;
+                if !(0xd800..0xe000).contains(&first) {
+                    return char::from_u32(first);
+                }
+                let second = if self.literal("\\u") { self.hex()? } else { 0 };
+                if first >= 0xdc00 || !(0xdc00..0xe000).contains(&second) {
+                    return None;
+                }
+                return char::from_u32(0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00));
+            }
+            _ => return None,
+        })
+    }
+
+    fn hex(&mut self) -> Option<u32> {
+        let mut value = 0;
+        for _ in 0..4 {
+            value = 16 * value + char::from(*self.bytes.get(self.at)?).to_digit(16)?;
+            self.at += 1;
+        }
+        Some(value)
+    }
+
+    /// Reads a whole number from 0 to 2^64 - 1, without sign, point or exponent.
+    pub(crate) fn number(&mut self) -> Result<u64> {
+        const WANTED: &str = "a whole number from 0 to 2^64 - 1";
+        self.peek();
+        let before = self.at;
+        let spelled = self.spelled_number().ok_or_else(|| self.wrong(WANTED))?;
+        let number = match spelled.bytes().all(|b| b.is_ascii_digit()) {
+            true => spelled.parse().ok(),
+            false => None,
+        };
+        number.ok_or_else(|| {
+            self.at = before;
+            self.wrong(WANTED)
+        })
+    }
+
+    /// Passes over a number and gives its spelling; `None` where none stands.
+    fn spelled_number(&mut self) -> Option<&'a str> {
+        let start = self.at;
+        self.literal("-");
+        if !self.literal("0") && self.digits() == 0 {
+            return None;
+        }
+        if self.literal(".") && self.digits() == 0 {
+            return None;
+        }
+        if self.literal("e") || self.literal("E") {
+            let _ = self.literal("+") || self.literal("-");
+            if self.digits() == 0 {
+                return None;
+            }
+        }
+        utf8(&self.bytes[start..self.at])
+    }
+
+    fn digits(&mut self) -> usize {
+        let n = self.bytes[self.at..].iter().take_while(|b| b.is_ascii_digit()).count();
+        self.at += n;
+        n
+    }
+
+    /// Reads a list of at most `max` whole numbers, which is called `what` in messages.
+    pub(crate) fn numbers(&mut self, what: &str, max: usize) -> Result<Vec<u64>> {
+        let mut numbers = Vec::new();
+        self.list(what, &mut |reader| {
+            if numbers.len() == max {
+                return Err(Error::new(Code::Limit, format!("{what} with more than {max} numbers")));
+            }
+            numbers.push(reader.number()?);
+            Ok(())
+        })?;
         Ok(numbers)
     }
+
+    /// Passes over any value and gives its spelling.
+    pub(crate) fn skip(&mut self) -> Result<&'a str> {
+        const WANTED: &str = "a value";
+        let first = self.peek();
+        let start = self.at;
+        match first {
+            Some(b'{') => self.object(WANTED, &mut |reader, _| reader.skip().map(drop))?,
+            Some(b'[') => self.list(WANTED, &mut |reader| reader.skip().map(drop))?,
+            Some(b'"') => drop(self.text(WANTED)?),
+            Some(b'-' | b'0'..=b'9') if self.spelled_number().is_some() => {}
+            _ if self.literal("null") || self.literal("true") || self.literal("false") => {}
+            _ => return Err(self.wrong(WANTED)),
+        }
+        Ok(utf8(&self.bytes[start..self.at]).unwrap_or_default())
+    }
 }
 
-/// Any value, looked at and dropped. Unlike serde's `IgnoredAny` it keeps to serde_json's bound on depth.
-pub(super) struct Skip;
-
-impl<'de> Deserialize<'de> for Skip {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
-        d.deserialize_any(Skip)
-    }
+fn utf8(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok()
 }
 
-impl<'de> Visitor<'de> for Skip {
-    type Value = Self;
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any JSON value")
+/// Any JSON value, for texts that are small and our own.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Value {
+    /// `null`.
+    Null,
+    /// `true` or `false`.
+    Flag(bool),
+    /// A number, as spelled.
+    Number(String),
+    /// A text.
+    Text(String),
+    /// A list.
+    List(Vec<Value>),
+    /// An object, its keys in the order of the text.
+    Object(Vec<(String, Value)>),
+}
+
+impl Value {
+    /// Parses a whole text.
+    pub(crate) fn parse(json: &str) -> Result<Self> {
+        Reader::new(json.as_bytes(), 0, "the text").whole(Self::read)
     }
-    fn visit_bool<E>(self, _: bool) -> std::result::Result<Self, E> {
-        Ok(self)
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self> {
+        Ok(match reader.peek() {
+            Some(b'"') => Value::Text(reader.text("a text")?.into_owned()),
+            Some(b'[') => {
+                let mut items = Vec::new();
+                reader.list("a list", &mut |r| {
+                    items.push(Self::read(r)?);
+                    Ok(())
+                })?;
+                Value::List(items)
+            }
+            Some(b'{') => {
+                let mut entries = Vec::new();
+                reader.object("an object", &mut |r, key| {
+                    entries.push((key.into_owned(), Self::read(r)?));
+                    Ok(())
+                })?;
+                Value::Object(entries)
+            }
+            _ => match reader.skip()? {
+                "null" => Value::Null,
+                "true" => Value::Flag(true),
+                "false" => Value::Flag(false),
+                number => Value::Number(number.to_owned()),
+            },
+        })
     }
-    fn visit_i64<E>(self, _: i64) -> std::result::Result<Self, E> {
-        Ok(self)
+
+    /// The entry of an object under `key`; `Null` when there is none.
+    pub(crate) fn get(&self, key: &str) -> &Value {
+        match self {
+            Value::Object(entries) => entries.iter().find(|(k, _)| k == key).map_or(&Value::Null, |(_, v)| v),
+            _ => &Value::Null,
+        }
     }
-    fn visit_u64<E>(self, _: u64) -> std::result::Result<Self, E> {
-        Ok(self)
+
+    /// The text, if it is one.
+    pub(crate) fn text(&self) -> Option<&str> {
+        match self {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
     }
-    fn visit_f64<E>(self, _: f64) -> std::result::Result<Self, E> {
-        Ok(self)
-    }
-    fn visit_str<E>(self, _: &str) -> std::result::Result<Self, E> {
-        Ok(self)
-    }
-    fn visit_unit<E>(self) -> std::result::Result<Self, E> {
-        Ok(self)
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<Self, A::Error> {
-        while seq.next_element::<Skip>()?.is_some() {}
-        Ok(self)
-    }
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Self, A::Error> {
-        while map.next_entry::<Skip, Skip>()?.is_some() {}
-        Ok(self)
+
+    /// The whole number from 0 on, if it is one.
+    pub(crate) fn whole(&self) -> Option<u64> {
+        match self {
+            Value::Number(spelled) => spelled.parse().ok(),
+            _ => None,
+        }
     }
 }
 
@@ -233,11 +389,11 @@ const MAX_UNKNOWN_KEYS: usize = 64;
 
 /// The keys of one object that we do not know, so that even they cannot come twice.
 #[derive(Default)]
-pub(super) struct UnknownKeys(Vec<String>);
+pub(crate) struct UnknownKeys(Vec<String>);
 
 impl UnknownKeys {
     /// Takes note of a key; an error when it was there before or when there are too many.
-    pub(super) fn note(&mut self, key: &str) -> Result<()> {
+    pub(crate) fn note(&mut self, key: &str) -> Result<()> {
         if self.0.iter().any(|k| k == key) {
             return Err(twice(key));
         }
@@ -253,7 +409,8 @@ impl UnknownKeys {
 }
 
 /// The error for a key that one object has twice.
-pub(super) fn twice(key: &str) -> Error {
+#[cold]
+pub(crate) fn twice(key: &str) -> Error {
     Error::new(
         Code::Malformed,
         format!("the key {key:?} comes twice, and programs differ in which one they take; have the file written again"),
@@ -261,9 +418,75 @@ pub(super) fn twice(key: &str) -> Error {
 }
 
 /// Puts `value` into `slot`; an error when it is taken.
-pub(super) fn once<T>(slot: &mut Option<T>, key: &str, value: T) -> Result<()> {
+pub(crate) fn once<T>(slot: &mut Option<T>, key: &str, value: T) -> Result<()> {
     match slot.replace(value) {
         None => Ok(()),
         Some(_) => Err(twice(key)),
+    }
+}
+
+/// Says in an error that names no tensor that it happened in this one's entry.
+pub(crate) fn inside<T>(tensor: &str, result: Result<T>) -> Result<T> {
+    result.map_err(|mut e| {
+        if e.tensor.is_none() {
+            e.message.push_str(&format!(" (in the entry of tensor {tensor:?})"));
+            e.tensor = Some(tensor.to_owned());
+        }
+        e
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn accepts(json: &[u8]) -> bool {
+        Reader::new(json, 0, "the text").whole(|r| r.skip().map(drop)).is_ok()
+    }
+
+    #[test]
+    fn accepts_what_json_is() {
+        for (json, ok) in [
+            ("{}", true),
+            (" [ 1 , -0.5e+3, \"a\\u00e9\\ud83d\\ude00\" ] ", true),
+            ("01", false),
+            ("1.", false),
+            ("-", false),
+            ("1e", false),
+            ("[1,]", false),
+            ("{\"a\":1,}", false),
+            ("{\"a\" 1}", false),
+            ("\"\\ud800\"", false),
+            ("\"\\udc00\\ud800\"", false),
+            ("\"\u{1}\"", false),
+            ("\"\\x\"", false),
+            ("nul", false),
+            ("true false", false),
+            ("", false),
+        ] {
+            assert_eq!(accepts(json.as_bytes()), ok, "{json}");
+        }
+        assert!(!accepts(b"\"\xff\""));
+        let deep = |n: usize| "[".repeat(n) + &"]".repeat(n);
+        assert!(accepts(deep(127).as_bytes()));
+        assert!(!accepts(deep(128).as_bytes()));
+    }
+
+    proptest! {
+        /// The same verdict as serde_json on texts near JSON, and the same texts.
+        #[test]
+        fn agrees_with_serde_json(json in r#"[\[\]{},:"\\a-f0-9.eE+ -]{0,12}"#) {
+            let theirs: std::result::Result<serde_json::Value, _> = serde_json::from_str(&json);
+            // Numbers that no f64 holds are refused there; we keep the spelling and never make a number of it.
+            let out_of_range = theirs.as_ref().is_err_and(|e| e.to_string().starts_with("number out of range"));
+            prop_assert_eq!(accepts(json.as_bytes()), theirs.is_ok() || out_of_range);
+        }
+
+        #[test]
+        fn texts_come_back(text in "\\PC*") {
+            let json = serde_json::to_string(&text).unwrap();
+            prop_assert_eq!(Value::parse(&json).unwrap(), Value::Text(text));
+        }
     }
 }

@@ -13,7 +13,7 @@
 
 mod folder;
 pub mod grouping;
-mod json;
+pub(crate) mod json;
 pub mod model;
 pub mod safetensors;
 mod sniff;

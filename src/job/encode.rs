@@ -567,8 +567,8 @@ fn report(
                     Severity::Warning,
                     "strategy-changed",
                     format!(
-                        "{reason}; stored as sparse, with a relative error of {:.3}",
-                        relative(loss.error_sq, loss.delta_sq)
+                        "{reason}; stored as sparse, with a relative error of {} %",
+                        (100.0 * relative(loss.error_sq, loss.delta_sq)).round() as u64
                     ),
                 )
                 .tensor(&item.origin.name),

@@ -163,8 +163,8 @@ fn findings(delta: &OpenDelta) -> Vec<Finding> {
                     Severity::Warning,
                     "large",
                     format!(
-                        "takes {:.1} bits a weight, no less than a 16-bit fine-tune itself",
-                        8.0 * placed.bytes() as f64 / placed.elements as f64
+                        "takes {} bits a weight, no less than a 16-bit fine-tune itself",
+                        8 * placed.bytes() / placed.elements
                     ),
                 )
                 .tensor(&t.name),

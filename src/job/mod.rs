@@ -15,6 +15,7 @@ pub mod encode;
 pub mod hash;
 pub mod hashing;
 pub mod inspect;
+pub mod json;
 pub mod lineage;
 pub mod machine;
 pub mod open;

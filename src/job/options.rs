@@ -2,31 +2,32 @@
 
 use super::machine::{Role, SourceEntry};
 use crate::error::{Code, Error, Result};
+use crate::format::json::Value;
 use crate::format::v1::writer::{option_text, py_float};
-use serde_json::{Map, Value};
 
 /// Options as given, of which each job takes its own. What is left over was misspelt.
 ///
 /// Read by hand: derived readers for every job's options would be a tenth of the wasm module.
-pub struct Given(Map<String, Value>);
+pub struct Given(Vec<(String, Value)>);
 
 impl Given {
     /// Options from a JSON object.
     pub fn parse(json: &str) -> Result<Self> {
-        match serde_json::from_str(json) {
-            Ok(Value::Object(map)) => Ok(Self(map)),
+        match Value::parse(json) {
+            Ok(Value::Object(entries)) => Ok(Self(entries)),
             _ => Err(Error::new(Code::Usage, "options are a JSON object")),
         }
     }
 
     fn take(&mut self, name: &str) -> Option<Value> {
-        self.0.remove(name).filter(|v| !v.is_null())
+        let at = self.0.iter().position(|(key, _)| key == name)?;
+        Some(self.0.swap_remove(at).1).filter(|v| *v != Value::Null)
     }
 
     fn flag(&mut self, name: &str, default: bool) -> Result<bool> {
         match self.take(name) {
             None => Ok(default),
-            Some(Value::Bool(b)) => Ok(b),
+            Some(Value::Flag(b)) => Ok(b),
             Some(_) => Err(wrong(name, "true or false")),
         }
     }
@@ -34,7 +35,7 @@ impl Given {
     fn text(&mut self, name: &str) -> Result<Option<String>> {
         match self.take(name) {
             None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
+            Some(Value::Text(text)) => Ok(Some(text)),
             Some(_) => Err(wrong(name, "a text")),
         }
     }
@@ -53,8 +54,8 @@ impl Given {
     fn number(&mut self, name: &str) -> Result<Option<NumberText>> {
         match self.take(name) {
             None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(NumberText::Text(text))),
-            Some(Value::Number(n)) => Ok(n.as_f64().map(NumberText::Number)),
+            Some(Value::Text(text)) => Ok(Some(NumberText::Text(text))),
+            Some(Value::Number(spelled)) => Ok(spelled.parse().ok().map(NumberText::Number)),
             Some(_) => Err(wrong(name, "a number")),
         }
     }
@@ -63,8 +64,8 @@ impl Given {
         let refuse = || wrong(name, "a list of tensor names");
         match self.take(name) {
             None => Ok(None),
-            Some(Value::Array(names)) => {
-                let text = |v: Value| v.as_str().map(str::to_owned).ok_or_else(refuse);
+            Some(Value::List(names)) => {
+                let text = |v: Value| v.text().map(str::to_owned).ok_or_else(refuse);
                 names.into_iter().map(text).collect::<Result<_>>().map(Some)
             }
             Some(_) => Err(refuse()),
@@ -73,9 +74,9 @@ impl Given {
 
     /// `USAGE` when something was given that no one has taken.
     fn done(&self) -> Result<()> {
-        match self.0.keys().next() {
+        match self.0.first() {
             None => Ok(()),
-            Some(name) => Err(Error::new(Code::Usage, format!("there is no option {name:?} here"))),
+            Some((name, _)) => Err(Error::new(Code::Usage, format!("there is no option {name:?} here"))),
         }
     }
 }
@@ -87,15 +88,17 @@ fn wrong(name: &str, wanted: &str) -> Error {
 /// The opened sources from a JSON list of `{ role, group, path, size }`.
 pub fn sources(json: &str) -> Result<Vec<SourceEntry>> {
     let refuse = || Error::new(Code::Internal, "the host described its sources wrongly");
-    let list: Vec<Value> = serde_json::from_str(json).map_err(|_| refuse())?;
+    let Ok(Value::List(list)) = Value::parse(json) else {
+        return Err(refuse());
+    };
     let entry = |v: &Value| {
         let roles = [Role::Base, Role::Finetuned, Role::Delta, Role::A, Role::B];
-        let role = v["role"].as_str()?;
+        let role = v.get("role").text()?;
         Some(SourceEntry {
             role: *roles.iter().find(|r| r.name() == role)?,
-            group: u32::try_from(v["group"].as_u64()?).ok()?,
-            path: v["path"].as_str()?.to_owned(),
-            size: v["size"].as_u64()?,
+            group: u32::try_from(v.get("group").whole()?).ok()?,
+            path: v.get("path").text()?.to_owned(),
+            size: v.get("size").whole()?,
         })
     };
     list.iter().map(|v| entry(v).ok_or_else(refuse)).collect()
@@ -256,10 +259,11 @@ impl Options for TensorsOptions {
     fn take(given: &mut Given) -> Result<Self> {
         let rows = match given.take("rows") {
             None => None,
-            Some(rows) => match (rows[0].as_u64(), rows[1].as_u64(), rows[2].is_null()) {
-                (Some(from), Some(to), true) => Some((from, to)),
+            Some(Value::List(rows)) => match rows.iter().map(Value::whole).collect::<Option<Vec<_>>>().as_deref() {
+                Some(&[from, to]) => Some((from, to)),
                 _ => return Err(wrong("rows", "two row numbers, the first and one past the last")),
             },
+            Some(_) => return Err(wrong("rows", "a list of two row numbers")),
         };
         Ok(Self {
             names: given.names("names")?,

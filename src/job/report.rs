@@ -1,5 +1,6 @@
 //! Shapes that several reports share. Field names are camelCase on the wire.
 
+use super::json;
 use crate::error::{Code, Error, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -49,23 +50,9 @@ impl Finding {
     }
 }
 
-/// Numbers as the formatting of the standard library writes them. serde_json's own way brings tables of ten kilobytes
-/// that do not compress.
-struct PlainNumbers;
-
-impl serde_json::ser::Formatter for PlainNumbers {
-    fn write_f64<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, value: f64) -> std::io::Result<()> {
-        write!(writer, "{value:e}")
-    }
-}
-
 /// Serializes a report as JSON. Values that are not finite become `null`.
 pub fn to_json<T: Serialize>(report: &T) -> Result<String> {
-    let mut bytes = Vec::new();
-    let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, PlainNumbers);
-    let written = report.serialize(&mut serializer);
-    let text = written.ok().and_then(|()| String::from_utf8(bytes).ok());
-    text.ok_or_else(|| Error::new(Code::Internal, "a report could not be written"))
+    json::write(report).map_err(|e| Error::new(Code::Internal, format!("a report could not be written: {e}")))
 }
 
 /// What travels between a job and its tasks, as text that hosts can pass on: postcard's bytes, one character each.

@@ -3,13 +3,10 @@
 use super::LENGTH_BYTES;
 use crate::dtype::Dtype;
 use crate::error::{Code, Error, Result};
-use crate::format::json::{once, Json, Numbers, Skip, Text, UnknownKeys};
+use crate::format::json::{inside, once, twice, Reader, UnknownKeys};
 use crate::limits::{MAX_HEADER_BYTES, MAX_NAME_BYTES, MAX_RANK, MAX_TENSORS};
 use crate::offset::{element_count, ByteRange};
 use crate::order::sorted_positions;
-use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, Visitor};
-use std::collections::HashSet;
-use std::fmt;
 
 const METADATA_KEY: &str = "__metadata__";
 
@@ -78,8 +75,7 @@ pub fn parse_header(json: &[u8], data_len: u64) -> Result<Header> {
             ),
         ));
     }
-    let json = Json::new(json, LENGTH_BYTES, "the safetensors header");
-    let header = json.parse(HeaderVisitor(&json))?;
+    let header = Reader::new(json, LENGTH_BYTES, "the safetensors header").whole(read_header)?;
     check_names(&header.tensors)?;
     check_layout(&header.tensors, data_len)?;
     Ok(header)
@@ -146,45 +142,25 @@ fn check_layout(tensors: &[Entry], data_len: u64) -> Result<()> {
     Ok(())
 }
 
-struct HeaderVisitor<'a, 'de>(&'a Json<'de>);
-
-impl<'de> DeserializeSeed<'de> for HeaderVisitor<'_, 'de> {
-    type Value = Header;
-    fn deserialize<D: Deserializer<'de>>(self, d: D) -> std::result::Result<Header, D::Error> {
-        d.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for HeaderVisitor<'_, 'de> {
-    type Value = Header;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object with one entry per tensor")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Header, A::Error> {
-        let json = self.0;
-        let mut metadata = None;
-        let mut tensors = Vec::new();
-        while let Some(name) = map.next_key_seed(Text)? {
-            if name == METADATA_KEY {
-                let texts = map.next_value_seed(Metadata(json))?;
-                once(&mut metadata, METADATA_KEY, texts).map_err(|e| json.fail(e))?;
-                continue;
-            }
-            check_name(&name).map_err(|e| json.fail(e))?;
-            if tensors.len() == MAX_TENSORS {
-                let text = format!("the header names more than {MAX_TENSORS} tensors; split the model");
-                return Err(json.fail(Error::new(Code::Limit, text)));
-            }
-            let entry = map.next_value_seed(EntryVisitor { json, name: &name });
-            tensors.push(json.inside(&name, entry)?);
+fn read_header(json: &mut Reader<'_>) -> Result<Header> {
+    let mut metadata = None;
+    let mut tensors = Vec::new();
+    json.object("an object with one entry per tensor", &mut |json, name| {
+        if name == METADATA_KEY {
+            return once(&mut metadata, METADATA_KEY, read_metadata(json)?);
         }
-        Ok(Header {
-            metadata: metadata.unwrap_or_default(),
-            tensors,
-        })
-    }
+        check_name(&name)?;
+        if tensors.len() == MAX_TENSORS {
+            let text = format!("the header names more than {MAX_TENSORS} tensors; split the model");
+            return Err(Error::new(Code::Limit, text));
+        }
+        tensors.push(inside(&name, read_entry(json, &name))?);
+        Ok(())
+    })?;
+    Ok(Header {
+        metadata: metadata.unwrap_or_default(),
+        tensors,
+    })
 }
 
 /// Refuses a name above `MAX_NAME_BYTES`.
@@ -203,106 +179,49 @@ pub(in crate::format) fn check_name(name: &str) -> Result<()> {
 }
 
 /// The object under `__metadata__`: texts only. `null` stands for none, as in the crate.
-struct Metadata<'a, 'de>(&'a Json<'de>);
-
-impl<'de> DeserializeSeed<'de> for Metadata<'_, 'de> {
-    type Value = Vec<(String, String)>;
-    fn deserialize<D: Deserializer<'de>>(self, d: D) -> std::result::Result<Self::Value, D::Error> {
-        d.deserialize_any(self)
+fn read_metadata(json: &mut Reader<'_>) -> Result<Vec<(String, String)>> {
+    let mut texts: Vec<(String, String)> = Vec::new();
+    if json.null() {
+        return Ok(texts);
     }
-}
-
-impl<'de> Visitor<'de> for Metadata<'_, 'de> {
-    type Value = Vec<(String, String)>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object of texts under __metadata__")
-    }
-
-    fn visit_unit<E: de::Error>(self) -> std::result::Result<Self::Value, E> {
-        Ok(Vec::new())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Self::Value, A::Error> {
-        let json = self.0;
-        let mut texts = Vec::new();
-        let mut keys = HashSet::new();
-        while let Some(key) = map.next_key_seed(Text)? {
-            if texts.len() == MAX_TENSORS {
-                let text = format!("the header has more than {MAX_TENSORS} texts under __metadata__");
-                return Err(json.fail(Error::new(Code::Limit, text)));
-            }
-            let text = map.next_value_seed(Text)?;
-            if !keys.insert(key.clone()) {
-                return Err(json.fail(super::super::json::twice(&key)));
-            }
-            texts.push((key.into_owned(), text.into_owned()));
+    json.object("an object of texts under __metadata__", &mut |json, key| {
+        if texts.len() == MAX_TENSORS {
+            let text = format!("the header has more than {MAX_TENSORS} texts under __metadata__");
+            return Err(Error::new(Code::Limit, text));
         }
-        Ok(texts)
+        let text = json.text("a text")?;
+        texts.push((key.into_owned(), text.into_owned()));
+        Ok(())
+    })?;
+    let order = sorted_positions(texts.len(), &|a, b| texts[a].0.cmp(&texts[b].0));
+    match order.windows(2).find(|pair| texts[pair[0]].0 == texts[pair[1]].0) {
+        None => Ok(texts),
+        Some(pair) => Err(twice(&texts[pair[0]].0)),
     }
 }
 
-struct EntryVisitor<'a, 'de> {
-    json: &'a Json<'de>,
-    name: &'a str,
-}
-
-impl<'de> DeserializeSeed<'de> for EntryVisitor<'_, 'de> {
-    type Value = Entry;
-    fn deserialize<D: Deserializer<'de>>(self, d: D) -> std::result::Result<Entry, D::Error> {
-        d.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for EntryVisitor<'_, 'de> {
-    type Value = Entry;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object with dtype, shape and data_offsets")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Entry, A::Error> {
-        let json = self.json;
-        let (mut dtype, mut shape, mut offsets) = (None, None, None);
-        let mut unknown = UnknownKeys::default();
-        while let Some(key) = map.next_key_seed(Text)? {
-            match &*key {
-                "dtype" => {
-                    let text = map.next_value_seed(Text)?;
-                    Dtype::parse(&text).and_then(|d| once(&mut dtype, &key, d))
-                }
-                "shape" => {
-                    let numbers = map.next_value_seed(Numbers {
-                        json,
-                        max: MAX_RANK,
-                        what: "shape",
-                    })?;
-                    once(&mut shape, &key, numbers)
-                }
-                "data_offsets" => {
-                    let numbers = map.next_value_seed(Numbers {
-                        json,
-                        max: 2,
-                        what: "data_offsets",
-                    })?;
-                    once(&mut offsets, &key, numbers)
-                }
-                _ => {
-                    map.next_value::<Skip>()?;
-                    unknown.note(&key)
-                }
+fn read_entry(json: &mut Reader<'_>, name: &str) -> Result<Entry> {
+    let (mut dtype, mut shape, mut offsets) = (None, None, None);
+    let mut unknown = UnknownKeys::default();
+    json.object(
+        "an object with dtype, shape and data_offsets",
+        &mut |json, key| match &*key {
+            "dtype" => once(&mut dtype, &key, Dtype::parse(&json.text("a dtype")?)?),
+            "shape" => once(&mut shape, &key, json.numbers("shape", MAX_RANK)?),
+            "data_offsets" => once(&mut offsets, &key, json.numbers("data_offsets", 2)?),
+            _ => {
+                json.skip()?;
+                unknown.note(&key)
             }
-            .map_err(|e| json.fail(e))?;
-        }
-        let missing = |key| de::Error::custom(format_args!("{key} is missing"));
-        entry(
-            self.name,
-            dtype.ok_or_else(|| missing("dtype"))?,
-            shape.ok_or_else(|| missing("shape"))?,
-            &offsets.ok_or_else(|| missing("data_offsets"))?,
-        )
-        .map_err(|e| json.fail(e))
-    }
+        },
+    )?;
+    let missing = |key: &str| json.missing(key);
+    entry(
+        name,
+        dtype.ok_or_else(|| missing("dtype"))?,
+        shape.ok_or_else(|| missing("shape"))?,
+        &offsets.ok_or_else(|| missing("data_offsets"))?,
+    )
 }
 
 /// An entry whose range is as long as dtype and shape say.

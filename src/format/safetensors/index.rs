@@ -3,11 +3,9 @@
 use super::header::check_name;
 use super::writer::push_text;
 use crate::error::{Code, Error, Result};
-use crate::format::json::{once, twice, Json, Skip, Text, UnknownKeys};
+use crate::format::json::{inside, once, twice, Reader, UnknownKeys};
 use crate::limits::{MAX_INDEX_BYTES, MAX_TENSORS};
 use crate::order::sorted_positions;
-use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, Visitor};
-use std::fmt;
 
 /// Most entries under `metadata`. Real files have two.
 const MAX_METADATA: usize = 1_000;
@@ -88,8 +86,7 @@ pub fn parse_index(json: &[u8]) -> Result<Index> {
             ),
         ));
     }
-    let json = Json::new(json, 0, "the shard index");
-    let index = json.parse(IndexVisitor(&json))?;
+    let index = Reader::new(json, 0, "the shard index").whole(read_index)?;
     let map = &index.weight_map;
     let order = sorted_positions(map.len(), &|a, b| map[a].0.cmp(&map[b].0));
     if let Some(pair) = order.windows(2).find(|pair| map[pair[0]].0 == map[pair[1]].0) {
@@ -119,120 +116,55 @@ fn check_file_name(file: &str) -> Result<()> {
     ))
 }
 
-struct IndexVisitor<'a, 'de>(&'a Json<'de>);
-
-impl<'de> DeserializeSeed<'de> for IndexVisitor<'_, 'de> {
-    type Value = Index;
-    fn deserialize<D: Deserializer<'de>>(self, d: D) -> std::result::Result<Index, D::Error> {
-        d.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for IndexVisitor<'_, 'de> {
-    type Value = Index;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object with weight_map")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Index, A::Error> {
-        let json = self.0;
-        let (mut metadata, mut weight_map) = (None, None);
-        let mut unknown = UnknownKeys::default();
-        while let Some(key) = map.next_key_seed(Text)? {
-            match &*key {
-                "metadata" => {
-                    let entries = map.next_value_seed(Metadata(json))?;
-                    once(&mut metadata, &key, entries)
-                }
-                "weight_map" => {
-                    let entries = map.next_value_seed(WeightMap(json))?;
-                    once(&mut weight_map, &key, entries)
-                }
-                _ => {
-                    map.next_value::<Skip>()?;
-                    unknown.note(&key)
-                }
-            }
-            .map_err(|e| json.fail(e))?;
+fn read_index(json: &mut Reader<'_>) -> Result<Index> {
+    let (mut metadata, mut weight_map) = (None, None);
+    let mut unknown = UnknownKeys::default();
+    json.object("an object with weight_map", &mut |json, key| match &*key {
+        "metadata" => once(&mut metadata, &key, read_metadata(json)?),
+        "weight_map" => once(&mut weight_map, &key, read_weight_map(json)?),
+        _ => {
+            json.skip()?;
+            unknown.note(&key)
         }
-        Ok(Index {
-            metadata: metadata.unwrap_or_default(),
-            weight_map: weight_map.ok_or_else(|| de::Error::custom("weight_map is missing"))?,
-        })
-    }
+    })?;
+    Ok(Index {
+        metadata: metadata.unwrap_or_default(),
+        weight_map: weight_map.ok_or_else(|| json.missing("weight_map"))?,
+    })
 }
 
-struct WeightMap<'a, 'de>(&'a Json<'de>);
-
-impl<'de> DeserializeSeed<'de> for WeightMap<'_, 'de> {
-    type Value = Vec<(String, String)>;
-    fn deserialize<D: Deserializer<'de>>(self, d: D) -> std::result::Result<Self::Value, D::Error> {
-        d.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for WeightMap<'_, 'de> {
-    type Value = Vec<(String, String)>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object from tensor to file name")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Self::Value, A::Error> {
-        let json = self.0;
-        let mut entries = Vec::new();
-        while let Some(name) = map.next_key_seed(Text)? {
-            check_name(&name).map_err(|e| json.fail(e))?;
-            if entries.len() == MAX_TENSORS {
-                let text = format!("the index lists more than {MAX_TENSORS} tensors");
-                return Err(json.fail(Error::new(Code::Limit, text)));
-            }
-            let file = json.inside(&name, map.next_value_seed(Text))?;
-            check_file_name(&file).map_err(|e| json.fail(e.tensor(&*name)))?;
-            entries.push((name.into_owned(), file.into_owned()));
+fn read_weight_map(json: &mut Reader<'_>) -> Result<Vec<(String, String)>> {
+    let mut entries = Vec::new();
+    json.object("an object from tensor to file name", &mut |json, name| {
+        check_name(&name)?;
+        if entries.len() == MAX_TENSORS {
+            let text = format!("the index lists more than {MAX_TENSORS} tensors");
+            return Err(Error::new(Code::Limit, text));
         }
-        Ok(entries)
-    }
+        let file = inside(&name, json.text("a file name"))?;
+        check_file_name(&file).map_err(|e| e.tensor(&*name))?;
+        entries.push((name.into_owned(), file.into_owned()));
+        Ok(())
+    })?;
+    Ok(entries)
 }
 
-/// The object under `metadata`; `null` stands for none.
-struct Metadata<'a, 'de>(&'a Json<'de>);
-
-impl<'de> DeserializeSeed<'de> for Metadata<'_, 'de> {
-    type Value = Vec<(String, String)>;
-    fn deserialize<D: Deserializer<'de>>(self, d: D) -> std::result::Result<Self::Value, D::Error> {
-        d.deserialize_any(self)
+/// The object under `metadata`, its values as spelled; `null` stands for none.
+fn read_metadata(json: &mut Reader<'_>) -> Result<Vec<(String, String)>> {
+    let mut entries: Vec<(String, String)> = Vec::new();
+    if json.null() {
+        return Ok(entries);
     }
-}
-
-impl<'de> Visitor<'de> for Metadata<'_, 'de> {
-    type Value = Vec<(String, String)>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object under metadata")
-    }
-
-    fn visit_unit<E: de::Error>(self) -> std::result::Result<Self::Value, E> {
-        Ok(Vec::new())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Self::Value, A::Error> {
-        let json = self.0;
-        let mut entries: Vec<(String, String)> = Vec::new();
-        while let Some(key) = map.next_key_seed(Text)? {
-            if entries.iter().any(|(k, _)| *k == key) {
-                return Err(json.fail(twice(&key)));
-            }
-            if entries.len() == MAX_METADATA {
-                let text = format!("the index has more than {MAX_METADATA} entries under metadata");
-                return Err(json.fail(Error::new(Code::Limit, text)));
-            }
-            map.next_value::<Skip>()?;
-            if let Some(value) = json.spelled_after(&key) {
-                entries.push((key.into_owned(), value.to_owned()));
-            }
+    json.object("an object under metadata", &mut |json, key| {
+        if entries.iter().any(|(k, _)| *k == key) {
+            return Err(twice(&key));
         }
-        Ok(entries)
-    }
+        if entries.len() == MAX_METADATA {
+            let text = format!("the index has more than {MAX_METADATA} entries under metadata");
+            return Err(Error::new(Code::Limit, text));
+        }
+        entries.push((key.into_owned(), json.skip()?.to_owned()));
+        Ok(())
+    })?;
+    Ok(entries)
 }

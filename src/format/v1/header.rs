@@ -2,15 +2,13 @@
 
 use super::PREFIX_BYTES;
 use crate::error::{Code, Error, Result};
-use crate::format::json::{once, Json, Numbers, Skip, Text, UnknownKeys, Whole};
+use crate::format::json::{inside, once, Reader, UnknownKeys};
 use crate::format::safetensors::header::check_name;
 use crate::limits::{MAX_HEADER_BYTES, MAX_RANK, MAX_TENSORS};
 use crate::offset::element_count;
 use crate::order::sorted_positions;
 use crate::strategy::Strategy;
-use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
-use std::fmt;
 
 /// The dtype in which the reference returns a tensor. It writes `float32` only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -128,8 +126,7 @@ pub fn parse_header(json: &[u8]) -> Result<V1Header> {
             ),
         ));
     }
-    let json = Json::new(json, PREFIX_BYTES, "the header of the .wdelta file");
-    let mut header = json.parse(HeaderVisitor(&json))?;
+    let mut header = Reader::new(json, PREFIX_BYTES, "the header of the .wdelta file").whole(read_header)?;
     let tensors = &header.tensors;
     let by_name: Vec<u32> = sorted_positions(tensors.len(), &|a, b| tensors[a].name.cmp(&tensors[b].name))
         .into_iter()
@@ -146,60 +143,36 @@ pub fn parse_header(json: &[u8]) -> Result<V1Header> {
     Ok(header)
 }
 
-struct HeaderVisitor<'a, 'de>(&'a Json<'de>);
-
-impl<'de> DeserializeSeed<'de> for HeaderVisitor<'_, 'de> {
-    type Value = V1Header;
-    fn deserialize<D: Deserializer<'de>>(self, d: D) -> std::result::Result<V1Header, D::Error> {
-        d.deserialize_map(self)
-    }
+fn read_header(json: &mut Reader<'_>) -> Result<V1Header> {
+    let (mut hash, mut strategy, mut tensors, mut base_name) = (None, None, None, None);
+    let mut unknown = UnknownKeys::default();
+    json.object(
+        "an object with parent_hash, strategy and tensors",
+        &mut |json, key| match &*key {
+            "parent_hash" => once(&mut hash, &key, check_hash(&json.text("a hash")?)?),
+            "strategy" => once(&mut strategy, &key, read_name(json)?),
+            "base_name" => once(&mut base_name, &key, read_name(json)?),
+            "tensors" => once(&mut tensors, &key, read_tensors(json)?),
+            _ => {
+                json.skip()?;
+                unknown.note(&key)
+            }
+        },
+    )?;
+    let missing = |key: &str| json.missing(key);
+    Ok(V1Header {
+        parent_hash: hash.ok_or_else(|| missing("parent_hash"))?,
+        strategy: strategy.ok_or_else(|| missing("strategy"))?,
+        base_name,
+        tensors: tensors.ok_or_else(|| missing("tensors"))?,
+        by_name: Vec::new(),
+    })
 }
 
-impl<'de> Visitor<'de> for HeaderVisitor<'_, 'de> {
-    type Value = V1Header;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object with parent_hash, strategy and tensors")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<V1Header, A::Error> {
-        let json = self.0;
-        let (mut hash, mut strategy, mut tensors, mut base_name) = (None, None, None, None);
-        let mut unknown = UnknownKeys::default();
-        while let Some(key) = map.next_key_seed(Text)? {
-            match &*key {
-                "parent_hash" => {
-                    let text = map.next_value_seed(Text)?;
-                    check_hash(&text).and_then(|text| once(&mut hash, &key, text))
-                }
-                "strategy" => {
-                    let text = map.next_value_seed(Text)?;
-                    check_name(&text).and_then(|()| once(&mut strategy, &key, text.into_owned()))
-                }
-                "base_name" => {
-                    let text = map.next_value_seed(Text)?;
-                    check_name(&text).and_then(|()| once(&mut base_name, &key, text.into_owned()))
-                }
-                "tensors" => {
-                    let list = map.next_value_seed(Tensors(json))?;
-                    once(&mut tensors, &key, list)
-                }
-                _ => {
-                    map.next_value::<Skip>()?;
-                    unknown.note(&key)
-                }
-            }
-            .map_err(|e| json.fail(e))?;
-        }
-        let missing = |key| de::Error::custom(format_args!("{key} is missing"));
-        Ok(V1Header {
-            parent_hash: hash.ok_or_else(|| missing("parent_hash"))?,
-            strategy: strategy.ok_or_else(|| missing("strategy"))?,
-            base_name,
-            tensors: tensors.ok_or_else(|| missing("tensors"))?,
-            by_name: Vec::new(),
-        })
-    }
+fn read_name(json: &mut Reader<'_>) -> Result<String> {
+    let text = json.text("a text")?;
+    check_name(&text)?;
+    Ok(text.into_owned())
 }
 
 fn check_hash(text: &str) -> Result<String> {
@@ -213,36 +186,18 @@ fn check_hash(text: &str) -> Result<String> {
     ))
 }
 
-struct Tensors<'a, 'de>(&'a Json<'de>);
-
-impl<'de> DeserializeSeed<'de> for Tensors<'_, 'de> {
-    type Value = Vec<V1Tensor>;
-    fn deserialize<D: Deserializer<'de>>(self, d: D) -> std::result::Result<Self::Value, D::Error> {
-        d.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Tensors<'_, 'de> {
-    type Value = Vec<V1Tensor>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object with one entry per tensor")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Self::Value, A::Error> {
-        let json = self.0;
-        let mut tensors = Vec::new();
-        while let Some(name) = map.next_key_seed(Text)? {
-            check_name(&name).map_err(|e| json.fail(e))?;
-            if tensors.len() == MAX_TENSORS {
-                let text = format!("the header names more than {MAX_TENSORS} tensors");
-                return Err(json.fail(Error::new(Code::Limit, text)));
-            }
-            let tensor = map.next_value_seed(EntryVisitor { json, name: &name });
-            tensors.push(json.inside(&name, tensor)?);
+fn read_tensors(json: &mut Reader<'_>) -> Result<Vec<V1Tensor>> {
+    let mut tensors = Vec::new();
+    json.object("an object with one entry per tensor", &mut |json, name| {
+        check_name(&name)?;
+        if tensors.len() == MAX_TENSORS {
+            let text = format!("the header names more than {MAX_TENSORS} tensors");
+            return Err(Error::new(Code::Limit, text));
         }
-        Ok(tensors)
-    }
+        tensors.push(inside(&name, read_entry(json, &name))?);
+        Ok(())
+    })?;
+    Ok(tensors)
 }
 
 /// What one entry says, before it is held against itself.
@@ -258,72 +213,36 @@ struct Raw {
     outlier_fraction: Option<Option<String>>,
 }
 
-struct EntryVisitor<'a, 'de> {
-    json: &'a Json<'de>,
-    name: &'a str,
-}
-
-impl<'de> DeserializeSeed<'de> for EntryVisitor<'_, 'de> {
-    type Value = V1Tensor;
-    fn deserialize<D: Deserializer<'de>>(self, d: D) -> std::result::Result<V1Tensor, D::Error> {
-        d.deserialize_map(self)
-    }
-}
-
 /// Longest spelling of an option that is kept. Python's shortest form of any f64 has at most 24 characters.
 const MAX_OPTION_BYTES: usize = 64;
 
-impl<'de> Visitor<'de> for EntryVisitor<'_, 'de> {
-    type Value = V1Tensor;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object with strategy, shape and dtype")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<V1Tensor, A::Error> {
-        let json = self.json;
-        let mut raw = Raw::default();
-        let mut unknown = UnknownKeys::default();
-        while let Some(key) = map.next_key_seed(Text)? {
-            match &*key {
-                "strategy" => {
-                    let text = map.next_value_seed(Text)?;
-                    strategy(&text).and_then(|s| once(&mut raw.strategy, &key, s))
-                }
-                "dtype" => {
-                    let text = map.next_value_seed(Text)?;
-                    ResultDtype::parse(&text).and_then(|d| once(&mut raw.dtype, &key, d))
-                }
-                "shape" => {
-                    let numbers = map.next_value_seed(Numbers {
-                        json,
-                        max: MAX_RANK,
-                        what: "shape",
-                    })?;
-                    once(&mut raw.shape, &key, numbers)
-                }
-                "n_elements" => once(&mut raw.n_elements, &key, map.next_value::<Whole>()?.0),
-                "n_outliers" => once(&mut raw.n_outliers, &key, map.next_value::<Whole>()?.0),
-                "n_cols" => once(&mut raw.n_cols, &key, map.next_value::<Whole>()?.0),
-                "sparsity" | "outlier_fraction" => {
-                    map.next_value::<Skip>()?;
-                    let text = json.spelled_after(&key).filter(|t| is_number(t)).map(str::to_owned);
-                    let slot = if key == "sparsity" {
-                        &mut raw.sparsity
-                    } else {
-                        &mut raw.outlier_fraction
-                    };
-                    once(slot, &key, text)
-                }
-                _ => {
-                    map.next_value::<Skip>()?;
-                    unknown.note(&key)
-                }
+fn read_entry(json: &mut Reader<'_>, name: &str) -> Result<V1Tensor> {
+    let mut raw = Raw::default();
+    let mut unknown = UnknownKeys::default();
+    json.object(
+        "an object with strategy, shape and dtype",
+        &mut |json, key| match &*key {
+            "strategy" => once(&mut raw.strategy, &key, strategy(&json.text("a strategy")?)?),
+            "dtype" => once(&mut raw.dtype, &key, ResultDtype::parse(&json.text("a dtype")?)?),
+            "shape" => once(&mut raw.shape, &key, json.numbers("shape", MAX_RANK)?),
+            "n_elements" => once(&mut raw.n_elements, &key, json.number()?),
+            "n_outliers" => once(&mut raw.n_outliers, &key, json.number()?),
+            "n_cols" => once(&mut raw.n_cols, &key, json.number()?),
+            "sparsity" | "outlier_fraction" => {
+                let text = json.skip()?;
+                let slot = match &*key {
+                    "sparsity" => &mut raw.sparsity,
+                    _ => &mut raw.outlier_fraction,
+                };
+                once(slot, &key, is_number(text).then(|| text.to_owned()))
             }
-            .map_err(|e| json.fail(e))?;
-        }
-        raw.check(self.name).map_err(|e| json.fail(e))
-    }
+            _ => {
+                json.skip()?;
+                unknown.note(&key)
+            }
+        },
+    )?;
+    raw.check(name)
 }
 
 fn strategy(name: &str) -> Result<Strategy> {
