@@ -10,7 +10,6 @@ use crate::error::{Code, Error, Result};
 use crate::limits::MAX_TENSORS;
 use crate::offset::{element_count, ByteRange};
 use crate::order::{rearranged, sorted_positions};
-use std::collections::HashMap;
 
 pub use super::folder::{choose_files, resolve_shards, Choice, Shards};
 
@@ -189,8 +188,13 @@ fn is_adapter_tensor(name: &str) -> bool {
 impl Model {
     fn check_index(&self) -> Result<()> {
         let Some(index) = &self.index else { return Ok(()) };
-        let listed: HashMap<&str, &str> = index.weight_map.iter().map(|(t, f)| (t.as_str(), f.as_str())).collect();
-        for (name, file) in &listed {
+        let map = &index.weight_map;
+        let order = sorted_positions(map.len(), &|a, b| map[a].0.cmp(&map[b].0));
+        let listed = |name: &str| {
+            let found = order.binary_search_by(|&p| map[p].0.as_str().cmp(name)).ok()?;
+            Some(&map[order[found]].1)
+        };
+        for (name, file) in map {
             if self.find(name).is_none() {
                 return Err(Error::new(
                     Code::MissingTensor,
@@ -199,13 +203,13 @@ impl Model {
                          not of the same model, or a download is incomplete"
                     ),
                 )
-                .tensor(*name));
+                .tensor(name));
             }
         }
         for t in &self.tensors {
             let path = &self.files[t.file].path;
             let name = path.rsplit('/').next().unwrap_or(path);
-            let elsewhere = match listed.get(t.name.as_str()) {
+            let elsewhere = match listed(&t.name) {
                 Some(file) if *file == name => continue,
                 Some(file) => format!("but the shard index puts it into {file}"),
                 None => "but the shard index does not list it".to_owned(),

@@ -10,7 +10,6 @@ use crate::error::{Code, Error, Result};
 use crate::format::model::Model;
 use crate::format::v1::parent_hash;
 use serde::Serialize;
-use std::collections::HashMap;
 
 /// How carefully the records of a delta are located.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -188,6 +187,14 @@ pub fn origins(base: &Model, deltas: &[OpenDelta]) -> Vec<Origin> {
     origins_of(base, &deltas.iter().collect::<Vec<_>>())
 }
 
+/// The origin of a tensor among those that [`origins`] gave.
+pub fn find_origin<'a>(origins: &'a [Origin], name: &str) -> Option<&'a Origin> {
+    origins
+        .binary_search_by(|o| o.name.as_str().cmp(name))
+        .ok()
+        .map(|i| &origins[i])
+}
+
 /// As [`origins`], for links that do not lie side by side.
 pub fn origins_of(base: &Model, deltas: &[&OpenDelta]) -> Vec<Origin> {
     let of_first = |name: &str| deltas.first().is_none_or(|d| d.tensor(name).is_some());
@@ -267,8 +274,16 @@ pub struct Link {
 pub struct ChainResult {
     /// One entry a delta.
     pub links: Vec<Link>,
-    /// Fast hash of each base tensor while it was hashed.
-    pub fast: HashMap<String, String>,
+    /// Fast hash of each base tensor while it was hashed, by sorted names.
+    fast: Vec<(String, String)>,
+}
+
+impl ChainResult {
+    /// The fast hash that a tensor of the base had while it was hashed.
+    pub fn fast_of(&self, name: &str) -> Option<&String> {
+        let at = self.fast.binary_search_by(|(n, _)| n.as_str().cmp(name)).ok()?;
+        Some(&self.fast[at].1)
+    }
 }
 
 impl ChainCheck {
@@ -314,7 +329,7 @@ impl ChainCheck {
     pub fn finish(&self, reports: &[String], deltas: &[OpenDelta], checksums: &[[u8; 32]]) -> Result<ChainResult> {
         let mut result = ChainResult {
             links: Vec::new(),
-            fast: HashMap::new(),
+            fast: Vec::new(),
         };
         if self.links == 0 {
             return Ok(result);

@@ -19,7 +19,6 @@ use crate::limits::CHUNK_BYTES;
 use crate::offset::{element_count, ByteRange};
 use crate::order::{rearranged, sorted_positions};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
 use xxhash_rust::xxh3::Xxh3;
 
 /// A tensor to rebuild.
@@ -225,16 +224,17 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
     }
     let deltas = chain::open_chain(&io, &delta_sources, Some(base), chain::Care::Checked).await?;
     chain::check_fit_or_damage(&io, base, &deltas).await?;
-    let origins: HashMap<String, Origin> = chain::origins(base, &deltas)
-        .into_iter()
-        .map(|o| (o.name.clone(), o))
-        .collect();
+    let origins = chain::origins(base, &deltas);
     check_dtypes(&origins, &options)?;
 
     let shards = layout(base, &origins, &options)?;
     let index = rebuilt_index(&io, &opened, &sources, &shards, &options).await?;
     let mut findings = Vec::new();
-    let extra = base.tensors.iter().filter(|t| !origins.contains_key(&t.name)).count();
+    let extra = base
+        .tensors
+        .iter()
+        .filter(|t| chain::find_origin(&origins, &t.name).is_none())
+        .count();
     if extra > 0 {
         findings.push(Finding::new(
             Severity::Note,
@@ -267,7 +267,9 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
     let mut items = Vec::new();
     for (sink, shard) in shards.iter().enumerate() {
         for (name, dtype, range) in &shard.tensors {
-            let Some(origin) = origins.get(name) else { continue };
+            let Some(origin) = chain::find_origin(&origins, name) else {
+                continue;
+            };
             items.push(DecodeItem {
                 origin: origin.clone(),
                 sink: sink as u32,
@@ -315,7 +317,7 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
             reads: work.saturating_sub(bytes) + if options.read_back { bytes } else { 0 },
             writes: bytes,
             tensors: names.len(),
-            elements: origins.values().map(|o| o.base.elements).sum(),
+            elements: origins.iter().map(|o| o.base.elements).sum(),
         }
         .json()?,
     )
@@ -346,21 +348,18 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
     }
     if let Some(checked) = &checked {
         for ((name, source), decoded) in names.iter().zip(&decoded) {
-            if checked.fast.get(name).is_some_and(|hashed| *hashed != decoded.seen) {
+            if checked.fast_of(name).is_some_and(|hashed| *hashed != decoded.seen) {
                 return Err(source_changed(name, *source));
             }
         }
     }
     if options.read_back {
-        let mut by_sink: HashMap<u32, Vec<(ByteRange, String)>> = HashMap::new();
+        let mut by_sink: Vec<Vec<(ByteRange, String)>> = shards.iter().map(|_| Vec::new()).collect();
         for ((sink, range), decoded) in written_ranges.iter().zip(&decoded) {
-            by_sink
-                .entry(*sink)
-                .or_default()
-                .push((*range, decoded.written.clone()));
+            by_sink[*sink as usize].push((*range, decoded.written.clone()));
         }
         let mut tasks = Vec::new();
-        for (sink, items) in by_sink {
+        for (sink, items) in (0..).zip(by_sink) {
             let cost = items.iter().map(|(r, _)| r.len).sum();
             let source = sources.len() as u32 + sink;
             tasks.push(Task::ReadBack { source, items }.spec("result", "checking", cost)?);
@@ -382,8 +381,8 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
 }
 
 /// Tensors that do not convert to float32 can only be taken over.
-fn check_dtypes(origins: &HashMap<String, Origin>, options: &DecodeOptions) -> Result<()> {
-    for origin in origins.values() {
+fn check_dtypes(origins: &[Origin], options: &DecodeOptions) -> Result<()> {
+    for origin in origins.iter() {
         let dtype = origin.base.dtype;
         if !(dtype.to_f32_defined() || origin.is_unchanged() && options.dtype == OutputDtype::Base) {
             return Err(Error::new(
@@ -402,7 +401,7 @@ fn check_dtypes(origins: &HashMap<String, Origin>, options: &DecodeOptions) -> R
 
 /// The files of the result: the base's, without what the delta does not have, in the dtype asked for. Where nothing is
 /// left out and the dtypes stay, the header is the base's own, byte for byte.
-fn layout(base: &Model, origins: &HashMap<String, Origin>, options: &DecodeOptions) -> Result<Vec<Shard>> {
+fn layout(base: &Model, origins: &[Origin], options: &DecodeOptions) -> Result<Vec<Shard>> {
     if options.layout == OutputLayout::Single && base.files.len() > 1 {
         let entries: Vec<_> = base.files.iter().flat_map(|f| kept_entries(f, origins)).collect();
         let metadata = base.files.first().map_or(&[][..], |f| &f.header.metadata);
@@ -441,12 +440,12 @@ fn layout(base: &Model, origins: &HashMap<String, Origin>, options: &DecodeOptio
 }
 
 /// The tensors of a base file that are in the result, in the order of their data.
-fn kept_entries<'a>(file: &'a ModelFile, origins: &HashMap<String, Origin>) -> Vec<&'a Entry> {
+fn kept_entries<'a>(file: &'a ModelFile, origins: &[Origin]) -> Vec<&'a Entry> {
     let entries: Vec<_> = file
         .header
         .tensors
         .iter()
-        .filter(|e| origins.contains_key(&e.name))
+        .filter(|e| chain::find_origin(origins, &e.name).is_some())
         .collect();
     let order = sorted_positions(entries.len(), &|a, b| {
         entries[a].range.offset.cmp(&entries[b].range.offset)

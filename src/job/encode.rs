@@ -15,14 +15,13 @@ use super::plan::Plan;
 use super::report::{from_wire, list_names, to_json, Finding, Severity};
 use super::survey::{Seen, SurveyItem};
 use super::task::{batch, Task};
-use super::values::Origin;
 use crate::error::{Code, Error, Result};
 use crate::format::model::Model;
 use crate::format::v1::parent_hash;
 use crate::format::v1::writer::{self, HeaderPlan, HeaderTensor, Layout};
+use crate::order::sorted_positions;
 use crate::strategy::{array_elements, kept_int4, kept_sparse, Strategy};
 use serde::Serialize;
-use std::collections::HashMap;
 
 /// What `encode` did.
 #[derive(Serialize)]
@@ -145,15 +144,12 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     chain::check_fit_or_damage(&io, base, &parents).await?;
     check_parents_complete(finetuned, &parents)?;
 
-    let origins: HashMap<String, Origin> = chain::origins(base, &parents)
-        .into_iter()
-        .map(|o| (o.name.clone(), o))
-        .collect();
+    let origins = chain::origins(base, &parents);
     let items: Vec<SurveyItem> = finetuned
         .tensors
         .iter()
         .map(|t| {
-            let origin = origins.get(&t.name).cloned();
+            let origin = chain::find_origin(&origins, &t.name).cloned();
             Ok(SurveyItem {
                 origin: origin.ok_or_else(|| Error::new(Code::Internal, "a tensor was lost"))?,
                 finetuned: TensorRange::from(t),
@@ -234,7 +230,8 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     let emits: Vec<EmitItem> = items
         .iter()
         .zip(&choices)
-        .map(|(item, choice)| EmitItem {
+        .zip(&layout.records)
+        .map(|((item, choice), records)| EmitItem {
             origin: item.origin.clone(),
             finetuned: item.finetuned.clone(),
             shape: item.shape.clone(),
@@ -243,7 +240,7 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
             surveyed: choice.surveyed.clone(),
             keep_equal: item.keep_equal,
             sink: 0,
-            records: layout.records.get(&item.origin.name).cloned().unwrap_or_default(),
+            records: records.clone(),
         })
         .collect();
     let costs: Vec<u64> = emits.iter().map(EmitItem::cost).collect();
@@ -439,7 +436,8 @@ async fn decide(io: &Io, items: &[SurveyItem], seen: &[Seen], wanted: &Wanted) -
 /// The finished header, and where every record goes.
 struct FileLayout {
     head: Vec<u8>,
-    records: HashMap<String, Vec<u64>>,
+    /// Per item: where its records start.
+    records: Vec<Vec<u64>>,
     size: u64,
 }
 
@@ -479,26 +477,33 @@ fn layout(
         tensors,
     };
     let head = writer::preamble(&writer::header_json(&plan))?;
-    let by_name: HashMap<&str, &HeaderTensor> = plan.tensors.iter().map(|t| (t.name.as_str(), t)).collect();
-    let ordered: Vec<&HeaderTensor> = record_order
-        .iter()
-        .filter_map(|n| by_name.get(n.as_str()).copied())
-        .collect();
+    // Items, and so the plan's tensors, are sorted by name.
+    let at = |name: &String| plan.tensors.binary_search_by(|t| t.name.cmp(name)).ok();
+    let order: Vec<usize> = record_order.iter().filter_map(at).collect();
+    let ordered: Vec<&HeaderTensor> = order.iter().map(|&i| &plan.tensors[i]).collect();
     let placed = Layout::new(head.len() as u64, &ordered)?;
+    let mut records = vec![Vec::new(); items.len()];
+    for (i, starts) in order.into_iter().zip(placed.records) {
+        records[i] = starts;
+    }
     Ok(FileLayout {
         head,
-        records: placed.records,
+        records,
         size: placed.size,
     })
 }
 
 /// The base must have been the same when it was hashed and when its deltas were taken.
 fn check_unchanged(items: &[SurveyItem], emitted: &[Emitted], order: &[String], hash: &ModelHash) -> Result<()> {
-    let fast: HashMap<&str, &String> = order.iter().map(String::as_str).zip(&hash.fast).collect();
+    let sorted = sorted_positions(order.len(), &|a, b| order[a].cmp(&order[b]));
+    let hashed_of = |name: &str| {
+        let found = sorted.binary_search_by(|&p| order[p].as_str().cmp(name)).ok()?;
+        hash.fast.get(sorted[found])
+    };
     for (item, emitted) in items.iter().zip(emitted) {
         let name = item.origin.name.as_str();
-        if let (Some(seen), Some(hashed)) = (&emitted.seen, fast.get(name)) {
-            if seen != *hashed {
+        if let (Some(seen), Some(hashed)) = (&emitted.seen, hashed_of(name)) {
+            if seen != hashed {
                 return Err(source_changed(name, item.origin.base.source));
             }
         }

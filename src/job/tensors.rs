@@ -64,16 +64,13 @@ pub async fn tensors(io: Io, sources: Vec<SourceEntry>, options: TensorsOptions)
 
 /// The origin of a tensor; `MISSING_TENSOR` when there is none of that name.
 pub fn find<'a>(origins: &'a [Origin], name: &str) -> Result<&'a Origin> {
-    origins
-        .binary_search_by(|o| o.name.as_str().cmp(name))
-        .map(|i| &origins[i])
-        .map_err(|_| {
-            Error::new(
-                Code::MissingTensor,
-                format!("there is no tensor `{name}`; `inspect` lists the names"),
-            )
-            .tensor(name)
-        })
+    chain::find_origin(origins, name).ok_or_else(|| {
+        Error::new(
+            Code::MissingTensor,
+            format!("there is no tensor `{name}`; `inspect` lists the names"),
+        )
+        .tensor(name)
+    })
 }
 
 async fn stream(io: &Io, origin: &Origin, tensor: &Tensor, options: &TensorsOptions) -> Result<()> {

@@ -4,8 +4,6 @@
 //! has three: sorted names (in-memory), the record order (path-based save), base shard groups (path-based load).
 
 use crate::order::sorted_positions;
-use std::collections::HashMap;
-
 /// The names sorted by their bytes, which is Python's order of code points.
 pub fn sorted<N: AsRef<str> + Clone>(names: &[N]) -> Vec<N> {
     let order = sorted_positions(names.len(), &|a, b| names[a].as_ref().cmp(names[b].as_ref()));
@@ -35,9 +33,13 @@ pub fn record_order_for_paths<N: AsRef<str> + Clone>(
 /// The names of each shard, shards in order of first use.
 fn grouped<N: AsRef<str> + Clone>(names: &[N], shard_of: impl Fn(&str) -> usize) -> Vec<Vec<N>> {
     let mut groups: Vec<Vec<N>> = Vec::new();
-    let mut group_of_shard = HashMap::new();
+    let mut group_of_shard: Vec<Option<usize>> = Vec::new();
     for name in names {
-        let group = *group_of_shard.entry(shard_of(name.as_ref())).or_insert(groups.len());
+        let shard = shard_of(name.as_ref());
+        if group_of_shard.len() <= shard {
+            group_of_shard.resize(shard + 1, None);
+        }
+        let group = *group_of_shard[shard].get_or_insert(groups.len());
         if group == groups.len() {
             groups.push(Vec::new());
         }

@@ -1,13 +1,12 @@
 //! Version 1 from structure to bytes, byte for byte as the reference writes it.
 
 use super::header::quantized_cols;
-use super::placed::place;
+use super::placed::{place, PlacedRecord};
 use super::{record, CHECKSUM_BYTES, MAGIC, PREFIX_BYTES, VERSION};
 use crate::error::{Code, Error, Result};
 use crate::limits::MAX_HEADER_BYTES;
 use crate::order::sorted_positions;
 use crate::strategy::{array_elements, ArrayDtype, Strategy};
-use std::collections::HashMap;
 use std::fmt::Write;
 
 pub use super::number::{option_text, py_float};
@@ -97,9 +96,9 @@ pub fn preamble(json: &[u8]) -> Result<Vec<u8>> {
 /// Where the records of a file to be written go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// By tensor: where each of its records starts, in the order of the strategy's fields. Each takes
+    /// Per tensor, in the order given: where each of its records starts, in the order of the strategy's fields. Each takes
     /// [`record_header`] and its data.
-    pub records: HashMap<String, Vec<u64>>,
+    pub records: Vec<Vec<u64>>,
     /// Where the checksum stands.
     pub checksum_at: u64,
     /// Length of the file.
@@ -120,10 +119,8 @@ impl Layout {
         let Some((places, checksum_at, size)) = placed else {
             return Err(Error::new(Code::Limit, "the delta would be longer than any file"));
         };
-        let starts = places
-            .iter()
-            .map(|records| records.iter().map(|r| r.header_at).collect());
-        let records = tensors.iter().map(|t| t.name.clone()).zip(starts).collect();
+        let starts = |records: &Vec<PlacedRecord>| records.iter().map(|r| r.header_at).collect();
+        let records = places.iter().map(starts).collect();
         Ok(Self {
             records,
             checksum_at,
@@ -292,8 +289,8 @@ mod tests {
         };
         let all = [lens(q, &[10, 4]), lens(s, &[8, 4]), lens(i, &[16, 4, 2, 2, 3])];
         let mut at = 100;
-        for (t, lens) in [q, s, i].into_iter().zip(all) {
-            for (start, len) in layout.records[&t.name].iter().zip(lens) {
+        for (starts, lens) in layout.records.iter().zip(all) {
+            for (start, len) in starts.iter().zip(lens) {
                 assert_eq!(*start, at);
                 at += len;
             }
