@@ -14,7 +14,7 @@ import { digest, list, once, sync } from './lib/files.mjs';
 import { BuildError, capture, pkg, root, run, script, scripts, work } from './lib/run.mjs';
 
 const TARGET = 'wasm32-unknown-unknown';
-const WASM_OPT = ['-O3', '--strip-debug', '--strip-producers'];
+const WASM_OPT = ['-Oz', '--strip-debug', '--strip-producers'];
 const glue = `${work}/glue`;
 const types = `${work}/types`;
 

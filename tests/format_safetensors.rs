@@ -155,7 +155,7 @@ fn refuses_with_code_tensor_and_place() {
             r#"{"__metadata__":{"a":1}}"#,
             0,
             Code::Malformed,
-            "expected a file name",
+            "expected a text",
         ),
         (
             r#"{"__metadata__":{"a":"1","a":"2"}}"#,

@@ -44,10 +44,10 @@ fn file_of(plan: &HeaderPlan, order: &[usize]) -> Vec<u8> {
     let mut file = preamble(&header_json(plan)).unwrap();
     let ordered: Vec<_> = order.iter().map(|&i| &plan.tensors[i]).collect();
     let layout = Layout::new(file.len() as u64, &ordered).unwrap();
-    for t in ordered {
+    for (t, starts) in ordered.into_iter().zip(&layout.records) {
         let elements = array_elements(t.strategy, &t.shape, t.kept);
         for (i, field) in t.strategy.fields().iter().enumerate() {
-            assert_eq!(file.len() as u64, layout.records[&t.name][i]);
+            assert_eq!(file.len() as u64, starts[i]);
             file.extend(record_header(&t.name, field.name, field.dtype, elements[i]));
             file.resize(file.len() + elements[i] as usize * field.dtype.width(), 0);
         }
