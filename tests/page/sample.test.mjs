@@ -11,7 +11,8 @@ import { DATA, floatTensors } from './data.mjs';
 const json = async (url) => JSON.parse(await readFile(url, 'utf8'));
 const config = await json(new URL('config.json', DATA));
 const tokenizer = new Tokenizer(await json(new URL('tokenizer.json', DATA)));
-const model = async (name) => new Llama(config, await collect(await floatTensors(new URL(`${name}.safetensors`, DATA))));
+const model = async (name) =>
+  new Llama(config, await collect(await floatTensors(new URL(`${name}.safetensors`, DATA))));
 
 test('greedy text of base and fine-tunes equals the reference', async () => {
   const cases = await json(new URL('sample_expected.json', import.meta.url));

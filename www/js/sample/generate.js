@@ -22,6 +22,7 @@ export function* generate(model, tokenizer, prompt, { tokens = 128, temperature 
   const random = mulberry32(seed);
   const decoder = tokenizer.decoder();
   const given = [BOS, ...(prompt ? tokenizer.encode(prompt) : [])];
+  /** @type {Float32Array} */
   let scores = new Float32Array();
   model.reset();
   for (const token of given) {

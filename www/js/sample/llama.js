@@ -35,7 +35,8 @@ export async function collect(pieces) {
   for await (const { name, shape, data } of pieces) {
     if (!(data instanceof Float32Array)) throw new Error(`Tensor ${name} did not come as float32.`);
     let tensor = tensors.get(name);
-    if (!tensor) tensors.set(name, (tensor = { values: new Float32Array(shape.reduce((a, b) => a * b, 1)), filled: 0 }));
+    if (!tensor)
+      tensors.set(name, (tensor = { values: new Float32Array(shape.reduce((a, b) => a * b, 1)), filled: 0 }));
     tensor.values.set(data, tensor.filled);
     tensor.filled += data.length;
   }
@@ -72,10 +73,21 @@ export class Llama {
     /** @param {string} name @param {number} size */
     const take = (name, size) => {
       const values = weights.get(name);
-      if (values?.length !== size) throw new Error(`Tensor ${name}: expected ${size} values, found ${values?.length ?? 'none'}.`);
+      if (values?.length !== size)
+        throw new Error(`Tensor ${name}: expected ${size} values, found ${values?.length ?? 'none'}.`);
       return values;
     };
-    const sizes = { norm1: dim, q: dim * dim, k: kv * dim, v: kv * dim, o: dim * dim, norm2: dim, gate: ffn * dim, up: ffn * dim, down: dim * ffn };
+    const sizes = {
+      norm1: dim,
+      q: dim * dim,
+      k: kv * dim,
+      v: kv * dim,
+      o: dim * dim,
+      norm2: dim,
+      gate: ffn * dim,
+      up: ffn * dim,
+      down: dim * ffn,
+    };
     this.#embedding = take('model.embed_tokens.weight', vocab * dim);
     this.#head = weights.has('lm_head.weight') ? take('lm_head.weight', vocab * dim) : this.#embedding;
     this.#norm = take('model.norm.weight', dim);
@@ -108,7 +120,13 @@ export class Llama {
       const h = rmsNorm(x, block.norm2, eps);
       const gate = multiply(block.gate, h);
       const up = multiply(block.up, h);
-      add(x, multiply(block.down, gate.map((g, i) => (g / (1 + Math.exp(-g))) * up[i])));
+      add(
+        x,
+        multiply(
+          block.down,
+          gate.map((g, i) => (g / (1 + Math.exp(-g))) * up[i]),
+        ),
+      );
     });
     this.#position++;
     return multiply(this.#head, rmsNorm(x, this.#norm, eps)).subarray(0, vocab);

@@ -36,7 +36,9 @@ export class Tokenizer {
    * @returns {number[]}
    */
   encode(text) {
-    const pieces = [...(SPACE + text.replaceAll(' ', SPACE))].flatMap((char) => (this.#ids.has(char) ? [char] : bytePieces(char)));
+    const pieces = [...(SPACE + text.replaceAll(' ', SPACE))].flatMap((char) =>
+      this.#ids.has(char) ? [char] : bytePieces(char),
+    );
     for (;;) {
       let best = -1;
       let found;
@@ -65,7 +67,8 @@ export class Tokenizer {
         const byte = /^<0x([0-9A-F]{2})>$/.exec(piece);
         let text = '';
         if (byte) text = utf8.decode(Uint8Array.of(parseInt(byte[1], 16)), { stream: true });
-        else if (!/^<.*>$/.test(piece)) text = utf8.decode(encoder.encode(piece.replaceAll(SPACE, ' ')), { stream: true });
+        else if (!/^<.*>$/.test(piece))
+          text = utf8.decode(encoder.encode(piece.replaceAll(SPACE, ' ')), { stream: true });
         if (first && text) {
           first = false;
           text = text.replace(/^ /, '');
