@@ -1,0 +1,34 @@
+// Where the test models lie, and a reader of small bf16 safetensors that shares no code with the package.
+
+import { readFile } from 'node:fs/promises';
+import { pathToFileURL } from 'node:url';
+
+/** Folder with the whole stories260k models; WDELTA_DATA names the folder above it. */
+export const DATA = new URL(
+  'stories260k-full/',
+  process.env.WDELTA_DATA
+    ? pathToFileURL(`${process.env.WDELTA_DATA}/`)
+    : new URL('../../../shared/data/', import.meta.url),
+);
+
+/** Every tensor of a bf16 safetensors file as float32, in the form of the package's `tensors()`. */
+export async function floatTensors(url) {
+  const raw = await readFile(url);
+  const length = Number(raw.readBigUInt64LE(0));
+  const header = JSON.parse(raw.subarray(8, 8 + length).toString());
+  return Object.entries(header)
+    .filter(([name]) => name !== '__metadata__')
+    .map(
+      ([
+        name,
+        {
+          shape,
+          data_offsets: [from, to],
+        },
+      ]) => {
+        const bits = new Uint32Array((to - from) / 2);
+        for (let i = 0; i < bits.length; i++) bits[i] = raw.readUInt16LE(8 + length + from + 2 * i) << 16;
+        return { name, shape, data: new Float32Array(bits.buffer) };
+      },
+    );
+}

@@ -1,0 +1,273 @@
+// @ts-check
+// Small charts: a bar chart that can be read by pointer, keys and as a table, and lines over depth.
+
+import { button, h, segmented, svg } from '../dom.js';
+import { exact, name, number, plain } from '../format.js';
+import { cellsOf, gridOf } from '../model/grid.js';
+
+/** @import { Row, Stats } from '../types.js' */
+/** @import { Measure } from '../model/measures.js' */
+
+/** Width of the drawing, in its own units. */
+const WIDTH = 320;
+const HEIGHT = 96;
+
+/**
+ * Bars whose exact values are read by hovering, or with the arrow keys; `T` turns it into a table.
+ * @param {{ title: string, summary: string, head: [string, string], bars: { label: string, value: number, text: string }[], log: boolean, zero?: number, ticks?: number[], ends: [string, string] }} chart
+ *   `zero` and `ticks` are places between 0 and 1
+ */
+export function barChart({ title, summary, head, bars, log, zero, ticks = [], ends }) {
+  const high = bars.reduce((max, { value }) => Math.max(max, value), 0);
+  const tall = (/** @type {number} */ value) =>
+    value <= 0 ? 0 : Math.max(1.5, HEIGHT * (log ? Math.log1p(value) / Math.log1p(high) : value / high));
+  const step = WIDTH / Math.max(1, bars.length);
+  const cursor = svg('rect', { class: 'cursor', x: -9, y: 0, width: step, height: HEIGHT });
+  const read = h('output', { class: 'read num' }, summary);
+  let at = -1;
+  const show = (/** @type {number} */ index) => {
+    at = index;
+    const bar = bars[index];
+    cursor.setAttribute('x', String(bar ? index * step : -9 - step));
+    read.textContent = bar ? `${bar.label}: ${bar.text}` : summary;
+  };
+  const picture = svg(
+    'svg',
+    { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', 'aria-hidden': 'true' },
+    cursor,
+    bars.map(({ value }, i) => {
+      const height = tall(value);
+      return height
+        ? svg('rect', {
+            class: 'bar',
+            x: i * step + 0.25,
+            y: HEIGHT - height,
+            width: Math.max(0.5, step - 0.5),
+            height,
+          })
+        : null;
+    }),
+    zero === undefined ? null : svg('line', { class: 'zero', x1: zero * WIDTH, x2: zero * WIDTH, y1: 0, y2: HEIGHT }),
+    ticks.map((tick) => svg('line', { class: 'tick', x1: tick * WIDTH, x2: tick * WIDTH, y1: HEIGHT - 8, y2: HEIGHT })),
+  );
+  const table = h(
+    'table',
+    { class: 'plain', hidden: true },
+    h(
+      'thead',
+      null,
+      h(
+        'tr',
+        null,
+        head.map((text) => h('th', { scope: 'col' }, text)),
+      ),
+    ),
+    h(
+      'tbody',
+      null,
+      bars.map(({ label, text }) =>
+        h('tr', null, h('th', { scope: 'row', class: 'numeric' }, label), h('td', { class: 'numeric' }, text)),
+      ),
+    ),
+  );
+  const drawing = h(
+    'div',
+    {
+      class: 'plot',
+      tabindex: 0,
+      role: 'img',
+      'aria-label': `${title}. ${summary}. Arrow keys read the bars, T shows a table.`,
+      'data-key': `plot ${title}`,
+      on: {
+        pointermove: (/** @type {PointerEvent} */ event) => {
+          const box = drawing.getBoundingClientRect();
+          show(Math.min(bars.length - 1, Math.max(0, Math.floor(((event.clientX - box.x) / box.width) * bars.length))));
+        },
+        pointerleave: () => show(-1),
+        blur: () => show(-1),
+        keydown: (/** @type {KeyboardEvent} */ event) => {
+          if (event.key === 'ArrowRight') show(Math.min(bars.length - 1, at + 1));
+          else if (event.key === 'ArrowLeft') show(Math.max(0, at - 1));
+          else if (event.key === 't' || event.key === 'T') turn();
+          else return;
+          event.preventDefault();
+          event.stopPropagation();
+        },
+      },
+    },
+    picture,
+  );
+  const turn = () => {
+    table.hidden = !table.hidden;
+    drawing.hidden = !table.hidden;
+    toggle.setAttribute('aria-pressed', String(!table.hidden));
+  };
+  const toggle = button('Table', turn, { class: 'quiet', 'aria-pressed': 'false' });
+  return h(
+    'figure',
+    { class: 'chart' },
+    h('figcaption', null, h('span', null, title), toggle),
+    drawing,
+    h('div', { class: 'ends num muted', 'aria-hidden': 'true' }, h('span', null, ends[0]), h('span', null, ends[1])),
+    h('div', { class: 'table-scroll' }, table),
+    h('div', { role: 'status' }, read),
+  );
+}
+
+/**
+ * The decoded delta of one tensor.
+ * @param {Stats} stats @param {boolean} log @param {(log: boolean) => void} onLog
+ */
+export function histogram(stats, log, onLog) {
+  const { lo, hi, counts } = stats.histogram;
+  const width = (hi - lo) / Math.max(1, counts.length);
+  const zero = lo < 0 && hi > 0 ? -lo / (hi - lo) : undefined;
+  const bars = counts.map((value, i) => ({
+    value,
+    label: `${number(lo + i * width)} … ${number(lo + (i + 1) * width)}`,
+    text: exact(value),
+  }));
+  const summary = `${number(stats.min)} to ${number(stats.max)}, mean ${number(stats.mean)}, ${exact(stats.zeros)} zeros`;
+  return [
+    barChart({
+      title: 'Decoded delta',
+      summary,
+      head: ['Range', 'Values'],
+      bars,
+      log,
+      zero,
+      ends: [number(lo), number(hi)],
+    }),
+    segmented(
+      'Count axis',
+      [
+        ['linear', 'Linear'],
+        ['log', 'Log'],
+      ],
+      log ? 'log' : 'linear',
+      (value) => onLog(value === 'log'),
+    ),
+  ];
+}
+
+/** RMS of each row, or of neighbouring rows together. @param {Stats} stats */
+export function rowChart({ rows: { rms, per } }) {
+  if (rms.length < 2) return null;
+  const bars = rms.map((value, i) => ({
+    value,
+    label: per > 1 ? `rows ${exact(i * per)} to ${exact((i + 1) * per - 1)}` : `row ${exact(i)}`,
+    text: number(value),
+  }));
+  const top = rms.indexOf(Math.max(...rms));
+  return barChart({
+    title: 'RMS by row',
+    summary: `highest in ${bars[top].label}: ${bars[top].text}`,
+    head: ['Rows', 'RMS'],
+    bars,
+    log: false,
+    ends: ['row 0', `row ${exact(rms.length * per - 1)}`],
+  });
+}
+
+/**
+ * One line per role over depth, all on one axis.
+ * @param {Row[]} rows @param {Measure} measure @param {string | null} tensor @param {(name: string) => void} onSelect
+ */
+export function depthLines(rows, measure, tensor, onSelect) {
+  const { columns, lines } = gridOf(rows);
+  const layers = [...lines].reverse();
+  const series = columns.map(({ label }, column) => ({
+    label,
+    points: layers.map(({ label: layer, cells }) => ({
+      layer,
+      cell: cells[column],
+      value: cells[column] ? measure.of(cells[column].rows) : null,
+    })),
+  }));
+  const high = Math.max(0, ...series.flatMap(({ points }) => points.map(({ value }) => Math.abs(value ?? 0))));
+  if (!series.length) return h('p', { class: 'muted' }, 'The names have no layers to follow.');
+  if (
+    cellsOf({ columns, lines, top: [], bottom: [], stacked: false }).every(
+      ({ rows: [row] }) => measure.of([row]) === null,
+    )
+  ) {
+    return h('p', { class: 'muted' }, `${measure.label} is not measured yet.`);
+  }
+  const [width, height] = [300, 28];
+  const x = (/** @type {number} */ i) => (layers.length > 1 ? (i / (layers.length - 1)) * width : width / 2);
+  const y = (/** @type {number} */ value) =>
+    measure.signed
+      ? height / 2 - (value / (high || 1)) * (height / 2 - 1)
+      : height - 1 - (value / (high || 1)) * (height - 2);
+  return h(
+    'table',
+    { class: 'depth' },
+    h('caption', null, `${measure.label} over depth, all on one axis up to ${measure.text(high)}`),
+    h(
+      'thead',
+      null,
+      h(
+        'tr',
+        null,
+        h('th', { scope: 'col' }, 'Role'),
+        h(
+          'th',
+          { scope: 'col' },
+          h(
+            'div',
+            { class: 'ends num' },
+            h('span', null, `layer ${layers[0].label}`),
+            h('span', null, `layer ${layers[layers.length - 1].label}`),
+          ),
+        ),
+        h('th', { scope: 'col', class: 'numeric' }, 'Highest'),
+      ),
+    ),
+    h(
+      'tbody',
+      null,
+      series.map(({ label, points }) => {
+        const known = points.map(({ value }, i) => ({ value, i })).filter((point) => point.value !== null);
+        const top = known.reduce(
+          (/** @type {typeof known[0] | null} */ best, point) =>
+            !best || Math.abs(point.value ?? 0) > Math.abs(best.value ?? 0) ? point : best,
+          null,
+        );
+        const peak = top ? points[top.i] : null;
+        const chosen = points.findIndex(({ cell }) => cell?.rows.some((row) => row.name === tensor));
+        return h(
+          'tr',
+          null,
+          h('th', { scope: 'row' }, name(label, 28)),
+          h(
+            'td',
+            null,
+            svg(
+              'svg',
+              { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: 'none', 'aria-hidden': 'true' },
+              svg('line', { class: 'axis', x1: 0, x2: width, y1: y(0), y2: y(0) }),
+              known.length > 1
+                ? svg('polyline', {
+                    class: 'depth-line',
+                    points: known.map(({ value, i }) => `${x(i).toFixed(1)},${y(value ?? 0).toFixed(1)}`).join(' '),
+                  })
+                : null,
+              chosen >= 0 ? svg('line', { class: 'zero', x1: x(chosen), x2: x(chosen), y1: 0, y2: height }) : null,
+            ),
+          ),
+          h(
+            'td',
+            { class: 'numeric num' },
+            peak?.cell
+              ? button(
+                  `${measure.text(peak.value ?? 0)} · layer ${plain(peak.layer)}`,
+                  () => onSelect(peak.cell?.rows[0].name ?? ''),
+                  { class: 'link', 'data-key': `peak ${label}` },
+                )
+              : '–',
+          ),
+        );
+      }),
+    ),
+  );
+}

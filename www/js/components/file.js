@@ -1,0 +1,132 @@
+// @ts-check
+// The file as it lies on disk: a strip of its parts to scale, and the first bytes of a record in hex.
+
+import { HEX_BYTES } from '../constants.js';
+import { h, segmented } from '../dom.js';
+import { bytes, exact, number } from '../format.js';
+
+/** @import { Inspection, RecordPlace, Row, Source } from '../types.js' */
+
+/** @param {Inspection} info @param {Row | undefined} row */
+export function fileStrip({ bytes: size, layout }, row) {
+  const parts = [
+    { label: 'Header', ...layout.header },
+    { label: 'Payload', ...layout.payload },
+    { label: 'Checksum', ...layout.checksum },
+  ];
+  const share = (/** @type {number} */ n) => `${((n / size) * 100).toFixed(4)}%`;
+  const from = row?.records.length ? Math.min(...row.records.map(({ offset }) => offset)) : 0;
+  const to = row?.records.length ? Math.max(...row.records.map(({ offset, length }) => offset + length)) : 0;
+  return h(
+    'figure',
+    { class: 'strip' },
+    h(
+      'div',
+      {
+        class: 'strip-bar',
+        role: 'img',
+        'aria-label': `The file: ${parts.map(({ label, length }) => `${label} ${bytes(length)}`).join(', ')}${to ? `; the selected tensor at ${exact(from)}, ${bytes(to - from)}` : ''}`,
+      },
+      parts.map(({ label, offset, length }) =>
+        h('span', { class: `part ${label.toLowerCase()}`, vars: { '--x': share(offset), '--w': share(length) } }),
+      ),
+      to ? h('span', { class: 'mark', vars: { '--x': share(from), '--w': share(to - from) } }) : null,
+    ),
+    h(
+      'figcaption',
+      { class: 'num' },
+      parts.map(({ label, length }) =>
+        h(
+          'span',
+          null,
+          h('span', { class: `swatch ${label.toLowerCase()}` }),
+          `${label} `,
+          h('span', { class: 'muted' }, bytes(length)),
+        ),
+      ),
+      to ? h('span', null, h('span', { class: 'swatch mark' }), `Selection ${exact(from)} … ${exact(to)}`) : null,
+    ),
+  );
+}
+
+/** Bytes of a source, as many as the hex view needs. @param {Source} source @param {number} offset @param {number} length */
+async function peek(source, offset, length) {
+  if (source instanceof Blob) return new Uint8Array(await source.slice(offset, offset + length).arrayBuffer());
+  if (typeof source !== 'string') return new Uint8Array();
+  const response = await fetch(source, {
+    headers: { Range: `bytes=${offset}-${offset + length - 1}` },
+    credentials: 'omit',
+    referrerPolicy: 'no-referrer',
+  });
+  return response.status === 206 ? new Uint8Array(await response.arrayBuffer()) : new Uint8Array();
+}
+
+/** @type {Record<string, { size: number, read(view: DataView, at: number): string }>} */
+const READERS = {
+  int64: { size: 8, read: (view, at) => exact(Number(view.getBigInt64(at, true))) },
+  float32: { size: 4, read: (view, at) => number(view.getFloat32(at, true)) },
+  float16: { size: 2, read: (view, at) => number(half(view.getUint16(at, true))) },
+  uint8: { size: 1, read: (view, at) => String(view.getUint8(at)) },
+};
+
+/** @param {number} bits of a binary16 */
+function half(bits) {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >> 10) & 31;
+  const fraction = bits & 1023;
+  if (exponent === 31) return fraction ? NaN : sign * Infinity;
+  return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : 2 ** -14 * (fraction / 1024));
+}
+
+/**
+ * The records of a tensor: where each lies, and its first bytes.
+ * @param {Source} source @param {RecordPlace[]} records
+ */
+export function recordView(source, records) {
+  if (!records.length) return h('p', { class: 'muted' }, 'The header names no records for this tensor.');
+  const hex = h('pre', { class: 'hex', tabindex: 0, 'aria-label': 'First bytes of the record' });
+  const facts = h('p', { class: 'num muted' });
+  const tabs = h('div');
+  const show = async (/** @type {string} */ field) => {
+    const record = records.find((other) => other.field === field) ?? records[0];
+    tabs.replaceChildren(
+      segmented(
+        'Record',
+        records.map((other) => [other.field, other.field]),
+        record.field,
+        show,
+      ),
+    );
+    facts.textContent = `${record.dtype} · ${exact(record.elements)} values · offset ${exact(record.offset)} · length ${exact(record.length)}`;
+    hex.setAttribute('aria-busy', 'true');
+    try {
+      const found = await peek(source, record.offset, Math.min(HEX_BYTES, record.length));
+      hex.textContent = dump(found, record);
+    } catch (error) {
+      hex.textContent = `The bytes cannot be read: ${/** @type {Error} */ (error).message}`;
+    }
+    hex.removeAttribute('aria-busy');
+  };
+  void show(records[0].field);
+  return h('div', { class: 'records' }, tabs, facts, hex);
+}
+
+/** @param {Uint8Array} found @param {RecordPlace} record */
+function dump(found, { offset, dtype }) {
+  if (!found.length) return 'No bytes: the record is empty.';
+  const view = new DataView(found.buffer, found.byteOffset, found.byteLength);
+  const reader = READERS[dtype];
+  /** @type {string[]} */
+  const lines = [];
+  for (let at = 0; at < found.length; at += 8) {
+    const row = found.subarray(at, at + 8);
+    const hex = Array.from(row, (byte) => byte.toString(16).padStart(2, '0'))
+      .join(' ')
+      .padEnd(23);
+    const values = [];
+    for (let i = 0; reader && reader.size > 1 && i + reader.size <= row.length; i += reader.size)
+      values.push(reader.read(view, at + i));
+    lines.push(`${(offset + at).toString(16).padStart(8, '0')}  ${hex}  ${values.join('  ')}`.trimEnd());
+  }
+  return lines.join('\n');
+}

@@ -1,0 +1,204 @@
+// @ts-check
+// Small parts that several views use.
+
+import { button, h, icon } from '../dom.js';
+import { bytes, duration, name, shortHash } from '../format.js';
+import { destinations, download } from '../output/destination.js';
+import { copyButton } from './problem.js';
+
+/** @import { App } from '../app.js' */
+/** @import { Child } from '../dom.js' */
+/** @import { Entry, Job, JobKind, Saved, State } from '../types.js' */
+
+/** @param {[term: string, value: Child][]} pairs */
+export const facts = (pairs) =>
+  h(
+    'dl',
+    { class: 'facts' },
+    pairs.flatMap(([term, value]) => [h('dt', null, term), h('dd', null, value)]),
+  );
+
+/** A hash: twelve digits, all of them to copy. @param {string} hash */
+export const hashView = (hash) =>
+  h(
+    'span',
+    { class: 'hash' },
+    h('code', { title: hash }, shortHash(hash)),
+    copyButton('Copy', () => hash, { 'aria-label': `Copy hash ${shortHash(hash)}` }),
+  );
+
+/**
+ * A word with its icon.
+ * @param {'ok' | 'error' | 'warning' | 'note' | 'wait' | 'open'} mood
+ * @param {...Child} words
+ */
+export const status = (mood, ...words) => h('span', { class: `status ${mood}` }, icon(mood), ' ', ...words);
+
+/**
+ * One line of a check before work.
+ * @typedef {{ mood: 'ok' | 'error' | 'warning' | 'note' | 'wait' | 'open', text: Child, more?: Child }} Check
+ */
+
+/** @param {Check[]} checks */
+export const checklist = (checks) =>
+  h(
+    'ul',
+    { class: 'checklist' },
+    checks.map(({ mood, text, more }) =>
+      h(
+        'li',
+        { 'data-mood': mood },
+        h(
+          'span',
+          { class: `status ${mood}` },
+          icon(mood),
+          h(
+            'span',
+            { class: 'sr' },
+            { ok: 'fine', error: 'blocking', warning: 'attention', note: 'note', wait: 'waiting', open: 'missing' }[
+              mood
+            ],
+          ),
+        ),
+        h('div', null, text, more ? h('div', { class: 'more' }, more) : null),
+      ),
+    ),
+  );
+
+/**
+ * Where the result goes.
+ * @param {number} size @param {boolean} folder @param {string} chosen @param {(id: string) => void} onChoose
+ */
+export function destinationChoice(size, folder, chosen, onChoose) {
+  const ways = destinations(size, folder);
+  const first = ways.find(({ available }) => available);
+  const current = ways.some(({ id, available }) => id === chosen && available) ? chosen : first?.id;
+  return h(
+    'fieldset',
+    null,
+    h('legend', null, 'Where to'),
+    ways.map(({ id, label, note, available }) =>
+      h(
+        'label',
+        { class: 'option' },
+        h('input', {
+          type: 'radio',
+          name: 'destination',
+          value: id,
+          checked: id === current,
+          disabled: !available,
+          'data-key': `to ${id}`,
+          on: { change: () => onChoose(id) },
+        }),
+        h('span', null, label, h('span', { class: 'muted' }, note)),
+      ),
+    ),
+  );
+}
+
+/** @param {number} size @param {boolean} folder @param {string} chosen @returns {import('../types.js').Destination['id'] | undefined} */
+export function destinationOf(size, folder, chosen) {
+  const ways = destinations(size, folder).filter(({ available }) => available);
+  return (ways.find(({ id }) => id === chosen) ?? ways[0])?.id;
+}
+
+/**
+ * A choice among the entries of the tray.
+ * @param {string} label @param {Entry[]} entries @param {string | null} value @param {(id: string) => void} onChange
+ */
+export function entrySelect(label, entries, value, onChange) {
+  return h(
+    'label',
+    { class: 'field' },
+    h('span', null, label),
+    h(
+      'select',
+      {
+        'data-key': `entry ${label}`,
+        on: { change: (/** @type {Event} */ event) => onChange(/** @type {HTMLSelectElement} */ (event.target).value) },
+      },
+      entries.some(({ id }) => id === value) ? null : h('option', { value: '', selected: true }, '–'),
+      entries.map((entry) =>
+        h('option', { value: entry.id, selected: entry.id === value }, `${entry.name} · ${bytes(entry.size)}`),
+      ),
+    ),
+  );
+}
+
+/**
+ * A text field that reports when typing pauses or ends.
+ * @param {string} label @param {string} value @param {(value: string) => void} onChange @param {import('../dom.js').Props} [props]
+ */
+export function textField(label, value, onChange, props = {}) {
+  const input = h('input', {
+    type: 'text',
+    value,
+    autocomplete: 'off',
+    spellcheck: 'false',
+    'data-key': `text ${label}`,
+    ...props,
+    on: { change: () => onChange(input.value) },
+  });
+  return h('label', { class: 'field' }, h('span', null, label), input);
+}
+
+/** An empty part of a view: what is missing, and how to get it. @param {App} app @param {string} title @param {[done: boolean, text: Child][]} needs */
+export function missing({ actions }, title, needs) {
+  return h(
+    'section',
+    { class: 'missing' },
+    h('h1', null, title),
+    checklist(needs.map(([done, text]) => ({ mood: done ? 'ok' : 'open', text }))),
+    h(
+      'div',
+      { class: 'actions' },
+      button('Open files…', () => actions.pickFiles(), { class: 'primary' }),
+      button('Open folder…', () => actions.pickFolder()),
+      button('Try the sample', () => actions.sample()),
+    ),
+  );
+}
+
+/** @param {App} app @param {Saved} saved @param {Child} [extra] */
+export function savedView({ actions }, { title, files, where, copy, report, seconds }, extra) {
+  const total = files.reduce((sum, { size }) => sum + size, 0);
+  return h(
+    'section',
+    { class: 'saved' },
+    h('h2', { tabindex: -1, 'data-result': '' }, icon('ok'), ` ${title}`),
+    h(
+      'p',
+      null,
+      total ? `${bytes(total)} in ${duration(seconds)}, in ${where}.` : `Done in ${duration(seconds)}, in ${where}.`,
+    ),
+    extra ?? null,
+    h(
+      'div',
+      { class: 'actions' },
+      files
+        .filter(({ blob }) => blob)
+        .map(({ name: file, blob }, i) =>
+          button(['Download ', name(file, 40)], () => blob && download(blob, file), {
+            class: i ? '' : 'primary',
+            'data-key': `save ${file}`,
+          }),
+        ),
+      copy && files.some(({ blob }) => blob)
+        ? button('Delete private copy', () => actions.removeCopy(copy), { 'data-key': `drop ${copy}` })
+        : null,
+      button('Save report', () =>
+        download(
+          new Blob([JSON.stringify(report, null, 2)], { type: 'application/json' }),
+          `${files[0]?.name ?? 'wdelta'}.report.json`,
+        ),
+      ),
+    ),
+  );
+}
+
+/** Whether a job may start now, and why not. @param {State} state @returns {string | null} */
+export const blocked = ({ job }) =>
+  job?.state === 'running' || job?.state === 'cancelling' ? `${job.title} is running.` : null;
+
+/** @param {Job | null} job @param {JobKind} kind */
+export const isRunning = (job, kind) => job?.kind === kind && (job.state === 'running' || job.state === 'cancelling');

@@ -1,0 +1,129 @@
+// @ts-check
+// An error where it arose: what happened, where, what to do, and its code.
+
+import { version } from '../api.js';
+import { button, h, icon } from '../dom.js';
+import { details, meaning } from '../errors.js';
+import { exact, name, plain } from '../format.js';
+
+/** @import { Finding, Problem } from '../types.js' */
+
+/** @param {string} text */
+export async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * A button that copies and says that it has.
+ * @param {string} label @param {() => string | Promise<string>} text @param {import('../dom.js').Props} [props]
+ */
+export function copyButton(label, text, props = {}) {
+  const element = button(
+    label,
+    async () => {
+      const done = await copy(await text());
+      element.textContent = done ? 'Copied' : 'Not allowed here';
+      setTimeout(() => (element.textContent = label), 1500);
+    },
+    { class: 'quiet', ...props },
+  );
+  return element;
+}
+
+/** @type {Record<string, string>} */
+const ACTIONS = {
+  choose: 'Choose again…',
+  base: 'Choose another base…',
+  lineage: 'Look at the chain',
+  fetch: 'Download the whole file',
+  retry: 'Try again',
+  reload: 'Reload',
+};
+
+/**
+ * @param {Problem} problem
+ * @param {Partial<Record<'choose' | 'base' | 'lineage' | 'fetch' | 'retry' | 'reload', () => void>>} [actions] what can be offered here
+ */
+export function problemView(problem, actions = {}) {
+  const { title, advice, action } = meaning(problem.code);
+  const offered = [...new Set([action, problem.retryable ? /** @type {const} */ ('retry') : undefined])].filter(
+    (id) => id && actions[id],
+  );
+  const where = [
+    problem.source && ['File', name(problem.source)],
+    problem.tensor !== undefined && ['Tensor', name(problem.tensor)],
+    problem.offset !== undefined && ['Offset', exact(problem.offset)],
+    ['Code', h('code', null, problem.code)],
+  ].filter((pair) => Array.isArray(pair));
+  return h(
+    'div',
+    { class: problem.code === 'ABORTED' ? 'problem calm' : 'problem', 'data-code': problem.code },
+    h(
+      'p',
+      { class: 'status error' },
+      icon(problem.code === 'ABORTED' ? 'note' : 'error'),
+      h('strong', null, ` ${title}`),
+    ),
+    h('p', null, h('bdi', null, plain(problem.message))),
+    problem.code === 'ABORTED' ? null : h('p', null, advice),
+    h(
+      'dl',
+      { class: 'facts' },
+      where.flatMap(([term, value]) => [h('dt', null, term), h('dd', null, value)]),
+    ),
+    h(
+      'div',
+      { class: 'actions' },
+      offered.map((id) =>
+        button(ACTIONS[id ?? ''], () => actions[/** @type {keyof typeof actions} */ (id)]?.(), {
+          'data-key': `fix ${id}`,
+        }),
+      ),
+      copyButton('Copy details', async () => details(problem, await version().catch(() => 'unknown'))),
+    ),
+  );
+}
+
+/**
+ * What was noticed, errors first; each leads to its tensor.
+ * @param {Finding[]} findings @param {((tensor: string) => void) | null} onSelect @param {number} [most] that are listed
+ */
+export function findingList(findings, onSelect, most = 200) {
+  if (!findings.length) return h('p', { class: 'status ok' }, icon('ok'), ' Nothing noticed.');
+  const order = ['error', 'warning', 'note'];
+  const sorted = [...findings].sort((a, b) => order.indexOf(a.severity) - order.indexOf(b.severity));
+  const shown = sorted.slice(0, most);
+  return h(
+    'ul',
+    { class: 'findings' },
+    shown.map(({ severity, code, message, tensor }) =>
+      h(
+        'li',
+        null,
+        h('span', { class: `status ${severity}` }, icon(severity), ` ${severity}`),
+        h(
+          'div',
+          null,
+          h('bdi', null, plain(message)),
+          ' ',
+          h('code', { class: 'muted' }, code),
+          tensor === undefined
+            ? null
+            : h('div', null, onSelect ? button(name(tensor), () => onSelect(tensor), { class: 'link' }) : name(tensor)),
+        ),
+      ),
+    ),
+    sorted.length > shown.length
+      ? h(
+          'li',
+          { class: 'muted' },
+          `and ${exact(sorted.length - shown.length)} more${onSelect ? '; the table lists all of them' : ''}.`,
+        )
+      : null,
+  );
+}

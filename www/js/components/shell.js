@@ -1,0 +1,396 @@
+// @ts-check
+// What stands around the views: header, tray, tabs, notices, job bar, live regions, help.
+
+import { VIEWS, ETA_AFTER } from '../constants.js';
+import { button, fill, h, icon, live, select, svg } from '../dom.js';
+import { about, bytes, duration, name, percent, plain, plural } from '../format.js';
+import { retry, setRole } from '../intake/intake.js';
+import { problemView } from './problem.js';
+
+/** @import { App } from '../app.js' */
+/** @import { Entry, EntryRole, Job, View } from '../types.js' */
+
+/** @type {Record<View, string>} */
+export const TITLES = { inspect: 'Inspect', compare: 'Compare', lineage: 'Lineage', rebuild: 'Rebuild', make: 'Make' };
+/** @type {Record<EntryRole, string>} */
+export const ROLES = { delta: 'delta', base: 'base', finetuned: 'fine-tune', spare: 'model', unknown: 'not usable' };
+
+/** @param {App} app @param {AbortSignal} signal */
+export function header(app, signal) {
+  const { store, actions } = app;
+  const menu = h(
+    'div',
+    { id: 'open-menu', class: 'menu', popover: 'auto' },
+    button('Folder…', () => (close(), actions.pickFolder())),
+    button('Link…', () => (close(), actions.askLink())),
+    button('The sample', () => (close(), actions.sample())),
+  );
+  const close = () => menu.hidePopover?.();
+  const more = h(
+    'button',
+    { type: 'button', class: 'split', popovertarget: 'open-menu', 'aria-label': 'More ways to open' },
+    icon('down'),
+  );
+  menu.addEventListener('toggle', () => {
+    const box = more.getBoundingClientRect();
+    menu.style.setProperty('--x', `${Math.max(8, box.right - 160)}px`);
+    menu.style.setProperty('--y', `${box.bottom + 4}px`);
+  });
+  return h(
+    'header',
+    { class: 'top' },
+    h(
+      'a',
+      { class: 'brand', href: './', 'aria-label': 'wdelta, start again' },
+      svg(
+        'svg',
+        { viewBox: '0 0 16 16', class: 'mark', 'aria-hidden': 'true' },
+        svg('path', { d: 'M8 1.5 15 14.5H1Z' }),
+      ),
+      'wdelta',
+    ),
+    h(
+      'div',
+      { class: 'open' },
+      button('Open…', () => actions.pickFiles(), { class: 'primary', 'aria-keyshortcuts': 'O' }),
+      more,
+    ),
+    menu,
+    live(
+      store,
+      signal,
+      h('ul', { class: 'tray', 'aria-label': 'Files' }),
+      (state) => [state.entries, state.active, state.job?.state === 'running', state.checks],
+      ([entries, active, busy]) => entries.map((entry) => chip(app, entry, entry.id === active, busy)),
+    ),
+    h(
+      'div',
+      { class: 'tools' },
+      live(
+        store,
+        signal,
+        h('div'),
+        (state) => [state.prefs.theme],
+        ([theme]) => {
+          const next = theme === 'auto' ? 'light' : theme === 'light' ? 'dark' : 'auto';
+          return button(
+            [icon('theme'), h('span', { class: 'wide' }, ` ${theme}`)],
+            () => actions.prefer({ theme: next }),
+            {
+              class: 'quiet',
+              'aria-label': `Colours: ${theme}. Change to ${next}`,
+              title: `Colours: ${theme}`,
+              'data-key': 'theme',
+            },
+          );
+        },
+      ),
+      button('?', () => actions.help(), { class: 'quiet', 'aria-label': 'Help', 'aria-keyshortcuts': '?' }),
+    ),
+  );
+}
+
+/** @param {App} app @param {Entry} entry @param {boolean} active @param {boolean} busy */
+function chip({ store, actions }, entry, active, busy) {
+  const { id, role, state, size, files } = entry;
+  const model = role === 'base' || role === 'finetuned' || role === 'spare';
+  const check = role === 'delta' ? [...store.state.checks].find(([key]) => key.split(':')[0] === id)?.[1] : undefined;
+  const mood = state === 'failed' ? 'error' : check === 'ok' ? 'ok' : check ? 'error' : null;
+  const words = [
+    state === 'reading' ? entry.reading : null,
+    state === 'failed' ? 'failed' : null,
+    files > 1 ? plural(files, 'file') : null,
+  ]
+    .filter(Boolean)
+    .join(' · ');
+  return h(
+    'li',
+    { class: `chip ${role}${active ? ' active' : ''}`, 'aria-busy': state === 'reading' },
+    icon(role),
+    model
+      ? select(
+          `Role of ${plain(entry.name)}`,
+          /** @type {[string, string][]} */ ([
+            ['base', 'base'],
+            ['finetuned', 'fine-tune'],
+            ['spare', 'not used'],
+          ]),
+          role,
+          (value) => setRole(store, id, /** @type {EntryRole} */ (value)),
+          { class: 'role', disabled: busy },
+        )
+      : h('span', { class: 'role' }, ROLES[role]),
+    role === 'delta' && state === 'ready'
+      ? button(name(entry.name, 32), () => actions.activate(id), {
+          class: 'link',
+          'aria-pressed': active,
+          'data-key': `chip ${id}`,
+        })
+      : name(entry.name, 32),
+    h('span', { class: 'num muted' }, bytes(size)),
+    words ? h('span', { class: 'muted' }, words) : null,
+    mood
+      ? h(
+          'span',
+          { class: `status ${mood}` },
+          icon(mood),
+          h('span', { class: 'sr' }, mood === 'ok' ? 'checked' : 'has an error'),
+        )
+      : null,
+    button('×', () => actions.remove(id), {
+      class: 'quiet',
+      'aria-label': `Remove ${plain(entry.name)}`,
+      disabled: busy,
+      'data-key': `remove ${id}`,
+    }),
+  );
+}
+
+/** @param {App} app @param {AbortSignal} signal */
+export function tabs({ store }, signal) {
+  return live(
+    store,
+    signal,
+    h('nav', { class: 'tabs', 'aria-label': 'Views' }),
+    (state) => [state.view],
+    ([view]) =>
+      VIEWS.map((id, i) =>
+        h(
+          'a',
+          {
+            href: `#${id}`,
+            'aria-current': id === view ? 'page' : null,
+            'aria-keyshortcuts': i + 1,
+            'data-key': `tab ${id}`,
+          },
+          h('kbd', { 'aria-hidden': 'true' }, i + 1),
+          ` ${TITLES[id]}`,
+        ),
+      ),
+  );
+}
+
+/** Files that could not be read, leftovers and other remarks. @param {App} app @param {AbortSignal} signal */
+export function notices({ store, actions }, signal) {
+  return live(
+    store,
+    signal,
+    h('section', { class: 'notices', 'aria-label': 'Remarks' }),
+    (state) => [
+      state.entries.filter((entry) => entry.state === 'failed').length,
+      state.entries,
+      state.notices,
+      state.privateCopies,
+      state.saved,
+    ],
+    ([, entries, remarks, copies]) => [
+      ...entries
+        .filter((entry) => entry.state === 'failed' && entry.problem)
+        .map((entry) =>
+          h(
+            'article',
+            { class: 'notice', 'aria-label': plain(entry.name) },
+            h('h2', null, name(entry.name)),
+            problemView(/** @type {import('../types.js').Problem} */ (entry.problem), {
+              choose: () => actions.pickFiles(entry.id),
+              retry: () => retry(store, entry),
+              reload: () => location.reload(),
+              fetch: () => actions.fetchWhole(entry),
+              base: () => actions.pickFiles(),
+              lineage: () => actions.go('lineage'),
+            }),
+          ),
+        ),
+      ...remarks.map(({ id, text, action }) =>
+        h(
+          'article',
+          { class: 'notice' },
+          h('p', { class: 'status note' }, icon('note'), ` ${text}`),
+          h(
+            'div',
+            { class: 'actions' },
+            action
+              ? button(action === 'update' ? 'Load the new version' : 'Reopen', () => actions.notice(action))
+              : null,
+            button('Dismiss', () => actions.dismiss(id), { class: 'quiet' }),
+          ),
+        ),
+      ),
+      copies.length
+        ? h(
+            'article',
+            { class: 'notice', 'aria-label': 'Private copies' },
+            h('h2', null, 'Results that an earlier visit left in this browser'),
+            h(
+              'ul',
+              { class: 'plain-list' },
+              copies.map(({ name: job, files, size }) =>
+                h(
+                  'li',
+                  null,
+                  files.map((file) => name(file.name, 40)),
+                  files.length ? null : 'unfinished',
+                  h('span', { class: 'num muted' }, ` ${bytes(size)} `),
+                  files.map((file) =>
+                    button(
+                      files.length > 1 ? ['Download ', name(file.name, 24)] : 'Download',
+                      () => actions.fetchCopy(job, file.name),
+                      { class: 'quiet' },
+                    ),
+                  ),
+                  button('Delete', () => actions.removeCopy(job), { class: 'quiet', 'data-key': `delete ${job}` }),
+                ),
+              ),
+            ),
+          )
+        : null,
+    ],
+  );
+}
+
+/** @param {App} app @param {AbortSignal} signal */
+export function jobBar({ store, jobs }, signal) {
+  const bar = h('progress', { 'aria-label': 'Progress', max: 1 });
+  const text = h('div', { class: 'job-text num' });
+  const cancel = button('Cancel', () => jobs.cancel(), { 'data-key': 'cancel' });
+  const element = h('footer', { class: 'job-bar', hidden: true, 'aria-label': 'Running job' }, text, bar, cancel);
+  const title = document.title;
+  /** @type {{ id: string, shown: number, at: number }} */
+  let eta = { id: '', shown: 0, at: 0 };
+  store.watch(
+    (state) => [state.job],
+    ([job]) => {
+      const busy = job?.state === 'running' || job?.state === 'cancelling';
+      element.hidden = !busy;
+      document.body.classList.toggle('busy', Boolean(busy));
+      if (!job || !busy) {
+        document.title = title;
+        return;
+      }
+      const share = job.total ? Math.min(1, job.done / job.total) : null;
+      if (share === null) bar.removeAttribute('value');
+      else bar.value = share;
+      document.title = `${share === null ? '' : `${Math.floor(share * 100)} % · `}${job.title.toLowerCase()}`;
+      eta = steady(job, eta);
+      cancel.disabled = job.state === 'cancelling';
+      const elapsed = performance.now() - job.started;
+      fill(
+        text,
+        h('strong', null, job.title),
+        h(
+          'span',
+          null,
+          job.state === 'cancelling' ? 'cancelling' : job.phase,
+          job.tensor && job.state === 'running' ? h('span', { class: 'wide' }, ' ', name(job.tensor, 36)) : null,
+        ),
+        share === null ? null : h('span', null, percent(Math.floor(share * 100) / 100)),
+        job.total ? h('span', null, `${bytes(job.done)} of ${bytes(job.total)}`) : null,
+        job.rate ? h('span', null, `${bytes(job.rate)}/s`) : null,
+        elapsed > ETA_AFTER && eta.shown ? h('span', null, about(eta.shown)) : null,
+        job.memory ? h('span', { class: 'wide' }, `memory ${bytes(job.memory)}`) : null,
+      );
+    },
+    signal,
+  );
+  return element;
+}
+
+/** An estimate that falls by at most the time that has passed, plus a fifth. @param {Job} job @param {{ id: string, shown: number, at: number }} before */
+function steady({ id, eta }, before) {
+  const now = performance.now() / 1000;
+  if (typeof eta !== 'number' || !Number.isFinite(eta)) return before;
+  if (before.id !== id || !before.shown) return { id, shown: eta, at: now };
+  const expected = Math.max(0, before.shown - (now - before.at));
+  return { id, shown: Math.min(expected * 1.2 + 1, Math.max(expected * 0.8 - 1, eta)), at: now };
+}
+
+/** How a finished or failed job ended, in the view that started it. @param {Job | null} job @param {Job['kind']} kind @param {Parameters<typeof problemView>[1]} fixes */
+export function jobOutcome(job, kind, fixes) {
+  if (!job || job.kind !== kind || !job.problem) return null;
+  return h(
+    'div',
+    { class: 'outcome', tabindex: -1, 'data-key': `outcome ${kind}` },
+    h('h2', null, `${job.title} ${job.state === 'cancelled' ? 'was cancelled' : 'did not finish'}`),
+    problemView(job.problem, fixes),
+    h(
+      'p',
+      { class: 'muted' },
+      `After ${duration(((job.ended ?? 0) - job.started) / 1000)}. Chosen files are untouched; no half-written output remains.`,
+    ),
+  );
+}
+
+const KEYS = [
+  ['O', 'open files'],
+  ['1 – 5', 'views'],
+  ['/', 'filter'],
+  ['J K, ↓ ↑', 'rows'],
+  ['Enter', 'details'],
+  ['Esc', 'close or clear'],
+  ['C', 'copy the name'],
+  ['T', 'chart as table'],
+  ['?', 'this help'],
+];
+
+/** @param {App} app @param {AbortSignal} signal */
+export function help({ store, actions }, signal) {
+  return h(
+    'dialog',
+    { class: 'help', 'aria-labelledby': 'help-title' },
+    h('h2', { id: 'help-title' }, 'Help'),
+    h(
+      'p',
+      null,
+      'A .wdelta file holds what a fine-tune changed in its base model. Base and delta together give the fine-tune back. Everything is read where it lies: nothing is sent anywhere.',
+    ),
+    h(
+      'dl',
+      { class: 'keys' },
+      KEYS.flatMap(([keys, text]) => [h('dt', null, h('kbd', null, keys)), h('dd', null, text)]),
+    ),
+    live(
+      store,
+      signal,
+      h('div', { class: 'options' }),
+      (state) => [state.prefs],
+      ([prefs]) => [
+        h(
+          'label',
+          null,
+          h('input', {
+            type: 'checkbox',
+            checked: prefs.singleKeys,
+            'data-key': 'single',
+            on: { change: () => actions.prefer({ singleKeys: !prefs.singleKeys }) },
+          }),
+          ' Single keys',
+        ),
+        h(
+          'label',
+          null,
+          h('input', {
+            type: 'checkbox',
+            checked: !prefs.dense,
+            'data-key': 'dense',
+            on: { change: () => actions.prefer({ dense: !prefs.dense }) },
+          }),
+          ' Comfortable rows',
+        ),
+      ],
+    ),
+    h(
+      'p',
+      { class: 'muted' },
+      isSecureContext
+        ? 'Private storage, file pickers and offline use work here, as far as the browser has them.'
+        : 'This page was opened without https: private storage, file pickers and offline use are missing. Inspecting, comparing and small rebuilds work.',
+    ),
+    h(
+      'div',
+      { class: 'actions' },
+      button('Close', (event) => /** @type {HTMLElement} */ (event.target).closest('dialog')?.close(), {
+        class: 'primary',
+      }),
+    ),
+  );
+}

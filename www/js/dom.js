@@ -1,0 +1,180 @@
+// @ts-check
+// Building DOM: one small `h()` that sets text and known attributes only, and regions that follow the state.
+
+/** @import { State } from './types.js' */
+/** @import { Store } from './state.js' */
+
+const KNOWN = new Set(
+  (
+    'accept autocomplete autofocus checked class cols colspan contenteditable d dir disabled download enterkeyhint fill for hidden ' +
+    'height href id inert inputmode kind label list max min multiple name open pattern placeholder popover popovertarget ' +
+    'preserveAspectRatio points role rows rowspan scope selected spellcheck step tabindex title type value viewBox width ' +
+    'x x1 x2 y y1 y2 r cx cy webkitdirectory'
+  ).split(' '),
+);
+const SVG = 'http://www.w3.org/2000/svg';
+
+/** @typedef {import('./types.js').Child} Child */
+/**
+ * Attributes, and besides: `on` event listeners, `vars` custom properties of the style.
+ * @typedef {Record<string, unknown> & { on?: Record<string, (event: any) => void>, vars?: Record<string, string | number> }} Props
+ */
+
+/**
+ * An HTML element. Text from files is safe here: it only ever becomes text or the value of a harmless attribute.
+ * @template {keyof HTMLElementTagNameMap} K
+ * @param {K} tag
+ * @param {Props | null} [props] a value of `false`, `null` or `undefined` leaves the attribute out
+ * @param {...Child} children
+ * @returns {HTMLElementTagNameMap[K]}
+ */
+export function h(tag, props, ...children) {
+  return build(document.createElement(tag), props, children);
+}
+
+/**
+ * An SVG element, otherwise as `h`.
+ * @param {string} tag
+ * @param {Props | null} [props]
+ * @param {...Child} children
+ */
+export function svg(tag, props, ...children) {
+  return build(/** @type {SVGElement} */ (document.createElementNS(SVG, tag)), props, children);
+}
+
+/** @template {HTMLElement | SVGElement} E @param {E} element @param {Props | null | undefined} props @param {Child[]} children */
+function build(element, props, children) {
+  for (const [name, value] of Object.entries(props ?? {})) {
+    if (name === 'on')
+      for (const [type, listener] of Object.entries(props?.on ?? {})) element.addEventListener(type, listener);
+    else if (name === 'vars')
+      for (const [key, text] of Object.entries(props?.vars ?? {})) element.style.setProperty(key, String(text));
+    else attribute(element, name, value);
+  }
+  element.append(...kept(children));
+  return element;
+}
+
+/** @param {Element} element @param {string} name @param {unknown} value */
+export function attribute(element, name, value) {
+  if (!KNOWN.has(name) && !/^(aria|data)-[a-z-]+$/.test(name)) throw new Error(`Attribute ${name} is not known.`);
+  if (name === 'href' && !/^(#|\.\/|blob:)/.test(String(value))) throw new Error('Links lead to this site only.');
+  if (value === false || value === null || value === undefined) element.removeAttribute(name);
+  else if (name === 'value' && 'value' in element) element.value = String(value);
+  else element.setAttribute(name, value === true && !name.startsWith('aria-') ? '' : String(value));
+}
+
+/** @param {Child[]} children */
+const kept = (children) =>
+  /** @type {unknown[]} */ (children)
+    .flat(Infinity)
+    .filter((child) => child !== null && child !== undefined && child !== false)
+    .map((child) => (child instanceof Node ? child : String(child)));
+
+/**
+ * Replaces an element's content; the focus stays on the element with the same `data-key`.
+ * @param {Element} element
+ * @param {...Child} children
+ */
+export function fill(element, ...children) {
+  const focused = element.contains(document.activeElement) ? document.activeElement : null;
+  const key = focused?.closest('[data-key]')?.getAttribute('data-key');
+  element.replaceChildren(...kept(children));
+  if (!key || document.activeElement === focused) return;
+  const again = [...element.querySelectorAll('[data-key]')].find((node) => node.getAttribute('data-key') === key);
+  if (again instanceof HTMLElement) again.focus({ preventScroll: true });
+}
+
+/**
+ * An element whose content follows the state.
+ * @template {unknown[] | []} T
+ * @template {HTMLElement} E
+ * @param {Store} store
+ * @param {AbortSignal} signal
+ * @param {E} element
+ * @param {(state: State) => T} select
+ * @param {(values: NoInfer<T>) => Child} render
+ * @returns {E}
+ */
+export function live(store, signal, element, select, render) {
+  store.watch(select, (values) => fill(element, render(values)), signal);
+  return element;
+}
+
+/**
+ * A button.
+ * @param {Child} label
+ * @param {(event: MouseEvent) => void} onClick
+ * @param {Props} [props]
+ */
+export function button(label, onClick, props = {}) {
+  return h('button', { type: 'button', ...props, on: { ...props.on, click: onClick } }, label);
+}
+
+/**
+ * A choice among few: a native select.
+ * @param {string} label
+ * @param {[value: string, text: string, disabled?: boolean][]} options
+ * @param {string} value
+ * @param {(value: string) => void} onChange
+ * @param {Props} [props]
+ */
+export function select(label, options, value, onChange, props = {}) {
+  return h(
+    'select',
+    {
+      'aria-label': label,
+      'data-key': label,
+      ...props,
+      on: { change: (/** @type {Event} */ event) => onChange(/** @type {HTMLSelectElement} */ (event.target).value) },
+    },
+    options.map(([key, text, disabled]) => h('option', { value: key, selected: key === value, disabled }, text)),
+  );
+}
+
+/**
+ * Buttons of which one is pressed.
+ * @param {string} label
+ * @param {[value: string, text: Child][]} options
+ * @param {string} value
+ * @param {(value: string) => void} onChange
+ */
+export function segmented(label, options, value, onChange) {
+  return h(
+    'div',
+    { class: 'segmented', role: 'group', 'aria-label': label },
+    options.map(([key, text]) =>
+      button(text, () => onChange(key), { 'aria-pressed': key === value, 'data-key': `${label} ${key}` }),
+    ),
+  );
+}
+
+/** @type {Record<string, string>} paths of the icons, in a box of 16 × 16 */
+const ICONS = {
+  ok: 'M3 8.5 6.5 12 13 4.5',
+  error: 'M4 4l8 8M12 4l-8 8',
+  warning: 'M8 2 1.5 13.5h13ZM8 6.5v3.5M8 11.7v.6',
+  note: 'M8 1.5a6.5 6.5 0 1 0 .01 0ZM8 7.2v4M8 4.6v.6',
+  wait: 'M8 1.5a6.5 6.5 0 1 0 .01 0ZM8 4.5V8l2.5 1.5',
+  open: 'M8 2.5a5.5 5.5 0 1 0 .01 0Z',
+  delta: 'M8 2.5 14 13.5H2Z',
+  base: 'M2.5 2.5h11v11h-11Z',
+  finetuned: 'M2.5 2.5h11v11h-11ZM8 5v6M5 8h6',
+  spare: 'M2.5 2.5h11v11h-11ZM5 8h6',
+  unknown: 'M5.5 6a2.5 2.5 0 1 1 3.6 2.2C8.3 8.7 8 9.2 8 10M8 12.2v.6',
+  copy: 'M5.5 5.5h8v8h-8ZM10.5 5.500v-3h-8v8h3',
+  theme: 'M8 2a6 6 0 1 0 .01 0ZM8 2v12M10 3v10M12 5v6',
+  down: 'M4 6.5 8 10.5 12 6.5',
+};
+
+/**
+ * A small picture beside a word; it never stands for the word.
+ * @param {string} name
+ */
+export function icon(name) {
+  return svg(
+    'svg',
+    { class: `icon icon-${name}`, viewBox: '0 0 16 16', 'aria-hidden': 'true' },
+    svg('path', { d: ICONS[name] ?? ICONS.note }),
+  );
+}

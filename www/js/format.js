@@ -1,0 +1,124 @@
+// @ts-check
+// Numbers, hashes and names as text.
+
+import { NAME_LENGTH } from './constants.js';
+import { h } from './dom.js';
+
+const exactNumber = new Intl.NumberFormat('en');
+const three = new Intl.NumberFormat('en', { maximumSignificantDigits: 3 });
+
+/** @param {number} n @param {string[]} units each a thousand of the one before @param {string} gap */
+function scaled(n, units, gap) {
+  let unit = 0;
+  // 999.5 would be shown as 1,000.
+  while (Math.abs(n) >= 999.5 && unit + 1 < units.length) {
+    n /= 1000;
+    unit++;
+  }
+  return `${unit ? three.format(n) : exactNumber.format(n)}${units[unit] ? gap + units[unit] : ''}`;
+}
+
+/** @param {number} n bytes, as `294 MB` */
+export const bytes = (n) => scaled(n, ['B', 'kB', 'MB', 'GB', 'TB', 'PB'], '\u00a0');
+
+/** @param {number} n a count, as `494 M` */
+export const count = (n) => scaled(n, ['', 'k', 'M', 'B', 'T'], '\u00a0');
+
+/** @param {number} n all digits, in groups */
+export const exact = (n) => exactNumber.format(n);
+
+/** @param {number | null | undefined} n three significant digits */
+export function number(n) {
+  if (n === null || n === undefined) return '–';
+  if (!Number.isFinite(n)) return Number.isNaN(n) ? 'NaN' : n > 0 ? '∞' : '−∞';
+  const size = Math.abs(n);
+  if (size !== 0 && (size < 1e-3 || size >= 1e6)) return n.toExponential(2).replace('e+', 'e').replaceAll('-', '−');
+  return three.format(n).replace('-', '−');
+}
+
+/** @param {number | null} share 1 = 100 % */
+export const percent = (share) => (share === null ? '–' : `${three.format(share * 100)}\u00a0%`);
+
+/** @param {number} n @param {string} one @param {string} [many] */
+export const plural = (n, one, many = `${one}s`) => `${exact(n)}\u00a0${n === 1 ? one : many}`;
+
+/** @param {number[]} dims */
+export const shape = (dims) => (dims.length ? dims.join('\u00a0×\u00a0') : 'scalar');
+
+/** @param {number} seconds */
+export function duration(seconds) {
+  if (seconds < 1) return 'under 1\u00a0s';
+  if (seconds < 60) return `${Math.round(seconds)}\u00a0s`;
+  if (seconds < 3600)
+    return `${Math.floor(seconds / 60)}\u00a0min ${String(Math.round(seconds % 60)).padStart(2, '0')}\u00a0s`;
+  return `${Math.floor(seconds / 3600)}\u00a0h ${Math.round((seconds % 3600) / 60)}\u00a0min`;
+}
+
+/** @param {number} seconds an estimate: rounded, never more exact than it is */
+export function about(seconds) {
+  if (seconds < 10) return `≈\u00a0${Math.max(1, Math.round(seconds))}\u00a0s`;
+  if (seconds < 90) return `≈\u00a0${Math.round(seconds / 5) * 5}\u00a0s`;
+  return `≈\u00a0${Math.round(seconds / 60)}\u00a0min`;
+}
+
+/** @param {string} hash */
+export const shortHash = (hash) => hash.slice(0, 12);
+
+// Control and format characters, line and paragraph separators, surrogates without a partner, private use.
+const HIDDEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Co}]/u;
+
+/**
+ * Text of a file, with characters that are not seen or turn the text around made visible.
+ * @param {string} text
+ */
+export const plain = (text) =>
+  Array.from(text, (char) =>
+    HIDDEN.test(char) ? `[U+${char.codePointAt(0)?.toString(16).toUpperCase().padStart(4, '0')}]` : char,
+  ).join('');
+
+/** @param {string} text @param {number} [length] */
+export function middle(text, length = NAME_LENGTH) {
+  const chars = Array.from(text);
+  if (chars.length <= length) return text;
+  const tail = Math.ceil(length * 0.6);
+  return `${chars.slice(0, length - tail - 1).join('')}…${chars.slice(-tail).join('')}`;
+}
+
+/**
+ * A name from a file: isolated, so that its direction cannot touch what stands beside it.
+ * @param {string} text
+ * @param {number} [length] longer ones are cut in the middle
+ */
+export function name(text, length = NAME_LENGTH) {
+  const seen = plain(text) || '(no name)';
+  const cut = middle(seen, length);
+  return h('bdi', { class: 'name', title: cut === seen ? null : seen }, cut);
+}
+
+/** A long name in full, that may be broken behind its dots and underlines. @param {string} text */
+export const breakable = (text) =>
+  h(
+    'bdi',
+    { class: 'name wrap' },
+    plain(text)
+      .split(/(?<=[._/])/)
+      .flatMap((part, i) => (i ? [h('wbr', null), part] : [part])),
+  );
+
+/** @param {string} text a file name for a download, without what a system may refuse or take amiss */
+export function fileName(text) {
+  const safe = Array.from(text.normalize('NFC'), (char) =>
+    HIDDEN.test(char) || '\\/:*?"<>|'.includes(char) ? '_' : char,
+  ).join('');
+  return safe.replace(/^[.\s]+|[.\s]+$/g, '').slice(0, 120) || 'file';
+}
+
+/**
+ * A cell of a CSV file: quoted where needed, and never a formula.
+ * @param {unknown} value
+ */
+export function csvCell(value) {
+  const text = String(value ?? '');
+  const guarded = typeof value === 'string' && /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+  return /[",\r\n]/.test(guarded) ? `"${guarded.replaceAll('"', '""')}"` : guarded;
+}

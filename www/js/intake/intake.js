@@ -1,0 +1,160 @@
+// @ts-check
+// Files into the tray: recognized, grouped, given a role, and read as far as the header.
+
+import { api } from '../api.js';
+import { problemOf } from '../errors.js';
+import { modelKey, modelName } from './collect.js';
+import { recognize } from './recognize.js';
+
+/** @import { Entry, EntryRole, Source, State } from '../types.js' */
+/** @import { Store } from '../state.js' */
+/** @import { Picked } from './collect.js' */
+
+let numbered = 0;
+export const newId = () => `f${++numbered}`;
+
+/** Files beside a model that belong to it. */
+const SIDE = /\.(json|txt|model|jinja)$/i;
+
+/**
+ * Takes files in. What is not a delta or model is reported, unless it merely lay beside one in a folder.
+ * @param {Store} store
+ * @param {Picked[]} files
+ * @param {{ sample?: boolean, replace?: string }} [options] `replace` is the entry that the files stand in for
+ */
+export async function take(store, files, { sample = false, replace } = {}) {
+  if (replace) store.dispatch({ type: 'remove', id: replace });
+  /** @type {Map<string, Picked[]>} */
+  const models = new Map();
+  for (const picked of files) {
+    if (SIDE.test(picked.path) && files.length > 1) continue;
+    const loose = !picked.path.includes('/');
+    try {
+      const found = await recognize(picked.file);
+      if (found.kind === 'delta') addDelta(store, picked, sample);
+      else if (found.kind === 'model') models.set(modelKey(picked), [...(models.get(modelKey(picked)) ?? []), picked]);
+      else if ('message' in found && loose) addFailed(store, picked, { code: 'NOT_WDELTA', message: found.message });
+    } catch (error) {
+      addFailed(store, picked, problemOf(error));
+    }
+  }
+  for (const [key, shards] of models) {
+    const beside = key.endsWith('/')
+      ? files.filter(({ path }) => SIDE.test(path) && path.slice(0, path.lastIndexOf('/') + 1) === key)
+      : indexes(files, shards);
+    addModel(
+      store,
+      modelName(shards),
+      [...shards, ...beside].map(({ file }) => file),
+      sample,
+    );
+  }
+  if (files.length && !store.state.entries.length) {
+    const text = 'No .wdelta or .safetensors file was found there.';
+    store.set({ notices: [...store.state.notices.filter((notice) => notice.text !== text), { id: newId(), text }] });
+  }
+}
+
+/** Index files that came loose together with loose shards. @param {Picked[]} files @param {Picked[]} shards */
+const indexes = (files, shards) =>
+  shards.length > 1 ? files.filter(({ path }) => /^[^/]*\.safetensors\.index\.json$/.test(path)) : [];
+
+/**
+ * @param {Store} store @param {{ file: Blob, path: string }} picked @param {boolean} [sample]
+ * @returns {string} the entry's number
+ */
+export function addDelta(store, { file, path }, sample = false) {
+  return add(store, {
+    name: path.slice(path.lastIndexOf('/') + 1),
+    role: 'delta',
+    size: file.size,
+    source: file,
+    files: 1,
+    sample,
+  });
+}
+
+/** @param {Store} store @param {string} name @param {File[]} files @param {boolean} sample */
+function addModel(store, name, files, sample) {
+  const weights = files.filter((file) => !SIDE.test(file.name));
+  const size = weights.reduce((sum, file) => sum + file.size, 0);
+  return add(store, {
+    name,
+    role: freeRole(store.state),
+    size,
+    source: files.length === 1 ? files[0] : files,
+    files: weights.length,
+    sample,
+  });
+}
+
+/** @param {Store} store @param {string} url @param {string} name @param {number} size @param {boolean} delta */
+export function addUrl(store, url, name, size, delta) {
+  return add(store, { name, role: delta ? 'delta' : freeRole(store.state), size, source: url, files: 1 });
+}
+
+/** @param {Store} store @param {Picked} picked @param {import('../types.js').Problem} problem */
+function addFailed(store, { file, path }, problem) {
+  const entry = {
+    id: newId(),
+    name: path,
+    role: /** @type {const} */ ('unknown'),
+    size: file.size,
+    source: file,
+    files: 1,
+    state: /** @type {const} */ ('failed'),
+    problem,
+  };
+  store.dispatch({ type: 'add', entry });
+}
+
+/** The first model is the base, the second the fine-tune. @param {State} state @returns {EntryRole} */
+function freeRole({ entries }) {
+  return (
+    /** @type {const} */ (['base', 'finetuned']).find((role) => !entries.some((entry) => entry.role === role)) ??
+    'spare'
+  );
+}
+
+/** @param {Store} store @param {Omit<Entry, 'id' | 'state'>} values */
+function add(store, values) {
+  const id = newId();
+  const delta = values.role === 'delta';
+  store.dispatch({
+    type: 'add',
+    entry: { ...values, id, state: delta ? 'reading' : 'ready', reading: delta ? 'reading header' : undefined },
+  });
+  if (delta) void read(store, id, values.source);
+  return id;
+}
+
+/** @param {Store} store @param {string} id @param {Source} source */
+async function read(store, id, source) {
+  try {
+    const info = await (await api()).inspect(source);
+    store.dispatch({ type: 'entry', id, values: { state: 'ready', info, reading: undefined } });
+  } catch (error) {
+    store.dispatch({ type: 'entry', id, values: { state: 'failed', problem: problemOf(error), reading: undefined } });
+  }
+}
+
+/**
+ * Reads the header again after a failure.
+ * @param {Store} store @param {Entry} entry
+ */
+export function retry(store, { id, source }) {
+  store.dispatch({ type: 'entry', id, values: { state: 'reading', reading: 'reading header', problem: undefined } });
+  return read(store, id, source);
+}
+
+/**
+ * Gives a model a role; the model that had it gets the other one.
+ * @param {Store} store @param {string} id @param {EntryRole} role
+ */
+export function setRole(store, id, role) {
+  const entry = store.state.entries.find((other) => other.id === id);
+  const holder = store.state.entries.find((other) => other.role === role && other.id !== id);
+  if (!entry) return;
+  if (holder && role !== 'spare') store.dispatch({ type: 'entry', id: holder.id, values: { role: entry.role } });
+  store.dispatch({ type: 'entry', id, values: { role } });
+}

@@ -1,0 +1,45 @@
+// @ts-check
+// What a file is, told from its first bytes and never from its name.
+
+/** Bytes that tell the kind; the header of a safetensors file starts behind its 8-byte length. */
+const HEAD = 16;
+
+/** @type {[bytes: number[], name: string, advice?: string][]} */
+const OTHERS = [
+  [[0x47, 0x47, 0x55, 0x46], 'GGUF', 'Deltas are made between .safetensors models.'],
+  [[0x50, 0x4b, 0x03, 0x04], 'ZIP', 'If it is a PyTorch checkpoint, convert it to .safetensors.'],
+  [[0x80, 0x02], 'Python pickle', 'Pickles can run code; convert the model to .safetensors.'],
+  [[0x80, 0x04], 'Python pickle', 'Pickles can run code; convert the model to .safetensors.'],
+  [[0x1f, 0x8b], 'gzip', 'Unpack it first.'],
+  [[0x28, 0xb5, 0x2f, 0xfd], 'Zstandard', 'Unpack it first.'],
+  [[0x7b], 'JSON'],
+  [[0x3c], 'HTML or XML', 'A download may have saved an error page instead of the file.'],
+  [
+    [0x76, 0x65, 0x72, 0x73, 0x69, 0x6f, 0x6e, 0x20],
+    'Git LFS pointer',
+    'The model itself was not downloaded; run `git lfs pull`.',
+  ],
+];
+
+/**
+ * @param {Blob} blob
+ * @returns {Promise<{ kind: 'delta' | 'model' } | { kind: 'other', message: string }>}
+ */
+export async function recognize(blob) {
+  const head = new Uint8Array(await blob.slice(0, HEAD).arrayBuffer());
+  if (String.fromCharCode(...head.subarray(0, 7)) === 'wdelta\0') return { kind: 'delta' };
+  if (head.length > 8) {
+    const length = new DataView(head.buffer).getBigUint64(0, true);
+    if (head[8] === 0x7b && length >= 2n && length < 1n << 40n) return { kind: 'model' };
+  }
+  return { kind: 'other', message: describe(head) };
+}
+
+/** @param {Uint8Array} head */
+function describe(head) {
+  if (!head.length) return 'Not a .wdelta or .safetensors file: it is empty.';
+  const known = OTHERS.find(([bytes]) => bytes.every((byte, i) => head[i] === byte));
+  const hex = Array.from(head.subarray(0, 4), (byte) => byte.toString(16).toUpperCase().padStart(2, '0')).join(' ');
+  const what = known ? ` (${known[1]})` : '';
+  return `Not a .wdelta or .safetensors file: its first bytes are ${hex}${what}.${known?.[2] ? ` ${known[2]}` : ''}`;
+}

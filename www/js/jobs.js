@@ -1,0 +1,113 @@
+// @ts-check
+// One long job at a time: progress into the state, cancel, and what is spoken about it.
+
+import { SPEAK_EVERY, SPEAK_SHARE } from './constants.js';
+import { problemOf } from './errors.js';
+import { newId } from './intake/intake.js';
+
+/** @import { JobKind, Progress, Problem } from './types.js' */
+/** @import { Store } from './state.js' */
+
+/** @typedef {{ signal: AbortSignal, onProgress: (progress: Progress) => void }} Running */
+
+export class Jobs {
+  #store;
+  #speak;
+  /** @type {AbortController | null} */
+  #controller = null;
+
+  /** @param {Store} store @param {(text: string, urgent?: boolean) => void} speak */
+  constructor(store, speak) {
+    this.#store = store;
+    this.#speak = speak;
+  }
+
+  get running() {
+    return this.#controller !== null;
+  }
+
+  /**
+   * Runs a job. Progress and end are in the state; the result comes back, or `null` when it failed or was cancelled.
+   * @template T
+   * @param {JobKind} kind
+   * @param {string} title
+   * @param {(running: Running) => Promise<T>} work
+   * @param {{ quiet?: boolean, onProblem?: (problem: Problem) => void }} [options] `quiet` leaves only errors in the job bar
+   * @returns {Promise<T | null>}
+   */
+  async run(kind, title, work, { quiet = false, onProblem } = {}) {
+    if (this.#controller) return null;
+    const controller = (this.#controller = new AbortController());
+    const store = this.#store;
+    const started = performance.now();
+    store.set({ job: { id: newId(), kind, title, state: 'running', phase: 'starting', done: 0, total: 0, started } });
+    const speaker = new Speaker(title, this.#speak);
+    if (!quiet) this.#speak(`${title} started`);
+    /** @type {Problem | undefined} */
+    let problem;
+    try {
+      const result = await work({
+        signal: controller.signal,
+        onProgress: ({ phase, tensor, done, total, bytesPerSecond, etaSeconds, memory }) => {
+          if (this.#controller !== controller || controller.signal.aborted) return;
+          store.dispatch({
+            type: 'merge',
+            part: 'job',
+            values: { phase, tensor, done, total, rate: bytesPerSecond, eta: etaSeconds, memory },
+          });
+          if (!quiet) speaker.progress(phase, total ? done / total : 0);
+        },
+      });
+      controller.signal.throwIfAborted();
+      store.dispatch({ type: 'merge', part: 'job', values: { state: 'done', ended: performance.now() } });
+      if (!quiet) this.#speak(`${title} finished`);
+      return result;
+    } catch (error) {
+      problem = controller.signal.aborted ? problemOf({ name: 'AbortError' }) : problemOf(error);
+      const state = problem.code === 'ABORTED' ? 'cancelled' : 'failed';
+      store.dispatch({ type: 'merge', part: 'job', values: { state, problem, ended: performance.now() } });
+      this.#speak(
+        state === 'cancelled' ? `${title} cancelled` : `${title} failed: ${problem.message}`,
+        state === 'failed',
+      );
+      onProblem?.(problem);
+      return null;
+    } finally {
+      this.#controller = null;
+    }
+  }
+
+  /** Asks the running job to stop; the state says so at once. */
+  cancel() {
+    if (!this.#controller) return;
+    this.#store.dispatch({ type: 'merge', part: 'job', values: { state: 'cancelling' } });
+    this.#controller.abort();
+  }
+}
+
+/** Says where a job is: on a new phase, every tenth, every fifteen seconds. */
+class Speaker {
+  #title;
+  #speak;
+  #phase = '';
+  #share = 0;
+  #time = performance.now();
+
+  /** @param {string} title @param {(text: string) => void} speak */
+  constructor(title, speak) {
+    this.#title = title;
+    this.#speak = speak;
+  }
+
+  /** @param {string} phase @param {number} share */
+  progress(phase, share) {
+    const now = performance.now();
+    if (phase === this.#phase && share < this.#share + SPEAK_SHARE && now < this.#time + SPEAK_EVERY) return;
+    if (phase === this.#phase || share >= this.#share + SPEAK_SHARE)
+      this.#speak(`${this.#title}: ${phase}, ${Math.floor(share * 100)} percent`);
+    else this.#speak(`${this.#title}: ${phase}`);
+    this.#phase = phase;
+    this.#share = share;
+    this.#time = now;
+  }
+}

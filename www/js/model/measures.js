@@ -1,0 +1,205 @@
+// @ts-check
+// What the map, the depth lines and the table can show of a tensor or of several together.
+
+import { bytes, number, percent } from '../format.js';
+
+/** @import { Row } from '../types.js' */
+
+/**
+ * `of` gives the value of some tensors together, or `null` where it is not known yet.
+ * @typedef {{ id: string, label: string, needs: 'header' | 'stats' | 'base' | 'made' | 'pair' | 'diff', signed?: boolean, log?: boolean,
+ *   of(rows: Row[]): number | null, text(value: number): string }} Measure
+ */
+
+/** Whether the scale is logarithmic: as chosen, else as suits the measure. @param {{ log: boolean | null }} state @param {Measure} measure */
+export const isLog = ({ log }, measure) => log ?? measure.log ?? false;
+
+/** @param {Row[]} rows @param {(row: Row) => number | undefined | null} value */
+function sum(rows, value) {
+  let total = 0;
+  for (const row of rows) {
+    const part = value(row);
+    if (part === undefined || part === null) return null;
+    total += part;
+  }
+  return total;
+}
+
+/** @param {Row[]} rows @param {(row: Row) => number | undefined | null} value */
+function most(rows, value) {
+  let best = 0;
+  for (const row of rows) {
+    const part = value(row);
+    if (part === undefined || part === null) return null;
+    best = Math.max(best, part);
+  }
+  return best;
+}
+
+/** @param {number | null} a @param {number | null} b */
+const ratio = (a, b) => (a === null || b === null ? null : b ? a / b : 0);
+/** @param {number | null} squares */
+const root = (squares) => (squares === null ? null : Math.sqrt(squares));
+/** @param {Row[]} rows */
+const elements = (rows) => sum(rows, (row) => row.elements);
+
+/** @type {Measure[]} of one delta */
+export const MEASURES = [
+  {
+    id: 'bytes',
+    label: 'Stored bytes',
+    needs: 'header',
+    log: true,
+    of: (rows) => sum(rows, (row) => row.bytes),
+    text: bytes,
+  },
+  {
+    id: 'bits',
+    label: 'Bits per parameter',
+    needs: 'header',
+    of: (rows) =>
+      ratio(
+        sum(rows, (row) => row.bytes * 8),
+        elements(rows),
+      ),
+    text: number,
+  },
+  {
+    id: 'rms',
+    label: 'RMS of Δ',
+    needs: 'stats',
+    of: (rows) =>
+      root(
+        ratio(
+          sum(rows, (row) => row.stats && row.stats.norm ** 2),
+          elements(rows),
+        ),
+      ),
+    text: number,
+  },
+  {
+    id: 'relative',
+    label: 'Δ relative to base',
+    needs: 'base',
+    text: percent,
+    of: (rows) =>
+      root(
+        ratio(
+          sum(rows, ({ stats }) => stats && stats.norm ** 2),
+          sum(rows, ({ stats }) => (stats?.baseNorm === undefined ? null : stats.baseNorm ** 2)),
+        ),
+      ),
+  },
+  {
+    id: 'largest',
+    label: 'Largest |Δ|',
+    needs: 'stats',
+    of: (rows) => most(rows, ({ stats }) => stats && Math.max(Math.abs(stats.min), Math.abs(stats.max))),
+    text: number,
+  },
+  {
+    id: 'outliers',
+    label: 'Outlier share',
+    needs: 'stats',
+    of: (rows) =>
+      ratio(
+        sum(rows, ({ stats }) => stats && stats.outliers.count),
+        elements(rows),
+      ),
+    text: percent,
+  },
+  {
+    id: 'error',
+    label: 'Rebuild error',
+    needs: 'made',
+    of: (rows) => most(rows, ({ error }) => error?.relativeError),
+    text: percent,
+  },
+];
+
+/** @param {Row} row */
+const bBytes = (row) => (row.side === 'a' ? 0 : row.b?.bytes);
+
+/** @type {Record<'a' | 'b' | 'difference', Measure[]>} of two deltas */
+export const PAIR_MEASURES = {
+  a: [MEASURES[0], MEASURES[1]],
+  b: [
+    { ...MEASURES[0], of: (rows) => sum(rows, bBytes) },
+    {
+      ...MEASURES[1],
+      of: (rows) =>
+        ratio(
+          sum(rows, (row) => (bBytes(row) ?? 0) * 8),
+          elements(rows),
+        ),
+    },
+  ],
+  difference: [
+    {
+      id: 'bytes',
+      label: 'Stored bytes, A − B',
+      needs: 'pair',
+      signed: true,
+      log: true,
+      text: (value) => (value < 0 ? '−' : value > 0 ? '+' : '') + bytes(Math.abs(value)),
+      of: (rows) => sum(rows, (row) => row.bytes - (bBytes(row) ?? 0)),
+    },
+    {
+      id: 'distance',
+      label: 'Distance',
+      needs: 'diff',
+      text: number,
+      of: (rows) => root(sum(rows, ({ diff }) => diff && diff.distance ** 2)),
+    },
+    {
+      id: 'relative',
+      label: 'Relative distance',
+      needs: 'diff',
+      text: percent,
+      of: (rows) => most(rows, ({ diff }) => diff?.relative),
+    },
+    {
+      id: 'cosine',
+      label: 'Unlike direction, 1 − cosine',
+      needs: 'diff',
+      text: number,
+      of: (rows) => most(rows, ({ diff }) => diff && (diff.cosine === null ? null : 1 - diff.cosine)),
+    },
+  ],
+};
+
+/**
+ * From values to 0…1, where the ramp starts and ends.
+ * @param {(number | null)[]} values
+ * @param {boolean} log
+ * @param {boolean} [signed] zero stays in the middle
+ */
+export function scaleOf(values, log, signed = false) {
+  const seen = values.filter((value) => value !== null).filter(Number.isFinite);
+  const max = seen.reduce((a, b) => Math.max(a, signed ? Math.abs(b) : b), 0);
+  const positive = seen.map((value) => (signed ? Math.abs(value) : value)).filter((value) => value > 0);
+  // Signed scales start a little lower, so that the least difference is seen.
+  const min = log ? positive.reduce((a, b) => Math.min(a, b), max) / (signed ? 4 : 1) : 0;
+  const width = log ? Math.log(max / min) || 0 : max;
+  /** @param {number} value */
+  const strength = (value) => {
+    if (value <= 0) return 0;
+    // All the same: neither low nor high.
+    if (!width) return 0.5;
+    return Math.min(1, Math.max(0, log ? Math.log(value / min) / width : value / width));
+  };
+  /** @param {number} share */
+  const back = (share) => (log ? min * Math.exp(share * width) : share * width);
+  return {
+    min: signed ? -max : min,
+    max,
+    /** @param {number} value */
+    at(value) {
+      if (!Number.isFinite(value)) return 1;
+      if (signed) return 0.5 + (Math.sign(value) * strength(Math.abs(value))) / 2;
+      return strength(value);
+    },
+    /** @param {number} share */
+    value: (share) => (signed ? Math.sign(share - 0.5) * back(Math.abs(share * 2 - 1)) : back(share)),
+  };
+}

@@ -1,0 +1,109 @@
+// @ts-check
+// From what the package says about a delta to the rows that table, map and details share.
+
+import { MEANINGS } from '../errors.js';
+
+/** @import { DiffTensor, Entry, Finding, Inspection, Row, State, TensorInfo } from '../types.js' */
+
+/** Numbers in a name count as numbers: layer 2 before layer 10. @param {string} name */
+const naturalKey = (name) => name.replace(/\d+/g, (digits) => digits.padStart(8, '0'));
+
+/** @type {WeakMap<Inspection, Row[]>} */
+const known = new WeakMap();
+
+/**
+ * @param {Entry | undefined} entry
+ * @returns {Row[]} one per tensor, in the header's order; the same objects each time
+ */
+export function rowsOf(entry) {
+  const info = entry?.info;
+  if (!info) return [];
+  let rows = known.get(info);
+  if (!rows) {
+    /** @type {Map<string, Finding[]>} */
+    const findings = new Map();
+    for (const finding of info.findings)
+      if (finding.tensor !== undefined)
+        findings.set(finding.tensor, [...(findings.get(finding.tensor) ?? []), finding]);
+    rows = info.tensors.map((tensor) => rowOf(tensor, findings.get(tensor.name) ?? []));
+    known.set(info, rows);
+  }
+  if (entry.made && !rows[0]?.error) {
+    const made = new Map(entry.made.tensors.map((tensor) => [tensor.name, tensor]));
+    for (const row of rows) row.error = made.get(row.name);
+  }
+  return rows;
+}
+
+/** @param {TensorInfo} tensor @param {Finding[]} findings @returns {Row} */
+function rowOf({ name, shape, dtype, elements, strategy, bytes, group, options, records }, findings) {
+  return { name, key: naturalKey(name), shape, dtype, elements, strategy, bytes, group, options, records, findings };
+}
+
+/**
+ * Two deltas joined by tensor name: A's rows with B's beside them, then what only B has.
+ * @param {Row[]} a @param {Row[]} b @param {DiffTensor[]} [differences]
+ * @returns {Row[]}
+ */
+export function joined(a, b, differences = []) {
+  const others = new Map(b.map((row) => [row.name, row]));
+  const diffs = new Map(differences.map((diff) => [diff.name, diff]));
+  /** @type {Row[]} */
+  const rows = a.map((row) => ({
+    ...row,
+    b: others.get(row.name),
+    side: others.has(row.name) ? undefined : 'a',
+    diff: diffs.get(row.name),
+  }));
+  const names = new Set(a.map(({ name }) => name));
+  for (const row of b) if (!names.has(row.name)) rows.push({ ...row, bytes: 0, b: row, side: 'b' });
+  return rows;
+}
+
+/** Rows of two models, of which only the comparison is known. @param {DiffTensor[]} tensors @returns {Row[]} */
+export const modelRows = (tensors) =>
+  tensors.map((diff) => ({
+    name: diff.name,
+    key: naturalKey(diff.name),
+    shape: [],
+    dtype: '',
+    elements: diff.elements,
+    strategy: '',
+    bytes: 0,
+    group: groupOf(diff.name),
+    records: [],
+    findings: [],
+    diff,
+  }));
+
+/** Where a tensor of a model stands: the first number in its name is the layer, a second one the expert. @param {string} name */
+function groupOf(name) {
+  /** @type {number[]} */
+  const numbers = [];
+  const role = name
+    .split('.')
+    .filter((part) => !(/^\d+$/.test(part) && numbers.push(Number(part))))
+    .join('.');
+  return { layer: numbers[0] ?? null, expert: numbers[1] ?? null, role };
+}
+
+/** @param {State} state */
+export const activeEntry = ({ entries, active }) => entries.find(({ id }) => id === active);
+
+/** @param {State} state @param {import('../types.js').EntryRole} role */
+export const entryOf = ({ entries }, role) => entries.find((entry) => entry.role === role);
+
+/** @param {Row[]} rows @param {string | null} name */
+export const rowNamed = (rows, name) => (name === null ? undefined : rows.find((row) => row.name === name));
+
+/** @param {Row} row @returns {'error' | 'warning' | 'note' | null} */
+export function worst({ findings }) {
+  return (
+    /** @type {const} */ (['error', 'warning', 'note']).find((severity) =>
+      findings.some((finding) => finding.severity === severity),
+    ) ?? null
+  );
+}
+
+/** @param {Finding} finding the heading of its code, where it is an error code, else its own words */
+export const findingTitle = ({ code }) => MEANINGS.get(code)?.title ?? null;

@@ -1,0 +1,46 @@
+// @ts-check
+// The sample that ships with the page: a small language model, and deltas of two of its fine-tunes.
+
+/** @import { Picked } from '../intake/collect.js' */
+/** @import { Config } from './llama.js' */
+/** @import { TokenizerJson } from './tokenizer.js' */
+
+const folder = new URL('../../sample/', import.meta.url);
+
+/** Files of the sample: the base, one fine-tune at once, another in two steps. */
+const FILES = [
+  ['base.safetensors', 'stories260k.safetensors'],
+  ['docs.wdelta', 'stories260k-docs.wdelta'],
+  ['step-1.wdelta', 'stories260k-step-1.wdelta'],
+  ['step-2.wdelta', 'stories260k-step-2.wdelta'],
+];
+
+/** @param {string} path */
+async function get(path) {
+  const response = await fetch(new URL(path, folder));
+  if (!response.ok)
+    throw Object.assign(
+      new Error(`The sample's ${path} could not be loaded: the server answered ${response.status}.`),
+      { code: 'IO', retryable: true },
+    );
+  return response;
+}
+
+/** @param {(name: string) => void} onFile @returns {Promise<Picked[]>} */
+export async function sampleFiles(onFile) {
+  /** @type {Picked[]} */
+  const files = [];
+  for (const [path, name] of FILES) {
+    onFile(name);
+    files.push({ file: new File([await (await get(path)).blob()], name), path: name });
+  }
+  return files;
+}
+
+/** @returns {Promise<{ config: Config, tokenizer: TokenizerJson }>} what the weights alone do not say */
+export async function sampleModel() {
+  const [config, tokenizer] = await Promise.all(
+    ['config.json', 'tokenizer.json'].map(async (path) => (await get(path)).json()),
+  );
+  return { config, tokenizer };
+}

@@ -1,0 +1,154 @@
+// @ts-check
+// The one store of the page and its one reducer.
+
+/** @import { State, Entry, Problem } from './types.js' */
+
+/** @type {State} */
+export const initial = {
+  view: 'inspect',
+  tensor: null,
+  entries: [],
+  active: null,
+  notices: [],
+  job: null,
+  revision: 0,
+  checks: new Map(),
+  filter: '',
+  cell: null,
+  open: null,
+  brush: [0, 1],
+  measure: 'bytes',
+  log: null,
+  logCounts: false,
+  picture: 'map',
+  sort: { column: 'name', descending: false },
+  group: '',
+  closed: [],
+  compare: { a: null, b: null, side: 'difference', diff: null },
+  lineage: null,
+  chain: [],
+  rebuild: { dtype: 'base', layout: 'auto', name: '' },
+  make: { strategy: 'int4', outlierFraction: '0.01', sparsity: '0.9', baseName: '', name: '' },
+  to: '',
+  plans: new Map(),
+  saved: [],
+  privateCopies: [],
+  prefs: { theme: 'auto', dense: true, singleKeys: true, hidden: ['largest', 'outliers', 'equal'] },
+};
+
+/**
+ * What can happen. `set` replaces fields, `merge` replaces fields of one part, `entry` changes one file.
+ * @typedef {{ type: 'set', values: Partial<State> }
+ *   | { type: 'merge', part: 'compare' | 'rebuild' | 'make' | 'prefs' | 'job', values: object }
+ *   | { type: 'add', entry: Entry }
+ *   | { type: 'entry', id: string, values: Partial<Entry> }
+ *   | { type: 'remove', id: string }
+ *   | { type: 'check', key: string, value: 'ok' | Problem }
+ *   | { type: 'plan', key: string, value: State['plans'] extends Map<string, infer V> ? V : never }} Action
+ */
+
+/**
+ * @param {State} state
+ * @param {Action} action
+ * @returns {State}
+ */
+export function reduce(state, action) {
+  switch (action.type) {
+    case 'set':
+      return { ...state, ...action.values };
+    case 'merge':
+      return { ...state, [action.part]: { ...state[action.part], ...action.values } };
+    case 'add': {
+      const { entry } = action;
+      const next = { ...state, entries: [...state.entries, entry] };
+      if (entry.role === 'delta') {
+        next.active ??= entry.id;
+        if (!state.chain.length) next.chain = [entry.id];
+      }
+      return next;
+    }
+    case 'entry':
+      return {
+        ...state,
+        entries: state.entries.map((entry) => (entry.id === action.id ? { ...entry, ...action.values } : entry)),
+      };
+    case 'remove': {
+      const entries = state.entries.filter(({ id }) => id !== action.id);
+      const chain = state.chain.filter((id) => id !== action.id);
+      const active =
+        state.active === action.id ? (entries.find(({ role }) => role === 'delta')?.id ?? null) : state.active;
+      const { a, b } = state.compare;
+      const compare = { ...state.compare, a: a === action.id ? null : a, b: b === action.id ? null : b };
+      const notices = state.notices.filter(({ id }) => id !== action.id);
+      return {
+        ...state,
+        entries,
+        chain,
+        active,
+        compare,
+        notices,
+        tensor: active === state.active ? state.tensor : null,
+      };
+    }
+    case 'check':
+      return { ...state, checks: new Map(state.checks).set(action.key, action.value) };
+    case 'plan':
+      return { ...state, plans: new Map(state.plans).set(action.key, action.value) };
+  }
+}
+
+export class Store {
+  state;
+  #reduce;
+  /** @type {Set<() => void>} */
+  #watchers = new Set();
+  #due = false;
+
+  /** @param {State} state @param {typeof reduce} reducer */
+  constructor(state, reducer) {
+    this.state = state;
+    this.#reduce = reducer;
+  }
+
+  /** @param {Action} action */
+  dispatch(action) {
+    this.state = this.#reduce(this.state, action);
+    if (this.#due) return;
+    this.#due = true;
+    // Once per frame; hidden tabs get no frames, so a timer stands by.
+    const flush = () => {
+      if (!this.#due) return;
+      this.#due = false;
+      for (const watcher of [...this.#watchers]) watcher();
+    };
+    requestAnimationFrame(flush);
+    setTimeout(flush, 100);
+  }
+
+  /** @param {Partial<State>} values */
+  set(values) {
+    this.dispatch({ type: 'set', values });
+  }
+
+  /**
+   * Calls `react` now and whenever one of the selected values has changed.
+   * @template {unknown[] | []} T
+   * @param {(state: State) => T} select
+   * @param {(values: NoInfer<T>) => void} react
+   * @param {AbortSignal} [signal] ends it
+   */
+  watch(select, react, signal) {
+    /** @type {T | undefined} */
+    let last;
+    const check = () => {
+      if (signal?.aborted) return;
+      const now = select(this.state);
+      if (last && now.every((value, i) => Object.is(value, last?.[i]))) return;
+      last = now;
+      react(now);
+    };
+    check();
+    this.#watchers.add(check);
+    signal?.addEventListener('abort', () => this.#watchers.delete(check));
+  }
+}

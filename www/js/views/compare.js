@@ -1,0 +1,382 @@
+// @ts-check
+// Compare: two deltas or two models side by side, joined by tensor name.
+
+import { button, h, live, segmented } from '../dom.js';
+import { breakable, bytes, count, exact, name, number, percent, plural, shape, shortHash } from '../format.js';
+import { PAIR_MEASURES } from '../model/measures.js';
+import { entryOf, joined, modelRows, rowNamed, rowsOf } from '../model/rows.js';
+import { picture, tableSection } from '../components/explorer.js';
+import { blocked, entrySelect, facts, isRunning, missing, status } from '../components/parts.js';
+import { findingList } from '../components/problem.js';
+import { jobOutcome } from '../components/shell.js';
+import { NAME_COLUMN } from '../components/table.js';
+
+/** @import { App } from '../app.js' */
+/** @import { DiffTensor, Diff, Entry, Finding, Row, State } from '../types.js' */
+/** @import { Column } from '../components/table.js' */
+
+/** @param {(diff: DiffTensor) => number | null} value @param {(value: number | null) => string} text @returns {Pick<Column, 'value' | 'cell'>} */
+const ofDiff = (value, text) => ({
+  value: ({ diff }) => (diff ? value(diff) : null),
+  cell: ({ diff }) => (diff ? text(value(diff)) : '–'),
+});
+
+/** @type {Column[]} */
+const DIFF_COLUMNS = [
+  { id: 'distance', label: 'Distance', numeric: true, ...ofDiff((diff) => diff.distance, number) },
+  { id: 'relative', label: 'Relative', numeric: true, minor: true, ...ofDiff((diff) => diff.relative, percent) },
+  { id: 'cosine', label: 'Cosine', numeric: true, ...ofDiff((diff) => diff.cosine, number) },
+  {
+    id: 'equal',
+    label: 'Equal values',
+    numeric: true,
+    minor: true,
+    ...ofDiff((diff) => (diff.elements ? diff.equal / diff.elements : 1), percent),
+  },
+];
+
+/** @type {Column[]} */
+const DELTA_COLUMNS = [
+  NAME_COLUMN,
+  {
+    id: 'shape',
+    label: 'Shape',
+    numeric: true,
+    minor: true,
+    value: (row) => row.shape.join('x'),
+    cell: (row) => shape(row.shape),
+  },
+  {
+    id: 'strategy',
+    label: 'Strategy',
+    value: (row) => `${row.side === 'b' ? '' : row.strategy}→${row.b?.strategy ?? ''}`,
+    cell: (row) =>
+      row.side === 'a'
+        ? `${row.strategy} · only in A`
+        : row.side === 'b'
+          ? `${row.strategy} · only in B`
+          : row.strategy === row.b?.strategy
+            ? row.strategy
+            : `${row.strategy} → ${row.b?.strategy}`,
+  },
+  {
+    id: 'bytes',
+    label: 'A',
+    numeric: true,
+    value: (row) => (row.side === 'b' ? null : row.bytes),
+    cell: (row) => (row.side === 'b' ? '–' : bytes(row.bytes)),
+  },
+  {
+    id: 'bytesB',
+    label: 'B',
+    numeric: true,
+    value: (row) => row.b?.bytes ?? null,
+    cell: (row) => (row.b ? bytes(row.b.bytes) : '–'),
+  },
+  {
+    id: 'difference',
+    label: 'A − B',
+    numeric: true,
+    minor: true,
+    value: (row) => row.bytes - (row.b?.bytes ?? 0),
+    cell: (row) => PAIR_MEASURES.difference[0].text(row.bytes - (row.b?.bytes ?? 0)),
+  },
+];
+const WITH_DIFF = [...DELTA_COLUMNS, ...DIFF_COLUMNS];
+const MODEL_COLUMNS = [
+  NAME_COLUMN,
+  {
+    id: 'elements',
+    label: 'Parameters',
+    numeric: true,
+    value: (/** @type {Row} */ row) => row.elements,
+    cell: (/** @type {Row} */ row) => count(row.elements),
+  },
+  ...DIFF_COLUMNS,
+];
+const MODEL_MEASURES = PAIR_MEASURES.difference.filter(({ needs }) => needs === 'diff');
+
+/** The two that are compared: as chosen, else the first two of a kind. @param {State} state @returns {[Entry, Entry] | null} */
+export function pairOf({ entries, compare, active }) {
+  const usable = entries.filter(({ state, role }) => state === 'ready' && role !== 'unknown');
+  const chosen = (/** @type {string | null} */ id) => usable.find((entry) => entry.id === id);
+  const kind = (/** @type {Entry} */ entry) => entry.role === 'delta';
+  const first = chosen(compare.a) ?? chosen(active) ?? usable[0];
+  if (!first) return null;
+  const second = chosen(compare.b);
+  const other =
+    second && second !== first && kind(second) === kind(first)
+      ? second
+      : usable.find((entry) => entry !== first && kind(entry) === kind(first));
+  if (other) return [first, other];
+  const models = usable.filter((entry) => !kind(entry));
+  return models.length > 1 ? [models[0], models[1]] : null;
+}
+
+/** @param {State} state @param {[Entry, Entry]} pair */
+const diffOf = ({ compare }, [a, b]) => (compare.diff?.key === `${a.id}:${b.id}` ? compare.diff.result : null);
+
+/** @param {App} app @param {AbortSignal} signal */
+export function compareView(app, signal) {
+  const { store } = app;
+  const root = h('div', { class: 'view' });
+  /** @type {AbortController | null} */
+  let inner = null;
+  store.watch(
+    (state) => {
+      const pair = pairOf(state);
+      return [pair?.[0].id, pair?.[1].id, pair ? null : state.entries];
+    },
+    ([a]) => {
+      inner?.abort();
+      inner = new AbortController();
+      if (a) root.replaceChildren(...compare(app, AbortSignal.any([signal, inner.signal])));
+      else {
+        const deltas = store.state.entries.filter(({ role }) => role === 'delta').length;
+        root.replaceChildren(
+          missing(app, 'Compare two deltas or two models', [
+            [deltas > 0, 'A first .wdelta file, or a model.'],
+            [false, 'A second one of the same kind.'],
+          ]),
+        );
+      }
+    },
+    signal,
+  );
+  return [root];
+}
+
+/** @param {App} app @param {AbortSignal} signal */
+function compare(app, signal) {
+  const { store, actions, jobs } = app;
+  const pair = () => /** @type {[Entry, Entry]} */ (pairOf(store.state));
+  /** @type {{ deps: unknown[], rows: Row[] }} */
+  let memo = { deps: [], rows: [] };
+  const rows = (/** @type {State} */ state) => {
+    const both = pairOf(state);
+    if (!both) return memo.rows;
+    const deps = [both[0].info, both[1].info, diffOf(state, both)];
+    if (!deps.every((value, i) => value === memo.deps[i]) || memo.deps.length === 0) {
+      const diff = /** @type {Diff | null} */ (deps[2]);
+      memo = {
+        deps,
+        rows:
+          both[0].role === 'delta'
+            ? joined(rowsOf(both[0]), rowsOf(both[1]), diff?.tensors)
+            : modelRows(diff?.tensors ?? []),
+      };
+    }
+    return memo.rows;
+  };
+  const models = () => pair()[0].role !== 'delta';
+  const topic = {
+    rows,
+    measures: (/** @type {State} */ state) => (models() ? MODEL_MEASURES : PAIR_MEASURES[state.compare.side]),
+    columns: (/** @type {State} */ state) =>
+      models() ? MODEL_COLUMNS : diffOf(state, pair()) ? WITH_DIFF : DELTA_COLUMNS,
+    watch: (/** @type {State} */ state) => [state.compare, state.job?.state],
+    tools: (/** @type {State} */ state) => [
+      models()
+        ? null
+        : segmented(
+            'Side',
+            [
+              ['a', 'A'],
+              ['b', 'B'],
+              ['difference', 'A − B'],
+            ],
+            state.compare.side,
+            (side) => store.dispatch({ type: 'merge', part: 'compare', values: { side } }),
+          ),
+    ],
+  };
+  const measure = () => actions.diff(pair());
+  return [
+    live(
+      store,
+      signal,
+      h('div', { class: 'summary' }),
+      (state) => [state.entries, state.compare, state.job?.state, rows(state), entryOf(state, 'base')],
+      ([entries, , , all]) => {
+        const [a, b] = pair();
+        const diff = diffOf(store.state, pair());
+        const usable = entries.filter(({ state, role }) => state === 'ready' && role !== 'unknown');
+        const same = (/** @type {Entry} */ entry) => (entry.role === 'delta') === (a.role === 'delta') && entry !== a;
+        const choose = (/** @type {'a' | 'b'} */ side) => (/** @type {string} */ id) =>
+          store.dispatch({ type: 'merge', part: 'compare', values: { [side]: id } });
+        const why = blocked(store.state);
+        return [
+          h('h1', { class: 'sr' }, 'Compare'),
+          h(
+            'div',
+            { class: 'pair' },
+            entrySelect('A', usable, a.id, choose('a')),
+            entrySelect('B', usable.filter(same), b.id, choose('b')),
+          ),
+          a.info && b.info ? pairFacts(all, a, b, diff) : diff ? pairFacts(all, a, b, diff) : null,
+          diff
+            ? null
+            : h(
+                'div',
+                { class: 'actions' },
+                isRunning(store.state.job, 'diff')
+                  ? button('Stop', () => jobs.cancel(), { 'data-key': 'diff' })
+                  : button(`Measure similarity, reads ${bytes(a.size + b.size)}`, measure, {
+                      class: 'primary',
+                      disabled: Boolean(why),
+                      title: why,
+                      'data-key': 'diff',
+                    }),
+              ),
+        ];
+      },
+    ),
+    h(
+      'div',
+      { class: 'split-view' },
+      h(
+        'div',
+        { class: 'main-column' },
+        live(
+          store,
+          signal,
+          h('div'),
+          (state) => [state.job],
+          ([job]) =>
+            jobOutcome(job, 'diff', {
+              retry: measure,
+              base: () => actions.pickFiles(),
+              choose: () => actions.pickFiles(),
+            }),
+        ),
+        picture(app, signal, topic),
+        tableSection(app, signal, topic, 'Tensors of both'),
+      ),
+      live(
+        store,
+        signal,
+        h('aside', { class: 'details', 'aria-label': 'Details' }),
+        (state) => [rowNamed(rows(state), state.tensor), diffOf(state, pair())],
+        ([row, diff]) => (row ? rowDetails(app, row) : totals(app, diff)),
+      ),
+    ),
+  ];
+}
+
+/** @param {Row[]} rows @param {Entry} a @param {Entry} b @param {Diff | null} diff */
+function pairFacts(rows, a, b, diff) {
+  const item = (/** @type {string} */ label, /** @type {import('../dom.js').Child[]} */ ...value) =>
+    h('div', null, h('dt', null, label), h('dd', null, value));
+  const changed = rows.filter((row) => row.b && !row.side && row.strategy !== row.b.strategy).length;
+  return h(
+    'dl',
+    null,
+    a.info && b.info
+      ? [
+          item('In both', exact(rows.filter(({ side }) => !side).length)),
+          item('Only in A', exact(rows.filter(({ side }) => side === 'a').length)),
+          item('Only in B', exact(rows.filter(({ side }) => side === 'b').length)),
+          item('Other strategy', exact(changed)),
+          item('A − B', PAIR_MEASURES.difference[0].text(a.info.bytes - b.info.bytes)),
+          item(
+            'Base',
+            a.info.baseHash === b.info.baseHash
+              ? status('ok', `same, ${shortHash(a.info.baseHash)}`)
+              : status('note', `${shortHash(a.info.baseHash)} and ${shortHash(b.info.baseHash)}`),
+          ),
+        ]
+      : null,
+    diff
+      ? [
+          item('Distance', number(diff.totals.distance)),
+          item('Relative', percent(diff.totals.relative)),
+          item('Cosine', number(diff.totals.cosine)),
+        ]
+      : null,
+  );
+}
+
+/** @param {App} app @param {Row} row */
+function rowDetails({ actions }, row) {
+  return [
+    h(
+      'div',
+      { class: 'details-head' },
+      h('h2', null, breakable(row.name)),
+      button('×', () => actions.select(null), { class: 'quiet', 'aria-label': 'Close details' }),
+    ),
+    facts([
+      ...(row.shape.length ? [/** @type {[string, string]} */ (['Shape', shape(row.shape)])] : []),
+      ['Parameters', exact(row.elements)],
+      ...(row.strategy
+        ? [
+            /** @type {[string, string]} */ ([
+              'A',
+              row.side === 'b' ? 'absent' : `${row.strategy}, ${exact(row.bytes)} B`,
+            ]),
+            /** @type {[string, string]} */ (['B', row.b ? `${row.b.strategy}, ${exact(row.b.bytes)} B` : 'absent']),
+          ]
+        : []),
+      ...(row.diff
+        ? /** @type {[string, string][]} */ ([
+            ['Distance', number(row.diff.distance)],
+            ['Relative', percent(row.diff.relative)],
+            ['Cosine', number(row.diff.cosine)],
+            ['Equal values', `${exact(row.diff.equal)} of ${exact(row.diff.elements)}`],
+          ])
+        : []),
+    ]),
+    row.diff ? null : h('p', { class: 'muted' }, 'Distance and cosine are measured by “Measure similarity”.'),
+  ];
+}
+
+/** @param {App} app @param {Diff | null} diff */
+function totals({ actions }, diff) {
+  if (!diff)
+    return [
+      h(
+        'p',
+        { class: 'muted' },
+        'Names, shapes, strategies and sizes come from the headers. Distance and cosine need the values; they are measured on demand.',
+      ),
+    ];
+  /** @type {Finding[]} */
+  const findings = [
+    ...diff.changed.map(
+      ({ name: tensor, a, b, what }) =>
+        /** @type {Finding} */ ({
+          severity: what === 'strategy' ? 'note' : 'warning',
+          code: what.toUpperCase(),
+          message: `${what}: ${a} in A, ${b} in B`,
+          tensor,
+        }),
+    ),
+    ...diff.onlyA.map(
+      (tensor) => /** @type {Finding} */ ({ severity: 'note', code: 'ONLY_A', message: 'Only in A', tensor }),
+    ),
+    ...diff.onlyB.map(
+      (tensor) => /** @type {Finding} */ ({ severity: 'note', code: 'ONLY_B', message: 'Only in B', tensor }),
+    ),
+  ];
+  const nearest = [...diff.tensors].sort((x, y) => (y.relative ?? 0) - (x.relative ?? 0)).slice(0, 5);
+  return [
+    h('h2', null, 'Differences'),
+    findings.length
+      ? findingList(findings, (tensor) => actions.select(tensor))
+      : h('p', null, 'Names, shapes, dtypes and strategies are the same.'),
+    h('h3', null, 'Furthest apart'),
+    h(
+      'ul',
+      { class: 'plain-list' },
+      nearest.map((tensor) =>
+        h(
+          'li',
+          null,
+          button(name(tensor.name, 40), () => actions.select(tensor.name), { class: 'link' }),
+          h('span', { class: 'num muted' }, ` ${percent(tensor.relative)}`),
+        ),
+      ),
+    ),
+    h('p', { class: 'muted' }, `${plural(diff.tensors.length, 'tensor')} compared.`),
+  ];
+}

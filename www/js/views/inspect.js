@@ -1,0 +1,507 @@
+// @ts-check
+// Inspect: what is in a delta, what it belongs to, whether it is intact.
+
+import { MEASURE_AT_ONCE } from '../constants.js';
+import { button, h, live } from '../dom.js';
+import { breakable, bytes, count, exact, name, number, percent, plain, plural, shape } from '../format.js';
+import { MEASURES } from '../model/measures.js';
+import { activeEntry, entryOf, rowNamed, rowsOf } from '../model/rows.js';
+import { histogram, rowChart } from '../components/chart.js';
+import { picture, tableSection } from '../components/explorer.js';
+import { fileStrip, recordView } from '../components/file.js';
+import { blocked, facts, hashView, isRunning, missing, status } from '../components/parts.js';
+import { copyButton, findingList, problemView } from '../components/problem.js';
+import { jobOutcome } from '../components/shell.js';
+import { FINDING_COLUMN, NAME_COLUMN } from '../components/table.js';
+
+/** @import { App } from '../app.js' */
+/** @import { Entry, Row, State } from '../types.js' */
+/** @import { Column } from '../components/table.js' */
+
+/** @type {Column[]} */
+const COLUMNS = [
+  NAME_COLUMN,
+  {
+    id: 'shape',
+    label: 'Shape',
+    numeric: true,
+    minor: true,
+    value: (row) => row.shape.join('x'),
+    cell: (row) => shape(row.shape),
+  },
+  { id: 'strategy', label: 'Strategy', minor: true, value: (row) => row.strategy, cell: (row) => row.strategy },
+  { id: 'bytes', label: 'Stored', numeric: true, value: (row) => row.bytes, cell: (row) => bytes(row.bytes) },
+  {
+    id: 'bits',
+    label: 'Bits',
+    unit: '/ param',
+    numeric: true,
+    minor: true,
+    value: (row) => MEASURES[1].of([row]),
+    cell: (row) => number(MEASURES[1].of([row])),
+  },
+  ...MEASURES.slice(2).map(
+    (measure) =>
+      /** @type {Column} */ ({
+        id: measure.id,
+        label: measure.label,
+        numeric: true,
+        minor: measure.id !== 'rms',
+        value: (row) => measure.of([row]),
+        cell: (row) => {
+          const value = measure.of([row]);
+          return value === null ? '–' : measure.text(value);
+        },
+      }),
+  ),
+  FINDING_COLUMN,
+];
+/** @type {Map<string, Column[]>} */
+const choices = new Map();
+
+/** Columns that have something to say. @param {State} state */
+function columnsOf(state) {
+  const rows = rowsOf(activeEntry(state));
+  const some = (/** @type {(row: Row) => unknown} */ has) => rows.some((row) => has(row) !== undefined);
+  const has = {
+    stats: some((row) => row.stats),
+    base: some((row) => row.stats?.baseNorm),
+    made: some((row) => row.error),
+    finding: rows.some(({ findings }) => findings.length),
+  };
+  const key = JSON.stringify(has);
+  const known =
+    choices.get(key) ??
+    COLUMNS.filter(({ id }) =>
+      id === 'finding'
+        ? has.finding
+        : { header: true, pair: false, diff: false, ...has }[
+            MEASURES.find((measure) => measure.id === id)?.needs ?? 'header'
+          ],
+    );
+  choices.set(key, known);
+  return known;
+}
+
+/** @type {Map<boolean, typeof MEASURES>} */
+const measureChoices = new Map(
+  [false, true].map((made) => [made, MEASURES.filter(({ needs }) => needs !== 'made' || made)]),
+);
+
+/** @param {App} app @param {AbortSignal} signal */
+export function inspectView(app, signal) {
+  const { store } = app;
+  const root = h('div', { class: 'view' });
+  /** @type {AbortController | null} */
+  let inner = null;
+  // The view is built anew for another file; everything inside follows the state.
+  store.watch(
+    (state) => [state.active, activeEntry(state)?.info, state.entries.length === 0],
+    ([, info, empty]) => {
+      inner?.abort();
+      inner = new AbortController();
+      const entry = activeEntry(store.state);
+      if (entry && info) root.replaceChildren(...explore(app, AbortSignal.any([signal, inner.signal])));
+      else if (empty) root.replaceChildren(dropZone(app));
+      else root.replaceChildren(waiting(app, entry));
+    },
+    signal,
+  );
+  return [root];
+}
+
+/** What can be done with which files. */
+const JOURNEYS = [
+  ['Inspect', 'a delta', 'tensors, sizes, strength by layer, findings'],
+  ['Compare', 'two deltas, or two models', 'what differs, and by how much'],
+  ['Lineage', 'several deltas', 'which follows which, and what is verified'],
+  ['Rebuild', 'deltas and their base', 'the fine-tune as .safetensors, checked'],
+  ['Make', 'a base and a fine-tune', 'the delta, its size known before the start'],
+];
+
+/** @param {App} app */
+function dropZone({ actions }) {
+  return h(
+    'section',
+    { class: 'drop-zone' },
+    h(
+      'div',
+      null,
+      h('h1', null, 'Open deltas and models'),
+      h(
+        'p',
+        null,
+        'A .wdelta file holds what a fine-tune changed. Drop one to see what is in it, what it belongs to and whether it is intact.',
+      ),
+      h(
+        'p',
+        null,
+        'With the base model it gives the fine-tune back. From a base and a fine-tune this page makes the delta.',
+      ),
+      h(
+        'p',
+        null,
+        h('strong', null, 'Files stay on this machine.'),
+        ' They are read where they lie, and nothing is sent anywhere.',
+      ),
+      h(
+        'div',
+        { class: 'actions' },
+        button('Open files…', () => actions.pickFiles(), { class: 'primary' }),
+        button('Open folder…', () => actions.pickFolder()),
+        button('Try the sample, 1.1 MB', () => actions.sample()),
+      ),
+      h('p', { class: 'muted' }, 'Accepted: .wdelta, .safetensors, folders with shards. Or paste a link.'),
+    ),
+    h(
+      'table',
+      { class: 'journeys' },
+      h('caption', { class: 'sr' }, 'What can be done with which files'),
+      h(
+        'tbody',
+        null,
+        JOURNEYS.map(([view, files, text]) =>
+          h(
+            'tr',
+            null,
+            h('th', { scope: 'row' }, h('a', { href: `#${view.toLowerCase()}` }, view)),
+            h('td', null, files, h('div', { class: 'muted' }, text)),
+          ),
+        ),
+      ),
+    ),
+  );
+}
+
+/** @param {App} app @param {Entry | undefined} entry */
+function waiting(app, entry) {
+  if (entry?.state === 'reading')
+    return h(
+      'section',
+      { class: 'missing', 'aria-busy': 'true' },
+      h('h1', null, name(entry.name)),
+      status('wait', `${entry.reading}, ${bytes(entry.size)} file`),
+    );
+  const { entries } = app.store.state;
+  return missing(app, 'Inspect a delta', [
+    [false, 'A .wdelta file is needed here.'],
+    ...entries
+      .filter(({ state }) => state === 'ready')
+      .map(
+        (each) =>
+          /** @type {[boolean, import('../dom.js').Child[]]} */ ([
+            true,
+            [name(each.name), ' is open as a model: use it in Rebuild, Make or Compare.'],
+          ]),
+      ),
+  ]);
+}
+
+/** @param {App} app @param {AbortSignal} signal */
+function explore(app, signal) {
+  const { store, jobs, actions } = app;
+  const topic = {
+    rows: (/** @type {State} */ state) => rowsOf(activeEntry(state)),
+    measures: (/** @type {State} */ state) => measureChoices.get(Boolean(activeEntry(state)?.made)) ?? MEASURES,
+    columns: columnsOf,
+    watch: (/** @type {State} */ state) => [state.job?.state, state.job?.kind, entryOf(state, 'base')?.id],
+    tools: (/** @type {State} */ state) => {
+      const measure = MEASURES.find(({ id }) => id === state.measure) ?? MEASURES[0];
+      if (measure.needs === 'header' || measure.needs === 'made') return [];
+      const rows = rowsOf(activeEntry(state));
+      const base = entryOf(state, 'base');
+      if (measure.of(rows) !== null) return [h('span', { class: 'muted' }, 'measured')];
+      if (isRunning(state.job, 'measure'))
+        return [button('Stop measuring', () => jobs.cancel(), { 'data-key': 'measure' })];
+      if (measure.needs === 'base' && !base) return [h('span', { class: 'muted' }, 'Open the base to measure this.')];
+      const size = (activeEntry(state)?.size ?? 0) + (measure.needs === 'base' ? (base?.size ?? 0) : 0);
+      return [
+        button(`Measure all, reads ${bytes(size)}`, () => actions.measure(null, measure.needs === 'base'), {
+          class: 'primary',
+          disabled: Boolean(blocked(state)),
+          title: blocked(state),
+          'data-key': 'measure',
+        }),
+      ];
+    },
+  };
+  const main = h(
+    'div',
+    { class: 'main-column' },
+    picture(app, signal, topic),
+    live(
+      store,
+      signal,
+      h('div'),
+      (state) => [activeEntry(state)?.info, state.tensor],
+      ([info, tensor]) => (info ? fileStrip(info, rowNamed(topic.rows(store.state), tensor)) : null),
+    ),
+    live(
+      store,
+      signal,
+      h('div'),
+      (state) => [state.job],
+      ([job]) =>
+        jobOutcome(job, 'measure', {
+          retry: () => actions.measure(null, false),
+          base: () => actions.pickFiles(),
+          choose: () => actions.pickFiles(store.state.active ?? undefined),
+          lineage: () => actions.go('lineage'),
+        }),
+    ),
+    findingsPanel(app, signal),
+    tableSection(app, signal, topic, 'Tensors of the delta'),
+  );
+  const aside = live(
+    store,
+    signal,
+    h('aside', { class: 'details', 'aria-label': 'Details' }),
+    (state) => {
+      const row = rowNamed(topic.rows(state), state.tensor);
+      return [
+        activeEntry(state),
+        row,
+        row?.stats,
+        state.job?.state === 'running',
+        state.logCounts,
+        entryOf(state, 'base'),
+        state.checks,
+      ];
+    },
+    ([entry, row]) => (entry ? (row ? tensorDetails(app, entry, row) : fileDetails(app, entry)) : null),
+  );
+  return [summary(app, signal), h('div', { class: 'split-view' }, main, aside)];
+}
+
+/** @param {App} app @param {AbortSignal} signal */
+function summary({ store }, signal) {
+  return live(
+    store,
+    signal,
+    h('div', { class: 'summary' }),
+    (state) => [activeEntry(state), entryOf(state, 'base'), state.checks],
+    ([entry, base, checks]) => {
+      const info = entry?.info;
+      if (!entry || !info) return null;
+      const check = base && checks.get(`${entry.id}:${base.id}`);
+      const item = (/** @type {string} */ label, /** @type {import('../dom.js').Child[]} */ ...value) =>
+        h('div', null, h('dt', null, label), h('dd', null, value));
+      return [
+        h('h1', { class: 'sr' }, 'Inspect ', name(entry.name)),
+        h(
+          'dl',
+          null,
+          item('Strategy', `${info.strategy} · v${info.version}`),
+          item('Tensors', exact(info.tensors.length)),
+          item('Parameters', count(info.elements)),
+          item('Stored', bytes(info.bytes)),
+          item('Bits per parameter', number(info.elements ? (info.bytes * 8) / info.elements : null)),
+          base
+            ? item(
+                'Against the base',
+                info.bytes < base.size
+                  ? `${number(base.size / info.bytes)}× smaller`
+                  : `${number(info.bytes / base.size)}× larger`,
+              )
+            : null,
+          item(
+            'Made against',
+            hashView(info.baseHash),
+            check === 'ok'
+              ? status('ok', 'matches the base')
+              : check
+                ? status('error', 'not this base')
+                : h('span', { class: 'muted' }, base ? 'not checked' : 'base not open'),
+          ),
+        ),
+      ];
+    },
+  );
+}
+
+/** @param {App} app @param {AbortSignal} signal */
+function findingsPanel({ store, actions }, signal) {
+  const body = h('div');
+  const label = h('summary');
+  const panel = h('details', { class: 'findings-panel' }, label, body);
+  store.watch(
+    (state) => [activeEntry(state)?.info?.findings],
+    ([findings = []]) => {
+      const of = (/** @type {string} */ severity) => findings.filter((finding) => finding.severity === severity).length;
+      const parts = [
+        [of('error'), 'error'],
+        [of('warning'), 'warning'],
+        [of('note'), 'note'],
+      ]
+        .filter(([n]) => n)
+        .map(([n, word]) => plural(Number(n), String(word)));
+      label.replaceChildren('Findings ', h('span', { class: 'muted' }, parts.join(', ') || 'nothing noticed'));
+      body.replaceChildren(findingList(findings, (tensor) => actions.select(tensor)));
+      panel.open = of('error') > 0;
+    },
+    signal,
+  );
+  return panel;
+}
+
+/** @param {App} app @param {Entry} entry */
+function fileDetails(app, entry) {
+  const { store, actions } = app;
+  const { info } = entry;
+  if (!info) return [];
+  const base = entryOf(store.state, 'base');
+  const alone = store.state.checks.get(entry.id);
+  const fit = base && store.state.checks.get(`${entry.id}:${base.id}`);
+  const why = blocked(store.state);
+  const { header, payload, checksum } = info.layout;
+  return [
+    h('h2', null, name(entry.name, 48)),
+    facts([
+      ['Size', `${exact(info.bytes)} B`],
+      ['Header', `${exact(header.length)} B at ${exact(header.offset)}`],
+      ['Payload', `${exact(payload.length)} B at ${exact(payload.offset)}`],
+      ['Checksum', `${exact(checksum.length)} B at ${exact(checksum.offset)}`],
+      ['Parameters', exact(info.elements)],
+      ['Base hash', h('code', { class: 'wrap' }, info.baseHash)],
+      ['Base name', info.baseName ? name(info.baseName) : '–'],
+    ]),
+    h('h3', null, 'Is it intact?'),
+    alone === 'ok' || fit === 'ok'
+      ? status('ok', 'Checksum and records are good.')
+      : alone
+        ? problemView(alone, { choose: () => actions.pickFiles(entry.id), retry: () => actions.verify(entry, false) })
+        : h('p', { class: 'muted' }, `Not checked. Checking reads all ${bytes(info.bytes)}.`),
+    base
+      ? [
+          h('h3', null, 'Does it belong to this base?'),
+          fit === 'ok'
+            ? status('ok', 'The base has the expected hash.')
+            : fit
+              ? problemView(fit, {
+                  base: () => actions.pickFiles(),
+                  lineage: () => actions.go('lineage'),
+                  retry: () => actions.verify(entry, true),
+                })
+              : h('p', { class: 'muted' }, `Not checked. Checking also reads the base, ${bytes(base.size)}.`),
+        ]
+      : null,
+    h(
+      'div',
+      { class: 'actions' },
+      alone === 'ok' || fit === 'ok'
+        ? null
+        : button('Check the file', () => actions.verify(entry, false), {
+            disabled: Boolean(why),
+            title: why,
+            'data-key': 'verify file',
+          }),
+      base && fit !== 'ok'
+        ? button('Check file and base', () => actions.verify(entry, true), {
+            disabled: Boolean(why),
+            title: why,
+            'data-key': 'verify base',
+          })
+        : null,
+    ),
+    h('p', { class: 'muted' }, 'Choose a tensor in the picture or in the table to see it here.'),
+  ].flat();
+}
+
+/** @param {App} app @param {Entry} entry @param {Row} row */
+function tensorDetails(app, entry, row) {
+  const { store, actions } = app;
+  const { stats, error } = row;
+  const running = store.state.job?.state === 'running';
+  const read = bytes(row.bytes);
+  return [
+    h(
+      'div',
+      { class: 'details-head' },
+      h('h2', null, breakable(row.name)),
+      button('×', () => actions.select(null), {
+        class: 'quiet',
+        'aria-label': 'Close details',
+        'data-key': 'close details',
+      }),
+    ),
+    h(
+      'div',
+      { class: 'actions' },
+      copyButton('Copy name', () => row.name, { 'aria-keyshortcuts': 'C' }),
+    ),
+    row.findings.length
+      ? findingList(
+          row.findings.map(({ tensor, ...finding }) => finding),
+          () => {},
+        )
+      : null,
+    facts([
+      ['Shape', shape(row.shape)],
+      ['Parameters', exact(row.elements)],
+      [
+        'Strategy',
+        [
+          row.strategy,
+          ...Object.entries(row.options ?? {}).map(([key, value]) =>
+            h('span', { class: 'muted' }, ` · ${key === 'outlierFraction' ? 'outliers' : key} ${value}`),
+          ),
+        ],
+      ],
+      ['Stored', `${exact(row.bytes)} B`],
+      ['Bits per param', number(MEASURES[1].of([row]))],
+      [
+        'Place',
+        [
+          row.group.layer === null ? 'outside the layers' : `layer ${row.group.layer}`,
+          row.group.expert === null ? '' : `, expert ${row.group.expert}`,
+          ' · ',
+          name(row.group.role, 36),
+        ],
+      ],
+      ...(error
+        ? [
+            /** @type {[string, string]} */ ([
+              'Rebuild error',
+              error.relativeError === null ? '–' : percent(error.relativeError),
+            ]),
+            ...(error.reason ? [/** @type {[string, string]} */ (['Stored so because', plain(error.reason)])] : []),
+          ]
+        : []),
+    ]),
+    h('h3', null, 'Values'),
+    stats
+      ? [
+          facts([
+            ['RMS', number(stats.rms)],
+            ['Mean', number(stats.mean)],
+            ['Range', `${number(stats.min)} … ${number(stats.max)}`],
+            ['Norm', number(stats.norm)],
+            ['Zeros', `${exact(stats.zeros)} · ${percent(stats.elements ? stats.zeros / stats.elements : 0)}`],
+            ['Outliers', `${exact(stats.outliers.count)} · ${percent(stats.outliers.share)}`],
+            ...(stats.relative === undefined
+              ? []
+              : [/** @type {[string, string]} */ (['Against the base', percent(stats.relative)])]),
+          ]),
+          ...histogram(stats, store.state.logCounts, (logCounts) => store.set({ logCounts })),
+          rowChart(stats),
+        ]
+      : [
+          h(
+            'p',
+            { class: 'muted' },
+            isRunning(store.state.job, 'measure')
+              ? 'Measuring…'
+              : running
+                ? 'Measured when the running job has ended.'
+                : row.bytes <= MEASURE_AT_ONCE
+                  ? 'Not measured.'
+                  : `Not measured: that reads ${read}.`,
+          ),
+          running
+            ? null
+            : button(`Measure, reads ${read}`, () => actions.measure([row.name], false), { 'data-key': 'measure one' }),
+        ],
+    h('h3', null, 'Bytes'),
+    recordView(entry.source, row.records),
+  ].flat();
+}

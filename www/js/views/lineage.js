@@ -1,0 +1,209 @@
+// @ts-check
+// Lineage: which delta follows which, and what is known about each link.
+
+import { button, h, live } from '../dom.js';
+import { bytes, name, plain, plural } from '../format.js';
+import { entryOf } from '../model/rows.js';
+import { blocked, facts, hashView, missing, status } from '../components/parts.js';
+import { findingList } from '../components/problem.js';
+import { isRunning } from '../components/parts.js';
+import { jobOutcome } from '../components/shell.js';
+
+/** @import { App } from '../app.js' */
+/** @import { Entry, Lineage, Link, State } from '../types.js' */
+
+/** The deltas that have been read, in the order of the tray. @param {State} state */
+export const readyDeltas = ({ entries }) => entries.filter((entry) => entry.role === 'delta' && entry.info);
+
+/** Names a set of files, so that a result is not shown for others. @param {State} state */
+export const lineageKey = (state) =>
+  [...readyDeltas(state), entryOf(state, 'base')].map((entry) => entry?.id).join(' ');
+
+/**
+ * The deltas from the base up to one, where the links are known.
+ * @param {Lineage} lineage @param {number} index
+ * @returns {number[] | null}
+ */
+export function pathTo({ links }, index) {
+  /** @type {number[]} */
+  const path = [];
+  for (let at = /** @type {number | 'base' | null} */ (index); at !== 'base';) {
+    if (at === null || path.includes(at)) return null;
+    path.unshift(at);
+    at = links.find((link) => link.index === path[0])?.parent ?? null;
+  }
+  return path;
+}
+
+/** @param {App} app @param {AbortSignal} signal */
+export function lineageView(app, signal) {
+  const { store, actions, jobs } = app;
+  store.watch(
+    (state) => [lineageKey(state)],
+    () => {
+      if (readyDeltas(store.state).length && !entryOf(store.state, 'base')) void actions.lineage(true);
+    },
+    signal,
+  );
+  const root = live(
+    store,
+    signal,
+    h('div', { class: 'view narrow' }),
+    (state) => [state.entries, state.lineage, state.job, state.active],
+    ([, known, job, active]) => {
+      const deltas = readyDeltas(store.state);
+      const base = entryOf(store.state, 'base');
+      if (!deltas.length)
+        return missing(app, 'Follow a chain of deltas', [
+          [false, 'One or more .wdelta files; a folder of them works.'],
+          [Boolean(base), 'The base, to check the links.'],
+        ]);
+      const result = known?.key === lineageKey(store.state) ? known.result : null;
+      const busy = isRunning(job, 'lineage');
+      const size = deltas.reduce((sum, entry) => sum + entry.size, base?.size ?? 0);
+      const why = blocked(store.state);
+      return [
+        h('h1', null, 'Lineage'),
+        h('p', { class: 'lead' }, summaryOf(result, deltas.length, Boolean(base))),
+        h(
+          'div',
+          { class: 'actions' },
+          base
+            ? busy
+              ? button('Stop', () => jobs.cancel(), { 'data-key': 'lineage' })
+              : button(`Check the links, reads up to ${bytes(size)}`, () => actions.lineage(false), {
+                  class: 'primary',
+                  disabled: Boolean(why),
+                  title: why,
+                  'data-key': 'lineage',
+                })
+            : [
+                h('span', { class: 'muted' }, 'Checking the links needs the base. '),
+                button('Open the base…', () => actions.pickFiles()),
+              ],
+        ),
+        jobOutcome(job, 'lineage', {
+          retry: () => actions.lineage(false),
+          base: () => actions.pickFiles(),
+          choose: () => actions.pickFiles(),
+        }),
+        h(
+          'ol',
+          { class: 'chain' },
+          h(
+            'li',
+            { class: 'node base' },
+            h(
+              'div',
+              { class: 'node-head' },
+              h('strong', null, 'base'),
+              base
+                ? [name(base.name), h('span', { class: 'num muted' }, bytes(base.size))]
+                : h('span', { class: 'muted' }, 'unknown'),
+            ),
+          ),
+          ordered(result, deltas).map(({ entry, link, depth }) =>
+            node(app, entry, link, depth, deltas, result, busy, active),
+          ),
+        ),
+        result?.findings.length ? [h('h2', null, 'Findings'), findingList(result.findings, null)] : null,
+      ];
+    },
+  );
+  return [root];
+}
+
+/** @param {Lineage | null} result @param {number} n @param {boolean} base */
+function summaryOf(result, n, base) {
+  if (!result)
+    return `${plural(n, 'delta')}, in the order they were opened. ${base ? 'The links are not checked yet.' : ''}`;
+  const of = (/** @type {Link['state']} */ state) => result.links.filter((link) => link.state === state).length;
+  const parts = [
+    of('verified') && `${of('verified')} verified`,
+    of('not checked') && `${of('not checked')} not checked`,
+    of('broken') && `${of('broken')} broken`,
+  ].filter(Boolean);
+  return `${plural(n, 'delta')}; links: ${parts.join(', ')}.`;
+}
+
+/** Deltas below their parents. @param {Lineage | null} result @param {Entry[]} deltas @returns {{ entry: Entry, link: Link | null, depth: number }[]} */
+function ordered(result, deltas) {
+  if (!result) return deltas.map((entry) => ({ entry, link: null, depth: 1 }));
+  const order = [...result.order, ...deltas.map((_, i) => i).filter((i) => !result.order.includes(i))];
+  const links = new Map(result.links.map((link) => [link.index, link]));
+  /** @type {{ entry: Entry, link: Link | null, depth: number }[]} */
+  const list = [];
+  const placed = new Set();
+  const place = (/** @type {number} */ index, /** @type {number} */ depth) => {
+    if (placed.has(index) || !deltas[index]) return;
+    placed.add(index);
+    list.push({ entry: deltas[index], link: links.get(index) ?? null, depth });
+    for (const child of order) if (links.get(child)?.parent === index) place(child, depth + 1);
+  };
+  for (const index of order) if (typeof links.get(index)?.parent !== 'number') place(index, 1);
+  for (const index of order) place(index, 1);
+  return list;
+}
+
+/**
+ * @param {App} app @param {Entry} entry @param {Link | null} link @param {number} depth @param {Entry[]} deltas
+ * @param {Lineage | null} result @param {boolean} busy @param {string | null} active
+ */
+function node({ actions }, entry, link, depth, deltas, result, busy, active) {
+  const { info } = entry;
+  const state = link?.state ?? 'not checked';
+  const mood = state === 'verified' ? 'ok' : state === 'broken' ? 'error' : busy ? 'wait' : 'open';
+  const parent =
+    link?.parent === 'base' ? 'the base' : typeof link?.parent === 'number' ? name(deltas[link.parent].name, 32) : null;
+  const path = result && state === 'verified' ? pathTo(result, deltas.indexOf(entry)) : null;
+  return h(
+    'li',
+    {
+      class: `node ${state.replace(' ', '-')}${entry.id === active ? ' active' : ''}`,
+      vars: { '--depth': Math.min(depth, 8) },
+    },
+    h(
+      'div',
+      { class: 'link-state' },
+      status(mood, busy && state === 'not checked' ? 'checking' : state),
+      parent ? [' made against ', parent] : null,
+    ),
+    h(
+      'div',
+      { class: 'node-head' },
+      name(entry.name),
+      h('span', { class: 'num muted' }, `${info?.strategy} · ${bytes(entry.size)}`),
+    ),
+    facts([
+      ['Expects', hashView(link?.expected ?? info?.baseHash ?? '')],
+      ...(link?.found && link.found !== link.expected
+        ? [/** @type {[string, Node]} */ (['Found', hashView(link.found)])]
+        : []),
+      ...(link?.reason
+        ? [/** @type {[string, Node]} */ (['Why', h('bdi', null, plain(link.reason))])]
+        : state === 'not checked'
+          ? [
+              /** @type {[string, string]} */ ([
+                'What settles it',
+                'the base and all deltas before this one, then “Check the links”',
+              ]),
+            ]
+          : []),
+    ]),
+    h(
+      'div',
+      { class: 'actions' },
+      button('Inspect', () => actions.activate(entry.id, 'inspect'), {
+        class: 'quiet',
+        'data-key': `inspect ${entry.id}`,
+      }),
+      path
+        ? button(
+            path.length > 1 ? `Rebuild with ${plural(path.length, 'delta')}` : 'Rebuild',
+            () => actions.rebuildChain(path.map((i) => deltas[i].id)),
+            { class: 'quiet', 'data-key': `rebuild ${entry.id}` },
+          )
+        : null,
+    ),
+  );
+}

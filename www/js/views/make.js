@@ -1,0 +1,285 @@
+// @ts-check
+// Make: base and fine-tune give a delta, its size known before the start.
+
+import { button, h, live } from '../dom.js';
+import { bytes, exact, name, number, percent, plain, plural, shape } from '../format.js';
+import { entryOf } from '../model/rows.js';
+import {
+  blocked,
+  checklist,
+  destinationChoice,
+  entrySelect,
+  facts,
+  missing,
+  savedView,
+  textField,
+} from '../components/parts.js';
+import { findingList } from '../components/problem.js';
+import { jobOutcome } from '../components/shell.js';
+import { planChecks, radio, roomChecks } from './rebuild.js';
+
+/** @import { App } from '../app.js' */
+/** @import { Check } from '../components/parts.js' */
+/** @import { EncodeResult, Plan, Problem, State } from '../types.js' */
+
+/** @type {[id: string, label: string, note: string][]} */
+export const STRATEGIES = [
+  ['int4', 'int4', 'Sixteen levels per tensor, the largest changes apart. The usual choice.'],
+  ['sparse', 'sparse', 'Only the largest changes, each exact; the rest is dropped.'],
+  ['quantized', 'quantized', 'One sign per value, one scale per row. Smallest, and coarsest.'],
+];
+
+/** Names what a plan was made for. @param {State} state @param {string} [strategy] */
+export function makeKey(state, strategy = state.make.strategy) {
+  const option = strategy === 'int4' ? state.make.outlierFraction : strategy === 'sparse' ? state.make.sparsity : '';
+  return ['encode', entryOf(state, 'base')?.id, entryOf(state, 'finetuned')?.id, strategy, option].join(' ');
+}
+
+/** @param {State} state @param {string} [strategy] the options for the package */
+export function makeOptions({ make }, strategy = make.strategy) {
+  return {
+    strategy,
+    ...(strategy === 'int4'
+      ? { outlierFraction: Number(make.outlierFraction) }
+      : strategy === 'sparse'
+        ? { sparsity: Number(make.sparsity) }
+        : {}),
+    ...(make.baseName ? { baseName: make.baseName } : {}),
+  };
+}
+
+/** @param {State} state */
+export const makeName = (state) =>
+  state.make.name || `${(entryOf(state, 'finetuned')?.name ?? 'fine-tune').replace(/\.safetensors$/i, '')}.wdelta`;
+
+/** @param {App} app @param {AbortSignal} signal */
+export function makeView(app, signal) {
+  const { store, actions } = app;
+  const root = h('div', { class: 'view' });
+  store.watch(
+    (state) => [...STRATEGIES.map(([id]) => makeKey(state, id)), state.job?.state === 'running'],
+    () => {
+      const { state } = store;
+      if (state.job?.state !== 'running' && entryOf(state, 'base') && entryOf(state, 'finetuned'))
+        for (const [id] of STRATEGIES) void actions.plan(makeKey(state, id), false, id);
+    },
+    signal,
+  );
+  const form = live(
+    store,
+    signal,
+    h('section', { class: 'form' }),
+    (state) => [state.entries, state.make, state.to, state.plans, state.job?.state],
+    () => formOf(app),
+  );
+  const checks = live(
+    store,
+    signal,
+    h('section', { class: 'preflight', 'aria-label': 'Before the start' }),
+    (state) => [state.entries, state.make, state.plans, state.job?.state, app.room],
+    () => preflight(app),
+  );
+  const outcome = live(
+    store,
+    signal,
+    h('div'),
+    (state) => [state.job, state.saved, state.entries],
+    ([job, saved]) => [
+      jobOutcome(job, 'make', {
+        retry: () => actions.make(),
+        base: () => actions.pickFiles(),
+        choose: () => actions.pickFiles(),
+      }),
+      ...saved
+        .filter(({ kind }) => kind === 'make')
+        .reverse()
+        .map((each) => savedView(app, each, madeView(app, /** @type {EncodeResult} */ (each.result)))),
+    ],
+  );
+  store.watch(
+    (state) => [Boolean(entryOf(state, 'base')), Boolean(entryOf(state, 'finetuned'))],
+    ([base, finetuned]) => {
+      if (!base || !finetuned)
+        root.replaceChildren(
+          missing(app, 'Make a delta', [
+            [base, 'The base model: a .safetensors file, or a folder with shards.'],
+            [
+              finetuned,
+              'The fine-tune, with the same tensor names. The second model opened is taken as such; its chip changes that.',
+            ],
+          ]),
+        );
+      else root.replaceChildren(h('h1', null, 'Make'), h('div', { class: 'two-columns' }, form, checks), outcome);
+    },
+    signal,
+  );
+  return [root];
+}
+
+/** @param {Plan | Problem | null | undefined} plan */
+const sizeOf = (plan) =>
+  plan && 'outputs' in plan ? `${plan.exact ? '' : '≈ '}${bytes(plan.bytes)}` : plan ? 'not possible' : '…';
+
+/** @param {App} app */
+function formOf({ store, actions }) {
+  const { state } = store;
+  const models = state.entries.filter(({ role }) => role === 'base' || role === 'finetuned' || role === 'spare');
+  const busy = Boolean(blocked(state));
+  const set = (/** @type {Partial<State['make']>} */ values) => store.dispatch({ type: 'merge', part: 'make', values });
+  const plan = state.plans.get(makeKey(state));
+  const size = plan && 'outputs' in plan ? plan.bytes : 0;
+  const { make } = state;
+  return [
+    entrySelect('Base', models, entryOf(state, 'base')?.id ?? null, (id) => actions.setRole(id, 'base')),
+    entrySelect('Fine-tune', models, entryOf(state, 'finetuned')?.id ?? null, (id) => actions.setRole(id, 'finetuned')),
+    button('Swap base and fine-tune', () => actions.setRole(entryOf(state, 'finetuned')?.id ?? '', 'base'), {
+      class: 'quiet',
+      disabled: busy,
+      'data-key': 'swap',
+    }),
+    h(
+      'fieldset',
+      { disabled: busy },
+      h('legend', null, 'Strategy'),
+      STRATEGIES.map(([id, label, note]) => {
+        const option = radio('strategy', id, make.strategy, label, note, () => set({ strategy: id }));
+        option.append(h('span', { class: 'num size' }, sizeOf(state.plans.get(makeKey(state, id)))));
+        return option;
+      }),
+    ),
+    make.strategy === 'int4'
+      ? textField('Share of outliers kept apart', make.outlierFraction, (outlierFraction) => set({ outlierFraction }), {
+          inputmode: 'decimal',
+          disabled: busy,
+        })
+      : null,
+    make.strategy === 'sparse'
+      ? textField('Share of values dropped', make.sparsity, (sparsity) => set({ sparsity }), {
+          inputmode: 'decimal',
+          disabled: busy,
+        })
+      : null,
+    textField('Where the base is to be had (optional)', make.baseName, (baseName) => set({ baseName }), {
+      disabled: busy,
+      placeholder: 'owner/model',
+    }),
+    textField('File name', makeName(state), (text) => set({ name: text }), { disabled: busy }),
+    h(
+      'div',
+      { inert: busy },
+      destinationChoice(size, false, state.to, (to) => store.set({ to })),
+    ),
+  ];
+}
+
+/** @param {App} app */
+function preflight(app) {
+  const { store, actions } = app;
+  const { state } = store;
+  const plan = state.plans.get(makeKey(state));
+  const why = blocked(state);
+  const finetuned = entryOf(state, 'finetuned');
+  /** @type {Check[]} */
+  const checks = planChecks(
+    plan,
+    plan && 'outputs' in plan ? `All ${plural(plan.tensors, 'tensor')} are on both sides, with the same shapes.` : '',
+    {
+      base: () => actions.pickFiles(),
+      choose: () => actions.pickFiles(),
+      retry: () => actions.plan(makeKey(state), true, state.make.strategy),
+    },
+  );
+  let ready = false;
+  if (plan && 'outputs' in plan) {
+    ready = !plan.problems.some(({ severity }) => severity === 'error');
+    checks.push(...roomChecks(app, plan));
+    if (finetuned && plan.bytes)
+      checks.push({ mood: 'note', text: `${number(finetuned.size / plan.bytes)}× smaller than the fine-tune.` });
+  }
+  return [
+    h('h2', null, 'Before the start'),
+    checklist(checks),
+    h(
+      'div',
+      { class: 'actions' },
+      button('Make delta', () => actions.make(), {
+        class: 'primary',
+        disabled: !ready || Boolean(why),
+        title: why,
+        'data-key': 'start',
+      }),
+      why ? h('span', { class: 'muted' }, why) : null,
+    ),
+  ];
+}
+
+/** Error per tensor, worst first. @param {App} app @param {EncodeResult} result */
+function madeView({ store, actions }, result) {
+  const worst = [...result.tensors].sort((a, b) => (b.relativeError ?? -1) - (a.relativeError ?? -1));
+  const other = result.tensors.filter(({ strategy, requested }) => strategy !== requested).length;
+  const entry = store.state.entries.find(({ made }) => made === result);
+  return [
+    facts([
+      ['Error of the delta', result.relativeError === null ? '–' : `${percent(result.relativeError)} relative RMS`],
+      ['Against the fine-tune', `${number(result.finetunedBytes / result.bytes)}× smaller`],
+      ['Unchanged tensors', exact(result.tensors.filter(({ unchanged, elements }) => unchanged === elements).length)],
+      ['Stored otherwise', other ? `${plural(other, 'tensor')}, because the strategy would have spoilt them` : 'none'],
+    ]),
+    result.findings.length ? findingList(result.findings, null) : null,
+    entry
+      ? h(
+          'div',
+          { class: 'actions' },
+          button('See it in Inspect', () => actions.activate(entry.id, 'inspect', 'error'), { 'data-key': 'see made' }),
+        )
+      : null,
+    h(
+      'details',
+      null,
+      h('summary', null, 'Error per tensor'),
+      h(
+        'div',
+        { class: 'table-scroll', tabindex: 0, role: 'region', 'aria-label': 'Error per tensor' },
+        h(
+          'table',
+          { class: 'plain' },
+          h(
+            'thead',
+            null,
+            h(
+              'tr',
+              null,
+              ['Name', 'Shape', 'Strategy', 'Stored', 'Relative error', 'Largest error'].map((text, i) =>
+                h('th', { scope: 'col', class: i > 2 ? 'numeric' : null }, text),
+              ),
+            ),
+          ),
+          h(
+            'tbody',
+            null,
+            worst
+              .slice(0, 500)
+              .map((tensor) =>
+                h(
+                  'tr',
+                  null,
+                  h('th', { scope: 'row' }, name(tensor.name, 60)),
+                  h('td', null, shape(tensor.shape)),
+                  h(
+                    'td',
+                    { title: tensor.reason ? plain(tensor.reason) : null },
+                    tensor.strategy === tensor.requested
+                      ? tensor.strategy
+                      : `${tensor.strategy} instead of ${tensor.requested}`,
+                  ),
+                  h('td', { class: 'numeric' }, bytes(tensor.bytes)),
+                  h('td', { class: 'numeric' }, tensor.relativeError === null ? '–' : percent(tensor.relativeError)),
+                  h('td', { class: 'numeric' }, number(tensor.largestError)),
+                ),
+              ),
+          ),
+        ),
+      ),
+    ),
+  ];
+}

@@ -1,0 +1,433 @@
+// @ts-check
+// Rebuild: base and deltas give the fine-tune back, checked before, while and after it is written.
+
+import { button, h, live } from '../dom.js';
+import { about, bytes, exact, name, plain, plural } from '../format.js';
+import { entryOf } from '../model/rows.js';
+import { tryPanel } from '../sample/panel.js';
+import {
+  blocked,
+  checklist,
+  destinationChoice,
+  entrySelect,
+  facts,
+  missing,
+  savedView,
+  status,
+  textField,
+} from '../components/parts.js';
+import { findingList, problemView } from '../components/problem.js';
+import { jobOutcome } from '../components/shell.js';
+import { pathTo, readyDeltas } from './lineage.js';
+
+/** @import { App } from '../app.js' */
+/** @import { Check } from '../components/parts.js' */
+/** @import { DecodeResult, Entry, Finding, Plan, Problem, State } from '../types.js' */
+
+/** @param {State} state @returns {Entry[]} the deltas to apply, in order */
+export const chainOf = ({ chain, entries }) =>
+  chain
+    .map((id) => entries.find((entry) => entry.id === id))
+    .filter((entry) => entry !== undefined)
+    .filter(({ info }) => info);
+
+/** Names what a plan was made for. @param {State} state */
+export const rebuildKey = (state) =>
+  [
+    'decode',
+    entryOf(state, 'base')?.id,
+    ...chainOf(state).map(({ id }) => id),
+    state.rebuild.dtype,
+    state.rebuild.layout,
+  ].join(' ');
+
+/** The name that the result gets unless another is typed. @param {State} state */
+export function rebuildName(state) {
+  if (state.rebuild.name) return state.rebuild.name;
+  const last = chainOf(state).at(-1);
+  return `${last ? last.name.replace(/\.wdelta$/i, '') : 'model'}.safetensors`;
+}
+
+/** @param {App} app @param {AbortSignal} signal */
+export function rebuildView(app, signal) {
+  const { store, actions } = app;
+  const root = h('div', { class: 'view' });
+  store.watch(
+    (state) => [rebuildKey(state), state.job?.state === 'running'],
+    ([key, busy]) => {
+      if (!busy && entryOf(store.state, 'base') && chainOf(store.state).length) void actions.plan(key);
+    },
+    signal,
+  );
+  const form = live(
+    store,
+    signal,
+    h('section', { class: 'form' }),
+    (state) => [
+      state.entries,
+      state.chain,
+      state.rebuild,
+      state.to,
+      state.plans.get(rebuildKey(state)),
+      state.lineage,
+      state.job?.state,
+    ],
+    () => formOf(app),
+  );
+  const checks = live(
+    store,
+    signal,
+    h('section', { class: 'preflight', 'aria-label': 'Before the start' }),
+    (state) => [
+      state.entries,
+      state.chain,
+      state.rebuild,
+      state.plans,
+      state.checks,
+      state.job?.state,
+      state.lineage,
+      app.room,
+    ],
+    () => preflight(app),
+  );
+  const outcome = live(
+    store,
+    signal,
+    h('div'),
+    (state) => [state.job, state.saved],
+    ([job, saved]) => [
+      jobOutcome(job, 'rebuild', {
+        retry: () => actions.rebuild(),
+        base: () => actions.pickFiles(),
+        lineage: () => actions.go('lineage'),
+        choose: () => actions.pickFiles(),
+      }),
+      ...saved
+        .filter(({ kind }) => kind === 'rebuild')
+        .reverse()
+        .map((each) => savedView(app, each, resultFacts(/** @type {DecodeResult} */ (each.result)))),
+    ],
+  );
+  store.watch(
+    (state) => [
+      state.entries.some(({ role, info }) => role === 'delta' && info),
+      state.entries.some(({ role }) => role === 'base'),
+    ],
+    ([delta, base]) => {
+      if (!delta && !base)
+        root.replaceChildren(
+          missing(app, 'Rebuild a fine-tune', [
+            [false, 'One or more .wdelta files.'],
+            [false, 'The base model: a .safetensors file, or a folder with shards.'],
+          ]),
+        );
+      else
+        root.replaceChildren(
+          h('h1', null, 'Rebuild'),
+          h('div', { class: 'two-columns' }, form, checks),
+          outcome,
+          tryPanel(app, signal),
+        );
+    },
+    signal,
+  );
+  return [root];
+}
+
+/** @param {App} app */
+function formOf({ store, actions }) {
+  const { state } = store;
+  const deltas = readyDeltas(state);
+  const chain = chainOf(state);
+  const models = state.entries.filter(({ role }) => role === 'base' || role === 'finetuned' || role === 'spare');
+  const base = entryOf(state, 'base');
+  const busy = Boolean(blocked(state));
+  const set = (/** @type {Partial<State['rebuild']>} */ values) =>
+    store.dispatch({ type: 'merge', part: 'rebuild', values });
+  const setChain = (/** @type {Entry[]} */ entries) => store.set({ chain: entries.map(({ id }) => id) });
+  const plan = state.plans.get(rebuildKey(state));
+  const outputs = plan && 'outputs' in plan ? plan.outputs : [];
+  const spare = deltas.filter((entry) => !chain.includes(entry));
+  return [
+    models.length
+      ? entrySelect('Base', models, base?.id ?? null, (id) => actions.setRole(id, 'base'))
+      : h(
+          'p',
+          null,
+          status('open', 'Base: not open yet. '),
+          button('Open the base…', () => actions.pickFiles()),
+        ),
+    h(
+      'fieldset',
+      { disabled: busy },
+      h('legend', null, 'Deltas, in order'),
+      h(
+        'ol',
+        { class: 'steps' },
+        chain.map((entry, i) =>
+          h(
+            'li',
+            null,
+            name(entry.name, 48),
+            h('span', { class: 'num muted' }, ` ${bytes(entry.size)}`),
+            h(
+              'span',
+              { class: 'inline' },
+              i > 0
+                ? button('Up', () => setChain(chain.toSpliced(i - 1, 2, entry, chain[i - 1])), {
+                    class: 'quiet',
+                    'aria-label': `Move ${plain(entry.name)} up`,
+                    'data-key': `up ${entry.id}`,
+                  })
+                : null,
+              button('Remove', () => setChain(chain.filter((other) => other !== entry)), {
+                class: 'quiet',
+                'aria-label': `Leave out ${plain(entry.name)}`,
+                'data-key': `out ${entry.id}`,
+              }),
+            ),
+          ),
+        ),
+      ),
+      chain.length ? null : h('p', { class: 'muted' }, 'None chosen.'),
+      spare.length
+        ? h(
+            'div',
+            { class: 'actions' },
+            spare.map((entry) =>
+              button(['Add ', name(entry.name, 32)], () => actions.addToChain(entry.id), {
+                class: 'quiet',
+                'data-key': `add ${entry.id}`,
+              }),
+            ),
+          )
+        : null,
+    ),
+    h(
+      'fieldset',
+      { disabled: busy },
+      h('legend', null, 'Numbers'),
+      radio(
+        'dtype',
+        'base',
+        state.rebuild.dtype,
+        'As the base stores them',
+        'bf16 stays bf16; unchanged tensors stay equal to the bit.',
+        () => set({ dtype: 'base' }),
+      ),
+      radio('dtype', 'float32', state.rebuild.dtype, 'float32', 'Exactly what the reference computes; larger.', () =>
+        set({ dtype: 'float32' }),
+      ),
+    ),
+    (base?.files ?? 1) > 1
+      ? h(
+          'fieldset',
+          { disabled: busy },
+          h('legend', null, 'Files'),
+          radio('layout', 'auto', state.rebuild.layout, 'Shards, as the base has them', '', () =>
+            set({ layout: 'auto' }),
+          ),
+          radio('layout', 'single', state.rebuild.layout, 'One file', '', () => set({ layout: 'single' })),
+        )
+      : null,
+    outputs.length > 1
+      ? null
+      : textField('File name', rebuildName(state), (text) => set({ name: text }), { disabled: busy }),
+    h(
+      'div',
+      { inert: busy },
+      destinationChoice(
+        outputs.reduce((sum, { size }) => sum + size, 0),
+        outputs.length > 1,
+        state.to,
+        (to) => store.set({ to }),
+      ),
+    ),
+  ];
+}
+
+/** @param {string} group @param {string} value @param {string} current @param {string} label @param {string} note @param {() => void} onChoose */
+export const radio = (group, value, current, label, note, onChoose) =>
+  h(
+    'label',
+    { class: 'option' },
+    h('input', {
+      type: 'radio',
+      name: group,
+      value,
+      checked: value === current,
+      'data-key': `${group} ${value}`,
+      on: { change: onChoose },
+    }),
+    h('span', null, label, note ? h('span', { class: 'muted' }, note) : null),
+  );
+
+/** @param {App} app */
+function preflight(app) {
+  const { store, actions } = app;
+  const { state } = store;
+  const base = entryOf(state, 'base');
+  const chain = chainOf(state);
+  const plan = state.plans.get(rebuildKey(state));
+  const why = blocked(state);
+  /** @type {Check[]} */
+  const checks = [
+    chain.length ? { mood: 'ok', text: plural(chain.length, 'delta') } : { mood: 'open', text: 'No delta is chosen.' },
+    base
+      ? { mood: 'ok', text: ['Base: ', name(base.name, 40)] }
+      : {
+          mood: 'open',
+          text: 'The base is not open.',
+          more: chain[0]?.info?.baseName ? ['The delta names ', name(chain[0].info.baseName)] : null,
+        },
+  ];
+  let ready = false;
+  if (base && chain.length) {
+    checks.push(
+      ...planChecks(
+        plan,
+        plan && 'outputs' in plan ? `All ${plural(plan.tensors, 'tensor')} are in the base, with the same shapes.` : '',
+        {
+          base: () => actions.pickFiles(),
+          lineage: () => actions.go('lineage'),
+          choose: () => actions.pickFiles(),
+          retry: () => actions.plan(rebuildKey(state), true),
+        },
+      ),
+    );
+    if (plan && 'outputs' in plan) {
+      ready = !plan.problems.some(({ severity }) => severity === 'error');
+      checks.push(baseCheck(app, base, chain, why), ...roomChecks(app, plan));
+    }
+  }
+  const wrong = chain[0] && base && state.checks.get(`${chain[0].id}:${base.id}`);
+  if (wrong && wrong !== 'ok') ready = false;
+  return [
+    h('h2', null, 'Before the start'),
+    checklist(checks),
+    h(
+      'div',
+      { class: 'actions' },
+      button('Rebuild model', () => actions.rebuild(), {
+        class: 'primary',
+        disabled: !ready || Boolean(why),
+        title: why,
+        'data-key': 'start',
+      }),
+      why ? h('span', { class: 'muted' }, why) : null,
+    ),
+  ];
+}
+
+/**
+ * What a plan found.
+ * @param {Plan | Problem | null | undefined} plan @param {string} fine @param {Parameters<typeof problemView>[1]} fixes
+ * @returns {Check[]}
+ */
+export function planChecks(plan, fine, fixes) {
+  if (!plan) return [{ mood: 'wait', text: 'Reading headers and comparing names and shapes' }];
+  if (!('outputs' in plan)) return [{ mood: 'error', text: problemView(plan, fixes) }];
+  const errors = plan.problems.filter(({ severity }) => severity === 'error');
+  const others = plan.problems.filter(({ severity }) => severity !== 'error');
+  return [
+    errors.length
+      ? {
+          mood: 'error',
+          text: `${plural(errors.length, 'tensor does', 'tensors do')} not fit.`,
+          more: findingList(errors, null, 5),
+        }
+      : { mood: 'ok', text: fine },
+    ...others.map(
+      (/** @type {Finding} */ { severity, message }) =>
+        /** @type {Check} */ ({ mood: severity === 'warning' ? 'warning' : 'note', text: plain(message) }),
+    ),
+  ];
+}
+
+/** @param {App} app @param {Entry} base @param {Entry[]} chain @param {string | null} why @returns {Check} */
+function baseCheck({ store, actions }, base, chain, why) {
+  const [first] = chain;
+  const found = store.state.checks.get(`${first.id}:${base.id}`);
+  const known = store.state.lineage?.result;
+  const deltas = readyDeltas(store.state);
+  const links = known && chain.length > 1 ? pathTo(known, deltas.indexOf(chain[chain.length - 1])) : null;
+  const more =
+    links && links.map((i) => deltas[i]).every((entry, i) => entry === chain[i])
+      ? ' The links between the deltas are verified.'
+      : chain.length > 1
+        ? ' The links between the deltas are checked while rebuilding.'
+        : '';
+  if (found === 'ok') return { mood: 'ok', text: `The base has the expected hash.${more}` };
+  if (found && store.state.job?.problem === found)
+    return { mood: 'error', text: 'This base does not have the expected hash; see below.' };
+  if (found)
+    return {
+      mood: 'error',
+      text: problemView(found, {
+        base: () => actions.pickFiles(),
+        lineage: () => actions.go('lineage'),
+        retry: () => actions.verify(first, true),
+        choose: () => actions.pickFiles(first.id),
+      }),
+    };
+  return {
+    mood: 'note',
+    text: `The base's hash is checked while rebuilding, before the result is kept.${more}`,
+    more: button(`Check it now, reads ${bytes(base.size + first.size)}`, () => actions.verify(first, true), {
+      class: 'quiet',
+      disabled: Boolean(why),
+      'data-key': 'check base',
+    }),
+  };
+}
+
+/** @param {App} app @param {Plan} plan @returns {Check[]} */
+export function roomChecks(app, plan) {
+  const { room, rate } = app;
+  const files = plan.outputs.length > 1 ? `${plural(plan.outputs.length, 'file')}, ` : '';
+  const tight = room !== null && plan.bytes * 2 > room;
+  return [
+    {
+      mood: 'ok',
+      text: `Output: ${files}${plan.exact ? '' : 'about '}${bytes(plan.bytes)}`,
+      more: h(
+        'span',
+        { class: 'num muted' },
+        `${exact(plan.bytes)} B${plan.exact ? '' : ' if every tensor takes the strategy; unchanged ones take less, ones it would spoil are stored otherwise'}; reads ${bytes(plan.reads)}`,
+      ),
+    },
+    room === null
+      ? { mood: 'note', text: 'This browser does not say how much room it has.' }
+      : tight
+        ? {
+            mood: 'warning',
+            text: `Private storage has ${bytes(room)} left; with its download the result takes ${bytes(plan.bytes * 2)}.`,
+          }
+        : { mood: 'ok', text: `${bytes(room)} of room in private storage.` },
+    ...(rate
+      ? [
+          /** @type {Check} */ ({
+            mood: 'note',
+            text: `At the last job's speed: ${about((plan.reads + plan.writes) / rate)}.`,
+          }),
+        ]
+      : []),
+  ];
+}
+
+/** @param {DecodeResult} result */
+const resultFacts = ({ dtype, files, tensors, findings }) => [
+  facts([
+    ['Tensors', exact(tensors)],
+    ['Numbers', dtype === 'base' ? 'as the base' : dtype],
+    ...(files.length > 1
+      ? [
+          /** @type {[string, Node[]]} */ ([
+            'Files',
+            files.map(({ path, size }) => h('div', null, name(path, 60), ` ${bytes(size)}`)),
+          ]),
+        ]
+      : []),
+  ]),
+  findings.length ? findingList(findings, null) : null,
+];

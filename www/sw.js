@@ -1,0 +1,45 @@
+// @ts-check
+// Keeps one whole version of the site for offline use. The build writes the list of its files and their common digest
+// into SITE; while that is empty (a development server), nothing is kept.
+
+/** @type {{ version: string, files: string[] }} */
+const SITE = { version: '', files: [] };
+
+/**
+ * What a service worker has and the page's type library does not know.
+ * @typedef {Event & { waitUntil(promise: Promise<unknown>): void }} LifeEvent
+ * @typedef {LifeEvent & { request: Request, respondWith(response: Promise<Response>): void }} FetchEvent
+ */
+const worker =
+  /** @type {EventTarget & { registration: ServiceWorkerRegistration, clients: { claim(): Promise<void> }, skipWaiting(): Promise<void> }} */ (
+    /** @type {unknown} */ (self)
+  );
+const CACHE = `wdelta ${SITE.version}`;
+
+worker.addEventListener('install', (event) => {
+  const fresh = SITE.files.map((path) => new Request(path, { cache: 'reload' }));
+  /** @type {LifeEvent} */ (event).waitUntil(caches.open(CACHE).then((cache) => cache.addAll(fresh)));
+});
+
+worker.addEventListener('activate', (event) => {
+  const clean = async () => {
+    for (const name of await caches.keys()) if (name.startsWith('wdelta ') && name !== CACHE) await caches.delete(name);
+    await worker.clients.claim();
+  };
+  /** @type {LifeEvent} */ (event).waitUntil(clean());
+});
+
+// A new version waits until the user asks for it: never during a job, never two versions mixed.
+worker.addEventListener('message', (event) => {
+  if (/** @type {MessageEvent} */ (event).data === 'skip waiting') void worker.skipWaiting();
+});
+
+worker.addEventListener('fetch', (event) => {
+  const { request, respondWith } = /** @type {FetchEvent} */ (event);
+  if (request.method !== 'GET' || request.headers.has('range') || !request.url.startsWith(worker.registration.scope))
+    return;
+  const path = new URL(request.url).pathname;
+  const key = path.endsWith('/') ? `${path}index.html` : path;
+  const answer = caches.open(CACHE).then(async (cache) => (await cache.match(key)) ?? fetch(request));
+  respondWith.call(event, answer);
+});
