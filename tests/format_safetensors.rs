@@ -282,7 +282,7 @@ fn refuses_with_code_tensor_and_place() {
             &one(r#""dtype":3,"shape":[],"data_offsets":[0,4]"#),
             4,
             Code::Malformed,
-            "expected a text",
+            "expected a dtype",
         ),
         (
             &one(r#""shape":[],"data_offsets":[0,4]"#),
