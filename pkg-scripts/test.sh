@@ -48,7 +48,7 @@ step "package"
 node pkg-scripts/build.mjs
 
 step "JavaScript tests"
-mapfile -t files < <(find tests/js -name '*.test.mjs' | sort)
+mapfile -t files < <(find tests/js tests/page -name '*.test.mjs' | sort)
 node --test --test-reporter=spec "${files[@]}"
 
 step "interop with deltatensors (Python)"

@@ -151,12 +151,7 @@ fn refuses_with_code_tensor_and_place() {
         ("{", 0, Code::Malformed, "found the end"),
         ("{}x", 0, Code::Malformed, "found `x`"),
         ("{}", 1, Code::Malformed, "bytes after the last tensor"),
-        (
-            r#"{"__metadata__":{"a":1}}"#,
-            0,
-            Code::Malformed,
-            "expected a text",
-        ),
+        (r#"{"__metadata__":{"a":1}}"#, 0, Code::Malformed, "expected a text"),
         (
             r#"{"__metadata__":{"a":"1","a":"2"}}"#,
             0,

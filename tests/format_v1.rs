@@ -238,8 +238,8 @@ fn takes_any_spelling_of_the_json() {
         (sparse.dtype, sparse.elements, sparse.kept, sparse.cols),
         (ResultDtype::Float64, 6, None, None)
     );
-    // A key with escapes: nobody writes one; the number behind it is not kept.
-    assert_eq!(sparse.option, None);
+    // Its key is written with escapes.
+    assert_eq!(sparse.option.as_deref(), Some("0.5"));
     assert_eq!((int4.kept, int4.option.as_deref()), (Some(0), Some("1.50e-2")));
     assert_eq!(
         (quantized.elements, quantized.cols, &quantized.option),
@@ -257,7 +257,7 @@ fn refuses_what_contradicts_itself() {
     let int4 = r#""strategy":"int4","dtype":"float32","shape":[2,3]"#;
     let quantized = r#""strategy":"quantized","dtype":"float32","shape":[2,3],"n_elements":6"#;
     let cases = [
-        (String::new(), Code::Malformed, "EOF"),
+        (String::new(), Code::Malformed, "found the end"),
         ("null".into(), Code::Malformed, "parent_hash, strategy and tensors"),
         ("{}".into(), Code::Malformed, "parent_hash is missing"),
         (
@@ -285,7 +285,7 @@ fn refuses_what_contradicts_itself() {
             Code::Malformed,
             "comes twice",
         ),
-        (header("{}") + "x", Code::Malformed, "trailing"),
+        (header("{}") + "x", Code::Malformed, "found `x`"),
         (header("[]"), Code::Malformed, "one entry per tensor"),
         (header(r#"{"w":[]}"#), Code::Malformed, "strategy, shape and dtype"),
         (

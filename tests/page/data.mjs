@@ -1,15 +1,9 @@
 // Where the test models lie, and a reader of small bf16 safetensors that shares no code with the package.
 
 import { readFile } from 'node:fs/promises';
-import { pathToFileURL } from 'node:url';
 
-/** Folder with the whole stories260k models; WDELTA_DATA names the folder above it. */
-export const DATA = new URL(
-  'stories260k-full/',
-  process.env.WDELTA_DATA
-    ? pathToFileURL(`${process.env.WDELTA_DATA}/`)
-    : new URL('../../../shared/data/', import.meta.url),
-);
+/** Folder with the whole stories260k models. */
+export const DATA = new URL('../data/stories260k-full/', import.meta.url);
 
 /** Every tensor of a bf16 safetensors file as float32, in the form of the package's `tensors()`. */
 export async function floatTensors(url) {
