@@ -106,7 +106,7 @@ impl Pair {
                 base_bytes,
                 delta,
             );
-            if self.keep_equal && delta.iter().any(|d| !d.is_finite()) {
+            if self.keep_equal && !all_finite(delta) {
                 let own = &mut self.block[..delta.len()];
                 let mut prior = vec![0.0; delta.len()];
                 convert::to_f32(self.finetuned.dtype, finetuned_bytes, own);
@@ -142,7 +142,7 @@ impl Pair {
                 for ((d, own), prior) in delta.iter_mut().zip(own.iter()).zip(b.values) {
                     *d = own - prior;
                 }
-                if *keep_equal && delta.iter().any(|d| !d.is_finite()) {
+                if *keep_equal && !all_finite(delta) {
                     zero_where_equal(delta, own, b.values);
                 }
                 f(PairBlock {
@@ -158,6 +158,11 @@ impl Pair {
     pub fn seen(&self) -> u64 {
         self.prior.seen()
     }
+}
+
+/// A maximum over the bits, which vectorises; stopping at the first hit would not.
+fn all_finite(delta: &[f32]) -> bool {
+    delta.iter().fold(0, |most, d| most.max(d.to_bits() & 0x7fff_ffff)) < 0x7f80_0000
 }
 
 fn zero_where_equal(delta: &mut [f32], a: &[f32], b: &[f32]) {

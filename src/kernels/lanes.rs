@@ -16,31 +16,29 @@ pub(super) type Sums = [f64; LANES];
 pub(super) fn by_eights<const K: usize>(
     at: &mut usize,
     pad: f32,
-    mut streams: [&[f32]; K],
+    streams: [&[f32]; K],
     mut f: impl FnMut([&Eight; K]),
 ) {
     let n = streams[0].len();
-    let head = ((LANES - *at) % LANES).min(n);
-    let padded = |lane: usize, part: &[f32]| {
-        let mut eight = [pad; LANES];
-        eight[lane..lane + part.len()].copy_from_slice(part);
-        eight
-    };
-    if head > 0 {
-        let eights = streams.map(|s| padded(*at, &s[..head]));
+    let mut done = 0;
+    // One call of `f`, so that it is compiled into the loop.
+    while done < n {
+        let take = (LANES - *at).min(n - done);
+        let eights = streams.map(|s| {
+            let part = &s[done..done + take];
+            match <&Eight>::try_from(part) {
+                Ok(whole) => *whole,
+                Err(_) => {
+                    let mut eight = [pad; LANES];
+                    eight[*at..*at + take].copy_from_slice(part);
+                    eight
+                }
+            }
+        });
         f(eights.each_ref());
-        streams = streams.map(|s| &s[head..]);
+        done += take;
+        *at = (*at + take) % LANES;
     }
-    let whole = (n - head) / LANES * LANES;
-    let tails = streams.map(|s| padded(0, &s[whole..]));
-    streams = streams.map(|s| &s[..whole]);
-    for i in (0..whole).step_by(LANES) {
-        f(streams.map(|s| s[i..i + LANES].try_into().expect("eight elements")));
-    }
-    if n - head > whole {
-        f(tails.each_ref());
-    }
-    *at = (*at + n) % LANES;
 }
 
 pub(super) fn total(lanes: &Sums) -> f64 {

@@ -24,7 +24,9 @@ pub fn pack(codes: &[u8], packed: &mut [u8]) {
 pub fn expand(packed: &[u8], table: &PairTable, out: &mut [f32]) {
     assert_eq!(out.len(), 2 * packed.len());
     for (&byte, pair) in packed.iter().zip(out.chunks_exact_mut(2)) {
-        pair.copy_from_slice(&table[usize::from(byte)]);
+        let [high, low] = table[usize::from(byte)];
+        pair[0] = high;
+        pair[1] = low;
     }
 }
 
