@@ -41,7 +41,7 @@ function bind(module) {
   const step = () => {
     rmSync(glue, { recursive: true, force: true });
     mkdirSync(glue, { recursive: true });
-    run('wasm-bindgen', ['--target', 'web', '--out-dir', glue, '--out-name', 'wdelta', module]);
+    run('wasm-bindgen', ['--target', 'web', '--experimental-reset-state-function', '--out-dir', glue, '--out-name', 'wdelta', module]);
     run(process.execPath, [`${scripts}/node_modules/binaryen/${binaryen.bin['wasm-opt']}`, ...WASM_OPT, wasm, '-o', wasm]);
   };
   once('glue', digest([module], version, binaryen.version, ...WASM_OPT), step, [wasm, `${glue}/wdelta.js`]);

@@ -106,6 +106,9 @@ export function machine(make) {
  */
 export const view = (at, len) => new Uint8Array(/** @type {WebAssembly.Memory} */ (glue.wasmMemory()).buffer, at, len);
 
+/** Reads a Blob in a worker, straight into the core's memory, and gives the number of bytes that were there. */
+export const readBlob = glue.readBlob;
+
 /** @returns {Hasher} */
 export const hasher = () => engine.hasher?.() ?? call(() => new glue.Sha256());
 

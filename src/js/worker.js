@@ -3,7 +3,7 @@
 // at a position. The same in browsers and in Node, which enters through worker-node.js.
 /** @import { Host, Port, Transfer } from './types.js' */
 import { Channel } from './channel.js';
-import { hasher, load, machine, view } from './core.js';
+import { hasher, load, machine, readBlob, view } from './core.js';
 import { bytesOf, steps } from './drive.js';
 import { fileError } from './errors.js';
 
@@ -84,7 +84,7 @@ async function runTask(spec, { sources, names, ports, sizes }, channel, files) {
   let unwritten = 0;
   /** Writes that the main thread has not answered, or has refused. @type {Set<Promise<void>>} */
   const writes = new Set();
-  const sync = /** @type {any} */ (globalThis).FileReaderSync;
+  const sync = 'FileReaderSync' in globalThis;
 
   const tally = (/** @type {Transfer[]} */ transfers) => {
     count += bytesOf(transfers);
@@ -113,9 +113,7 @@ async function runTask(spec, { sources, names, ports, sizes }, channel, files) {
         try {
           if (port?.fd !== undefined && files) files.read(port.fd, offset, view(at, len));
           else if (port?.blob && sync) {
-            const got = new Uint8Array(new sync().readAsArrayBuffer(port.blob.slice(offset, offset + len)));
-            if (got.length < len) throw { name: 'NotReadableError' };
-            view(at, len).set(got);
+            if (readBlob(port.blob, offset, at, len) < len) throw { name: 'NotReadableError' };
           } else return true;
         } catch (cause) {
           throw fileError(cause, names[file]);

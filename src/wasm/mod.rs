@@ -7,7 +7,7 @@ mod machine;
 mod worker_io;
 
 pub use machine::WasmMachine;
-pub use worker_io::{read_blob, read_handle, write_handle};
+pub use worker_io::read_blob;
 
 use crate::error::{Error, CODES};
 use serde::Serialize;

@@ -1,8 +1,8 @@
-//! Synchronous files of browser workers, straight from and into wasm memory.
+//! Reading a file in a browser's worker, straight into wasm memory.
 
 use super::memory_slice;
 use wasm_bindgen::prelude::*;
-use web_sys::{Blob, FileReaderSync, FileSystemReadWriteOptions, FileSystemSyncAccessHandle};
+use web_sys::{Blob, FileReaderSync};
 
 /// Reads `len` bytes at `offset` of a Blob to address `at`; gives the number of bytes that were there.
 #[wasm_bindgen(js_name = readBlob)]
@@ -13,20 +13,4 @@ pub fn read_blob(blob: &Blob, offset: f64, at: usize, len: usize) -> Result<usiz
     let got = (bytes.length() as usize).min(len);
     bytes.subarray(0, got as u32).copy_to(&mut memory_slice(at, len)[..got]);
     Ok(got)
-}
-
-/// Reads `len` bytes at `offset` of an origin-private file to address `at`; gives the number of bytes read.
-#[wasm_bindgen(js_name = readHandle)]
-pub fn read_handle(handle: &FileSystemSyncAccessHandle, offset: f64, at: usize, len: usize) -> Result<usize, JsValue> {
-    let options = FileSystemReadWriteOptions::new();
-    options.set_at(offset);
-    Ok(handle.read_with_u8_array_and_options(memory_slice(at, len), &options)? as usize)
-}
-
-/// Writes `len` bytes from address `at` to `offset` of an origin-private file; gives the number of bytes written.
-#[wasm_bindgen(js_name = writeHandle)]
-pub fn write_handle(handle: &FileSystemSyncAccessHandle, offset: f64, at: usize, len: usize) -> Result<usize, JsValue> {
-    let options = FileSystemReadWriteOptions::new();
-    options.set_at(offset);
-    Ok(handle.write_with_u8_array_and_options(memory_slice(at, len), &options)? as usize)
 }
