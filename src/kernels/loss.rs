@@ -93,22 +93,18 @@ impl Spread {
         let level = self.around.unwrap_or_default();
         let magnitude = |v: f32| if WILD && !is_finite(v) { level } else { v.abs() };
         let (mut sums, mut squares) = (self.sums, self.squares);
+        let (mut lo, mut hi) = ([self.lo; LANES], [self.hi; LANES]);
         by_eights(&mut self.at, level, [values], |[v]| {
             for j in 0..LANES {
-                let d = f64::from(magnitude(v[j])) - f64::from(level);
+                let a = magnitude(v[j]);
+                let d = f64::from(a) - f64::from(level);
                 sums[j] += d;
                 squares[j] += d * d;
-            }
-        });
-        (self.sums, self.squares) = (sums, squares);
-        let (mut lo, mut hi) = ([self.lo; LANES], [self.hi; LANES]);
-        by_eights(&mut 0, level, [values], |[v]| {
-            for j in 0..LANES {
-                let a = magnitude(v[j]);
                 lo[j] = if a < lo[j] { a } else { lo[j] };
                 hi[j] = if a > hi[j] { a } else { hi[j] };
             }
         });
+        (self.sums, self.squares) = (sums, squares);
         self.lo = lo.into_iter().fold(self.lo, f32::min);
         self.hi = hi.into_iter().fold(self.hi, f32::max);
     }
