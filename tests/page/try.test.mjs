@@ -63,7 +63,7 @@ test('the sample is inspected, rebuilt and writes what its weights say', async (
   assert.notEqual(one, two);
 
   // The other fine-tune, in two steps.
-  await page.getByRole('button', { name: /^Leave out/ }).click();
+  await page.getByRole('button', { name: /from the chain$/ }).click();
   await page.getByRole('button', { name: /^Add .*step-1/ }).click();
   await page.getByRole('button', { name: /^Add .*step-2/ }).click();
   await page.getByText('2 deltas', { exact: true }).waitFor();
