@@ -13,12 +13,18 @@ export const TIMEOUT = 20_000;
  * @param {Parameters<typeof serve>[0]} [options] of the server
  */
 export async function start(options) {
-  const server = await serve(options);
+  let server = await serve(options);
+  const { url } = server;
   const browser = await launchChromium();
   return {
-    url: server.url,
+    url,
     /** @param {Parameters<typeof openPage>[2]} [settings] */
-    open: (settings) => openPage(browser, server.url, settings),
+    open: (settings) => openPage(browser, url, settings),
+    /** Ends the server until `resume`. */
+    pause: () => server.close(),
+    async resume() {
+      server = await serve({ ...options, port: Number(new URL(url).port) });
+    },
     async stop() {
       await browser.close();
       await server.close();
