@@ -40,7 +40,8 @@ export function writeSite(folder, files) {
   }
   const site = new Map();
   for (const path of list(`${root}/www`)) {
-    if (!path.endsWith('.d.ts')) site.set(path, readFileSync(`${root}/www/${path}`));
+    // The pictures are those of the README.
+    if (!path.endsWith('.d.ts') && !path.startsWith('img/')) site.set(path, readFileSync(`${root}/www/${path}`));
   }
   for (const [path, content] of files) {
     if (path.endsWith('.wasm') || path === 'LICENSE' || (path.endsWith('.js') && !NODE_ONLY.test(path)))
