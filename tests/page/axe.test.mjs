@@ -15,7 +15,8 @@ after(() => site?.stop());
 /** Violations as lines of rule, element and reason. */
 async function violations(page) {
   const results = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
-  return results.violations.flatMap(({ id, nodes }) => nodes.map(({ html, failureSummary }) => `${id}: ${html.slice(0, 160)}: ${failureSummary}`));
+  const line = (id, { html, failureSummary }) => `${id}: ${html.slice(0, 160)}: ${failureSummary}`;
+  return results.violations.flatMap(({ id, nodes }) => nodes.map((node) => line(id, node)));
 }
 
 for (const theme of ['light', 'dark']) {

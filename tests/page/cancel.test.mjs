@@ -22,15 +22,16 @@ function large(add) {
   const values = new Float32Array(1 << 20);
   for (let i = 0; i < values.length; i++) values[i] = Math.sin(i) + add * Math.cos(7 * i);
   const bytes = Buffer.from(values.buffer);
-  const tensors = Array.from({ length: 16 }, (_, i) => [`model.layers.${i}.mlp.up_proj.weight`, { dtype: 'F32', shape: [1024, 1024], bytes }]);
-  return writeModel(new Map(tensors));
+  const tensor = { dtype: 'F32', shape: [1024, 1024], bytes };
+  return writeModel(new Map(Array.from({ length: 16 }, (_, i) => [`model.layers.${i}.mlp.up_proj.weight`, tensor])));
 }
 
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), 'wdelta-cancel-'));
   await writeFile(path('base.safetensors'), large(0));
   await writeFile(path('finetuned.safetensors'), large(0.01));
-  await encode({ base: path('base.safetensors'), finetuned: path('finetuned.safetensors'), strategy: 'quantized', output: path('chat.wdelta') });
+  const [base, finetuned] = ['base', 'finetuned'].map((name) => path(`${name}.safetensors`));
+  await encode({ base, finetuned, strategy: 'quantized', output: path('chat.wdelta') });
   site = await start();
 });
 

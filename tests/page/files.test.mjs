@@ -1,6 +1,7 @@
 // Rebuild and make from files: the bytes that Node gives, and files that do not fit, are damaged or mean harm.
 
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -23,9 +24,15 @@ const HOSTILE = [
   '"></bdi><script>alert(1)</script>',
   'שלום.weight',
 ];
+/** The same as the page shows them. */
+const SHOWN = HOSTILE.map((name) =>
+  name.replace(/[\u202E\u200B\n\u0000]/g, (char) => `[U+${char.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0')}]`),
+);
 
 let folder, site;
 const path = (name) => join(folder, name);
+
+const sha256 = (bytes) => createHash('sha256').update(bytes).digest('hex');
 
 /** A file the browser has in memory. */
 const named = (name, bytes) => ({ name, mimeType: 'application/octet-stream', buffer: Buffer.from(bytes) });
@@ -43,6 +50,20 @@ after(async () => {
   await rm(folder, { recursive: true });
 });
 
+test('what the page must not do is noticed', async () => {
+  const driven = await site.open();
+  await driven.page.evaluate(async () => {
+    const violated = new Promise((done) => addEventListener('securitypolicyviolation', done, { once: true }));
+    await fetch('https://elsewhere.invalid/').catch(() => {});
+    await violated;
+    await fetch('./', { method: 'POST', body: 'x' });
+  });
+  const all = driven.complaints.join('\n');
+  assert.match(all, /policy violated: connect-src/);
+  assert.match(all, /request: POST/);
+  await assert.rejects(driven.close(), assert.AssertionError);
+});
+
 test('a rebuilt model is downloaded with the bytes that Node gives', async () => {
   for (const dtype of ['base', 'float32']) {
     const driven = await site.open({ path: '#rebuild' });
@@ -57,6 +78,28 @@ test('a rebuilt model is downloaded with the bytes that Node gives', async () =>
     await driven.page.getByRole('button', { name: 'Delete private copy' }).click();
     await driven.page.waitForFunction(() => !document.querySelector('[data-key^="drop "]'));
     assert.deepEqual(await driven.privateFiles(), {});
+    await driven.close();
+  }
+});
+
+test('a model goes into the file that was picked, which a failure leaves out', async () => {
+  // The picker, with a file of the private storage in place of one on disk.
+  const script = `globalThis.stub = async ({ suggestedName }) =>
+    (await navigator.storage.getDirectory()).getFileHandle('picked ' + suggestedName, { create: true });`;
+  for (const base of [BASE, SFT]) {
+    const driven = await site.open({ path: '#rebuild', script });
+    await driven.page.evaluate(() => (globalThis.showSaveFilePicker = globalThis.stub));
+    await driven.give(base, path('sft.wdelta'));
+    await driven.page.getByRole('radio', { name: /^A file on this machine/ }).check();
+    await driven.page.getByRole('button', { name: 'Rebuild model' }).click();
+    if (base === BASE) {
+      await driven.page.locator('[data-result]').waitFor();
+      const { data } = await decode({ base, deltas: [path('sft.wdelta')] });
+      assert.deepEqual(await driven.privateFiles(), { 'picked sft.safetensors': sha256(data) });
+    } else {
+      await driven.problem('WRONG_BASE');
+      assert.deepEqual(await driven.privateFiles(), {});
+    }
     await driven.close();
   }
 });
@@ -103,8 +146,10 @@ test('a base that is not the one is named, and nothing is left', async () => {
 
 test('a model with other shapes is refused before the start', async () => {
   const tensors = readModel(BASE);
-  const [name, first] = [...tensors][0];
-  tensors.set(name, { ...first, shape: [first.shape[0] - 1, ...first.shape.slice(1)], bytes: first.bytes.subarray(0, first.bytes.length * (1 - 1 / first.shape[0])) });
+  const [[name, first]] = tensors;
+  const [rows, ...rest] = first.shape;
+  const bytes = first.bytes.subarray(0, (first.bytes.length / rows) * (rows - 1));
+  tensors.set(name, { ...first, shape: [rows - 1, ...rest], bytes });
   const driven = await site.open({ path: '#rebuild' });
   await driven.give(path('sft.wdelta'), named('other.safetensors', writeModel(tensors)));
   await driven.page.locator('.preflight [data-mood=error]').first().waitFor();
@@ -121,7 +166,8 @@ test('a chain with a link missing is named, here and in Lineage', async () => {
   assert.match(await driven.problem('BROKEN_CHAIN'), /do not follow each other/);
   assert.deepEqual(await driven.privateFiles(), {});
   await driven.view('Lineage');
-  await driven.page.getByText('two.wdelta').first().waitFor();
+  await driven.page.getByRole('button', { name: /^Check the links/ }).click();
+  await driven.page.getByText('2 deltas; links: 1 verified, 1 broken.').waitFor();
   await driven.close();
 });
 
@@ -130,7 +176,8 @@ test('damaged files are told apart, and do not take others down', async () => {
   const flipped = Buffer.from(whole);
   flipped[whole.length - 5000] ^= 1;
   const driven = await site.open();
-  await driven.give(path('sft.wdelta'), named('cut.wdelta', whole.subarray(0, 20_000)), named('zip.wdelta', Buffer.from('PK\x03\x04 and so on')));
+  const zip = named('zip.wdelta', Buffer.from('PK\x03\x04 and so on'));
+  await driven.give(path('sft.wdelta'), named('cut.wdelta', whole.subarray(0, 20_000)), zip);
   await driven.problem('TRUNCATED');
   await driven.problem('NOT_WDELTA');
   await driven.page.locator('.summary').getByText('int4 · v1').waitFor();
@@ -145,8 +192,11 @@ test('damaged files are told apart, and do not take others down', async () => {
 });
 
 test('hostile tensor names are text', async () => {
-  const values = (add) => Buffer.from(Float32Array.from({ length: 512 }, (_, i) => Math.sin(i) + add * Math.cos(3 * i)).buffer);
-  const make = (add) => writeModel(new Map(HOSTILE.map((name) => [name, { dtype: 'F32', shape: [16, 32], bytes: values(add) }])));
+  const make = (add) => {
+    const values = Float32Array.from({ length: 512 }, (_, i) => Math.sin(i) + add * Math.cos(3 * i));
+    const tensor = { dtype: 'F32', shape: [16, 32], bytes: Buffer.from(values.buffer) };
+    return writeModel(new Map(HOSTILE.map((name) => [name, tensor])));
+  };
   const [base, finetuned] = [make(0), make(0.01)];
   const { data } = await encode({ base, finetuned });
   const driven = await site.open();
@@ -156,8 +206,7 @@ test('hostile tensor names are text', async () => {
   const rows = page.locator('table[aria-rowcount] tbody tr[aria-rowindex]');
   await rows.nth(HOSTILE.length - 1).waitFor();
   const text = (await rows.allTextContents()).join('\n');
-  for (const shown of ['<img src=x onerror=alert(1)>', '__proto__', 'constructor', 'a[U+202E]gnp.exe', 'zero[U+200B]width', 'line[U+000A]break[U+0000]', '<script>', 'שלום.weight'])
-    assert.ok(text.includes(shown), `${shown} in ${text}`);
+  for (const shown of SHOWN) assert.ok(text.includes(shown), `${shown} in ${text}`);
   assert.equal(await page.locator('img, script:not([type=module][src]), body b').count(), 0);
   for (let i = 0; i < HOSTILE.length; i++) {
     await rows.nth(i).click();

@@ -81,7 +81,8 @@ test('after one visit the page works without the server, a new version comes whe
   const worker = join(sub, 'sw.js');
   const before = await readFile(worker, 'utf8');
   await writeFile(worker, before.replace(/"version":"\w+"/, '"version":"next"'));
-  await writeFile(join(sub, 'index.html'), (await readFile(join(sub, 'index.html'), 'utf8')).replace('<title>wdelta', '<title>next wdelta'));
+  const index = join(sub, 'index.html');
+  await writeFile(index, (await readFile(index, 'utf8')).replace('<title>wdelta', '<title>next wdelta'));
   await page.goto(site.url + SUB);
   assert.equal(await page.title(), 'wdelta');
   await page.getByRole('button', { name: 'Load the new version' }).click();
