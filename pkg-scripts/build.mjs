@@ -5,13 +5,14 @@
 //
 // Steps whose inputs have not changed are left out.
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { digest, list, once, sync } from './lib/files.mjs';
 import { BuildError, capture, pkg, root, run, script, scripts, work } from './lib/run.mjs';
+import { writeSite } from './lib/site.mjs';
 
 const TARGET = 'wasm32-unknown-unknown';
 const WASM_OPT = ['-Oz', '--strip-debug', '--strip-producers'];
@@ -92,26 +93,6 @@ function assemble() {
   return files;
 }
 
-/**
- * Writes the static site: the page, and in pkg/ what it loads of the package.
- *
- * @param {string} folder
- * @param {Map<string, Buffer | string>} files the package's content
- */
-function writeSite(folder, files) {
-  const ours = existsSync(`${folder}/index.html`) && existsSync(`${folder}/pkg/wdelta_bg.wasm`);
-  if (existsSync(folder) && !ours && readdirSync(folder).length > 0) {
-    throw new BuildError(`${folder} holds something else than an earlier site; choose an empty folder.`);
-  }
-  const site = new Map(list(`${root}/www`).map((path) => [path, readFileSync(`${root}/www/${path}`)]));
-  for (const [path, content] of files) {
-    if (path.endsWith('.wasm') || path === 'LICENSE' || (path.endsWith('.js') && path !== 'cli.js'))
-      site.set(`pkg/${path}`, Buffer.from(content));
-  }
-  sync(folder, site);
-  console.log(`site: ${folder} (${site.size} files)`);
-}
-
 async function build() {
   const { values } = parseArgs({ options: { site: { type: 'string' } } });
   bind(compile());
@@ -134,7 +115,10 @@ async function build() {
 
   const { checkBudgets } = await import('./lib/budget.mjs');
   checkBudgets(files);
-  if (values.site) writeSite(resolve(values.site), files);
+  if (values.site) {
+    const folder = resolve(values.site);
+    console.log(`site: ${folder} (${writeSite(folder, files)} files)`);
+  }
   console.log(`package: ${pkg}, version ${manifest().version}`);
 }
 

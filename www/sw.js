@@ -15,6 +15,7 @@ const worker =
     /** @type {unknown} */ (self)
   );
 const CACHE = `wdelta ${SITE.version}`;
+const SAMPLE = new URL('sample/', worker.registration.scope).pathname;
 
 worker.addEventListener('install', (event) => {
   const fresh = SITE.files.map((path) => new Request(path, { cache: 'reload' }));
@@ -40,6 +41,14 @@ worker.addEventListener('fetch', (event) => {
     return;
   const path = new URL(request.url).pathname;
   const key = path.endsWith('/') ? `${path}index.html` : path;
-  const answer = caches.open(CACHE).then(async (cache) => (await cache.match(key)) ?? fetch(request));
-  respondWith.call(event, answer);
+  const answer = async () => {
+    const cache = await caches.open(CACHE);
+    const kept = await cache.match(key);
+    if (kept) return kept;
+    const response = await fetch(request);
+    // The sample is not loaded before it is asked for, then kept as well.
+    if (SITE.version && response.ok && key.startsWith(SAMPLE)) await cache.put(key, response.clone());
+    return response;
+  };
+  respondWith.call(event, answer());
 });

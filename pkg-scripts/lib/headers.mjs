@@ -33,7 +33,7 @@ export function contentSecurityPolicy(remote = false) {
  */
 export function securityHeaders(path) {
   return {
-    'content-security-policy': contentSecurityPolicy(path === 'remote.html'),
+    'content-security-policy': contentSecurityPolicy(/(^|\/)remote\.html$/.test(path)),
     'cross-origin-opener-policy': 'same-origin',
     'cross-origin-embedder-policy': 'require-corp',
     'cross-origin-resource-policy': 'same-origin',

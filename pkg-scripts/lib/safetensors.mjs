@@ -30,11 +30,10 @@ export function readModel(source) {
  * @param {Map<string, Tensor>} tensors
  */
 export function writeModel(tensors) {
-  /** @type {Record<string, object>} */
-  const header = {};
   let at = 0;
-  for (const [name, { dtype, shape, bytes }] of tensors) header[name] = { dtype, shape, data_offsets: [at, (at += bytes.length)] };
-  const json = JSON.stringify(header);
+  const entry = ({ dtype, shape, bytes }) => ({ dtype, shape, data_offsets: [at, (at += bytes.length)] });
+  // Not by assignment: `__proto__` is a name like any other.
+  const json = JSON.stringify(Object.fromEntries([...tensors].map(([name, tensor]) => [name, entry(tensor)])));
   const text = Buffer.from(json.padEnd(Math.ceil(Buffer.byteLength(json) / 8) * 8 - Buffer.byteLength(json) + json.length));
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(text.length));

@@ -6,8 +6,11 @@ import { readFile } from 'node:fs/promises';
 export const DATA = new URL('../data/stories260k-full/', import.meta.url);
 
 /** Every tensor of a bf16 safetensors file as float32, in the form of the package's `tensors()`. */
-export async function floatTensors(url) {
-  const raw = await readFile(url);
+export const floatTensors = async (url) => floatsOf(await readFile(url));
+
+/** The same of a file's bytes. */
+export function floatsOf(bytes) {
+  const raw = Buffer.from(bytes);
   const length = Number(raw.readBigUInt64LE(0));
   const header = JSON.parse(raw.subarray(8, 8 + length).toString());
   return Object.entries(header)

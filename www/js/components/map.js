@@ -3,7 +3,7 @@
 
 import { AREA_CELLS, LEGEND_BINS } from '../constants.js';
 import { button, fill, h, svg } from '../dom.js';
-import { exact, name, percent, plain, plural } from '../format.js';
+import { breakable, exact, name, percent, plain, plural } from '../format.js';
 import { cellsOf, gridOf, squarify } from '../model/grid.js';
 import { scaleOf } from '../model/measures.js';
 import { worst } from '../model/rows.js';
@@ -119,7 +119,7 @@ export class BytesMap {
             'div',
             { class: 'line head', role: 'row' },
             h('span', { role: 'columnheader', class: 'axis' }, open === null ? 'layer' : 'expert'),
-            columns.map(({ label, key }) => h('span', { role: 'columnheader', title: plain(key) }, name(label, 40))),
+            columns.map(({ label, key }) => h('span', { role: 'columnheader', title: plain(key) }, breakable(label))),
           )
         : null,
       band(top),

@@ -37,7 +37,7 @@ function shortLabels(roles) {
       const parts = role
         .replace(/\.weight$/, '')
         .split('.')
-        .map((part) => part.replace(/_proj$/, ''));
+        .map((part) => part.replace(/_proj$/, '').replace(/_(layer)?norm$/, '_norm').replace('attention', 'attn'));
       return [
         role,
         parts.length > 1 && parts[parts.length - 1] === 'bias'

@@ -182,7 +182,7 @@ function formOf({ store, actions }) {
                 : null,
               button('Remove', () => setChain(chain.filter((other) => other !== entry)), {
                 class: 'quiet',
-                'aria-label': `Leave out ${plain(entry.name)}`,
+                'aria-label': `Remove ${plain(entry.name)} from the chain`,
                 'data-key': `out ${entry.id}`,
               }),
             ),

@@ -1,0 +1,223 @@
+// Rebuild and make from files: the bytes that Node gives, and files that do not fit, are damaged or mean harm.
+
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { after, before, test } from 'node:test';
+import { decode, encode } from '../../pkg/node.js';
+import { readModel, writeModel } from '../../pkg-scripts/lib/safetensors.mjs';
+import { start } from './browser.mjs';
+import { DATA } from './data.mjs';
+
+const model = (name) => fileURLToPath(new URL(`${name}.safetensors`, DATA));
+const [BASE, SFT, STEP1, STEP2] = ['base', 'ft-sft', 'ft-step1', 'ft-step2'].map(model);
+const HOSTILE = [
+  '<img src=x onerror=alert(1)>',
+  '__proto__',
+  'constructor',
+  'a\u202Egnp.exe',
+  'zero\u200Bwidth',
+  'line\nbreak\u0000',
+  '"></bdi><script>alert(1)</script>',
+  'שלום.weight',
+];
+/** The same as the page shows them. */
+const SHOWN = HOSTILE.map((name) =>
+  name.replace(/[\u202E\u200B\n\u0000]/g, (char) => `[U+${char.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0')}]`),
+);
+
+let folder, site;
+const path = (name) => join(folder, name);
+
+const sha256 = (bytes) => createHash('sha256').update(bytes).digest('hex');
+
+/** A file the browser has in memory. */
+const named = (name, bytes) => ({ name, mimeType: 'application/octet-stream', buffer: Buffer.from(bytes) });
+
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'wdelta-page-'));
+  await encode({ base: BASE, finetuned: SFT, output: path('sft.wdelta') });
+  await encode({ base: BASE, finetuned: STEP1, output: path('one.wdelta') });
+  await encode({ base: BASE, finetuned: STEP2, parents: [path('one.wdelta')], output: path('two.wdelta') });
+  site = await start();
+});
+
+after(async () => {
+  await site?.stop();
+  await rm(folder, { recursive: true });
+});
+
+test('what the page must not do is noticed', async () => {
+  const driven = await site.open();
+  await driven.page.evaluate(async () => {
+    const violated = new Promise((done) => addEventListener('securitypolicyviolation', done, { once: true }));
+    await fetch('https://elsewhere.invalid/').catch(() => {});
+    await violated;
+    await fetch('./', { method: 'POST', body: 'x' });
+  });
+  const all = driven.complaints.join('\n');
+  assert.match(all, /policy violated: connect-src/);
+  assert.match(all, /request: POST/);
+  await assert.rejects(driven.close(), assert.AssertionError);
+});
+
+test('a rebuilt model is downloaded with the bytes that Node gives', async () => {
+  for (const dtype of ['base', 'float32']) {
+    const driven = await site.open({ path: '#rebuild' });
+    await driven.give(path('sft.wdelta'), BASE);
+    await driven.page.getByRole('radio', { name: dtype === 'base' ? /^As the base/ : /^float32/ }).check();
+    await driven.page.getByRole('button', { name: 'Rebuild model' }).click();
+    await driven.page.locator('[data-result]').waitFor();
+    const { name, bytes } = await driven.download(/^Download sft/);
+    assert.equal(name, 'sft.safetensors');
+    const expected = (await decode({ base: BASE, deltas: [path('sft.wdelta')], dtype })).data;
+    assert.ok(bytes.equals(expected), `${dtype}: ${bytes.length} bytes, Node gives ${expected.length}`);
+    await driven.page.getByRole('button', { name: 'Delete private copy' }).click();
+    await driven.page.waitForFunction(() => !document.querySelector('[data-key^="drop "]'));
+    assert.deepEqual(await driven.privateFiles(), {});
+    await driven.close();
+  }
+});
+
+test('a model goes into the file that was picked, which a failure leaves out', async () => {
+  // The picker, with a file of the private storage in place of one on disk.
+  const script = `globalThis.stub = async ({ suggestedName }) =>
+    (await navigator.storage.getDirectory()).getFileHandle('picked ' + suggestedName, { create: true });`;
+  for (const base of [BASE, SFT]) {
+    const driven = await site.open({ path: '#rebuild', script });
+    await driven.page.evaluate(() => (globalThis.showSaveFilePicker = globalThis.stub));
+    await driven.give(base, path('sft.wdelta'));
+    await driven.page.getByRole('radio', { name: /^A file on this machine/ }).check();
+    await driven.page.getByRole('button', { name: 'Rebuild model' }).click();
+    if (base === BASE) {
+      await driven.page.locator('[data-result]').waitFor();
+      const { data } = await decode({ base, deltas: [path('sft.wdelta')] });
+      assert.deepEqual(await driven.privateFiles(), { 'picked sft.safetensors': sha256(data) });
+    } else {
+      await driven.problem('WRONG_BASE');
+      assert.deepEqual(await driven.privateFiles(), {});
+    }
+    await driven.close();
+  }
+});
+
+test('a chain is rebuilt in order from memory', async () => {
+  const driven = await site.open({ path: '#rebuild' });
+  await driven.give(BASE, path('one.wdelta'), path('two.wdelta'));
+  await driven.page.getByRole('button', { name: 'Add two.wdelta' }).click();
+  await driven.page.getByRole('radio', { name: /^Memory/ }).check();
+  await driven.page.getByRole('button', { name: 'Rebuild model' }).click();
+  await driven.page.locator('[data-result]').waitFor();
+  const { bytes } = await driven.download(/^Download two/);
+  assert.ok(bytes.equals((await decode({ base: BASE, deltas: [path('one.wdelta'), path('two.wdelta')] })).data));
+  assert.deepEqual(await driven.privateFiles(), {});
+  await driven.close();
+});
+
+test('a made delta has the bytes that Node gives, its size as announced', async () => {
+  for (const strategy of ['int4', 'sparse', 'quantized']) {
+    const driven = await site.open({ path: '#make' });
+    await driven.give(BASE, SFT);
+    await driven.page.getByRole('radio', { name: new RegExp(`^${strategy}`) }).check();
+    const begin = driven.page.locator('[data-key="start"]');
+    await begin.click();
+    await driven.page.locator('[data-result]').waitFor();
+    const { name, bytes } = await driven.download(/^Download ft-sft/);
+    assert.equal(name, 'ft-sft.wdelta');
+    const { data } = await encode({ base: BASE, finetuned: SFT, strategy });
+    assert.ok(bytes.equals(data), `${strategy}: ${bytes.length} bytes, Node gives ${data.length}`);
+    await driven.close();
+  }
+});
+
+test('a base that is not the one is named, and nothing is left', async () => {
+  const driven = await site.open({ path: '#rebuild' });
+  await driven.give(SFT, path('sft.wdelta'));
+  await driven.page.getByRole('button', { name: 'Rebuild model' }).click();
+  const text = await driven.problem('WRONG_BASE');
+  assert.match(text, /Made against another base/);
+  assert.match(text, /[0-9a-f]{12}/);
+  assert.deepEqual(await driven.privateFiles(), {});
+  await driven.close();
+});
+
+test('a model with other shapes is refused before the start', async () => {
+  const tensors = readModel(BASE);
+  const [[name, first]] = tensors;
+  const [rows, ...rest] = first.shape;
+  const bytes = first.bytes.subarray(0, (first.bytes.length / rows) * (rows - 1));
+  tensors.set(name, { ...first, shape: [rows - 1, ...rest], bytes });
+  const driven = await site.open({ path: '#rebuild' });
+  await driven.give(path('sft.wdelta'), named('other.safetensors', writeModel(tensors)));
+  await driven.page.locator('.preflight [data-mood=error]').first().waitFor();
+  assert.match(await driven.page.locator('.preflight').innerText(), /SHAPE_MISMATCH/);
+  assert.ok(await driven.page.getByRole('button', { name: 'Rebuild model' }).isDisabled());
+  await driven.close();
+});
+
+test('a chain with a link missing is named, here and in Lineage', async () => {
+  const driven = await site.open({ path: '#rebuild' });
+  await driven.give(BASE, path('sft.wdelta'), path('two.wdelta'));
+  await driven.page.getByRole('button', { name: 'Add two.wdelta' }).click();
+  await driven.page.getByRole('button', { name: 'Rebuild model' }).click();
+  assert.match(await driven.problem('BROKEN_CHAIN'), /do not follow each other/);
+  assert.deepEqual(await driven.privateFiles(), {});
+  await driven.view('Lineage');
+  await driven.page.getByRole('button', { name: /^Check the links/ }).click();
+  await driven.page.getByText('2 deltas; links: 1 verified, 1 broken.').waitFor();
+  await driven.close();
+});
+
+test('damaged files are told apart, and do not take others down', async () => {
+  const whole = await readFile(path('sft.wdelta'));
+  const flipped = Buffer.from(whole);
+  flipped[whole.length - 5000] ^= 1;
+  const driven = await site.open();
+  const zip = named('zip.wdelta', Buffer.from('PK\x03\x04 and so on'));
+  await driven.give(path('sft.wdelta'), named('cut.wdelta', whole.subarray(0, 20_000)), zip);
+  await driven.problem('TRUNCATED');
+  await driven.problem('NOT_WDELTA');
+  await driven.page.locator('.summary').getByText('int4 · v1').waitFor();
+  await driven.close();
+
+  const rebuild = await site.open({ path: '#rebuild' });
+  await rebuild.give(BASE, named('flipped.wdelta', flipped));
+  await rebuild.page.getByRole('button', { name: 'Rebuild model' }).click();
+  assert.match(await rebuild.problem('CHECKSUM'), /flipped\.wdelta/);
+  assert.deepEqual(await rebuild.privateFiles(), {});
+  await rebuild.close();
+});
+
+test('hostile tensor names are text', async () => {
+  const make = (add) => {
+    const values = Float32Array.from({ length: 512 }, (_, i) => Math.sin(i) + add * Math.cos(3 * i));
+    const tensor = { dtype: 'F32', shape: [16, 32], bytes: Buffer.from(values.buffer) };
+    return writeModel(new Map(HOSTILE.map((name) => [name, tensor])));
+  };
+  const [base, finetuned] = [make(0), make(0.01)];
+  const { data } = await encode({ base, finetuned });
+  const driven = await site.open();
+  const { page } = driven;
+  page.on('dialog', (dialog) => assert.fail(`a dialog opened: ${dialog.message()}`));
+  await driven.give(named('<b>evil\u202E.wdelta', data), named('base.safetensors', base));
+  const rows = page.locator('table[aria-rowcount] tbody tr[aria-rowindex]');
+  await rows.nth(HOSTILE.length - 1).waitFor();
+  const text = (await rows.allTextContents()).join('\n');
+  for (const shown of SHOWN) assert.ok(text.includes(shown), `${shown} in ${text}`);
+  assert.equal(await page.locator('img, script:not([type=module][src]), body b').count(), 0);
+  for (let i = 0; i < HOSTILE.length; i++) {
+    await rows.nth(i).click();
+    await page.locator('aside.details h2').waitFor();
+  }
+  assert.ok(!/[\u202E\u200B\u0000]/.test(await page.locator('body').innerText()), 'no character that turns or hides text');
+  await driven.view('Rebuild');
+  await page.getByRole('button', { name: 'Rebuild model' }).click();
+  await page.locator('[data-result]').waitFor();
+  const saved = await driven.download(/^Download /);
+  assert.ok(!/[<>\u202E/\\]/.test(saved.name), saved.name);
+  assert.ok(saved.bytes.equals((await decode({ base, deltas: [data] })).data));
+  await driven.close();
+});

@@ -1,0 +1,93 @@
+// The site as it is published: under a sub-path, offline after the first visit, and taking over a new version when asked.
+
+import assert from 'node:assert/strict';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { list } from '../../pkg-scripts/lib/files.mjs';
+import { contentSecurityPolicy } from '../../pkg-scripts/lib/headers.mjs';
+import { pkg } from '../../pkg-scripts/lib/run.mjs';
+import { writeSite } from '../../pkg-scripts/lib/site.mjs';
+import { start } from './browser.mjs';
+
+const SUB = 'some/path/';
+
+let folder, sub, site;
+
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'wdelta-site-'));
+  sub = join(folder, 'some', 'path');
+  const files = new Map(await Promise.all(list(pkg).map(async (path) => [path, await readFile(join(pkg, path))])));
+  writeSite(sub, files);
+  site = await start({ dir: folder });
+});
+
+after(async () => {
+  await site?.stop();
+  await rm(folder, { recursive: true });
+});
+
+/** Waits until the service worker has the site and answers for this page. */
+const controlled = (page) =>
+  page.evaluate(async () => {
+    await navigator.serviceWorker.ready;
+    if (!navigator.serviceWorker.controller)
+      await new Promise((done) => navigator.serviceWorker.addEventListener('controllerchange', done, { once: true }));
+  });
+
+test('the service worker lists what the page loads, and nothing that is not there', async () => {
+  const { version, files } = JSON.parse(/^const SITE = (.*);$/m.exec(await readFile(join(sub, 'sw.js'), 'utf8'))[1]);
+  assert.match(version, /^[0-9a-f]{16}$/);
+  const there = new Set(list(sub));
+  for (const path of files) assert.ok(there.has(path), path);
+  for (const path of ['index.html', 'remote.html', 'js/main.js', 'pkg/index.js', 'pkg/worker.js', 'pkg/wdelta_bg.wasm'])
+    assert.ok(files.includes(path), path);
+  assert.ok(!files.some((path) => /^sample|node\.js$|\.d\.ts$/.test(path)), files.join(' '));
+});
+
+test('remote.html alone may read from other hosts, also under a sub-path', async () => {
+  for (const [name, remote] of [['index.html', false], ['', false], ['js/main.js', false], ['remote.html', true]]) {
+    const response = await fetch(`${site.url}${SUB}${name}`);
+    assert.equal(response.status, 200, name);
+    assert.equal(response.headers.get('content-security-policy'), contentSecurityPolicy(remote), name);
+  }
+  const driven = await site.open({ path: `${SUB}remote.html` });
+  await driven.page.getByRole('textbox', { name: 'Link to' }).waitFor();
+  await driven.close();
+});
+
+test('after one visit the page works without the server, a new version comes when asked for', async () => {
+  const driven = await site.open({ path: SUB });
+  const { page } = driven;
+  await controlled(page);
+  const sample = async () => {
+    await page.getByRole('button', { name: 'Try the sample' }).click();
+    await page.locator('.summary').getByText('int4 · v1').waitFor();
+  };
+  await sample();
+
+  await site.pause();
+  await page.reload();
+  await page.locator('html[data-ready]').waitFor();
+  await sample();
+  await page.locator('.tabs').getByRole('link', { name: 'Rebuild' }).click();
+  await page.getByRole('button', { name: 'Rebuild model' }).click();
+  await page.locator('[data-result]').waitFor();
+  await page.goto(`${site.url}${SUB}remote.html`);
+  await page.locator('html[data-ready]').waitFor();
+  await site.resume();
+
+  const worker = join(sub, 'sw.js');
+  const before = await readFile(worker, 'utf8');
+  await writeFile(worker, before.replace(/"version":"\w+"/, '"version":"next"'));
+  const index = join(sub, 'index.html');
+  await writeFile(index, (await readFile(index, 'utf8')).replace('<title>wdelta', '<title>next wdelta'));
+  await page.goto(site.url + SUB);
+  assert.equal(await page.title(), 'wdelta');
+  await page.getByRole('button', { name: 'Load the new version' }).click();
+  await page.waitForFunction(() => document.title === 'next wdelta');
+  await page.locator('html[data-ready]').waitFor();
+  assert.deepEqual(await page.evaluate(() => caches.keys()), ['wdelta next']);
+  await driven.close();
+});

@@ -1,0 +1,72 @@
+// The sample from the first click to generated text: shown, rebuilt in the tab, and written with.
+
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { after, before, test } from 'node:test';
+import { decode } from '../../pkg/node.js';
+import { generate } from '../../www/js/sample/generate.js';
+import { collect, Llama } from '../../www/js/sample/llama.js';
+import { Tokenizer } from '../../www/js/sample/tokenizer.js';
+import { start } from './browser.mjs';
+import { DATA, floatsOf } from './data.mjs';
+
+const SAMPLE = new URL('../../www/sample/', import.meta.url);
+const PROMPT = 'Once upon a time';
+const json = async (url) => JSON.parse(await readFile(url, 'utf8'));
+const bytes = (name) => readFile(new URL(name, SAMPLE));
+
+/** What the models write, rebuilt by Node and read without the package. */
+async function written(rebuilt) {
+  const tokenizer = new Tokenizer(await json(new URL('tokenizer.json', DATA)));
+  const model = new Llama(await json(new URL('config.json', DATA)), await collect(floatsOf(rebuilt)));
+  return [...generate(model, tokenizer, PROMPT, { tokens: 96 })].join('');
+}
+
+let site;
+before(async () => (site = await start()));
+after(() => site?.stop());
+
+test('the sample is inspected, rebuilt and writes what its weights say', async () => {
+  const base = await bytes('base.safetensors');
+  const direct = (await decode({ base, deltas: [await bytes('docs.wdelta')] })).data;
+  const chained = (await decode({ base, deltas: [await bytes('step-1.wdelta'), await bytes('step-2.wdelta')] })).data;
+  const driven = await site.open();
+  const { page } = driven;
+
+  await page.getByRole('button', { name: 'Try the sample' }).click();
+  await page.locator('.chip').nth(3).waitFor();
+  const summary = page.locator('.summary');
+  await summary.getByText('int4 · v1').waitFor();
+  assert.match(await summary.innerText(), /Tensors\s+47\s+Parameters\s+260\sk\s+Stored\s+189\skB/);
+  assert.ok((await page.locator('[role=grid] tbody tr, table[aria-rowcount] tbody tr').count()) > 5, 'the table has rows');
+
+  await driven.view('Rebuild');
+  await page.getByText('All 47 tensors are in the base').waitFor();
+  await page.getByRole('button', { name: 'Rebuild model' }).click();
+  await page.locator('[data-result]').waitFor();
+  const stored = await driven.privateFiles();
+  assert.deepEqual(Object.values(stored), [createHash('sha256').update(direct).digest('hex')]);
+
+  const columns = page.locator('.try .texts .text');
+  const texts = async () => {
+    await page.getByRole('button', { name: 'Generate' }).click();
+    await page.getByText(/The same for|Both wrote the same/).waitFor();
+    return columns.allTextContents();
+  };
+  const [first] = await json(new URL('sample_expected.json', import.meta.url));
+  assert.equal(first.prompt, PROMPT);
+  const [one, two] = await texts();
+  assert.ok(one.startsWith(PROMPT + first.text), one);
+  assert.equal(one, PROMPT + (await written(base)));
+  assert.equal(two, PROMPT + (await written(direct)));
+  assert.notEqual(one, two);
+
+  // The other fine-tune, in two steps.
+  await page.getByRole('button', { name: /from the chain$/ }).click();
+  await page.getByRole('button', { name: /^Add .*step-1/ }).click();
+  await page.getByRole('button', { name: /^Add .*step-2/ }).click();
+  await page.getByText('2 deltas', { exact: true }).waitFor();
+  assert.deepEqual(await texts(), [one, PROMPT + (await written(chained))]);
+  await driven.close();
+});
