@@ -1,0 +1,104 @@
+//! How long a row or column would be under each of eight neighbouring classes, in one look-up per weight.
+
+use super::tables::SYMBOLS;
+
+/// Number of shifts that a scan weighs, from [`FIRST_SHIFT`] upwards.
+pub const SHIFTS: usize = 8;
+
+/// The lowest shift of a scan.
+pub const FIRST_SHIFT: i32 = -4;
+
+/// Lengths in 2^-8 bits, raw bits included, by code and class; classes beyond either end repeat the end.
+pub struct CostTable {
+    classes: usize,
+    width: usize,
+    costs: Vec<u16>,
+}
+
+impl CostTable {
+    /// `cost(class, code)` for all of `classes` and all codes.
+    pub fn new(classes: usize, cost: impl Fn(usize, usize) -> u32) -> Self {
+        let width = classes + 2 * SHIFTS;
+        let mut costs = Vec::with_capacity(width * SYMBOLS);
+        for code in 0..SYMBOLS {
+            for column in 0..width {
+                let class = column.saturating_sub(SHIFTS).min(classes - 1);
+                costs.push(cost(class, code).min(u16::MAX as u32) as u16);
+            }
+        }
+        Self { classes, width, costs }
+    }
+
+    /// Lengths of `code` under the classes from `class - 4` to `class + 3`.
+    #[inline(always)]
+    pub fn lengths(&self, class: i32, code: u8) -> &[u16; SHIFTS] {
+        let class = class.clamp(-(SHIFTS as i32) / 2, self.classes as i32 + SHIFTS as i32 / 2 - 1);
+        let start = code as usize * self.width + (class + FIRST_SHIFT + SHIFTS as i32) as usize;
+        self.costs[start..start + SHIFTS].try_into().unwrap_or(&[0; SHIFTS])
+    }
+}
+
+/// Adds the lengths of a row to `sums`. `classes` holds the row's classes without its own share `row`.
+#[inline]
+pub fn add_row(table: &CostTable, row: i32, classes: &[i16], codes: &[u8], sums: &mut [u32; SHIFTS]) {
+    for (&c, &code) in classes.iter().zip(codes) {
+        let lengths = table.lengths(c as i32 + row, code);
+        for (sum, &l) in sums.iter_mut().zip(lengths) {
+            *sum += l as u32;
+        }
+    }
+}
+
+/// Adds the length of every weight of a row to the sums of its column.
+#[inline]
+pub fn add_columns(table: &CostTable, row: i32, classes: &[i16], codes: &[u8], sums: &mut [[u32; SHIFTS]]) {
+    for ((&c, &code), sums) in classes.iter().zip(codes).zip(sums) {
+        let lengths = table.lengths(c as i32 + row, code);
+        for (sum, &l) in sums.iter_mut().zip(lengths) {
+            *sum += l as u32;
+        }
+    }
+}
+
+/// The shift with the smallest `sum + penalty(shift)`; the smaller move where two are equal.
+pub fn best_shift(sums: &[u32; SHIFTS], penalty: impl Fn(i32) -> u32) -> i32 {
+    (0..SHIFTS as i32)
+        .map(|i| i + FIRST_SHIFT)
+        .min_by_key(|&s| (sums[(s - FIRST_SHIFT) as usize] as u64 + penalty(s) as u64, s.abs()))
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scan_equals_eight_separate_sums() {
+        let cost = |class: usize, code: usize| (class * 131 + code * 17) as u32 % 4000;
+        let table = CostTable::new(24, cost);
+        let classes: Vec<i16> = (0..100).map(|i| i * 7 % 60 - 20).collect();
+        let codes: Vec<u8> = (0..100u32).map(|i| (i * i) as u8).collect();
+        let mut sums = [5; SHIFTS];
+        add_row(&table, 3, &classes, &codes, &mut sums);
+        for (i, sum) in sums.iter().enumerate() {
+            let expected: u32 = classes
+                .iter()
+                .zip(&codes)
+                .map(|(&c, &s)| cost((c as i32 + 3 + i as i32 + FIRST_SHIFT).clamp(0, 23) as usize, s as usize))
+                .sum();
+            assert_eq!(*sum, expected + 5);
+        }
+        let mut columns = vec![[0; SHIFTS]; 100];
+        add_columns(&table, 3, &classes, &codes, &mut columns);
+        assert_eq!(columns.iter().map(|c| c[0]).sum::<u32>(), sums[0] - 5);
+    }
+
+    #[test]
+    fn the_best_shift_weighs_the_penalty() {
+        let mut sums = [100; SHIFTS];
+        assert_eq!(best_shift(&sums, |_| 0), 0);
+        sums[7] = 60;
+        assert_eq!(best_shift(&sums, |_| 0), 3);
+        assert_eq!(best_shift(&sums, |s| 20 * s.unsigned_abs()), 0);
+    }
+}

@@ -1,0 +1,258 @@
+//! A block: some rows of one tensor, or several small tensors, coded with one run of the 16 lanes.
+
+use super::fit::{mean_scale, power};
+use super::model::TableSet;
+use super::rows::Row;
+use super::side::{move_length, Scales};
+use crate::error::{Code, Error, Result};
+use crate::kernels::v2::adaptive::{Decoder, Encoder};
+use crate::kernels::v2::alphabet::{self, raw_bits};
+use crate::kernels::v2::bits::{BitReader, BitWriter};
+use crate::kernels::v2::cost::{add_row, best_shift, CostTable, SHIFTS};
+use crate::kernels::v2::element::{Layout, Word};
+use crate::kernels::v2::log2::{log2_q8, FRACTION};
+use crate::kernels::v2::rans::{self, WordReader, LANES, LOWER};
+use crate::kernels::v2::tables::{DecodeTables, EncodeTables, ESC, SYMBOLS};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Rows of one tensor, to be encoded.
+pub struct Segment<'a> {
+    /// How elements are read.
+    pub layout: Layout,
+    /// Elements per row.
+    pub columns: usize,
+    /// Column scales, one per element of a row.
+    pub scales: &'a [i16],
+    /// Bytes of the base.
+    pub base: &'a [u8],
+    /// Bytes of the fine-tune.
+    pub fine: &'a [u8],
+}
+
+/// Rows of one tensor, to be decoded.
+pub struct Target<'a> {
+    /// How elements are read.
+    pub layout: Layout,
+    /// Elements per row.
+    pub columns: usize,
+    /// Column scales, one per element of a row.
+    pub scales: &'a [i16],
+    /// Bytes of the base.
+    pub base: &'a [u8],
+    /// Bytes of the fine-tune, as many as of the base.
+    pub out: &'a mut [u8],
+}
+
+/// Lengths of every code in every class of a set.
+pub fn cost_table(set: &TableSet, width: u32) -> CostTable {
+    CostTable::new(set.window.classes as usize, |class, code| {
+        let freqs = &set.freqs[class];
+        let log = set.log << FRACTION;
+        match freqs[code] {
+            0 => (log - log2_q8(freqs[ESC].max(1) as u64)) + (width << FRACTION),
+            f => log - log2_q8(f as u64) + (raw_bits(code as u8 as i8, width) << FRACTION),
+        }
+    })
+}
+
+/// Encodes a block.
+pub fn encode(set: &TableSet, cost: &CostTable, segments: &[Segment<'_>], stats: &mut Stats) -> Vec<u8> {
+    let mut side = Encoder::default();
+    let mut scales = Scales::default();
+    let mut raw = BitWriter::default();
+    let mut index: Vec<u16> = Vec::new();
+    let mut row = Row::default();
+    let q = set.window.log2_q;
+    for segment in segments {
+        let n = segment.base.len() / segment.layout.bytes();
+        let width = segment.layout.bits;
+        let weights: Vec<f32> = segment.scales.iter().map(|&c| power(-(c as i32), q)).collect();
+        let mut codes = vec![];
+        let mut shifted = vec![0i16; segment.columns];
+        for at in (0..n).step_by(segment.columns) {
+            let len = segment.columns.min(n - at);
+            let changed = row.load(segment.layout, q, segment.base, segment.fine, at, len);
+            if !scales.changed(&mut side, changed) {
+                continue;
+            }
+            let reference = row.classes.iter().map(|&c| -(c as i32)).max().unwrap_or(0);
+            let mut sum = 0f32;
+            for ((&c, &u), &w) in row.classes.iter().zip(&row.steps).zip(&weights) {
+                sum += u.unsigned_abs() as f32 * power(-(c as i32) - reference, q) * w;
+            }
+            let mut r = mean_scale(sum, len, q) + reference;
+            codes.clear();
+            codes.extend(row.steps.iter().map(|&u| alphabet::encode(u, width)));
+            let code_bytes: Vec<u8> = codes.iter().map(|c| c.code as u8).collect();
+            for ((s, &c), &e) in shifted.iter_mut().zip(segment.scales).zip(&row.classes) {
+                *s = c + e;
+            }
+            for _ in 0..2 {
+                let mut sums = [0; SHIFTS];
+                add_row(cost, r + set.window.offset as i32, &shifted[..len], &code_bytes, &mut sums);
+                let shift = best_shift(&sums, |s| move_length(r + s - scales.last));
+                r += shift;
+                if shift.abs() < 3 {
+                    break;
+                }
+            }
+            let r = scales.scale(&mut side, r);
+            stats.rows += 1;
+            for ((c, &s), &u) in codes.iter().zip(&shifted).zip(&row.steps) {
+                let class = set.window.class(s as i32 + r);
+                let c = if set.freqs[class][c.code as u8 as usize] == 0 { alphabet::escape(u, width) } else { *c };
+                raw.put(c.raw, c.n);
+                index.push((class as u16) << 8 | c.code as u8 as u16);
+            }
+            while index.len() % LANES != 0 {
+                index.push((set.freqs.len() as u16) << 8);
+            }
+        }
+    }
+    let side = side.finish();
+    let raw = raw.finish();
+    let (states, words) = rans::encode(&index, &EncodeTables::new(&set.freqs, set.log));
+    let mut out = Vec::new();
+    for n in [side.len(), words.len() / 2, raw.len()] {
+        put_varint(&mut out, n as u64);
+    }
+    stats.side += side.len();
+    stats.words += words.len();
+    stats.raw += raw.len();
+    out.extend_from_slice(&side);
+    for s in states {
+        out.extend_from_slice(&s.to_le_bytes());
+    }
+    out.extend_from_slice(&words);
+    out.extend_from_slice(&raw);
+    out.extend_from_slice(&xxh3_64(&out).to_le_bytes());
+    out
+}
+
+/// Where the bytes of blocks went.
+#[derive(Default, Debug)]
+#[allow(missing_docs)]
+pub struct Stats {
+    pub rows: usize,
+    pub side: usize,
+    pub words: usize,
+    pub raw: usize,
+}
+
+/// Appends a number, seven bits a byte, the lowest first.
+pub fn put_varint(out: &mut Vec<u8>, mut n: u64) {
+    while n >= 128 {
+        out.push(n as u8 | 128);
+        n >>= 7;
+    }
+    out.push(n as u8);
+}
+
+fn malformed(what: &str) -> Error {
+    Error::new(Code::Malformed, format!("a block is damaged: {what}"))
+}
+
+fn take<'a>(bytes: &mut &'a [u8], n: usize) -> Result<&'a [u8]> {
+    if n > bytes.len() {
+        return Err(malformed("it is shorter than its parts"));
+    }
+    let (head, tail) = bytes.split_at(n);
+    *bytes = tail;
+    Ok(head)
+}
+
+fn take_varint(bytes: &mut &[u8]) -> Result<usize> {
+    let mut n = 0u64;
+    for shift in (0..35).step_by(7) {
+        let b = take(bytes, 1)?[0];
+        n |= ((b & 127) as u64) << shift;
+        if b < 128 {
+            return usize::try_from(n).map_err(|_| malformed("a length is too large"));
+        }
+    }
+    Err(malformed("a length is too large"))
+}
+
+/// Decodes a block into its targets.
+pub fn decode(set: &TableSet, tables: &DecodeTables, bytes: &[u8], targets: &mut [Target<'_>]) -> Result<()> {
+    let Some(body) = bytes.len().checked_sub(8) else {
+        return Err(malformed("it is too short"));
+    };
+    if xxh3_64(&bytes[..body]).to_le_bytes() != bytes[body..] {
+        return Err(Error::new(Code::Checksum, "a block's bytes differ from its checksum"));
+    }
+    let mut rest = &bytes[..body];
+    let (n_side, n_words, n_raw) = (take_varint(&mut rest)?, take_varint(&mut rest)?, take_varint(&mut rest)?);
+    let mut side = Decoder::new(take(&mut rest, n_side)?);
+    let mut states = [0; LANES];
+    for s in &mut states {
+        let b = take(&mut rest, 4)?;
+        *s = u32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+    }
+    let mut words = WordReader::new(take(&mut rest, n_words.saturating_mul(2))?);
+    let mut raw = BitReader::new(take(&mut rest, n_raw)?);
+    let mut scales = Scales::default();
+    for t in targets.iter_mut() {
+        match t.layout.bits {
+            8 => decode_target::<u8>(set, tables, &mut side, &mut scales, &mut states, &mut words, &mut raw, t),
+            16 => decode_target::<u16>(set, tables, &mut side, &mut scales, &mut states, &mut words, &mut raw, t),
+            32 => decode_target::<u32>(set, tables, &mut side, &mut scales, &mut states, &mut words, &mut raw, t),
+            _ => decode_target::<u64>(set, tables, &mut side, &mut scales, &mut states, &mut words, &mut raw, t),
+        }
+    }
+    if !rest.is_empty()
+        || states != [LOWER; LANES]
+        || !words.is_exhausted()
+        || !raw.is_exhausted()
+        || !side.is_exhausted()
+    {
+        return Err(malformed("its streams do not end where they should"));
+    }
+    Ok(())
+}
+
+#[allow(clippy::too_many_arguments)]
+fn decode_target<W: Word>(
+    set: &TableSet,
+    tables: &DecodeTables,
+    side: &mut Decoder<'_>,
+    scales: &mut Scales,
+    states: &mut [u32; LANES],
+    words: &mut WordReader<'_>,
+    raw: &mut BitReader<'_>,
+    t: &mut Target<'_>,
+) {
+    let size = t.layout.bytes();
+    let n = t.out.len() / size;
+    let q = set.window.log2_q;
+    let padded = t.columns.div_ceil(LANES) * LANES;
+    let mut contexts = vec![0u8; padded];
+    let mut codes = vec![0i8; padded];
+    for at in (0..n).step_by(t.columns) {
+        let len = t.columns.min(n - at);
+        if !scales.changed(side, false) {
+            t.out[at * size..(at + len) * size].copy_from_slice(&t.base[at * size..(at + len) * size]);
+            continue;
+        }
+        let r = scales.scale(side, 0);
+        let groups = len.div_ceil(LANES) * LANES;
+        for i in 0..len {
+            let b = W::get(t.base, at + i);
+            contexts[i] = set.window.class(t.scales[i] as i32 + r - (t.layout.exponent(b) << q)) as u8;
+        }
+        contexts[len..groups].fill(tables.contexts() as u8);
+        rans::decode_row(states, words, tables, &contexts[..groups], &mut codes[..groups]);
+        for i in 0..len {
+            let b = W::get(t.base, at + i);
+            let code = codes[i];
+            let bits = raw_bits(code, W::BITS);
+            let u = alphabet::decode(code, bits, raw.get(bits));
+            W::put(t.out, at + i, t.layout.unkey(t.layout.key(b).wrapping_add(u)));
+        }
+    }
+}
+
+/// Counts how long a set's tables would make `counts`.
+pub fn symbols(counts: &[[u32; SYMBOLS]]) -> u64 {
+    counts.iter().flatten().map(|&c| c as u64).sum()
+}
