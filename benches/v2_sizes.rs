@@ -8,7 +8,7 @@ use std::time::Instant;
 use wdelta::dtype::Dtype;
 use wdelta::kernels::v2::element::Layout;
 use wdelta::kernels::v2::tables::{DecodeTables, SYMBOLS};
-use wdelta::strategy::lossless::{block, fit, merge, model::Window, rows};
+use wdelta::strategy::lossless::{block, fit, low_rank, merge, model::Window, rows};
 
 const PAIRS: [(&str, &str, &str, f64); 14] = [
     ("minilm-bf16", "base", "ft-lr1e-4", 4.97),
@@ -65,27 +65,34 @@ fn pair(name: &str, target: f64, base: &SafeTensors<'_>, fine: &SafeTensors<'_>)
         let columns = rows::columns(&shape) as usize;
         n += shape.iter().product::<u64>();
         let mut sample = fit::Sample::new(layout, columns);
-        sample.add(layout, b.data(), f.data());
-        let rounds = std::env::var("ROUNDS").map_or(2, |r| r.parse().unwrap());
+        sample.add(b.data(), f.data());
+        let env = |name: &str, default| std::env::var(name).map_or(default, |r| r.parse().unwrap());
+        let effort = fit::Effort {
+            rounds: env("ROUNDS", 2),
+            columns: true,
+            low_rank: env("LOW_RANK", 1) > 0,
+        };
         tensors.push(Tensor {
             layout,
             columns,
             base: b.data(),
             fine: f.data(),
-            fit: fit::fit(&sample, rounds, true),
+            fit: fit::fit(&sample, effort),
         });
     }
     let width = tensors[0].layout.bits;
     let window = Window::for_width(width);
-    let mut counts = vec![[0; SYMBOLS]; window.classes as usize];
+    let mut counts = vec![[0; SYMBOLS]; fit::VARIANTS * window.classes as usize];
+    let mut factor_counts = vec![[0; SYMBOLS]; low_rank::FACTOR_CLASSES];
     for t in &tensors {
-        for (sum, c) in counts.iter_mut().zip(&t.fit.counts) {
+        let sums = counts.iter_mut().chain(&mut factor_counts);
+        for (sum, c) in sums.zip(t.fit.counts.iter().chain(&t.fit.factor_counts)) {
             for (s, c) in sum.iter_mut().zip(c) {
                 *s += c;
             }
         }
     }
-    let set = merge::tables(window, width, 11, &counts);
+    let set = merge::tables(window, width, 11, &counts, &factor_counts);
     let table_bytes = merge::table_bytes(&set);
     let mut columns_coder = wdelta::kernels::v2::adaptive::Meter::default();
     let mut models = wdelta::strategy::lossless::side::Scales::default();
@@ -94,13 +101,24 @@ fn pair(name: &str, target: f64, base: &SafeTensors<'_>, fine: &SafeTensors<'_>)
             models.scale(&mut columns_coder, c as i32);
         }
     }
-    let column_bytes = columns_coder.q8 / 2048 + 1;
+    let mut column_bytes = columns_coder.q8 / 2048 + 1;
+    let mut right = 0.0;
+    for f in tensors.iter().filter_map(|t| t.fit.factors.as_ref()) {
+        column_bytes += 8 + 3 * f.rank as u64 + f.octaves.len() as u64 / 16;
+        for (i, &b) in f.right.iter().enumerate() {
+            let freqs = &set.freqs[set.factor_context(f.right_classes[i % f.rank])];
+            right += 11.0 - (freqs[b as u8 as usize].max(1) as f64).log2();
+        }
+    }
+    column_bytes += (right / 8.0) as u64;
+    let ranks: Vec<_> = tensors.iter().map(|t| t.fit.factors.as_ref().map_or(0, |f| f.rank)).collect();
     let segments: Vec<_> = tensors
         .iter()
         .map(|t| block::Segment {
             layout: t.layout,
             columns: t.columns,
             scales: &t.fit.columns,
+            factors: t.fit.factors.as_ref(),
             base: t.base,
             fine: t.fine,
         })
@@ -116,6 +134,7 @@ fn pair(name: &str, target: f64, base: &SafeTensors<'_>, fine: &SafeTensors<'_>)
             layout: t.layout,
             columns: t.columns,
             scales: &t.fit.columns,
+            factors: t.fit.factors.as_ref(),
             base: t.base,
             out,
         })
@@ -142,4 +161,7 @@ fn pair(name: &str, target: f64, base: &SafeTensors<'_>, fine: &SafeTensors<'_>)
         n as f64 / encoded.as_secs_f64() / 1e6,
         n as f64 / decoded.as_secs_f64() / 1e6,
     );
+    if ranks.iter().any(|&r| r > 0) {
+        println!("    ranks {ranks:?}, {} of {} classes phased", set.phased, set.window.classes);
+    }
 }

@@ -16,11 +16,12 @@ pub struct CostTable {
 }
 
 impl CostTable {
-    /// `cost(class, code)` for all of `classes` and all codes.
-    pub fn new(classes: usize, cost: impl Fn(usize, usize) -> u32) -> Self {
+    /// `cost(class, code)` for all of `classes` and all codes; with `variants` contexts per class, a code has the
+    /// variant in its upper byte.
+    pub fn new(classes: usize, variants: usize, cost: impl Fn(usize, usize) -> u32) -> Self {
         let width = classes + 2 * SHIFTS;
-        let mut costs = Vec::with_capacity(width * SYMBOLS);
-        for code in 0..SYMBOLS {
+        let mut costs = Vec::with_capacity(width * SYMBOLS * variants);
+        for code in 0..SYMBOLS * variants {
             for column in 0..width {
                 let class = column.saturating_sub(SHIFTS).min(classes - 1);
                 costs.push(cost(class, code).min(u16::MAX as u32) as u16);
@@ -31,7 +32,7 @@ impl CostTable {
 
     /// Lengths of `code` under the classes from `class - 4` to `class + 3`.
     #[inline(always)]
-    pub fn lengths(&self, class: i32, code: u8) -> &[u16; SHIFTS] {
+    pub fn lengths(&self, class: i32, code: u16) -> &[u16; SHIFTS] {
         let class = class.clamp(-(SHIFTS as i32) / 2, self.classes as i32 + SHIFTS as i32 / 2 - 1);
         let start = code as usize * self.width + (class + FIRST_SHIFT + SHIFTS as i32) as usize;
         self.costs[start..start + SHIFTS].try_into().unwrap_or(&[0; SHIFTS])
@@ -40,7 +41,7 @@ impl CostTable {
 
 /// Adds the lengths of a row to `sums`. `classes` holds the row's classes without its own share `row`.
 #[inline]
-pub fn add_row(table: &CostTable, row: i32, classes: &[i16], codes: &[u8], sums: &mut [u32; SHIFTS]) {
+pub fn add_row(table: &CostTable, row: i32, classes: &[i16], codes: &[u16], sums: &mut [u32; SHIFTS]) {
     for (&c, &code) in classes.iter().zip(codes) {
         let lengths = table.lengths(c as i32 + row, code);
         for (sum, &l) in sums.iter_mut().zip(lengths) {
@@ -51,7 +52,7 @@ pub fn add_row(table: &CostTable, row: i32, classes: &[i16], codes: &[u8], sums:
 
 /// Adds the length of every weight of a row to the sums of its column.
 #[inline]
-pub fn add_columns(table: &CostTable, row: i32, classes: &[i16], codes: &[u8], sums: &mut [[u32; SHIFTS]]) {
+pub fn add_columns(table: &CostTable, row: i32, classes: &[i16], codes: &[u16], sums: &mut [[u32; SHIFTS]]) {
     for ((&c, &code), sums) in classes.iter().zip(codes).zip(sums) {
         let lengths = table.lengths(c as i32 + row, code);
         for (sum, &l) in sums.iter_mut().zip(lengths) {
@@ -75,9 +76,9 @@ mod tests {
     #[test]
     fn a_scan_equals_eight_separate_sums() {
         let cost = |class: usize, code: usize| (class * 131 + code * 17) as u32 % 4000;
-        let table = CostTable::new(24, cost);
+        let table = CostTable::new(24, 1, cost);
         let classes: Vec<i16> = (0..100).map(|i| i * 7 % 60 - 20).collect();
-        let codes: Vec<u8> = (0..100u32).map(|i| (i * i) as u8).collect();
+        let codes: Vec<u16> = (0..100u32).map(|i| (i * i & 255) as u16).collect();
         let mut sums = [5; SHIFTS];
         add_row(&table, 3, &classes, &codes, &mut sums);
         for (i, sum) in sums.iter().enumerate() {

@@ -10,5 +10,7 @@ pub mod bits;
 pub mod cost;
 pub mod element;
 pub mod log2;
+pub mod predict;
 pub mod rans;
+pub mod subspace;
 pub mod tables;

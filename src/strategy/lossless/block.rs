@@ -1,6 +1,7 @@
 //! A block: some rows of one tensor, or several small tensors, coded with one run of the 16 lanes.
 
-use super::fit::{mean_scale, power};
+use super::fit::{mean_scale, power, VARIANTS};
+use super::low_rank::{Factors, Projector};
 use super::model::TableSet;
 use super::rows::Row;
 use super::side::{move_length, Scales};
@@ -11,6 +12,7 @@ use crate::kernels::v2::bits::{BitReader, BitWriter};
 use crate::kernels::v2::cost::{add_row, best_shift, CostTable, SHIFTS};
 use crate::kernels::v2::element::{Layout, Word};
 use crate::kernels::v2::log2::{log2_q8, FRACTION};
+use crate::kernels::v2::predict::{predict_row, FLIP};
 use crate::kernels::v2::rans::{self, WordReader, LANES, LOWER};
 use crate::kernels::v2::tables::{DecodeTables, EncodeTables, ESC, SYMBOLS};
 use xxhash_rust::xxh3::xxh3_64;
@@ -23,6 +25,8 @@ pub struct Segment<'a> {
     pub columns: usize,
     /// Column scales, one per element of a row.
     pub scales: &'a [i16],
+    /// The prediction, if there is one.
+    pub factors: Option<&'a Factors>,
     /// Bytes of the base.
     pub base: &'a [u8],
     /// Bytes of the fine-tune.
@@ -37,6 +41,8 @@ pub struct Target<'a> {
     pub columns: usize,
     /// Column scales, one per element of a row.
     pub scales: &'a [i16],
+    /// The prediction, if there is one.
+    pub factors: Option<&'a Factors>,
     /// Bytes of the base.
     pub base: &'a [u8],
     /// Bytes of the fine-tune, as many as of the base.
@@ -45,14 +51,25 @@ pub struct Target<'a> {
 
 /// Lengths of every code in every class of a set.
 pub fn cost_table(set: &TableSet, width: u32) -> CostTable {
-    CostTable::new(set.window.classes as usize, |class, code| {
-        let freqs = &set.freqs[class];
+    CostTable::new(set.window.classes as usize, VARIANTS, |class, code| {
+        let freqs = &set.freqs[set.context(code >> 8, class)];
+        let code = code & 255;
         let log = set.log << FRACTION;
         match freqs[code] {
             0 => (log - log2_q8(freqs[ESC].max(1) as u64)) + (width << FRACTION),
             f => log - log2_q8(f as u64) + (raw_bits(code as u8 as i8, width) << FRACTION),
         }
     })
+}
+
+/// Scale of a row from the mean of `|differences|`.
+fn row_scale(classes: &[i16], differences: &[i64], weights: &[f32], q: u32) -> i32 {
+    let reference = classes.iter().map(|&c| -(c as i32)).max().unwrap_or(0);
+    let mut sum = 0f32;
+    for ((&c, &u), &w) in classes.iter().zip(differences).zip(weights) {
+        sum += u.unsigned_abs() as f32 * power(-(c as i32) - reference, q) * w;
+    }
+    mean_scale(sum, classes.len(), q) + reference
 }
 
 /// Encodes a block.
@@ -63,33 +80,59 @@ pub fn encode(set: &TableSet, cost: &CostTable, segments: &[Segment<'_>], stats:
     let mut index: Vec<u16> = Vec::new();
     let mut row = Row::default();
     let q = set.window.log2_q;
+    let padding = (set.freqs.len() as u16) << 8;
     for segment in segments {
         let n = segment.base.len() / segment.layout.bytes();
         let width = segment.layout.bits;
         let weights: Vec<f32> = segment.scales.iter().map(|&c| power(-(c as i32), q)).collect();
-        let mut codes = vec![];
+        let projector = segment.factors.map(Projector::new);
+        let mut codes: Vec<u16> = vec![];
         let mut shifted = vec![0i16; segment.columns];
+        let mut steps = vec![0i32; segment.columns];
+        let mut contexts = vec![0u8; segment.columns];
+        let mut exponents = vec![0i16; segment.columns];
         for at in (0..n).step_by(segment.columns) {
             let len = segment.columns.min(n - at);
             let changed = row.load(segment.layout, q, segment.base, segment.fine, at, len);
             if !scales.changed(&mut side, changed) {
                 continue;
             }
-            let reference = row.classes.iter().map(|&c| -(c as i32)).max().unwrap_or(0);
-            let mut sum = 0f32;
-            for ((&c, &u), &w) in row.classes.iter().zip(&row.steps).zip(&weights) {
-                sum += u.unsigned_abs() as f32 * power(-(c as i32) - reference, q) * w;
+            let mut octave = 0;
+            if let (Some(factors), Some(projector)) = (segment.factors, &projector) {
+                octave = row_scale(&row.classes, &row.steps, &weights, q) >> q;
+                for (e, &c) in exponents.iter_mut().zip(&row.classes) {
+                    *e = -c >> q;
+                }
+                let z: Vec<f32> = row.steps.iter().zip(&exponents).zip(&factors.octaves).map(|((&u, &e), &k)| {
+                    (u as f32 * power(e as i32 - octave - k as i32, 0)).clamp(-8.0, 8.0)
+                }).collect();
+                let exact = projector.solve(&z);
+                let mut left = [0i8; 32];
+                let start = index.len();
+                for ((a, x), &class) in left.iter_mut().zip(exact).zip(&factors.left_classes) {
+                    let context = set.factor_context(class);
+                    *a = nearest(&set.freqs[context], x);
+                    index.push((context as u16) << 8 | *a as u8 as u16);
+                }
+                index.resize((start + factors.rank).div_ceil(LANES) * LANES, padding);
+                let scaled = factors.scaled_left(&left[..factors.rank]);
+                predict_row(&scaled[..factors.rank], &factors.right, &factors.octaves, octave - factors.shift, &exponents, &mut steps, &mut contexts);
+                for ((u, &p), &context) in row.steps.iter_mut().zip(&steps).zip(&contexts) {
+                    let d = segment.layout.wrap(*u - p as i64);
+                    *u = if context & FLIP != 0 { segment.layout.wrap(-d) } else { d };
+                }
             }
-            let mut r = mean_scale(sum, len, q) + reference;
+            let mut r = row_scale(&row.classes, &row.steps, &weights, q);
             codes.clear();
-            codes.extend(row.steps.iter().map(|&u| alphabet::encode(u, width)));
-            let code_bytes: Vec<u8> = codes.iter().map(|c| c.code as u8).collect();
+            codes.extend(row.steps.iter().zip(&contexts).map(|(&u, &context)| {
+                ((context & !FLIP) as u16) << 8 | alphabet::encode(u, width).code as u8 as u16
+            }));
             for ((s, &c), &e) in shifted.iter_mut().zip(segment.scales).zip(&row.classes) {
                 *s = c + e;
             }
             for _ in 0..2 {
                 let mut sums = [0; SHIFTS];
-                add_row(cost, r + set.window.offset as i32, &shifted[..len], &code_bytes, &mut sums);
+                add_row(cost, r + set.window.offset as i32, &shifted[..len], &codes, &mut sums);
                 let shift = best_shift(&sums, |s| move_length(r + s - scales.last));
                 r += shift;
                 if shift.abs() < 3 {
@@ -97,16 +140,17 @@ pub fn encode(set: &TableSet, cost: &CostTable, segments: &[Segment<'_>], stats:
                 }
             }
             let r = scales.scale(&mut side, r);
+            if segment.factors.is_some() {
+                scales.octave(&mut side, octave - (r >> q));
+            }
             stats.rows += 1;
-            for ((c, &s), &u) in codes.iter().zip(&shifted).zip(&row.steps) {
-                let class = set.window.class(s as i32 + r);
-                let c = if set.freqs[class][c.code as u8 as usize] == 0 { alphabet::escape(u, width) } else { *c };
+            for ((&code, &s), &u) in codes.iter().zip(&shifted).zip(&row.steps) {
+                let context = set.context((code >> 8) as usize, set.window.class(s as i32 + r));
+                let c = if set.freqs[context][code as u8 as usize] == 0 { alphabet::escape(u, width) } else { alphabet::encode(u, width) };
                 raw.put(c.raw, c.n);
-                index.push((class as u16) << 8 | c.code as u8 as u16);
+                index.push((context as u16) << 8 | c.code as u8 as u16);
             }
-            while index.len() % LANES != 0 {
-                index.push((set.freqs.len() as u16) << 8);
-            }
+            index.resize(index.len().div_ceil(LANES) * LANES, padding);
         }
     }
     let side = side.finish();
@@ -127,6 +171,19 @@ pub fn encode(set: &TableSet, cost: &CostTable, segments: &[Segment<'_>], stats:
     out.extend_from_slice(&raw);
     out.extend_from_slice(&xxh3_64(&out).to_le_bytes());
     out
+}
+
+/// The factor nearest to `x` that its table has.
+fn nearest(freqs: &[u16; SYMBOLS], x: f32) -> i8 {
+    let want = x.clamp(-127.0, 127.0).round_ties_even() as i32;
+    for d in 0..=254 {
+        for c in [want - d, want + d] {
+            if (-127..=127).contains(&c) && freqs[c as i8 as u8 as usize] > 0 {
+                return c as i8;
+            }
+        }
+    }
+    0
 }
 
 /// Where the bytes of blocks went.
@@ -228,6 +285,10 @@ fn decode_target<W: Word>(
     let padded = t.columns.div_ceil(LANES) * LANES;
     let mut contexts = vec![0u8; padded];
     let mut codes = vec![0i8; padded];
+    let extra = tables.contexts() as u8;
+    let mut steps = vec![0i32; t.columns];
+    let mut variants = vec![0u8; t.columns];
+    let mut exponents = vec![0i16; t.columns];
     for at in (0..n).step_by(t.columns) {
         let len = t.columns.min(n - at);
         if !scales.changed(side, false) {
@@ -235,24 +296,35 @@ fn decode_target<W: Word>(
             continue;
         }
         let r = scales.scale(side, 0);
+        for (i, e) in exponents[..len].iter_mut().enumerate() {
+            *e = t.layout.exponent(W::get(t.base, at + i)) as i16;
+        }
+        if let Some(factors) = t.factors {
+            let octave = (r >> q) + scales.octave(side, 0);
+            let mut left_contexts = [extra; 32];
+            for (c, &class) in left_contexts.iter_mut().zip(&factors.left_classes) {
+                *c = set.factor_context(class) as u8;
+            }
+            let mut left = [0; 32];
+            let groups = factors.rank.div_ceil(LANES) * LANES;
+            rans::decode_row(states, words, tables, &left_contexts[..groups], &mut left[..groups]);
+            let scaled = factors.scaled_left(&left[..factors.rank]);
+            predict_row(&scaled[..factors.rank], &factors.right, &factors.octaves, octave - factors.shift, &exponents, &mut steps, &mut variants);
+        }
         let groups = len.div_ceil(LANES) * LANES;
         for i in 0..len {
-            let b = W::get(t.base, at + i);
-            contexts[i] = set.window.class(t.scales[i] as i32 + r - (t.layout.exponent(b) << q)) as u8;
+            let class = set.window.class(t.scales[i] as i32 + r - ((exponents[i] as i32) << q));
+            contexts[i] = set.context((variants[i] & !FLIP) as usize, class) as u8;
         }
-        contexts[len..groups].fill(tables.contexts() as u8);
+        contexts[len..groups].fill(extra);
         rans::decode_row(states, words, tables, &contexts[..groups], &mut codes[..groups]);
         for i in 0..len {
             let b = W::get(t.base, at + i);
             let code = codes[i];
             let bits = raw_bits(code, W::BITS);
             let u = alphabet::decode(code, bits, raw.get(bits));
-            W::put(t.out, at + i, t.layout.unkey(t.layout.key(b).wrapping_add(u)));
+            let u = if variants[i] & FLIP != 0 { u.wrapping_neg() } else { u };
+            W::put(t.out, at + i, t.layout.unkey(t.layout.key(b).wrapping_add(u).wrapping_add(steps[i] as i64)));
         }
     }
-}
-
-/// Counts how long a set's tables would make `counts`.
-pub fn symbols(counts: &[[u32; SYMBOLS]]) -> u64 {
-    counts.iter().flatten().map(|&c| c as u64).sum()
 }

@@ -3,6 +3,7 @@
 
 pub mod block;
 pub mod fit;
+pub mod low_rank;
 pub mod merge;
 pub mod model;
 pub mod rows;

@@ -42,10 +42,29 @@ impl Window {
 pub struct TableSet {
     /// The classes.
     pub window: Window,
+    /// How many classes, from the first, have tables of their own for predicted weights.
+    pub phased: u8,
     /// Logarithm of a table's size.
     pub log: u32,
-    /// One table per context.
+    /// One table per context: the classes, then two for each phased class, then those of factors.
     pub freqs: Vec<Freqs>,
+}
+
+impl TableSet {
+    /// Context of a class for weights without a prediction (`variant` 0) or with one (1 and 2).
+    #[inline(always)]
+    pub fn context(&self, variant: usize, class: usize) -> usize {
+        if variant == 0 || class >= self.phased as usize {
+            class
+        } else {
+            self.window.classes as usize + 2 * class + variant - 1
+        }
+    }
+
+    /// Context of a class of factors.
+    pub fn factor_context(&self, class: u8) -> usize {
+        self.window.classes as usize + 2 * self.phased as usize + class as usize
+    }
 }
 
 #[derive(Clone, Default)]

@@ -11,6 +11,7 @@ pub struct Scales {
     changed: [Bit; 2],
     last_changed: bool,
     step: [Int; 3],
+    octave: Int,
     last_step: i32,
     /// The scale coded last.
     pub last: i32,
@@ -29,6 +30,11 @@ impl Scales {
         self.last_step = model.code(coder, scale - self.last);
         self.last = (self.last + self.last_step).clamp(-MAX_SCALE, MAX_SCALE);
         self.last
+    }
+
+    /// Codes how far a prediction's octave is from the row's scale.
+    pub fn octave<C: Coder>(&mut self, coder: &mut C, octave: i32) -> i32 {
+        self.octave.code(coder, octave).clamp(-MAX_SCALE, MAX_SCALE)
     }
 }
 
