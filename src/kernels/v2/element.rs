@@ -48,6 +48,44 @@ impl Layout {
         (self.bits / 8) as usize
     }
 
+    /// What is added to `log2 |difference|` to get the exponent field at which that difference is one step: bias and
+    /// mantissa bits of a float, 1 for integers.
+    pub fn unit_exponent(self) -> i32 {
+        if self.is_float() {
+            (self.exponent_mask >> 1) as i32 + self.mantissa as i32
+        } else {
+            1
+        }
+    }
+
+    /// The value of a bit pattern as float32, as if it had no special values: for statistics and predictions.
+    #[inline(always)]
+    pub fn value(self, bits: u64) -> f32 {
+        match (self.bits, self.mantissa) {
+            (16, 7) => f32::from_bits((bits as u32) << 16),
+            (16, 10) => half::f16::from_bits(bits as u16).to_f32(),
+            (32, 23) => f32::from_bits(bits as u32),
+            (64, 52) => f64::from_bits(bits) as f32,
+            (8, 2 | 3) => {
+                let (e, m) = (self.exponent(bits), bits as u32 & ((1 << self.mantissa) - 1));
+                let hidden = ((bits as u32 >> self.mantissa) & self.exponent_mask != 0) as u32;
+                let x = (m | hidden << self.mantissa) as f32 * power_of_two(e - self.unit_exponent());
+                if bits & 128 != 0 {
+                    -x
+                } else {
+                    x
+                }
+            }
+            _ => self.wrap(bits as i64) as f32,
+        }
+    }
+
+    /// True for floats whose exponent field is the largest: infinities and NaN in the types that have them.
+    #[inline(always)]
+    pub fn is_special(self, bits: u64) -> bool {
+        self.is_float() && (bits >> self.mantissa) as u32 & self.exponent_mask == self.exponent_mask
+    }
+
     /// True for floats: their sign is apart from their magnitude.
     pub fn is_float(self) -> bool {
         self.exponent_mask != 0
@@ -84,6 +122,12 @@ impl Layout {
         let x = if self.is_float() { fold(x, self.bits) } else { x };
         x as u64 & (u64::MAX >> (64 - self.bits))
     }
+}
+
+/// `2^n` as float32, with `n` clamped to the normal range.
+#[inline(always)]
+pub fn power_of_two(n: i32) -> f32 {
+    f32::from_bits(((n.clamp(-126, 127) + 127) as u32) << 23)
 }
 
 /// Flips all bits but the sign of negative numbers; its own inverse.

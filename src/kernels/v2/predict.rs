@@ -1,67 +1,91 @@
-//! The low-rank prediction of a row, in representable steps of the base's weights.
+//! The low-rank prediction: a row of the base moved to where the fine-tune is expected.
 //!
-//! Weight `(i, j)` is predicted as `sum over k of left[i][k] * gain[k] * right[j][k]`, an integer, times
-//! `2^(octave[i] + octave[j] - exponent - shift)`, rounded to the nearest whole number of steps, ties to even. What was
-//! rounded away is context: its sign flips the sign of the difference that is coded, so that it always points the same
-//! way, and its size (less than a quarter, or more) chooses the table.
+//! Weight `(i, j)` is expected to move by `sum over k of left[i][k] * right[j][k]`, an integer (the left factors have
+//! their gains in them), times `2^(octave[i] + octave[j])`. The sum of base and move is rounded to the weight's type;
+//! coding goes on as if that were the base. What the rounding left over is context: its sign flips the sign of the
+//! difference that is coded, so that it always points the same way, and its size (less than a quarter of a step, or
+//! more) chooses the table.
 
-/// Largest magnitude of a prediction.
-pub const MAX_PREDICTION: f32 = (1 << 24) as f32;
+use super::element::Layout;
+use half::f16;
 
-/// What is rounded away from a prediction, as context: 1 or 2, plus [`FLIP`] where it is negative.
+/// Set in a context where the difference is coded with its sign flipped. The other bits are the variant of the table:
+/// 0 where nothing is known about what the rounding left over, else 1 or 2.
 pub const FLIP: u8 = 128;
 
-/// `2^n` for `n` in `-126..=127`, clamped.
-#[inline(always)]
-pub fn power_of_two(n: i32) -> f32 {
-    f32::from_bits(((n.clamp(-126, 127) + 127) as u32) << 23)
-}
+/// Largest octave of a row or column, either way: `2^60 * 2^60` and an integer sum stay finite.
+pub const MAX_OCTAVE: i32 = 60;
 
-/// Rounds `sum * 2^octaves` and says what is left over.
-#[inline(always)]
-pub fn round(sum: i32, octaves: i32) -> (i32, u8) {
-    let exact = (sum as f32 * power_of_two(octaves)).clamp(-MAX_PREDICTION, MAX_PREDICTION);
-    let p = exact.round_ties_even();
-    let rest = exact - p;
-    let level = 1 + (rest.abs() >= 0.25) as u8;
-    (p as i32, if rest < 0.0 { level | FLIP } else { level })
-}
-
-/// Predicts a row. `left`: factors of the row times the gains. `right`: `rank` factors per column. `octaves`: per
-/// column, everything of the exponent but the base's part; `exponents`: that part.
-pub fn predict_row(
-    left: &[i16],
-    right: &[i8],
-    octaves: &[i16],
-    row_octave: i32,
-    exponents: &[i16],
-    steps: &mut [i32],
-    contexts: &mut [u8],
-) {
-    let rank = left.len();
-    for ((((r, &o), &e), step), context) in
-        right.chunks_exact(rank).zip(octaves).zip(exponents).zip(steps).zip(contexts)
-    {
+/// The moves of a row's weights. `left`: `rank` factors; `right`: `rank` per column; `scales`: `2^octave` per column.
+pub fn moves(left: &[i16], right: &[i8], scales: &[f32], scale: f32, out: &mut [f32]) {
+    for ((r, &s), out) in right.chunks_exact(left.len()).zip(scales).zip(out) {
         let mut sum = 0i32;
         for (&l, &r) in left.iter().zip(r) {
             sum += l as i32 * r as i32;
         }
-        (*step, *context) = round(sum, row_octave + o as i32 - e as i32);
+        *out = sum as f32 * scale * s;
     }
+}
+
+/// Moves one weight: the rounded sum and its context. Infinities and NaN stay.
+#[inline(always)]
+pub fn move_weight(layout: Layout, base: u64, by: f32) -> (u64, u8) {
+    if layout.is_special(base) {
+        return (base, (layout.bits == 16) as u8);
+    }
+    match (layout.bits, layout.mantissa) {
+        (16, 7) => {
+            // The upper half of a float32 is a bf16; the lower half is what rounding its magnitude leaves over.
+            let sum = (f32::from_bits((base as u32) << 16) + by).to_bits();
+            let rounded = sum.wrapping_add(0x8000) >> 16;
+            let rest = sum.wrapping_sub(rounded << 16) as i32;
+            let down = (rest < 0) != (sum >> 31 == 1);
+            (rounded as u64, context(down && rest != 0, rest.unsigned_abs() >= 0x4000))
+        }
+        (16, _) => {
+            let sum = f16::from_bits(base as u16).to_f32() + by;
+            let rounded = f16::from_f32(sum);
+            let bits = rounded.to_bits() as u64;
+            let rest = sum - rounded.to_f32();
+            let quarter = super::element::power_of_two(layout.exponent(bits) - layout.unit_exponent() - 2);
+            (bits, context(rest < 0.0, rest.abs() >= quarter))
+        }
+        _ => ((f32::from_bits(base as u32) + by).to_bits() as u64, 0),
+    }
+}
+
+#[inline(always)]
+fn context(negative: bool, large: bool) -> u8 {
+    (1 + large as u8) | if negative { FLIP } else { 0 }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dtype::Dtype;
 
     #[test]
-    fn rounding_leaves_a_context() {
-        assert_eq!(round(5, -1), (2, 2));
-        assert_eq!(round(7, -1), (4, 2 | FLIP));
-        assert_eq!(round(9, -3), (1, 1));
-        assert_eq!(round(-9, -3), (-1, 1 | FLIP));
-        assert_eq!(round(3, -2), (1, 2 | FLIP));
-        assert_eq!(round(i32::MAX, 100), (1 << 24, 1));
-        assert_eq!(round(0, -126), (0, 1));
+    fn moves_round_and_leave_a_context() {
+        let bf16 = Layout::of(Dtype::BF16);
+        let one = 0x3f80;
+        let step = 1.0 / 128.0;
+        assert_eq!(move_weight(bf16, one, 0.0), (one, 1));
+        assert_eq!(move_weight(bf16, one, step * 0.3), (one, 2));
+        assert_eq!(move_weight(bf16, one, step * 0.8), (one + 1, 1 | FLIP));
+        assert_eq!(move_weight(bf16, one, step * 1.7), (one + 2, 2 | FLIP));
+        let minus = one | 0x8010;
+        assert_eq!(move_weight(bf16, minus, 0.0), (minus, 1));
+        assert_eq!(move_weight(bf16, minus, step * 0.2), (minus, 1));
+        assert_eq!(move_weight(bf16, minus, -step * 0.3), (minus, 2 | FLIP));
+        assert_eq!(move_weight(bf16, minus, -step * 0.8), (minus + 1, 1));
+        assert_eq!(move_weight(bf16, 0x7f80, 1.0), (0x7f80, 1));
+        assert_eq!(move_weight(bf16, 0x7f7f, f32::MAX).0, 0x7f80);
+        let f16 = Layout::of(Dtype::F16);
+        assert_eq!(move_weight(f16, 0x3c00, 0.8 / 1024.0), (0x3c01, 1 | FLIP));
+        assert_eq!(move_weight(f16, 0x3c00, 0.3 / 1024.0), (0x3c00, 2));
+        assert_eq!(move_weight(f16, 0x3c00, 1e30).0, 0x7c00);
+        let f32 = Layout::of(Dtype::F32);
+        assert_eq!(move_weight(f32, 0x3f80_0000, 1.0), (0x4000_0000, 0));
+        assert_eq!(move_weight(f32, 0x7fc0_0001, 1.0), (0x7fc0_0001, 0));
     }
 }

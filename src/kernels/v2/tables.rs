@@ -230,7 +230,7 @@ mod tests {
         assert!(f.iter().all(|&f| f == 2));
         let mut c = [0; SYMBOLS];
         c[7] = 1;
-        assert_eq!(normalise(&c, 11, 16)[ESC], 2048);
+        assert_eq!(normalise(&c, 11, 16)[ESC], 1024);
         c[7] = 100_000;
         assert_eq!(normalise(&c, 11, 16)[7], 2047);
         let mut c = [1; SYMBOLS];

@@ -1,6 +1,6 @@
 //! A block: some rows of one tensor, or several small tensors, coded with one run of the 16 lanes.
 
-use super::fit::{mean_scale, power, VARIANTS};
+use super::fit::{mean_scale, normalise, power, row_octave, VARIANTS};
 use super::low_rank::{Factors, Projector};
 use super::model::TableSet;
 use super::rows::Row;
@@ -10,9 +10,9 @@ use crate::kernels::v2::adaptive::{Decoder, Encoder};
 use crate::kernels::v2::alphabet::{self, raw_bits};
 use crate::kernels::v2::bits::{BitReader, BitWriter};
 use crate::kernels::v2::cost::{add_row, best_shift, CostTable, SHIFTS};
-use crate::kernels::v2::element::{Layout, Word};
+use crate::kernels::v2::element::{power_of_two, Layout, Word};
 use crate::kernels::v2::log2::{log2_q8, FRACTION};
-use crate::kernels::v2::predict::{predict_row, FLIP};
+use crate::kernels::v2::predict::{move_weight, moves, FLIP, MAX_OCTAVE};
 use crate::kernels::v2::rans::{self, WordReader, LANES, LOWER};
 use crate::kernels::v2::tables::{DecodeTables, EncodeTables, ESC, SYMBOLS};
 use xxhash_rust::xxh3::xxh3_64;
@@ -63,13 +63,12 @@ pub fn cost_table(set: &TableSet, width: u32) -> CostTable {
 }
 
 /// Scale of a row from the mean of `|differences|`.
-fn row_scale(classes: &[i16], differences: &[i64], weights: &[f32], q: u32) -> i32 {
-    let reference = classes.iter().map(|&c| -(c as i32)).max().unwrap_or(0);
+fn row_scale(layout: Layout, deltas: &[f32], weights: &[f32], q: u32) -> i32 {
     let mut sum = 0f32;
-    for ((&c, &u), &w) in classes.iter().zip(differences).zip(weights) {
-        sum += u.unsigned_abs() as f32 * power(-(c as i32) - reference, q) * w;
+    for (&d, &w) in deltas.iter().zip(weights) {
+        sum += d.abs() * w;
     }
-    mean_scale(sum, classes.len(), q) + reference
+    mean_scale(layout, sum / deltas.len() as f32, q)
 }
 
 /// Encodes a block.
@@ -86,26 +85,20 @@ pub fn encode(set: &TableSet, cost: &CostTable, segments: &[Segment<'_>], stats:
         let width = segment.layout.bits;
         let weights: Vec<f32> = segment.scales.iter().map(|&c| power(-(c as i32), q)).collect();
         let projector = segment.factors.map(Projector::new);
-        let mut codes: Vec<u16> = vec![];
-        let mut shifted = vec![0i16; segment.columns];
-        let mut steps = vec![0i32; segment.columns];
-        let mut contexts = vec![0u8; segment.columns];
-        let mut exponents = vec![0i16; segment.columns];
+        let (mut codes, mut classes, mut steps) = (vec![], vec![], vec![]);
         for at in (0..n).step_by(segment.columns) {
+            let layout = segment.layout;
             let len = segment.columns.min(n - at);
-            let changed = row.load(segment.layout, q, segment.base, segment.fine, at, len);
+            let changed = row.load(layout, segment.base, segment.fine, at, len);
             if !scales.changed(&mut side, changed) {
                 continue;
             }
+            row.differ(layout);
             let mut octave = 0;
             if let (Some(factors), Some(projector)) = (segment.factors, &projector) {
-                octave = row_scale(&row.classes, &row.steps, &weights, q) >> q;
-                for (e, &c) in exponents.iter_mut().zip(&row.classes) {
-                    *e = -c >> q;
-                }
-                let z: Vec<f32> = row.steps.iter().zip(&exponents).zip(&factors.octaves).map(|((&u, &e), &k)| {
-                    (u as f32 * power(e as i32 - octave - k as i32, 0)).clamp(-8.0, 8.0)
-                }).collect();
+                octave = row_octave(layout, row_scale(layout, &row.deltas, &weights, q), q);
+                let z: Vec<f32> =
+                    row.deltas.iter().zip(&factors.octaves).map(|(&d, &k)| normalise(d, octave + k as i32)).collect();
                 let exact = projector.solve(&z);
                 let mut left = [0i8; 32];
                 let start = index.len();
@@ -114,25 +107,22 @@ pub fn encode(set: &TableSet, cost: &CostTable, segments: &[Segment<'_>], stats:
                     *a = nearest(&set.freqs[context], x);
                     index.push((context as u16) << 8 | *a as u8 as u16);
                 }
-                index.resize((start + factors.rank).div_ceil(LANES) * LANES, padding);
+                index.resize(start + factors.rank.div_ceil(LANES) * LANES, padding);
                 let scaled = factors.scaled_left(&left[..factors.rank]);
-                predict_row(&scaled[..factors.rank], &factors.right, &factors.octaves, octave - factors.shift, &exponents, &mut steps, &mut contexts);
-                for ((u, &p), &context) in row.steps.iter_mut().zip(&steps).zip(&contexts) {
-                    let d = segment.layout.wrap(*u - p as i64);
-                    *u = if context & FLIP != 0 { segment.layout.wrap(-d) } else { d };
-                }
+                row.predict(layout, factors, &scaled[..factors.rank], octave);
+                row.differ(layout);
             }
-            let mut r = row_scale(&row.classes, &row.steps, &weights, q);
-            codes.clear();
-            codes.extend(row.steps.iter().zip(&contexts).map(|(&u, &context)| {
-                ((context & !FLIP) as u16) << 8 | alphabet::encode(u, width).code as u8 as u16
-            }));
-            for ((s, &c), &e) in shifted.iter_mut().zip(segment.scales).zip(&row.classes) {
-                *s = c + e;
+            let mut r = row_scale(layout, &row.deltas, &weights, q);
+            row.classes(layout, q, &mut classes);
+            row.steps(layout, &mut steps);
+            row.codes(layout, &steps, &mut codes);
+            for (class, &c) in classes.iter_mut().zip(segment.scales) {
+                *class += c;
             }
+            let shifted = &classes;
             for _ in 0..2 {
                 let mut sums = [0; SHIFTS];
-                add_row(cost, r + set.window.offset as i32, &shifted[..len], &codes, &mut sums);
+                add_row(cost, r + set.window.offset as i32, shifted, &codes, &mut sums);
                 let shift = best_shift(&sums, |s| move_length(r + s - scales.last));
                 r += shift;
                 if shift.abs() < 3 {
@@ -141,10 +131,10 @@ pub fn encode(set: &TableSet, cost: &CostTable, segments: &[Segment<'_>], stats:
             }
             let r = scales.scale(&mut side, r);
             if segment.factors.is_some() {
-                scales.octave(&mut side, octave - (r >> q));
+                scales.octave(&mut side, octave - row_octave(layout, r, q));
             }
             stats.rows += 1;
-            for ((&code, &s), &u) in codes.iter().zip(&shifted).zip(&row.steps) {
+            for ((&code, &s), &u) in codes.iter().zip(shifted).zip(&steps) {
                 let context = set.context((code >> 8) as usize, set.window.class(s as i32 + r));
                 let c = if set.freqs[context][code as u8 as usize] == 0 { alphabet::escape(u, width) } else { alphabet::encode(u, width) };
                 raw.put(c.raw, c.n);
@@ -286,9 +276,9 @@ fn decode_target<W: Word>(
     let mut contexts = vec![0u8; padded];
     let mut codes = vec![0i8; padded];
     let extra = tables.contexts() as u8;
-    let mut steps = vec![0i32; t.columns];
+    let mut from = vec![0u64; t.columns];
     let mut variants = vec![0u8; t.columns];
-    let mut exponents = vec![0i16; t.columns];
+    let mut by = vec![0f32; t.columns];
     for at in (0..n).step_by(t.columns) {
         let len = t.columns.min(n - at);
         if !scales.changed(side, false) {
@@ -296,11 +286,11 @@ fn decode_target<W: Word>(
             continue;
         }
         let r = scales.scale(side, 0);
-        for (i, e) in exponents[..len].iter_mut().enumerate() {
-            *e = t.layout.exponent(W::get(t.base, at + i)) as i16;
+        for (i, b) in from[..len].iter_mut().enumerate() {
+            *b = W::get(t.base, at + i);
         }
         if let Some(factors) = t.factors {
-            let octave = (r >> q) + scales.octave(side, 0);
+            let octave = row_octave(t.layout, r, q) + scales.octave(side, 0);
             let mut left_contexts = [extra; 32];
             for (c, &class) in left_contexts.iter_mut().zip(&factors.left_classes) {
                 *c = set.factor_context(class) as u8;
@@ -309,22 +299,25 @@ fn decode_target<W: Word>(
             let groups = factors.rank.div_ceil(LANES) * LANES;
             rans::decode_row(states, words, tables, &left_contexts[..groups], &mut left[..groups]);
             let scaled = factors.scaled_left(&left[..factors.rank]);
-            predict_row(&scaled[..factors.rank], &factors.right, &factors.octaves, octave - factors.shift, &exponents, &mut steps, &mut variants);
+            let scale = power_of_two((octave - factors.shift).clamp(-MAX_OCTAVE, MAX_OCTAVE));
+            moves(&scaled[..factors.rank], &factors.right, &factors.scales, scale, &mut by);
+            for ((b, v), &by) in from.iter_mut().zip(&mut variants).zip(&by) {
+                (*b, *v) = move_weight(t.layout, *b, by);
+            }
         }
         let groups = len.div_ceil(LANES) * LANES;
         for i in 0..len {
-            let class = set.window.class(t.scales[i] as i32 + r - ((exponents[i] as i32) << q));
+            let class = set.window.class(t.scales[i] as i32 + r - (t.layout.exponent(from[i]) << q));
             contexts[i] = set.context((variants[i] & !FLIP) as usize, class) as u8;
         }
         contexts[len..groups].fill(extra);
         rans::decode_row(states, words, tables, &contexts[..groups], &mut codes[..groups]);
         for i in 0..len {
-            let b = W::get(t.base, at + i);
             let code = codes[i];
             let bits = raw_bits(code, W::BITS);
             let u = alphabet::decode(code, bits, raw.get(bits));
             let u = if variants[i] & FLIP != 0 { u.wrapping_neg() } else { u };
-            W::put(t.out, at + i, t.layout.unkey(t.layout.key(b).wrapping_add(u).wrapping_add(steps[i] as i64)));
+            W::put(t.out, at + i, t.layout.unkey(t.layout.key(from[i]).wrapping_add(u)));
         }
     }
 }

@@ -7,11 +7,12 @@ use super::low_rank::{candidates, Factors, FACTOR_CLASSES};
 use super::model::Window;
 use super::rows::Row;
 use super::side::{move_length, MAX_SCALE};
-use crate::kernels::v2::alphabet::{self, raw_bits};
+use crate::kernels::v2::alphabet::raw_bits;
 use crate::kernels::v2::cost::{add_columns, add_row, best_shift, CostTable, SHIFTS};
-use crate::kernels::v2::element::Layout;
+use crate::kernels::v2::element::{power_of_two, Layout};
 use crate::kernels::v2::log2::{log2_q8, steps, FRACTION};
-use crate::kernels::v2::predict::{predict_row, FLIP};
+use crate::kernels::v2::predict::MAX_OCTAVE;
+use crate::kernels::v2::subspace::MAX_RANK;
 use crate::kernels::v2::tables::SYMBOLS;
 use std::ops::Range;
 
@@ -44,13 +45,13 @@ pub struct Effort {
     pub low_rank: bool,
 }
 
-/// Rows of a tensor taken apart, kept for several passes.
+/// Rows of a tensor, kept for several passes.
 pub struct Sample {
     layout: Layout,
     window: Window,
     columns: usize,
-    classes: Vec<i16>,
-    steps: Vec<f32>,
+    base: Vec<u8>,
+    fine: Vec<u8>,
 }
 
 impl Sample {
@@ -60,31 +61,33 @@ impl Sample {
             layout,
             window: Window::for_width(layout.bits),
             columns,
-            classes: Vec::new(),
-            steps: Vec::new(),
+            base: Vec::new(),
+            fine: Vec::new(),
         }
     }
 
     /// Adds the rows of a piece of the tensor; rows that did not change are left out.
     pub fn add(&mut self, base: &[u8], fine: &[u8]) {
-        let n = base.len() / self.layout.bytes();
-        let mut row = Row::default();
-        for at in (0..n).step_by(self.columns) {
-            let len = self.columns.min(n - at);
-            if row.load(self.layout, self.window.log2_q, base, fine, at, len) {
-                self.classes.extend_from_slice(&row.classes);
-                self.steps.extend(row.steps.iter().map(|&u| u as f32));
+        let size = self.columns * self.layout.bytes();
+        for (b, f) in base.chunks(size).zip(fine.chunks(size)) {
+            if b != f {
+                self.base.extend_from_slice(b);
+                self.fine.extend_from_slice(f);
             }
         }
     }
 
-    fn rows(&self) -> impl Iterator<Item = Range<usize>> + '_ {
-        let n = self.classes.len();
-        (0..n).step_by(self.columns).map(move |at| at..(at + self.columns).min(n))
+    fn len(&self) -> usize {
+        self.base.len() / self.layout.bytes()
+    }
+
+    fn rows(&self) -> impl Iterator<Item = Range<usize>> {
+        let (n, columns) = (self.len(), self.columns);
+        (0..n).step_by(columns).map(move |at| at..(at + columns).min(n))
     }
 
     fn n_rows(&self) -> usize {
-        self.classes.len().div_ceil(self.columns)
+        self.len().div_ceil(self.columns)
     }
 }
 
@@ -101,9 +104,9 @@ pub fn power(x: i32, log2_q: u32) -> f32 {
     }
 }
 
-/// Scale of a row or column from its mean absolute difference: `q * log2(mean)`.
-pub fn mean_scale(sum: f32, n: usize, log2_q: u32) -> i32 {
-    steps(sum / n as f32, log2_q).max(-MAX_SCALE)
+/// Scale of a row or column from the mean of its absolute differences in value: `q * log2(mean)`, in steps of exponent.
+pub fn mean_scale(layout: Layout, mean: f32, log2_q: u32) -> i32 {
+    (steps(mean, log2_q).max(-MAX_SCALE) + (layout.unit_exponent() << log2_q)).clamp(-MAX_SCALE, MAX_SCALE)
 }
 
 /// Lengths under a two-sided geometric distribution whose mean magnitude is `2^((class - offset) / q)`.
@@ -186,43 +189,81 @@ fn length(counts: &Counts, width: u32) -> u64 {
     sum
 }
 
-/// Scales of the rows and columns of a sample, and the codes that they are for.
+/// A sample with its scales, and what they are for.
 struct Scaled<'a> {
     sample: &'a Sample,
     rows: Vec<i32>,
     columns: Vec<i32>,
+    /// `-q * exponent`.
+    classes: Vec<i16>,
     /// Variant in the upper byte.
     codes: Vec<u16>,
+    /// Differences in value.
+    deltas: Vec<f32>,
 }
 
-impl Scaled<'_> {
-    /// Scales from means of `|differences|`, as `2^(exponent)` times steps.
-    fn from_means(&mut self, differences: &[f32], passes: u32) {
-        let q = self.sample.window.log2_q;
-        let classes = &self.sample.classes;
-        let reference = classes.iter().map(|&c| -(c as i32)).max().unwrap_or(0);
-        let n_rows = self.sample.n_rows();
+impl<'a> Scaled<'a> {
+    fn new(sample: &'a Sample) -> Self {
+        Self {
+            sample,
+            rows: vec![0; sample.n_rows()],
+            columns: vec![0; sample.columns],
+            classes: Vec::new(),
+            codes: Vec::new(),
+            deltas: Vec::new(),
+        }
+    }
+
+    /// Takes the sample apart, with a prediction for each row if there is one.
+    fn load(&mut self, prediction: Option<(&Factors, &[[i8; MAX_RANK]], &[i32])>) {
+        let Sample { layout, window, .. } = *self.sample;
+        let (mut row, mut classes, mut steps, mut codes) = (Row::default(), vec![], vec![], vec![]);
+        self.classes.clear();
+        self.codes.clear();
+        self.deltas.clear();
+        for (i, range) in self.sample.rows().enumerate() {
+            row.load(layout, &self.sample.base, &self.sample.fine, range.start, range.len());
+            if let Some((factors, left, octaves)) = prediction {
+                let left = factors.scaled_left(&left[i][..factors.rank]);
+                row.predict(layout, factors, &left[..factors.rank], octaves[i]);
+            }
+            row.differ(layout);
+            row.classes(layout, window.log2_q, &mut classes);
+            row.steps(layout, &mut steps);
+            row.codes(layout, &steps, &mut codes);
+            self.classes.extend_from_slice(&classes);
+            self.codes.extend_from_slice(&codes);
+            self.deltas.extend_from_slice(&row.deltas);
+        }
+    }
+
+    /// Scales from means of differences: the rows', then the columns' and the rows' again, `passes` times.
+    fn from_means(&mut self, passes: u32) {
+        let Sample { layout, window, .. } = *self.sample;
+        let q = window.log2_q;
+        let n_rows = self.rows.len() as f32;
         let mut weights: Vec<f32> = self.columns.iter().map(|&c| power(-c, q)).collect();
         for pass in 0..=passes {
             for (r, range) in self.rows.iter_mut().zip(self.sample.rows()) {
+                let len = range.len() as f32;
                 let mut sum = 0f32;
-                let len = range.len();
-                for ((&c, &s), &w) in classes[range.clone()].iter().zip(&differences[range]).zip(&weights) {
-                    sum += s.abs() * power(-(c as i32) - reference, q) * w;
+                for (&d, &w) in self.deltas[range].iter().zip(&weights) {
+                    sum += d.abs() * w;
                 }
-                *r = mean_scale(sum, len, q) + reference;
+                *r = mean_scale(layout, sum / len, q);
             }
             if pass == passes {
                 return;
             }
             let mut sums = vec![0f32; self.columns.len()];
-            for (r, range) in self.rows.iter().zip(self.sample.rows()) {
-                for ((&c, &s), sum) in classes[range.clone()].iter().zip(&differences[range]).zip(&mut sums) {
-                    *sum += s.abs() * power(-(c as i32) - r, q);
+            for (&r, range) in self.rows.iter().zip(self.sample.rows()) {
+                let w = power((layout.unit_exponent() << q) - r, q);
+                for (&d, sum) in self.deltas[range].iter().zip(&mut sums) {
+                    *sum += d.abs() * w;
                 }
             }
             for ((c, w), sum) in self.columns.iter_mut().zip(&mut weights).zip(&sums) {
-                *c = mean_scale(*sum, n_rows, q).clamp(-40, 40);
+                *c = steps(*sum / n_rows, q).clamp(-40, 40);
                 *w = power(-*c, q);
             }
         }
@@ -238,7 +279,7 @@ impl Scaled<'_> {
         let mut before = self.rows.first().copied().unwrap_or(0);
         for (r, range) in self.rows.iter_mut().zip(self.sample.rows()) {
             let codes = &self.codes[range.clone()];
-            for ((s, &c), &e) in shifted.iter_mut().zip(&self.columns).zip(&self.sample.classes[range]) {
+            for ((s, &c), &e) in shifted.iter_mut().zip(&self.columns).zip(&self.classes[range]) {
                 *s = (c + e as i32) as i16;
             }
             let shifted = &shifted[..codes.len()];
@@ -264,7 +305,7 @@ impl Scaled<'_> {
         let classes = window.classes as usize;
         let mut counts = vec![[0; SYMBOLS]; VARIANTS * classes];
         for (r, range) in self.rows.iter().zip(self.sample.rows()) {
-            for ((&e, &code), &c) in self.sample.classes[range.clone()].iter().zip(&self.codes[range]).zip(&self.columns)
+            for ((&e, &code), &c) in self.classes[range.clone()].iter().zip(&self.codes[range]).zip(&self.columns)
             {
                 counts[(code >> 8) as usize * classes + window.class(e as i32 + r + c)][code as usize & 255] += 1;
             }
@@ -275,16 +316,10 @@ impl Scaled<'_> {
 
 /// Fits a sample.
 pub fn fit(sample: &Sample, effort: Effort) -> Fit {
-    let width = sample.layout.bits;
-    let code = |u: f32| alphabet::encode(u as i64, width).code as u8 as u16;
     let with_columns = effort.columns && sample.n_rows() >= 8;
-    let mut plain = Scaled {
-        sample,
-        rows: vec![0; sample.n_rows()],
-        columns: vec![0; sample.columns],
-        codes: sample.steps.iter().map(|&u| code(u)).collect(),
-    };
-    plain.from_means(&sample.steps, if with_columns { 2 } else { 0 });
+    let mut plain = Scaled::new(sample);
+    plain.load(None);
+    plain.from_means(if with_columns { 2 } else { 0 });
     let mut counts = plain.count();
     for _ in 0..effort.rounds {
         plain.refine(&counts, with_columns);
@@ -296,7 +331,7 @@ pub fn fit(sample: &Sample, effort: Effort) -> Fit {
         counts,
         factor_counts: vec![[0; SYMBOLS]; FACTOR_CLASSES],
     };
-    if effort.low_rank {
+    if effort.low_rank && matches!(sample.layout.bits, 16 | 32) && sample.layout.is_float() {
         if let Some((scaled, counts, factors, factor_counts)) = low_rank(sample, &plain, &found.counts, effort) {
             plain = scaled;
             found.counts = counts;
@@ -308,42 +343,39 @@ pub fn fit(sample: &Sample, effort: Effort) -> Fit {
     found
 }
 
+/// The octave of a row's prediction: of its differences before the prediction.
+pub fn row_octave(layout: Layout, scale: i32, log2_q: u32) -> i32 {
+    ((scale >> log2_q) - layout.unit_exponent()).clamp(-MAX_OCTAVE, MAX_OCTAVE)
+}
+
 fn low_rank<'a>(
     sample: &'a Sample,
     plain: &Scaled<'a>,
     plain_counts: &Counts,
     effort: Effort,
 ) -> Option<(Scaled<'a>, Counts, Factors, Counts)> {
-    let q = sample.window.log2_q;
-    let width = sample.layout.bits;
-    let columns = sample.columns;
-    if sample.classes.len() % columns != 0 {
+    let Sample { layout, window, columns, .. } = *sample;
+    let q = window.log2_q;
+    if sample.len() % columns != 0 {
         return None;
     }
     let n_rows = sample.n_rows();
     let octaves: Vec<i16> = plain.columns.iter().map(|&c| (c >> q) as i16).collect();
-    let row_octaves: Vec<i32> = plain.rows.iter().map(|&r| r >> q).collect();
-    let mut z = Vec::with_capacity(n_rows * columns);
-    for (o, range) in row_octaves.iter().zip(sample.rows()) {
-        for ((&c, &s), &k) in sample.classes[range.clone()].iter().zip(&sample.steps[range]).zip(&octaves) {
-            let exponent = -(c as i32) >> q;
-            z.push((s * power(exponent - o - k as i32, 0)).clamp(-8.0, 8.0));
+    let row_octaves: Vec<i32> = plain.rows.iter().map(|&r| row_octave(layout, r, q)).collect();
+    let mut z = Vec::with_capacity(sample.len());
+    for (&o, range) in row_octaves.iter().zip(sample.rows()) {
+        for (&d, &k) in plain.deltas[range].iter().zip(&octaves) {
+            z.push(normalise(d, o + k as i32));
         }
     }
     let candidates = candidates(&z, columns, octaves)?;
     drop(z);
-    let plain_length = length(plain_counts, width);
+    let plain_length = length(plain_counts, layout.bits);
     let mut best: Option<(u64, usize)> = None;
-    let mut trial = Scaled {
-        sample,
-        rows: plain.rows.clone(),
-        columns: plain.columns.clone(),
-        codes: vec![0; plain.codes.len()],
-    };
-    let mut residual = vec![0f32; sample.steps.len()];
+    let mut trial = Scaled::new(sample);
     let mut side_bits = 0f32;
     let mut used = 0;
-    for rank in [2, 4, 8, 16, 24, 32] {
+    for rank in [2, 4, 8, 12, 16, 24, 32] {
         if rank > candidates.all.rank {
             break;
         }
@@ -351,24 +383,22 @@ fn low_rank<'a>(
             side_bits += l * n_rows as f32 + r * columns as f32;
         }
         used = rank;
-        predict(sample, &candidates.of_rank(rank), &candidates.left, &row_octaves, &mut residual, &mut trial.codes);
-        trial.rows.clone_from(&plain.rows);
+        trial.load(Some((&candidates.of_rank(rank), &candidates.left, &row_octaves)));
         trial.columns.clone_from(&plain.columns);
-        trial.from_means(&residual, 0);
-        let total = length(&trial.count(), width) + (side_bits * 256.0) as u64;
+        trial.from_means(0);
+        let total = length(&trial.count(), layout.bits) + (side_bits * 256.0) as u64;
         if std::env::var("TRACE").is_ok() {
+            let n = sample.len() as f64;
             eprintln!(
-                "  {}x{} rank {rank}: {:.4} (plain {:.4}, side {:.4})",
-                n_rows,
-                columns,
-                total as f64 / 256.0 / residual.len() as f64,
-                plain_length as f64 / 256.0 / residual.len() as f64,
-                side_bits as f64 / residual.len() as f64
+                "  {n_rows}x{columns} rank {rank}: {:.4} (plain {:.4}, side {:.4})",
+                total as f64 / 256.0 / n,
+                plain_length as f64 / 256.0 / n,
+                side_bits as f64 / n
             );
         }
         match best {
             Some((b, r)) if total >= b => {
-                if rank > 2 * r {
+                if rank >= 2 * r {
                     break;
                 }
             }
@@ -380,10 +410,9 @@ fn low_rank<'a>(
         return None;
     }
     let factors = candidates.of_rank(rank);
-    predict(sample, &factors, &candidates.left, &row_octaves, &mut residual, &mut trial.codes);
-    trial.rows.clone_from(&plain.rows);
+    trial.load(Some((&factors, &candidates.left, &row_octaves)));
     trial.columns.clone_from(&plain.columns);
-    trial.from_means(&residual, 1);
+    trial.from_means(2);
     let mut counts = trial.count();
     for _ in 0..effort.rounds {
         trial.refine(&counts, true);
@@ -403,42 +432,7 @@ fn low_rank<'a>(
     Some((trial, counts, factors, factor_counts))
 }
 
-/// Differences that a prediction leaves, and their codes.
-fn predict(
-    sample: &Sample,
-    factors: &Factors,
-    left: &[[i8; 32]],
-    row_octaves: &[i32],
-    residual: &mut [f32],
-    codes: &mut [u16],
-) {
-    let q = sample.window.log2_q;
-    let width = sample.layout.bits;
-    let mut steps = vec![0i32; sample.columns];
-    let mut contexts = vec![0u8; sample.columns];
-    let mut exponents = vec![0i16; sample.columns];
-    for ((left, &octave), range) in left.iter().zip(row_octaves).zip(sample.rows()) {
-        for (e, &c) in exponents.iter_mut().zip(&sample.classes[range.clone()]) {
-            *e = -c >> q;
-        }
-        let scaled = factors.scaled_left(&left[..factors.rank]);
-        predict_row(
-            &scaled[..factors.rank],
-            &factors.right,
-            &factors.octaves,
-            octave - factors.shift,
-            &exponents,
-            &mut steps,
-            &mut contexts,
-        );
-        let (residual, codes) = (&mut residual[range.clone()], &mut codes[range.clone()]);
-        for ((((r, code), &u), &p), &context) in
-            residual.iter_mut().zip(codes).zip(&sample.steps[range]).zip(&steps).zip(&contexts)
-        {
-            let d = u - p as f32;
-            *r = d;
-            let d = if context & FLIP != 0 { -d } else { d };
-            *code = ((context & !FLIP) as u16) << 8 | alphabet::encode(d as i64, width).code as u8 as u16;
-        }
-    }
+/// A difference divided by its scales, kept from outliers.
+pub fn normalise(delta: f32, octave: i32) -> f32 {
+    (delta * power_of_two(-octave)).clamp(-8.0, 8.0)
 }

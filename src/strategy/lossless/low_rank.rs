@@ -1,7 +1,8 @@
 //! Low-rank factors of a tensor's normalised differences: finding them, and rounding them to few levels.
 
-use super::fit::power;
+use crate::kernels::v2::element::power_of_two;
 use crate::kernels::v2::log2::{log2_q8, steps};
+use crate::kernels::v2::predict::MAX_OCTAVE;
 use crate::kernels::v2::subspace::{components, Components, MAX_RANK};
 
 /// Classes of factors by their size: half octaves of their rms, from 2^-2 on.
@@ -22,6 +23,8 @@ pub struct Factors {
     pub right_classes: Vec<u8>,
     /// Scale of each column in octaves.
     pub octaves: Vec<i16>,
+    /// The same as factors, `2^octave`.
+    pub scales: Vec<f32>,
     /// Factors, `rank` per column.
     pub right: Vec<i8>,
 }
@@ -65,6 +68,7 @@ fn quantise<const P: usize>(c: Components<P>, z: &[f32], columns: usize, octaves
         gains: Vec::new(),
         left_classes: Vec::new(),
         right_classes: Vec::new(),
+        scales: octaves.iter().map(|&o| power_of_two((o as i32).clamp(-MAX_OCTAVE, MAX_OCTAVE))).collect(),
         octaves,
         right: vec![0; columns * P],
     };
@@ -95,7 +99,7 @@ fn quantise<const P: usize>(c: Components<P>, z: &[f32], columns: usize, octaves
     let top = gains.iter().fold(1e-20f32, |a, &b| a.max(b));
     // The largest gain gets 8 or 9 bits, so that gain times factor fits 16.
     factors.shift = 8 - (steps(top, 0));
-    let unit = power(factors.shift, 0);
+    let unit = power_of_two(factors.shift);
     factors.gains = gains.iter().map(|g| (g * unit).round_ties_even().clamp(0.0, 1023.0) as i16).collect();
     Some(Candidates {
         all: factors,
@@ -126,6 +130,7 @@ impl Candidates {
             left_classes: all.left_classes[..rank].to_vec(),
             right_classes: all.right_classes[..rank].to_vec(),
             octaves: all.octaves.clone(),
+            scales: all.scales.clone(),
             right: all.right.chunks_exact(all.rank).flat_map(|r| &r[..rank]).copied().collect(),
         }
     }
@@ -155,7 +160,7 @@ impl Projector {
     /// The projector onto these factors.
     pub fn new(factors: &Factors) -> Self {
         let rank = factors.rank;
-        let unit = power(-factors.shift, 0);
+        let unit = power_of_two(-factors.shift);
         let gains: Vec<f32> = factors.gains.iter().map(|&g| g as f32 * unit).collect();
         let basis: Vec<f32> =
             factors.right.chunks_exact(rank).flat_map(|r| r.iter().zip(&gains).map(|(&r, g)| r as f32 * g)).collect();
