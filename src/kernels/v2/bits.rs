@@ -36,8 +36,8 @@ impl BitWriter {
 /// Reads the bits of a slice in order; past the end it reads zeros and goes on counting.
 #[derive(Clone, Copy)]
 pub struct BitReader<'a> {
-    bytes: &'a [u8],
-    at: u64,
+    pub(super) bytes: &'a [u8],
+    pub(super) at: u64,
 }
 
 impl<'a> BitReader<'a> {

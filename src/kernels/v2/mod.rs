@@ -12,5 +12,9 @@ pub mod element;
 pub mod log2;
 pub mod predict;
 pub mod rans;
+pub mod row16;
 pub mod subspace;
 pub mod tables;
+
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub mod simd128;

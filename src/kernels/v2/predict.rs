@@ -6,7 +6,8 @@
 //! difference that is coded, so that it always points the same way, and its size (less than a quarter of a step, or
 //! more) chooses the table.
 
-use super::element::Layout;
+use super::element::{power_of_two, Layout, Word};
+use super::subspace::MAX_RANK;
 use half::f16;
 
 /// Set in a context where the difference is coded with its sign flipped. The other bits are the variant of the table:
@@ -16,14 +17,98 @@ pub const FLIP: u8 = 128;
 /// Largest octave of a row or column, either way: `2^60 * 2^60` and an integer sum stay finite.
 pub const MAX_OCTAVE: i32 = 60;
 
-/// The moves of a row's weights. `left`: `rank` factors; `right`: `rank` per column; `scales`: `2^octave` per column.
-pub fn moves(left: &[i16], right: &[i8], scales: &[f32], scale: f32, out: &mut [f32]) {
-    for ((r, &s), out) in right.chunks_exact(left.len()).zip(scales).zip(out) {
-        let mut sum = 0i32;
-        for (&l, &r) in left.iter().zip(r) {
-            sum += l as i32 * r as i32;
+/// Column factors as the kernels read them.
+#[derive(Clone, Debug, Default)]
+pub struct Columns {
+    /// Pairs of components.
+    pub(super) pairs: usize,
+    /// Per group of four columns and pair of components: two factors of each column. Columns are padded to a multiple
+    /// of 16, components to pairs, with zeros.
+    pub(super) factors: Vec<i8>,
+    /// `2^octave` per column, padded with zeros.
+    pub(super) scales: Vec<f32>,
+}
+
+impl Columns {
+    /// `right`: `rank` factors per column, 1 to 32 of them; `octaves`: one per column.
+    pub fn new(rank: usize, right: &[i8], octaves: &[i16]) -> Self {
+        let columns = octaves.len();
+        let padded = columns.div_ceil(16) * 16;
+        let pairs = rank.div_ceil(2);
+        let mut factors = vec![0; padded * 2 * pairs];
+        for (j, r) in right.chunks_exact(rank).take(columns).enumerate() {
+            for (k, &r) in r.iter().enumerate() {
+                factors[((j / 4) * pairs + k / 2) * 8 + (j % 4) * 2 + k % 2] = r;
+            }
         }
-        *out = sum as f32 * scale * s;
+        let mut scales: Vec<f32> = octaves
+            .iter()
+            .map(|&o| power_of_two((o as i32).clamp(-MAX_OCTAVE, MAX_OCTAVE)))
+            .collect();
+        scales.resize(padded, 0.0);
+        Self { pairs, factors, scales }
+    }
+
+    /// How far column `j` is expected to move.
+    #[inline(always)]
+    pub fn by(&self, left: &[i16; MAX_RANK], scale: f32, j: usize) -> f32 {
+        let at = (j / 4) * self.pairs * 8 + (j % 4) * 2;
+        let mut sum = 0i32;
+        for k in 0..self.pairs {
+            sum += left[2 * k] as i32 * self.factors[at + 8 * k] as i32;
+            sum += left[2 * k + 1] as i32 * self.factors[at + 8 * k + 1] as i32;
+        }
+        sum as f32 * scale * self.scales[j]
+    }
+}
+
+/// Moves a row of the base. `left`: the row's factors times their gains, padded with zeros; `scale`: `2^octave` of the
+/// row. `from` and `variants` get the moved elements and their contexts; all are as long as the row.
+pub fn predict_row(
+    layout: Layout,
+    columns: &Columns,
+    left: &[i16; MAX_RANK],
+    scale: f32,
+    base: &[u8],
+    from: &mut [u8],
+    variants: &mut [u8],
+) {
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    if (layout.bits, layout.mantissa) == (16, 7) {
+        return super::simd128::predict::predict_bf16(columns, left, scale, base, from, variants);
+    }
+    predict_row_scalar(layout, columns, left, scale, base, from, variants);
+}
+
+/// The scalar twin of [`predict_row`].
+pub fn predict_row_scalar(
+    layout: Layout,
+    columns: &Columns,
+    left: &[i16; MAX_RANK],
+    scale: f32,
+    base: &[u8],
+    from: &mut [u8],
+    variants: &mut [u8],
+) {
+    match layout.bits {
+        16 => predict_words::<u16>(layout, columns, left, scale, base, from, variants),
+        _ => predict_words::<u32>(layout, columns, left, scale, base, from, variants),
+    }
+}
+
+fn predict_words<W: Word>(
+    layout: Layout,
+    columns: &Columns,
+    left: &[i16; MAX_RANK],
+    scale: f32,
+    base: &[u8],
+    from: &mut [u8],
+    variants: &mut [u8],
+) {
+    for (j, v) in variants.iter_mut().enumerate() {
+        let (bits, context) = move_weight(layout, W::get(base, j), columns.by(left, scale, j));
+        W::put(from, j, bits);
+        *v = context;
     }
 }
 
@@ -47,7 +132,7 @@ pub fn move_weight(layout: Layout, base: u64, by: f32) -> (u64, u8) {
             let rounded = f16::from_f32(sum);
             let bits = rounded.to_bits() as u64;
             let rest = sum - rounded.to_f32();
-            let quarter = super::element::power_of_two(layout.exponent(bits) - layout.unit_exponent() - 2);
+            let quarter = power_of_two(layout.exponent(bits) - layout.unit_exponent() - 2);
             (bits, context(rest < 0.0, rest.abs() >= quarter))
         }
         _ => ((f32::from_bits(base as u32) + by).to_bits() as u64, 0),

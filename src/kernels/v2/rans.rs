@@ -13,36 +13,47 @@ pub const LANES: usize = 16;
 /// Lower end of the interval that states live in: where an encoder starts and a decoder must end.
 pub const LOWER: u32 = 1 << 16;
 
-/// Bytes that a reader of words may look at beyond the last word it uses.
-pub const SPARE: usize = 2 * LANES;
+/// Bytes of zeros after the words, so that a group can be read without looking at the end.
+pub const SPARE: usize = 2 * LANES + 16;
 
-/// Position in a stream of words.
-pub struct WordReader<'a> {
-    bytes: &'a [u8],
-    at: usize,
+/// A stream of words and the position in it.
+#[derive(Default)]
+pub struct Words {
+    pub(super) bytes: Vec<u8>,
+    pub(super) len: usize,
+    pub(super) at: usize,
 }
 
-impl<'a> WordReader<'a> {
-    /// A reader at the first word.
-    pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
+impl Words {
+    /// A reader at the first of the words in `bytes`; an odd byte at the end is ignored.
+    pub fn new(bytes: &[u8]) -> Self {
+        let len = bytes.len() & !1;
+        let mut padded = Vec::with_capacity(len + SPARE);
+        padded.extend_from_slice(&bytes[..len]);
+        padded.resize(len + SPARE, 0);
+        Self {
+            bytes: padded,
+            len,
+            at: 0,
+        }
     }
 
-    /// The next word; 0 past the end.
     #[inline(always)]
     fn next(&mut self) -> u32 {
-        let w = match self.bytes.get(self.at..self.at + 2) {
-            Some(w) => u16::from_le_bytes([w[0], w[1]]) as u32,
-            None => 0,
-        };
-        // Stays put far beyond the end, where it cannot be mistaken for the end.
-        self.at = (self.at + 2).min(self.bytes.len() + 2);
+        let w = u16::from_le_bytes([self.bytes[self.at], self.bytes[self.at + 1]]) as u32;
+        self.at += 2;
         w
+    }
+
+    /// After a group: a position far beyond the end stays there, where it cannot be mistaken for the end.
+    #[inline(always)]
+    pub(super) fn bound(&mut self) {
+        self.at = self.at.min(self.len + 2);
     }
 
     /// True when all words were used and none that was not there.
     pub fn is_exhausted(&self) -> bool {
-        self.at == self.bytes.len()
+        self.at == self.len
     }
 }
 
@@ -51,7 +62,21 @@ impl<'a> WordReader<'a> {
 /// Contexts beyond the last are taken as the extra one.
 pub fn decode_row(
     states: &mut [u32; LANES],
-    words: &mut WordReader<'_>,
+    words: &mut Words,
+    tables: &DecodeTables,
+    contexts: &[u8],
+    codes: &mut [i8],
+) {
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    super::simd128::rans::decode_row(states, words, tables, contexts, codes);
+    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+    decode_row_scalar(states, words, tables, contexts, codes);
+}
+
+/// The scalar twin of [`decode_row`].
+pub fn decode_row_scalar(
+    states: &mut [u32; LANES],
+    words: &mut Words,
     tables: &DecodeTables,
     contexts: &[u8],
     codes: &mut [i8],
@@ -68,6 +93,7 @@ pub fn decode_row(
             let y = (e & 0xfff) * (x >> log) + (e >> 12 & 0xfff);
             states[lane] = if y < LOWER { y << 16 | words.next() } else { y };
         }
+        words.bound();
     }
 }
 
@@ -75,6 +101,14 @@ pub fn decode_row(
 ///
 /// Every symbol has a frequency. Returns the first states and the words.
 pub fn encode(index: &[u16], tables: &EncodeTables) -> ([u32; LANES], Vec<u8>) {
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    return super::simd128::rans::encode(index, tables);
+    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+    encode_scalar(index, tables)
+}
+
+/// The scalar twin of [`encode`].
+pub fn encode_scalar(index: &[u16], tables: &EncodeTables) -> ([u32; LANES], Vec<u8>) {
     let log = tables.log;
     let mut states = [LOWER; LANES];
     let mut words = vec![0u8; 2 * index.len()];
@@ -141,7 +175,7 @@ mod tests {
                 }
                 let (mut states, words) = encode(&index, &EncodeTables::new(&freqs, log));
                 let mut out = vec![0; codes.len()];
-                let mut reader = WordReader::new(&words);
+                let mut reader = Words::new(&words);
                 decode_row(&mut states, &mut reader, &DecodeTables::new(&freqs, log), &contexts, &mut out);
                 assert_eq!(out, codes);
                 assert_eq!(states, [LOWER; LANES]);

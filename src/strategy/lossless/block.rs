@@ -12,8 +12,10 @@ use crate::kernels::v2::bits::{BitReader, BitWriter};
 use crate::kernels::v2::cost::{add_row, best_shift, CostTable, SHIFTS};
 use crate::kernels::v2::element::{power_of_two, Layout, Word};
 use crate::kernels::v2::log2::{log2_q8, FRACTION};
-use crate::kernels::v2::predict::{move_weight, moves, FLIP, MAX_OCTAVE};
-use crate::kernels::v2::rans::{self, WordReader, LANES, LOWER};
+use crate::kernels::v2::predict::{predict_row, FLIP, MAX_OCTAVE};
+use crate::kernels::v2::rans::{self, Words, LANES, LOWER};
+use crate::kernels::v2::row16::{self, Scratch, Source, Streams};
+use crate::kernels::v2::subspace::MAX_RANK;
 use crate::kernels::v2::tables::{DecodeTables, EncodeTables, ESC, SYMBOLS};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -109,7 +111,7 @@ pub fn encode(set: &TableSet, cost: &CostTable, segments: &[Segment<'_>], stats:
                 }
                 index.resize(start + factors.rank.div_ceil(LANES) * LANES, padding);
                 let scaled = factors.scaled_left(&left[..factors.rank]);
-                row.predict(layout, factors, &scaled[..factors.rank], octave);
+                row.predict(layout, factors, &scaled, octave);
                 row.differ(layout);
             }
             let mut r = row_scale(layout, &row.deltas, &weights, q);
@@ -230,94 +232,138 @@ pub fn decode(set: &TableSet, tables: &DecodeTables, bytes: &[u8], targets: &mut
     }
     let mut rest = &bytes[..body];
     let (n_side, n_words, n_raw) = (take_varint(&mut rest)?, take_varint(&mut rest)?, take_varint(&mut rest)?);
-    let mut side = Decoder::new(take(&mut rest, n_side)?);
+    let side = Decoder::new(take(&mut rest, n_side)?);
     let mut states = [0; LANES];
     for s in &mut states {
         let b = take(&mut rest, 4)?;
         *s = u32::from_le_bytes([b[0], b[1], b[2], b[3]]);
     }
-    let mut words = WordReader::new(take(&mut rest, n_words.saturating_mul(2))?);
-    let mut raw = BitReader::new(take(&mut rest, n_raw)?);
-    let mut scales = Scales::default();
+    let words = Words::new(take(&mut rest, n_words.saturating_mul(2))?);
+    let raw = BitReader::new(take(&mut rest, n_raw)?);
+    let mut reader = BlockReader {
+        set,
+        tables,
+        side,
+        scales: Scales::default(),
+        streams: Streams { states, words, raw },
+        scratch: Scratch::default(),
+        from: Vec::new(),
+        variants: Vec::new(),
+        contexts: Vec::new(),
+        codes: Vec::new(),
+    };
     for t in targets.iter_mut() {
-        match t.layout.bits {
-            8 => decode_target::<u8>(set, tables, &mut side, &mut scales, &mut states, &mut words, &mut raw, t),
-            16 => decode_target::<u16>(set, tables, &mut side, &mut scales, &mut states, &mut words, &mut raw, t),
-            32 => decode_target::<u32>(set, tables, &mut side, &mut scales, &mut states, &mut words, &mut raw, t),
-            _ => decode_target::<u64>(set, tables, &mut side, &mut scales, &mut states, &mut words, &mut raw, t),
-        }
+        reader.target(t);
     }
+    let streams = &reader.streams;
     if !rest.is_empty()
-        || states != [LOWER; LANES]
-        || !words.is_exhausted()
-        || !raw.is_exhausted()
-        || !side.is_exhausted()
+        || streams.states != [LOWER; LANES]
+        || !streams.words.is_exhausted()
+        || !streams.raw.is_exhausted()
+        || !reader.side.is_exhausted()
     {
         return Err(malformed("its streams do not end where they should"));
     }
     Ok(())
 }
 
-#[allow(clippy::too_many_arguments)]
-fn decode_target<W: Word>(
+struct BlockReader<'a> {
+    set: &'a TableSet,
+    tables: &'a DecodeTables,
+    side: Decoder<'a>,
+    scales: Scales,
+    streams: Streams<'a>,
+    scratch: Scratch,
+    from: Vec<u8>,
+    variants: Vec<u8>,
+    contexts: Vec<u8>,
+    codes: Vec<i8>,
+}
+
+impl BlockReader<'_> {
+    fn target(&mut self, t: &mut Target<'_>) {
+        let row_bytes = t.columns * t.layout.bytes();
+        let q = self.set.window.log2_q;
+        let mut scales = t.scales.to_vec();
+        scales.resize(t.columns.div_ceil(LANES) * LANES, 0);
+        let prediction = t.factors;
+        self.from.resize(row_bytes, 0);
+        for (base, out) in t.base.chunks(row_bytes).zip(t.out.chunks_mut(row_bytes)) {
+            if !self.scales.changed(&mut self.side, false) {
+                out.copy_from_slice(base);
+                continue;
+            }
+            let row = self.scales.scale(&mut self.side, 0);
+            self.variants.clear();
+            if let Some(factors) = prediction {
+                let octave = row_octave(t.layout, row, q) + self.scales.octave(&mut self.side, 0);
+                let left = self.left_factors(factors);
+                let scale = power_of_two((octave - factors.shift).clamp(-MAX_OCTAVE, MAX_OCTAVE));
+                self.variants.resize(base.len() / t.layout.bytes(), 0);
+                let from = &mut self.from[..base.len()];
+                predict_row(t.layout, &factors.columns, &left, scale, base, from, &mut self.variants);
+            }
+            let from = if self.variants.is_empty() { base } else { &self.from[..base.len()] };
+            let source = Source {
+                from,
+                variants: &self.variants,
+                row,
+                columns: &scales,
+            };
+            if t.layout.bits == 16 {
+                let contexts = self.set.contexts();
+                row16::decode_row(t.layout, contexts, self.tables, &source, &mut self.streams, &mut self.scratch, out);
+                continue;
+            }
+            let buffers = (&mut self.contexts, &mut self.codes);
+            match t.layout.bits {
+                8 => decode_words::<u8>(t.layout, self.set, self.tables, &source, &mut self.streams, buffers, out),
+                32 => decode_words::<u32>(t.layout, self.set, self.tables, &source, &mut self.streams, buffers, out),
+                _ => decode_words::<u64>(t.layout, self.set, self.tables, &source, &mut self.streams, buffers, out),
+            }
+        }
+    }
+
+    /// The factors of the next row, times their gains.
+    fn left_factors(&mut self, factors: &Factors) -> [i16; MAX_RANK] {
+        let mut contexts = [self.tables.contexts() as u8; MAX_RANK];
+        for (c, &class) in contexts.iter_mut().zip(&factors.left_classes) {
+            *c = self.set.factor_context(class) as u8;
+        }
+        let mut left = [0; MAX_RANK];
+        let n = factors.rank.div_ceil(LANES) * LANES;
+        let Streams { states, words, .. } = &mut self.streams;
+        rans::decode_row(states, words, self.tables, &contexts[..n], &mut left[..n]);
+        factors.scaled_left(&left[..factors.rank])
+    }
+}
+
+fn decode_words<W: Word>(
+    layout: Layout,
     set: &TableSet,
     tables: &DecodeTables,
-    side: &mut Decoder<'_>,
-    scales: &mut Scales,
-    states: &mut [u32; LANES],
-    words: &mut WordReader<'_>,
-    raw: &mut BitReader<'_>,
-    t: &mut Target<'_>,
+    source: &Source<'_>,
+    streams: &mut Streams<'_>,
+    (contexts, codes): (&mut Vec<u8>, &mut Vec<i8>),
+    out: &mut [u8],
 ) {
-    let size = t.layout.bytes();
-    let n = t.out.len() / size;
-    let q = set.window.log2_q;
-    let padded = t.columns.div_ceil(LANES) * LANES;
-    let mut contexts = vec![0u8; padded];
-    let mut codes = vec![0i8; padded];
-    let extra = tables.contexts() as u8;
-    let mut from = vec![0u64; t.columns];
-    let mut variants = vec![0u8; t.columns];
-    let mut by = vec![0f32; t.columns];
-    for at in (0..n).step_by(t.columns) {
-        let len = t.columns.min(n - at);
-        if !scales.changed(side, false) {
-            t.out[at * size..(at + len) * size].copy_from_slice(&t.base[at * size..(at + len) * size]);
-            continue;
-        }
-        let r = scales.scale(side, 0);
-        for (i, b) in from[..len].iter_mut().enumerate() {
-            *b = W::get(t.base, at + i);
-        }
-        if let Some(factors) = t.factors {
-            let octave = row_octave(t.layout, r, q) + scales.octave(side, 0);
-            let mut left_contexts = [extra; 32];
-            for (c, &class) in left_contexts.iter_mut().zip(&factors.left_classes) {
-                *c = set.factor_context(class) as u8;
-            }
-            let mut left = [0; 32];
-            let groups = factors.rank.div_ceil(LANES) * LANES;
-            rans::decode_row(states, words, tables, &left_contexts[..groups], &mut left[..groups]);
-            let scaled = factors.scaled_left(&left[..factors.rank]);
-            let scale = power_of_two((octave - factors.shift).clamp(-MAX_OCTAVE, MAX_OCTAVE));
-            moves(&scaled[..factors.rank], &factors.right, &factors.scales, scale, &mut by);
-            for ((b, v), &by) in from.iter_mut().zip(&mut variants).zip(&by) {
-                (*b, *v) = move_weight(t.layout, *b, by);
-            }
-        }
-        let groups = len.div_ceil(LANES) * LANES;
-        for i in 0..len {
-            let class = set.window.class(t.scales[i] as i32 + r - (t.layout.exponent(from[i]) << q));
-            contexts[i] = set.context((variants[i] & !FLIP) as usize, class) as u8;
-        }
-        contexts[len..groups].fill(extra);
-        rans::decode_row(states, words, tables, &contexts[..groups], &mut codes[..groups]);
-        for i in 0..len {
-            let code = codes[i];
-            let bits = raw_bits(code, W::BITS);
-            let u = alphabet::decode(code, bits, raw.get(bits));
-            let u = if variants[i] & FLIP != 0 { u.wrapping_neg() } else { u };
-            W::put(t.out, at + i, t.layout.unkey(t.layout.key(from[i]).wrapping_add(u)));
-        }
+    let n = out.len() / (W::BITS as usize / 8);
+    let groups = n.div_ceil(LANES) * LANES;
+    let which = set.contexts();
+    contexts.clear();
+    contexts.extend((0..n).map(|i| {
+        let variant = source.variants.get(i).map_or(0, |v| v & !FLIP);
+        let exponent = layout.exponent(W::get(source.from, i));
+        which.of(source.row + source.columns[i] as i32 - (exponent << which.log2_q), variant)
+    }));
+    contexts.resize(groups, tables.contexts() as u8);
+    codes.resize(groups, 0);
+    rans::decode_row(&mut streams.states, &mut streams.words, tables, contexts, &mut codes[..groups]);
+    for (i, &code) in codes[..n].iter().enumerate() {
+        let bits = raw_bits(code, W::BITS);
+        let u = alphabet::decode(code, bits, streams.raw.get(bits));
+        let flip = source.variants.get(i).is_some_and(|v| v & FLIP != 0);
+        let u = if flip { u.wrapping_neg() } else { u };
+        W::put(out, i, layout.unkey(layout.key(W::get(source.from, i)).wrapping_add(u)));
     }
 }

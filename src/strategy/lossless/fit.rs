@@ -225,7 +225,7 @@ impl<'a> Scaled<'a> {
             row.load(layout, &self.sample.base, &self.sample.fine, range.start, range.len());
             if let Some((factors, left, octaves)) = prediction {
                 let left = factors.scaled_left(&left[i][..factors.rank]);
-                row.predict(layout, factors, &left[..factors.rank], octaves[i]);
+                row.predict(layout, factors, &left, octaves[i]);
             }
             row.differ(layout);
             row.classes(layout, window.log2_q, &mut classes);

@@ -2,14 +2,14 @@
 
 use crate::kernels::v2::element::power_of_two;
 use crate::kernels::v2::log2::{log2_q8, steps};
-use crate::kernels::v2::predict::MAX_OCTAVE;
+use crate::kernels::v2::predict::Columns;
 use crate::kernels::v2::subspace::{components, Components, MAX_RANK};
 
 /// Classes of factors by their size: half octaves of their rms, from 2^-2 on.
 pub const FACTOR_CLASSES: usize = 14;
 
 /// What predicts a tensor, apart from the rows' own factors.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Factors {
     /// Number of components.
     pub rank: usize,
@@ -23,8 +23,8 @@ pub struct Factors {
     pub right_classes: Vec<u8>,
     /// Scale of each column in octaves.
     pub octaves: Vec<i16>,
-    /// The same as factors, `2^octave`.
-    pub scales: Vec<f32>,
+    /// The columns as the kernels read them.
+    pub columns: Columns,
     /// Factors, `rank` per column.
     pub right: Vec<i8>,
 }
@@ -68,7 +68,7 @@ fn quantise<const P: usize>(c: Components<P>, z: &[f32], columns: usize, octaves
         gains: Vec::new(),
         left_classes: Vec::new(),
         right_classes: Vec::new(),
-        scales: octaves.iter().map(|&o| power_of_two((o as i32).clamp(-MAX_OCTAVE, MAX_OCTAVE))).collect(),
+        columns: Columns::default(),
         octaves,
         right: vec![0; columns * P],
     };
@@ -123,16 +123,18 @@ impl Candidates {
     /// The first `rank` components.
     pub fn of_rank(&self, rank: usize) -> Factors {
         let all = &self.all;
-        Factors {
+        let mut factors = Factors {
             rank,
             shift: all.shift,
             gains: all.gains[..rank].to_vec(),
             left_classes: all.left_classes[..rank].to_vec(),
             right_classes: all.right_classes[..rank].to_vec(),
             octaves: all.octaves.clone(),
-            scales: all.scales.clone(),
+            columns: Columns::default(),
             right: all.right.chunks_exact(all.rank).flat_map(|r| &r[..rank]).copied().collect(),
-        }
+        };
+        factors.columns = Columns::new(rank, &factors.right, &factors.octaves);
+        factors
     }
 }
 

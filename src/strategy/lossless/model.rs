@@ -1,6 +1,7 @@
 //! A set of frequency tables and the window of classes that they stand for.
 
 use crate::kernels::v2::adaptive::{Bit, Coder, Int};
+use crate::kernels::v2::row16::Contexts;
 use crate::kernels::v2::tables::{Freqs, ESC, SYMBOLS};
 
 /// Which class a weight is in: `clamp(row + column - q * exponent + offset, 0, classes - 1)`.
@@ -51,8 +52,17 @@ pub struct TableSet {
 }
 
 impl TableSet {
+    /// How contexts of weights follow from their classes.
+    pub fn contexts(&self) -> Contexts {
+        Contexts {
+            log2_q: self.window.log2_q,
+            offset: self.window.offset,
+            classes: self.window.classes,
+            phased: self.phased,
+        }
+    }
+
     /// Context of a class for weights without a prediction (`variant` 0) or with one (1 and 2).
-    #[inline(always)]
     pub fn context(&self, variant: usize, class: usize) -> usize {
         if variant == 0 || class >= self.phased as usize {
             class
@@ -151,7 +161,8 @@ fn code_mantissa<C: Coder>(coder: &mut C, models: &mut TableModels, size: i32, f
 mod tests {
     use super::*;
     use crate::kernels::v2::adaptive::{Decoder, Encoder};
-    use crate::kernels::v2::tables::normalise;
+    use crate::kernels::v2::row16::Contexts;
+use crate::kernels::v2::tables::normalise;
 
     #[test]
     fn tables_come_back() {

@@ -3,7 +3,8 @@
 use super::low_rank::Factors;
 use crate::kernels::v2::alphabet;
 use crate::kernels::v2::element::{power_of_two, Layout};
-use crate::kernels::v2::predict::{move_weight, moves, FLIP, MAX_OCTAVE};
+use crate::kernels::v2::predict::{move_weight, FLIP, MAX_OCTAVE};
+use crate::kernels::v2::subspace::MAX_RANK;
 
 /// Widest row, in elements.
 pub const MAX_COLUMNS: u64 = 1 << 16;
@@ -41,7 +42,6 @@ pub struct Row {
     pub from: Vec<u64>,
     /// Contexts of the prediction: variant and [`FLIP`].
     pub contexts: Vec<u8>,
-    moves: Vec<f32>,
 }
 
 impl Row {
@@ -73,14 +73,12 @@ impl Row {
     }
 
     /// Moves the base by a prediction. `left`: the row's factors times the gains.
-    pub fn predict(&mut self, layout: Layout, factors: &Factors, left: &[i16], octave: i32) {
-        self.moves.resize(self.base.len(), 0.0);
+    pub fn predict(&mut self, layout: Layout, factors: &Factors, left: &[i16; MAX_RANK], octave: i32) {
         let scale = power_of_two((octave - factors.shift).clamp(-MAX_OCTAVE, MAX_OCTAVE));
-        moves(left, &factors.right, &factors.scales, scale, &mut self.moves);
-        for (((from, context), &b), &by) in
-            self.from.iter_mut().zip(&mut self.contexts).zip(&self.base).zip(&self.moves)
+        for (j, ((from, context), &b)) in
+            self.from.iter_mut().zip(&mut self.contexts).zip(&self.base).enumerate()
         {
-            (*from, *context) = move_weight(layout, b, by);
+            (*from, *context) = move_weight(layout, b, factors.columns.by(left, scale, j));
         }
     }
 
