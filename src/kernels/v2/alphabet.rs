@@ -61,7 +61,7 @@ pub fn escape(u: i64, width: u32) -> Coded {
 }
 
 /// Number of raw bits of a code. `width` is the element's width in bits.
-#[inline]
+#[inline(always)]
 pub fn raw_bits(code: i8, width: u32) -> u32 {
     let m = (code as i32).unsigned_abs();
     match m {
@@ -73,23 +73,26 @@ pub fn raw_bits(code: i8, width: u32) -> u32 {
 }
 
 /// The difference that a code with `n = raw_bits(code)` raw bits stands for. The caller takes it modulo 2^width.
-#[inline]
+#[inline(always)]
 pub fn decode(code: i8, n: u32, raw: u64) -> i64 {
     let c = code as i64;
     let m = c.abs();
     if m <= EXACT {
         return c;
     }
+    decode_long(c, n, raw)
+}
+
+/// [`decode`] for codes beyond [`EXACT`], without a choice on the sign.
+#[inline(always)]
+pub fn decode_long(code: i64, n: u32, raw: u64) -> i64 {
+    let m = code.abs();
     if m > LAST_BUCKET as i64 {
         return raw as i64;
     }
-    let v = ((2 + ((m - 33) & 1)) << n) as u64 | raw;
-    let u = v as i64 + 1;
-    if c < 0 {
-        -u
-    } else {
-        u
-    }
+    let v = ((2 + ((m - 33) & 1)) << n) | raw as i64;
+    let sign = code >> 63;
+    ((v + 1) ^ sign) - sign
 }
 
 #[cfg(test)]

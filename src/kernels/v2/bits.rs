@@ -33,46 +33,47 @@ impl BitWriter {
     }
 }
 
-/// Reads the bits of a slice in order; past the end it reads zeros and goes on counting.
-#[derive(Clone, Copy)]
-pub struct BitReader<'a> {
-    pub(super) bytes: &'a [u8],
+/// Reads the bits of a byte sequence in order; past the end it reads zeros and goes on counting.
+#[derive(Default)]
+pub struct BitReader {
+    /// Followed by at least eight zeros.
+    pub(super) bytes: Vec<u8>,
+    pub(super) len: usize,
     pub(super) at: u64,
 }
 
-impl<'a> BitReader<'a> {
+impl BitReader {
     /// A reader at the first bit.
-    pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
+    pub fn new(bytes: &[u8]) -> Self {
+        let mut padded = Vec::with_capacity(bytes.len() + 8);
+        padded.extend_from_slice(bytes);
+        padded.resize(bytes.len() + 8, 0);
+        Self {
+            bytes: padded,
+            len: bytes.len(),
+            at: 0,
+        }
     }
 
     /// The next `n <= 64` bits.
-    #[inline]
+    #[inline(always)]
     pub fn get(&mut self, n: u32) -> u64 {
-        if n > 32 {
+        if n > 56 {
             let low = self.get(32);
             return low | self.get(n - 32) << 32;
         }
-        let byte = (self.at >> 3) as usize;
-        let shift = (self.at & 7) as u32;
+        let byte = ((self.at >> 3) as usize).min(self.len);
+        let w = &self.bytes[byte..byte + 8];
+        let word = u64::from_le_bytes([w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]]);
+        let word = word >> (self.at & 7);
         self.at += n as u64;
-        let word = match self.bytes.get(byte..byte + 8) {
-            Some(w) => u64::from_le_bytes([w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]]),
-            None => {
-                let mut w = [0; 8];
-                let rest = self.bytes.get(byte..).unwrap_or(&[]);
-                w[..rest.len()].copy_from_slice(rest);
-                u64::from_le_bytes(w)
-            }
-        };
-        (word >> shift) & ((1 << n) - 1)
+        word & ((1 << n) - 1)
     }
 
     /// True when exactly all bytes were used and the spare bits of the last one are zero.
     pub fn is_exhausted(&self) -> bool {
         let spare = (self.at & 7) as u32;
-        self.at.div_ceil(8) == self.bytes.len() as u64
-            && (spare == 0 || self.bytes.last().is_some_and(|b| b >> spare == 0))
+        self.at.div_ceil(8) == self.len as u64 && (spare == 0 || self.bytes[self.len - 1] >> spare == 0)
     }
 }
 

@@ -22,8 +22,8 @@ pub const MAX_OCTAVE: i32 = 60;
 pub struct Columns {
     /// Pairs of components.
     pub(super) pairs: usize,
-    /// Per group of four columns and pair of components: two factors of each column. Columns are padded to a multiple
-    /// of 16, components to pairs, with zeros.
+    /// Per group of 16 columns and pair of components: two factors of each column. Columns are padded to a multiple of
+    /// 16, components to pairs, with zeros.
     pub(super) factors: Vec<i8>,
     /// `2^octave` per column, padded with zeros.
     pub(super) scales: Vec<f32>,
@@ -38,7 +38,7 @@ impl Columns {
         let mut factors = vec![0; padded * 2 * pairs];
         for (j, r) in right.chunks_exact(rank).take(columns).enumerate() {
             for (k, &r) in r.iter().enumerate() {
-                factors[((j / 4) * pairs + k / 2) * 8 + (j % 4) * 2 + k % 2] = r;
+                factors[((j / 16) * pairs + k / 2) * 32 + (j % 16) * 2 + k % 2] = r;
             }
         }
         let mut scales: Vec<f32> = octaves
@@ -52,11 +52,11 @@ impl Columns {
     /// How far column `j` is expected to move.
     #[inline(always)]
     pub fn by(&self, left: &[i16; MAX_RANK], scale: f32, j: usize) -> f32 {
-        let at = (j / 4) * self.pairs * 8 + (j % 4) * 2;
+        let at = (j / 16) * self.pairs * 32 + (j % 16) * 2;
         let mut sum = 0i32;
         for k in 0..self.pairs {
-            sum += left[2 * k] as i32 * self.factors[at + 8 * k] as i32;
-            sum += left[2 * k + 1] as i32 * self.factors[at + 8 * k + 1] as i32;
+            sum += left[2 * k] as i32 * self.factors[at + 32 * k] as i32;
+            sum += left[2 * k + 1] as i32 * self.factors[at + 32 * k + 1] as i32;
         }
         sum as f32 * scale * self.scales[j]
     }

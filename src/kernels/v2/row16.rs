@@ -51,13 +51,13 @@ pub struct Source<'a> {
 }
 
 /// The streams of a block.
-pub struct Streams<'a> {
+pub struct Streams {
     /// States of the lanes.
     pub states: [u32; LANES],
     /// The words.
     pub words: Words,
     /// The raw bits.
-    pub raw: BitReader<'a>,
+    pub raw: BitReader,
 }
 
 /// Buffers for one row.
@@ -75,7 +75,7 @@ pub fn decode_row(
     contexts: Contexts,
     tables: &DecodeTables,
     source: &Source<'_>,
-    streams: &mut Streams<'_>,
+    streams: &mut Streams,
     scratch: &mut Scratch,
     out: &mut [u8],
 ) {
@@ -91,7 +91,7 @@ pub fn decode_row_scalar(
     contexts: Contexts,
     tables: &DecodeTables,
     source: &Source<'_>,
-    streams: &mut Streams<'_>,
+    streams: &mut Streams,
     scratch: &mut Scratch,
     out: &mut [u8],
 ) {

@@ -272,7 +272,7 @@ struct BlockReader<'a> {
     tables: &'a DecodeTables,
     side: Decoder<'a>,
     scales: Scales,
-    streams: Streams<'a>,
+    streams: Streams,
     scratch: Scratch,
     from: Vec<u8>,
     variants: Vec<u8>,
@@ -343,7 +343,7 @@ fn decode_words<W: Word>(
     set: &TableSet,
     tables: &DecodeTables,
     source: &Source<'_>,
-    streams: &mut Streams<'_>,
+    streams: &mut Streams,
     (contexts, codes): (&mut Vec<u8>, &mut Vec<i8>),
     out: &mut [u8],
 ) {

@@ -56,15 +56,15 @@ pub fn predict_bf16(
 #[inline(always)]
 unsafe fn sixteen(columns: &Columns, pairs: &[v128], scale: v128, g: usize, base: [v128; 2]) -> ([v128; 2], v128) {
     let mut sums = [i32x4_splat(0); 4];
-    let stride = 8 * pairs.len();
     // SAFETY: the caller has compared lengths.
     let scales = unsafe {
-        let factors = columns.factors.as_ptr().add(4 * g * stride);
-        for (k, &l) in pairs.iter().enumerate() {
+        let mut factors = columns.factors.as_ptr().add(32 * pairs.len() * g);
+        for &l in pairs {
             for (c, sum) in sums.iter_mut().enumerate() {
-                let r = i16x8_load_extend_i8x8(factors.add(c * stride + 8 * k));
+                let r = i16x8_load_extend_i8x8(factors.add(8 * c));
                 *sum = i32x4_add(*sum, i32x4_dot_i16x8(l, r));
             }
+            factors = factors.add(32);
         }
         let s = columns.scales.as_ptr().add(16 * g) as *const v128;
         [v128_load(s), v128_load(s.add(1)), v128_load(s.add(2)), v128_load(s.add(3))]

@@ -121,7 +121,7 @@ pub fn decode_row(
     contexts: Contexts,
     tables: &DecodeTables,
     source: &Source<'_>,
-    streams: &mut Streams<'_>,
+    streams: &mut Streams,
     list: &mut List,
     out: &mut [u8],
 ) {
@@ -138,7 +138,7 @@ fn run<const PREDICTED: bool>(
     contexts: Contexts,
     tables: &DecodeTables,
     source: &Source<'_>,
-    streams: &mut Streams<'_>,
+    streams: &mut Streams,
     list: &mut List,
     out: &mut [u8],
 ) {
@@ -238,7 +238,7 @@ fn run<const PREDICTED: bool>(
 }
 
 /// Reads the raw bits of the listed weights and puts their results right.
-fn expand(layout: Layout, source: &Source<'_>, streams: &mut Streams<'_>, list: &mut List, out: &mut [u8]) {
+fn expand(layout: Layout, source: &Source<'_>, streams: &mut Streams, list: &mut List, out: &mut [u8]) {
     if list.groups.is_empty() {
         return;
     }
@@ -260,29 +260,47 @@ fn expand(layout: Layout, source: &Source<'_>, streams: &mut Streams<'_>, list: 
             n += byte.count_ones() as usize;
         }
     }
-    let predicted = !source.variants.is_empty();
-    let key = |b: u16| -> i16 {
-        let x = b as i16;
-        if layout.is_float() {
-            x ^ ((x >> 15) & 0x7fff)
-        } else {
-            x
-        }
-    };
-    for &at in &list.positions[..n] {
+    let positions = &list.positions[..n];
+    match (layout.is_float(), source.variants.is_empty()) {
+        (true, true) => fix::<true, false>(positions, source, streams, out),
+        (true, false) => fix::<true, true>(positions, source, streams, out),
+        (false, true) => fix::<false, false>(positions, source, streams, out),
+        (false, false) => fix::<false, true>(positions, source, streams, out),
+    }
+}
+
+#[inline(always)]
+fn key<const FLOAT: bool>(b: u16) -> i16 {
+    let x = b as i16;
+    if FLOAT {
+        x ^ ((x >> 15) & 0x7fff)
+    } else {
+        x
+    }
+}
+
+fn fix<const FLOAT: bool, const PREDICTED: bool>(
+    positions: &[u16],
+    source: &Source<'_>,
+    streams: &mut Streams,
+    out: &mut [u8],
+) {
+    let from = source.from.as_ptr() as *const u16;
+    let results = out.as_mut_ptr() as *mut u16;
+    for &at in positions {
         let at = at as usize;
-        let b = key(u16::from_le_bytes([source.from[2 * at], source.from[2 * at + 1]]));
-        let o = key(u16::from_le_bytes([out[2 * at], out[2 * at + 1]]));
-        let mut code = o.wrapping_sub(b);
-        let flip = predicted && source.variants[at] & FLIP != 0;
-        if flip {
-            code = code.wrapping_neg();
-        }
-        let code = code as i8;
-        let bits = raw_bits(code, 16);
-        let u = alphabet::decode(code, bits, streams.raw.get(bits)) as i16;
-        let u = if flip { u.wrapping_neg() } else { u };
-        let x = key(b.wrapping_add(u) as u16);
-        out[2 * at..2 * at + 2].copy_from_slice(&x.to_le_bytes());
+        // SAFETY: positions are those of weights of the row, which all slices hold.
+        let (b, o, flip) = unsafe {
+            let flip = PREDICTED && *source.variants.get_unchecked(at) & FLIP != 0;
+            (key::<FLOAT>(from.add(at).read_unaligned()), key::<FLOAT>(results.add(at).read_unaligned()), flip)
+        };
+        let sign = -(flip as i64);
+        let code = ((o.wrapping_sub(b) as i64) ^ sign) - sign;
+        let bits = raw_bits(code as i8, 16);
+        let u = alphabet::decode_long(code, bits, streams.raw.get(bits));
+        let u = (u ^ sign).wrapping_sub(sign) as i16;
+        let x = key::<FLOAT>(b.wrapping_add(u) as u16) as u16;
+        // SAFETY: as above.
+        unsafe { results.add(at).write_unaligned(x) };
     }
 }
