@@ -30,20 +30,39 @@ impl CostTable {
         Self { classes, width, costs }
     }
 
-    /// Lengths of `code` under the classes from `class - 4` to `class + 3`.
+    /// Lengths of `code` under the classes from `class - 4` to `class + 3`; the last look-up of a table for codes that it
+    /// does not have.
     #[inline(always)]
-    pub fn lengths(&self, class: i32, code: u16) -> &[u16; SHIFTS] {
-        let class = class.clamp(-(SHIFTS as i32) / 2, self.classes as i32 + SHIFTS as i32 / 2 - 1);
-        let start = code as usize * self.width + (class + FIRST_SHIFT + SHIFTS as i32) as usize;
-        self.costs[start..start + SHIFTS].try_into().unwrap_or(&[0; SHIFTS])
+    pub fn lengths(&self, class: i16, code: u16) -> &[u16; SHIFTS] {
+        let class = class.max(-(SHIFTS as i16) / 2).min(self.classes as i16 + SHIFTS as i16 / 2 - 1);
+        let start = code as usize * self.width + (class as i32 + FIRST_SHIFT + SHIFTS as i32) as usize;
+        match self.costs.get(start..start + SHIFTS) {
+            Some(l) => l.try_into().unwrap_or(&[0; SHIFTS]),
+            None => &[0; SHIFTS],
+        }
     }
 }
 
-/// Adds the lengths of a row to `sums`. `classes` holds the row's classes without its own share `row`.
+/// Adds the lengths of a row to `sums`. A weight's class is the sum of `row`, its column's scale and its own part.
 #[inline]
-pub fn add_row(table: &CostTable, row: i32, classes: &[i16], codes: &[u16], sums: &mut [u32; SHIFTS]) {
-    for (&c, &code) in classes.iter().zip(codes) {
-        let lengths = table.lengths(c as i32 + row, code);
+pub fn add_row(table: &CostTable, row: i16, classes: &[i16], columns: &[i16], codes: &[u16], sums: &mut [u32; SHIFTS]) {
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    super::simd128::cost::add_row(table, row, classes, columns, codes, sums);
+    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+    add_row_scalar(table, row, classes, columns, codes, sums);
+}
+
+/// The scalar twin of [`add_row`].
+pub fn add_row_scalar(
+    table: &CostTable,
+    row: i16,
+    classes: &[i16],
+    columns: &[i16],
+    codes: &[u16],
+    sums: &mut [u32; SHIFTS],
+) {
+    for ((&e, &c), &code) in classes.iter().zip(columns).zip(codes) {
+        let lengths = table.lengths(e.wrapping_add(c).wrapping_add(row), code);
         for (sum, &l) in sums.iter_mut().zip(lengths) {
             *sum += l as u32;
         }
@@ -52,9 +71,31 @@ pub fn add_row(table: &CostTable, row: i32, classes: &[i16], codes: &[u16], sums
 
 /// Adds the length of every weight of a row to the sums of its column.
 #[inline]
-pub fn add_columns(table: &CostTable, row: i32, classes: &[i16], codes: &[u16], sums: &mut [[u32; SHIFTS]]) {
-    for ((&c, &code), sums) in classes.iter().zip(codes).zip(sums) {
-        let lengths = table.lengths(c as i32 + row, code);
+pub fn add_columns(
+    table: &CostTable,
+    row: i16,
+    classes: &[i16],
+    columns: &[i16],
+    codes: &[u16],
+    sums: &mut [[u32; SHIFTS]],
+) {
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    super::simd128::cost::add_columns(table, row, classes, columns, codes, sums);
+    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+    add_columns_scalar(table, row, classes, columns, codes, sums);
+}
+
+/// The scalar twin of [`add_columns`].
+pub fn add_columns_scalar(
+    table: &CostTable,
+    row: i16,
+    classes: &[i16],
+    columns: &[i16],
+    codes: &[u16],
+    sums: &mut [[u32; SHIFTS]],
+) {
+    for (((&e, &c), &code), sums) in classes.iter().zip(columns).zip(codes).zip(sums) {
+        let lengths = table.lengths(e.wrapping_add(c).wrapping_add(row), code);
         for (sum, &l) in sums.iter_mut().zip(lengths) {
             *sum += l as u32;
         }
@@ -80,7 +121,7 @@ mod tests {
         let classes: Vec<i16> = (0..100).map(|i| i * 7 % 60 - 20).collect();
         let codes: Vec<u16> = (0..100u32).map(|i| (i * i & 255) as u16).collect();
         let mut sums = [5; SHIFTS];
-        add_row(&table, 3, &classes, &codes, &mut sums);
+        add_row(&table, 3, &classes, &[0; 100], &codes, &mut sums);
         for (i, sum) in sums.iter().enumerate() {
             let expected: u32 = classes
                 .iter()
@@ -90,7 +131,7 @@ mod tests {
             assert_eq!(*sum, expected + 5);
         }
         let mut columns = vec![[0; SHIFTS]; 100];
-        add_columns(&table, 3, &classes, &codes, &mut columns);
+        add_columns(&table, 3, &classes, &[0; 100], &codes, &mut columns);
         assert_eq!(columns.iter().map(|c| c[0]).sum::<u32>(), sums[0] - 5);
     }
 

@@ -6,6 +6,7 @@
 
 pub mod adaptive;
 pub mod alphabet;
+pub mod analyse;
 pub mod bits;
 pub mod cost;
 pub mod element;

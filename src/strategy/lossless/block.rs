@@ -1,18 +1,19 @@
 //! A block: some rows of one tensor, or several small tensors, coded with one run of the 16 lanes.
 
-use super::fit::{mean_scale, normalise, power, row_octave, VARIANTS};
+use super::fit::{normalise, power, row_octave, row_scale, VARIANTS};
 use super::low_rank::{Factors, Projector};
 use super::model::TableSet;
-use super::rows::Row;
+use super::rows::{Moved, Parts};
 use super::side::{move_length, Scales};
 use crate::error::{Code, Error, Result};
 use crate::kernels::v2::adaptive::{Decoder, Encoder};
 use crate::kernels::v2::alphabet::{self, raw_bits};
+use crate::kernels::v2::analyse::{differ, index_row, Long};
 use crate::kernels::v2::bits::{BitReader, BitWriter};
 use crate::kernels::v2::cost::{add_row, best_shift, CostTable, SHIFTS};
-use crate::kernels::v2::element::{power_of_two, Layout, Word};
+use crate::kernels::v2::element::{Layout, Word};
 use crate::kernels::v2::log2::{log2_q8, FRACTION};
-use crate::kernels::v2::predict::{predict_row, FLIP, MAX_OCTAVE};
+use crate::kernels::v2::predict::FLIP;
 use crate::kernels::v2::rans::{self, Words, LANES, LOWER};
 use crate::kernels::v2::row16::{self, Scratch, Source, Streams};
 use crate::kernels::v2::subspace::MAX_RANK;
@@ -64,45 +65,38 @@ pub fn cost_table(set: &TableSet, width: u32) -> CostTable {
     })
 }
 
-/// Scale of a row from the mean of `|differences|`.
-fn row_scale(layout: Layout, deltas: &[f32], weights: &[f32], q: u32) -> i32 {
-    let mut sum = 0f32;
-    for (&d, &w) in deltas.iter().zip(weights) {
-        sum += d.abs() * w;
-    }
-    mean_scale(layout, sum / deltas.len() as f32, q)
-}
-
 /// Encodes a block.
 pub fn encode(set: &TableSet, cost: &CostTable, segments: &[Segment<'_>], stats: &mut Stats) -> Vec<u8> {
     let mut side = Encoder::default();
     let mut scales = Scales::default();
     let mut raw = BitWriter::default();
     let mut index: Vec<u16> = Vec::new();
-    let mut row = Row::default();
-    let q = set.window.log2_q;
+    let mut moved = Moved::default();
+    let mut parts = Parts::default();
+    let contexts = set.contexts();
+    let q = contexts.log2_q;
     let padding = (set.freqs.len() as u16) << 8;
     for segment in segments {
-        let n = segment.base.len() / segment.layout.bytes();
-        let width = segment.layout.bits;
+        let layout = segment.layout;
+        let row_bytes = segment.columns * layout.bytes();
         let weights: Vec<f32> = segment.scales.iter().map(|&c| power(-(c as i32), q)).collect();
         let projector = segment.factors.map(Projector::new);
-        let (mut codes, mut classes, mut steps) = (vec![], vec![], vec![]);
-        for at in (0..n).step_by(segment.columns) {
-            let layout = segment.layout;
-            let len = segment.columns.min(n - at);
-            let changed = row.load(layout, segment.base, segment.fine, at, len);
-            if !scales.changed(&mut side, changed) {
+        for (base, fine) in segment.base.chunks(row_bytes).zip(segment.fine.chunks(row_bytes)) {
+            if !scales.changed(&mut side, base != fine) {
                 continue;
             }
-            row.differ(layout);
+            parts.clear();
+            moved.none();
             let mut octave = 0;
             if let (Some(factors), Some(projector)) = (segment.factors, &projector) {
-                octave = row_octave(layout, row_scale(layout, &row.deltas, &weights, q), q);
-                let z: Vec<f32> =
-                    row.deltas.iter().zip(&factors.octaves).map(|(&d, &k)| normalise(d, octave + k as i32)).collect();
-                let exact = projector.solve(&z);
-                let mut left = [0i8; 32];
+                parts.deltas.resize(base.len() / layout.bytes(), 0.0);
+                differ(layout, base, fine, &mut parts.deltas);
+                octave = row_octave(layout, row_scale(layout, &parts.deltas, &weights, q), q);
+                for (d, &k) in parts.deltas.iter_mut().zip(&factors.octaves) {
+                    *d = normalise(*d, octave + k as i32);
+                }
+                let exact = projector.solve(&parts.deltas);
+                let mut left = [0i8; MAX_RANK];
                 let start = index.len();
                 for ((a, x), &class) in left.iter_mut().zip(exact).zip(&factors.left_classes) {
                     let context = set.factor_context(class);
@@ -111,20 +105,15 @@ pub fn encode(set: &TableSet, cost: &CostTable, segments: &[Segment<'_>], stats:
                 }
                 index.resize(start + factors.rank.div_ceil(LANES) * LANES, padding);
                 let scaled = factors.scaled_left(&left[..factors.rank]);
-                row.predict(layout, factors, &scaled, octave);
-                row.differ(layout);
+                moved.predict(layout, factors, &scaled, octave, base);
+                parts.clear();
             }
-            let mut r = row_scale(layout, &row.deltas, &weights, q);
-            row.classes(layout, q, &mut classes);
-            row.steps(layout, &mut steps);
-            row.codes(layout, &steps, &mut codes);
-            for (class, &c) in classes.iter_mut().zip(segment.scales) {
-                *class += c;
-            }
-            let shifted = &classes;
+            parts.push(layout, q, &moved, base, fine);
+            let Parts { classes, codes, deltas, long } = &parts;
+            let mut r = row_scale(layout, deltas, &weights, q);
             for _ in 0..2 {
                 let mut sums = [0; SHIFTS];
-                add_row(cost, r + set.window.offset as i32, shifted, &codes, &mut sums);
+                add_row(cost, (r + contexts.offset as i32) as i16, classes, segment.scales, codes, &mut sums);
                 let shift = best_shift(&sums, |s| move_length(r + s - scales.last));
                 r += shift;
                 if shift.abs() < 3 {
@@ -136,13 +125,11 @@ pub fn encode(set: &TableSet, cost: &CostTable, segments: &[Segment<'_>], stats:
                 scales.octave(&mut side, octave - row_octave(layout, r, q));
             }
             stats.rows += 1;
-            for ((&code, &s), &u) in codes.iter().zip(shifted).zip(&steps) {
-                let context = set.context((code >> 8) as usize, set.window.class(s as i32 + r));
-                let c = if set.freqs[context][code as u8 as usize] == 0 { alphabet::escape(u, width) } else { alphabet::encode(u, width) };
-                raw.put(c.raw, c.n);
-                index.push((context as u16) << 8 | c.code as u8 as u16);
-            }
-            index.resize(index.len().div_ceil(LANES) * LANES, padding);
+            let start = index.len();
+            index.resize(start + codes.len().div_ceil(LANES) * LANES, padding);
+            let row_index = &mut index[start..start + codes.len()];
+            index_row(contexts, r, classes, segment.scales, codes, row_index);
+            write_raw(set, layout.bits, row_index, long, &mut raw);
         }
     }
     let side = side.finish();
@@ -163,6 +150,26 @@ pub fn encode(set: &TableSet, cost: &CostTable, segments: &[Segment<'_>], stats:
     out.extend_from_slice(&raw);
     out.extend_from_slice(&xxh3_64(&out).to_le_bytes());
     out
+}
+
+/// Turns symbols that their tables do not have into escapes, and writes the raw bits of a row.
+fn write_raw(set: &TableSet, width: u32, index: &mut [u16], long: &[Long], raw: &mut BitWriter) {
+    let mut long = long.iter().peekable();
+    for (at, i) in index.iter_mut().enumerate() {
+        let code = *i as u8 as i8;
+        let step = match long.next_if(|l| l.0 as usize == at) {
+            Some(l) => l.1,
+            None => code as i64,
+        };
+        let mut coded = alphabet::Coded { code, n: 0, raw: 0 };
+        if set.freqs[(*i >> 8) as usize][code as u8 as usize] == 0 {
+            coded = alphabet::escape(step, width);
+            *i = (*i & 0xff00) | coded.code as u8 as u16;
+        } else if !(-32..=32).contains(&step) {
+            coded = alphabet::encode(step, width);
+        }
+        raw.put(coded.raw, coded.n);
+    }
 }
 
 /// The factor nearest to `x` that its table has.
@@ -247,8 +254,7 @@ pub fn decode(set: &TableSet, tables: &DecodeTables, bytes: &[u8], targets: &mut
         scales: Scales::default(),
         streams: Streams { states, words, raw },
         scratch: Scratch::default(),
-        from: Vec::new(),
-        variants: Vec::new(),
+        moved: Moved::default(),
         contexts: Vec::new(),
         codes: Vec::new(),
     };
@@ -274,8 +280,7 @@ struct BlockReader<'a> {
     scales: Scales,
     streams: Streams,
     scratch: Scratch,
-    from: Vec<u8>,
-    variants: Vec<u8>,
+    moved: Moved,
     contexts: Vec<u8>,
     codes: Vec<i8>,
 }
@@ -286,27 +291,21 @@ impl BlockReader<'_> {
         let q = self.set.window.log2_q;
         let mut scales = t.scales.to_vec();
         scales.resize(t.columns.div_ceil(LANES) * LANES, 0);
-        let prediction = t.factors;
-        self.from.resize(row_bytes, 0);
         for (base, out) in t.base.chunks(row_bytes).zip(t.out.chunks_mut(row_bytes)) {
             if !self.scales.changed(&mut self.side, false) {
                 out.copy_from_slice(base);
                 continue;
             }
             let row = self.scales.scale(&mut self.side, 0);
-            self.variants.clear();
-            if let Some(factors) = prediction {
+            self.moved.none();
+            if let Some(factors) = t.factors {
                 let octave = row_octave(t.layout, row, q) + self.scales.octave(&mut self.side, 0);
                 let left = self.left_factors(factors);
-                let scale = power_of_two((octave - factors.shift).clamp(-MAX_OCTAVE, MAX_OCTAVE));
-                self.variants.resize(base.len() / t.layout.bytes(), 0);
-                let from = &mut self.from[..base.len()];
-                predict_row(t.layout, &factors.columns, &left, scale, base, from, &mut self.variants);
+                self.moved.predict(t.layout, factors, &left, octave, base);
             }
-            let from = if self.variants.is_empty() { base } else { &self.from[..base.len()] };
             let source = Source {
-                from,
-                variants: &self.variants,
+                from: self.moved.from(base),
+                variants: &self.moved.variants,
                 row,
                 columns: &scales,
             };

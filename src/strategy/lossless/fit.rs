@@ -5,13 +5,15 @@
 
 use super::low_rank::{candidates, Factors, FACTOR_CLASSES};
 use super::model::Window;
-use super::rows::Row;
+use super::rows::{Moved, Parts};
 use super::side::{move_length, MAX_SCALE};
 use crate::kernels::v2::alphabet::raw_bits;
+use crate::kernels::v2::analyse::{add_magnitudes, index_row, weighted_sum};
 use crate::kernels::v2::cost::{add_columns, add_row, best_shift, CostTable, SHIFTS};
 use crate::kernels::v2::element::{power_of_two, Layout};
 use crate::kernels::v2::log2::{log2_q8, steps, FRACTION};
 use crate::kernels::v2::predict::MAX_OCTAVE;
+use crate::kernels::v2::row16::Contexts;
 use crate::kernels::v2::subspace::MAX_RANK;
 use crate::kernels::v2::tables::SYMBOLS;
 use std::ops::Range;
@@ -19,7 +21,7 @@ use std::ops::Range;
 /// Contexts per class: without a prediction, and for either size of what a prediction's rounding leaves over.
 pub const VARIANTS: usize = 3;
 
-/// Counts of symbols by context: `variant * classes + class` of the fitting window.
+/// Counts of symbols by context of the fitting window, every class phased: see [`Contexts`].
 pub type Counts = Vec<[u32; SYMBOLS]>;
 
 /// What fitting a tensor found.
@@ -88,6 +90,16 @@ impl Sample {
 
     fn n_rows(&self) -> usize {
         self.len().div_ceil(self.columns)
+    }
+
+    /// The contexts that are counted.
+    fn contexts(&self) -> Contexts {
+        Contexts {
+            log2_q: self.window.log2_q,
+            offset: self.window.offset,
+            classes: self.window.classes,
+            phased: self.window.classes,
+        }
     }
 }
 
@@ -161,7 +173,8 @@ fn costs(window: Window, width: u32, counts: &Counts, weight: f64) -> CostTable 
         .enumerate()
         .map(|(context, counts)| {
             let total: f64 = counts.iter().map(|&c| c as f64).sum::<f64>() + weight;
-            let prior = prior(window, context % classes);
+            let class = if context < classes { context } else { (context - classes) / 2 };
+            let prior = prior(window, class);
             std::array::from_fn(|s| {
                 let p = (counts[s] as f64 + weight * prior[s]) / total;
                 let scaled = (p * (1u64 << 32) as f64) as u64;
@@ -171,7 +184,11 @@ fn costs(window: Window, width: u32, counts: &Counts, weight: f64) -> CostTable 
         })
         .collect();
     CostTable::new(classes, VARIANTS, |class, code| {
-        tables[(code >> 8) * classes + class][code & 255]
+        let context = match code >> 8 {
+            0 => class,
+            variant => classes + 2 * class + variant - 1,
+        };
+        tables[context][code & 255]
     })
 }
 
@@ -193,13 +210,8 @@ fn length(counts: &Counts, width: u32) -> u64 {
 struct Scaled<'a> {
     sample: &'a Sample,
     rows: Vec<i32>,
-    columns: Vec<i32>,
-    /// `-q * exponent`.
-    classes: Vec<i16>,
-    /// Variant in the upper byte.
-    codes: Vec<u16>,
-    /// Differences in value.
-    deltas: Vec<f32>,
+    columns: Vec<i16>,
+    parts: Parts,
 }
 
 impl<'a> Scaled<'a> {
@@ -208,32 +220,22 @@ impl<'a> Scaled<'a> {
             sample,
             rows: vec![0; sample.n_rows()],
             columns: vec![0; sample.columns],
-            classes: Vec::new(),
-            codes: Vec::new(),
-            deltas: Vec::new(),
+            parts: Parts::default(),
         }
     }
 
     /// Takes the sample apart, with a prediction for each row if there is one.
     fn load(&mut self, prediction: Option<(&Factors, &[[i8; MAX_RANK]], &[i32])>) {
         let Sample { layout, window, .. } = *self.sample;
-        let (mut row, mut classes, mut steps, mut codes) = (Row::default(), vec![], vec![], vec![]);
-        self.classes.clear();
-        self.codes.clear();
-        self.deltas.clear();
-        for (i, range) in self.sample.rows().enumerate() {
-            row.load(layout, &self.sample.base, &self.sample.fine, range.start, range.len());
+        let mut moved = Moved::default();
+        let size = self.sample.columns * layout.bytes();
+        self.parts.clear();
+        for (i, (base, fine)) in self.sample.base.chunks(size).zip(self.sample.fine.chunks(size)).enumerate() {
             if let Some((factors, left, octaves)) = prediction {
                 let left = factors.scaled_left(&left[i][..factors.rank]);
-                row.predict(layout, factors, &left, octaves[i]);
+                moved.predict(layout, factors, &left, octaves[i], base);
             }
-            row.differ(layout);
-            row.classes(layout, window.log2_q, &mut classes);
-            row.steps(layout, &mut steps);
-            row.codes(layout, &steps, &mut codes);
-            self.classes.extend_from_slice(&classes);
-            self.codes.extend_from_slice(&codes);
-            self.deltas.extend_from_slice(&row.deltas);
+            self.parts.push(layout, window.log2_q, &moved, base, fine);
         }
     }
 
@@ -242,76 +244,71 @@ impl<'a> Scaled<'a> {
         let Sample { layout, window, .. } = *self.sample;
         let q = window.log2_q;
         let n_rows = self.rows.len() as f32;
-        let mut weights: Vec<f32> = self.columns.iter().map(|&c| power(-c, q)).collect();
+        let deltas = &self.parts.deltas;
+        let mut weights: Vec<f32> = self.columns.iter().map(|&c| power(-(c as i32), q)).collect();
         for pass in 0..=passes {
             for (r, range) in self.rows.iter_mut().zip(self.sample.rows()) {
-                let len = range.len() as f32;
-                let mut sum = 0f32;
-                for (&d, &w) in self.deltas[range].iter().zip(&weights) {
-                    sum += d.abs() * w;
-                }
-                *r = mean_scale(layout, sum / len, q);
+                *r = row_scale(layout, &deltas[range], &weights, q);
             }
             if pass == passes {
                 return;
             }
             let mut sums = vec![0f32; self.columns.len()];
             for (&r, range) in self.rows.iter().zip(self.sample.rows()) {
-                let w = power((layout.unit_exponent() << q) - r, q);
-                for (&d, sum) in self.deltas[range].iter().zip(&mut sums) {
-                    *sum += d.abs() * w;
-                }
+                add_magnitudes(&deltas[range], power((layout.unit_exponent() << q) - r, q), &mut sums);
             }
             for ((c, w), sum) in self.columns.iter_mut().zip(&mut weights).zip(&sums) {
-                *c = steps(*sum / n_rows, q).clamp(-40, 40);
-                *w = power(-*c, q);
+                let scale = steps(*sum / n_rows, q).clamp(-40, 40);
+                *c = scale as i16;
+                *w = power(-scale, q);
             }
         }
     }
 
     /// Gives each row, then each column, the shift that makes its code shortest.
-    fn refine(&mut self, counts: &Counts, with_columns: bool) {
-        let window = self.sample.window;
-        let table = costs(window, self.sample.layout.bits, counts, 64.0);
-        let offset = window.offset as i32;
-        let mut shifted = vec![0i16; self.columns.len()];
+    fn refine(&mut self, table: &CostTable, with_columns: bool) {
+        let offset = self.sample.window.offset as i32;
         let mut column_sums = vec![[0u32; SHIFTS]; self.columns.len()];
         let mut before = self.rows.first().copied().unwrap_or(0);
         for (r, range) in self.rows.iter_mut().zip(self.sample.rows()) {
-            let codes = &self.codes[range.clone()];
-            for ((s, &c), &e) in shifted.iter_mut().zip(&self.columns).zip(&self.classes[range]) {
-                *s = (c + e as i32) as i16;
-            }
-            let shifted = &shifted[..codes.len()];
+            let codes = &self.parts.codes[range.clone()];
+            let classes = &self.parts.classes[range];
             let mut sums = [0; SHIFTS];
-            add_row(&table, *r + offset, shifted, codes, &mut sums);
+            add_row(table, (*r + offset) as i16, classes, &self.columns, codes, &mut sums);
             *r += best_shift(&sums, |s| move_length(*r + s - before));
             before = *r;
             if with_columns {
-                add_columns(&table, *r + offset, shifted, codes, &mut column_sums);
+                add_columns(table, (*r + offset) as i16, classes, &self.columns, codes, &mut column_sums);
             }
         }
         if with_columns {
             let mut before = 0;
             for (c, sums) in self.columns.iter_mut().zip(&column_sums) {
-                *c += best_shift(sums, |s| move_length(*c + s - before));
-                before = *c;
+                *c += best_shift(sums, |s| move_length(*c as i32 + s - before)) as i16;
+                before = *c as i32;
             }
         }
     }
 
     fn count(&self) -> Counts {
-        let window = self.sample.window;
-        let classes = window.classes as usize;
-        let mut counts = vec![[0; SYMBOLS]; VARIANTS * classes];
-        for (r, range) in self.rows.iter().zip(self.sample.rows()) {
-            for ((&e, &code), &c) in self.classes[range.clone()].iter().zip(&self.codes[range]).zip(&self.columns)
-            {
-                counts[(code >> 8) as usize * classes + window.class(e as i32 + r + c)][code as usize & 255] += 1;
+        let contexts = self.sample.contexts();
+        let mut counts = vec![[0; SYMBOLS]; contexts.count()];
+        let mut index = vec![0; self.sample.columns];
+        for (&r, range) in self.rows.iter().zip(self.sample.rows()) {
+            let index = &mut index[..range.len()];
+            let (classes, codes) = (&self.parts.classes[range.clone()], &self.parts.codes[range]);
+            index_row(contexts, r, classes, &self.columns, codes, index);
+            for &i in index.iter() {
+                counts[(i >> 8) as usize][(i & 255) as usize] += 1;
             }
         }
         counts
     }
+}
+
+/// Scale of a row from the mean of its differences, each divided by its column's scale.
+pub fn row_scale(layout: Layout, deltas: &[f32], weights: &[f32], log2_q: u32) -> i32 {
+    mean_scale(layout, weighted_sum(deltas, weights) / deltas.len() as f32, log2_q)
 }
 
 /// Fits a sample.
@@ -322,7 +319,7 @@ pub fn fit(sample: &Sample, effort: Effort) -> Fit {
     plain.from_means(if with_columns { 2 } else { 0 });
     let mut counts = plain.count();
     for _ in 0..effort.rounds {
-        plain.refine(&counts, with_columns);
+        plain.refine(&costs(sample.window, sample.layout.bits, &counts, 64.0), with_columns);
         counts = plain.count();
     }
     let mut found = Fit {
@@ -339,7 +336,7 @@ pub fn fit(sample: &Sample, effort: Effort) -> Fit {
             found.factor_counts = factor_counts;
         }
     }
-    found.columns = plain.columns.iter().map(|&c| c as i16).collect();
+    found.columns = plain.columns.clone();
     found
 }
 
@@ -360,11 +357,11 @@ fn low_rank<'a>(
         return None;
     }
     let n_rows = sample.n_rows();
-    let octaves: Vec<i16> = plain.columns.iter().map(|&c| (c >> q) as i16).collect();
+    let octaves: Vec<i16> = plain.columns.iter().map(|&c| c >> q).collect();
     let row_octaves: Vec<i32> = plain.rows.iter().map(|&r| row_octave(layout, r, q)).collect();
     let mut z = Vec::with_capacity(sample.len());
     for (&o, range) in row_octaves.iter().zip(sample.rows()) {
-        for (&d, &k) in plain.deltas[range].iter().zip(&octaves) {
+        for (&d, &k) in plain.parts.deltas[range].iter().zip(&octaves) {
             z.push(normalise(d, o + k as i32));
         }
     }
@@ -415,7 +412,7 @@ fn low_rank<'a>(
     trial.from_means(2);
     let mut counts = trial.count();
     for _ in 0..effort.rounds {
-        trial.refine(&counts, true);
+        trial.refine(&costs(window, layout.bits, &counts, 64.0), true);
         counts = trial.count();
     }
     let mut factor_counts = vec![[0; SYMBOLS]; FACTOR_CLASSES];

@@ -3,7 +3,7 @@
 use crate::kernels::v2::element::power_of_two;
 use crate::kernels::v2::log2::{log2_q8, steps};
 use crate::kernels::v2::predict::Columns;
-use crate::kernels::v2::subspace::{components, Components, MAX_RANK};
+use crate::kernels::v2::subspace::{components, times, Components, MAX_RANK};
 
 /// Classes of factors by their size: half octaves of their rms, from 2^-2 on.
 pub const FACTOR_CLASSES: usize = 14;
@@ -151,40 +151,69 @@ impl Factors {
 
 /// Finds a row's factors: the least-squares solution, given the columns' rounded factors.
 pub struct Projector {
-    /// `rank` values per column.
-    basis: Vec<f32>,
+    basis: Basis,
     /// Inverse of the basis's Gram matrix.
     inverse: Vec<f64>,
     rank: usize,
+}
+
+/// The columns' factors times gains, padded to a width that vectorises.
+enum Basis {
+    Eight(Vec<[f32; 8]>),
+    Sixteen(Vec<[f32; 16]>),
+    All(Vec<[f32; MAX_RANK]>),
+}
+
+fn basis<const P: usize>(factors: &Factors) -> (Vec<[f32; P]>, Vec<f64>) {
+    let rank = factors.rank;
+    let unit = power_of_two(-factors.shift);
+    let mut basis = Vec::with_capacity(factors.octaves.len());
+    let mut gram = vec![0f64; rank * rank];
+    for r in factors.right.chunks_exact(rank) {
+        let mut b = [0f32; P];
+        for ((b, &r), &g) in b.iter_mut().zip(r).zip(&factors.gains) {
+            *b = r as f32 * (g as f32 * unit);
+        }
+        for (row, &x) in gram.chunks_exact_mut(rank).zip(&b) {
+            for (sum, &y) in row.iter_mut().zip(&b) {
+                *sum += x as f64 * y as f64;
+            }
+        }
+        basis.push(b);
+    }
+    (basis, invert(gram, rank))
+}
+
+fn project<const P: usize>(z: &[f32], basis: &[[f32; P]], out: &mut [f32]) {
+    let mut t = [[0f32; P]];
+    times(z, basis.len(), basis, &mut t);
+    out[..P].copy_from_slice(&t[0]);
 }
 
 impl Projector {
     /// The projector onto these factors.
     pub fn new(factors: &Factors) -> Self {
         let rank = factors.rank;
-        let unit = power_of_two(-factors.shift);
-        let gains: Vec<f32> = factors.gains.iter().map(|&g| g as f32 * unit).collect();
-        let basis: Vec<f32> =
-            factors.right.chunks_exact(rank).flat_map(|r| r.iter().zip(&gains).map(|(&r, g)| r as f32 * g)).collect();
-        let mut gram = vec![0f64; rank * rank];
-        for b in basis.chunks_exact(rank) {
-            for i in 0..rank {
-                for j in 0..rank {
-                    gram[i * rank + j] += b[i] as f64 * b[j] as f64;
-                }
-            }
-        }
-        let inverse = invert(gram, rank);
+        let (basis, inverse) = if rank <= 8 {
+            let (b, i) = basis(factors);
+            (Basis::Eight(b), i)
+        } else if rank <= 16 {
+            let (b, i) = basis(factors);
+            (Basis::Sixteen(b), i)
+        } else {
+            let (b, i) = basis(factors);
+            (Basis::All(b), i)
+        };
         Self { basis, inverse, rank }
     }
 
     /// The factors of a row of normalised differences, not rounded yet.
     pub fn solve(&self, z: &[f32]) -> [f32; MAX_RANK] {
         let mut t = [0f32; MAX_RANK];
-        for (&z, b) in z.iter().zip(self.basis.chunks_exact(self.rank)) {
-            for (t, b) in t.iter_mut().zip(b) {
-                *t += z * b;
-            }
+        match &self.basis {
+            Basis::Eight(b) => project(z, b, &mut t),
+            Basis::Sixteen(b) => project(z, b, &mut t),
+            Basis::All(b) => project(z, b, &mut t),
         }
         let mut out = [0f32; MAX_RANK];
         for (o, row) in out.iter_mut().zip(self.inverse.chunks_exact(self.rank)) {

@@ -24,11 +24,7 @@ pub fn tables(window: Window, width: u32, log: u32, counts: &Counts, factor_coun
     let add = |a: &[u32; SYMBOLS], b: &[u32; SYMBOLS]| -> [u32; SYMBOLS] { std::array::from_fn(|s| a[s] + b[s]) };
     // Predicted weights have contexts of their own from the first class to the last for which that pays.
     let mut plain: Counts = counts[..classes].to_vec();
-    let mut apart: Vec<_> = counts[classes..2 * classes]
-        .iter()
-        .zip(&counts[2 * classes..])
-        .map(|(a, b)| (*a, *b))
-        .collect();
+    let mut apart: Vec<_> = counts[classes..].chunks_exact(2).map(|p| (p[0], p[1])).collect();
     let mut phased = classes;
     while phased > 0 {
         let (a, b) = &apart[phased - 1];

@@ -1,9 +1,9 @@
-//! A tensor as rows, and a row as classes and differences.
+//! A tensor as rows, and a row taken apart.
 
 use super::low_rank::Factors;
-use crate::kernels::v2::alphabet;
+use crate::kernels::v2::analyse::{differ, take_apart, Long};
 use crate::kernels::v2::element::{power_of_two, Layout};
-use crate::kernels::v2::predict::{move_weight, FLIP, MAX_OCTAVE};
+use crate::kernels::v2::predict::{predict_row, MAX_OCTAVE};
 use crate::kernels::v2::subspace::MAX_RANK;
 
 /// Widest row, in elements.
@@ -29,100 +29,71 @@ pub fn columns(shape: &[u64]) -> u64 {
     columns.max(1)
 }
 
-/// A row of the base and of the fine-tune, taken apart.
+/// A row of a base, moved by a prediction if there is one.
 #[derive(Default)]
-pub struct Row {
-    /// Bit patterns of the base.
-    pub base: Vec<u64>,
-    /// Bit patterns of the fine-tune.
-    pub fine: Vec<u64>,
-    /// Differences in value; 0 where either side is not finite.
-    pub deltas: Vec<f32>,
-    /// What coding starts from: the base, or the base as moved by a prediction.
-    pub from: Vec<u64>,
-    /// Contexts of the prediction: variant and [`FLIP`].
-    pub contexts: Vec<u8>,
+pub struct Moved {
+    /// The elements; only with a prediction.
+    from: Vec<u8>,
+    /// Contexts of the prediction; empty without one.
+    pub variants: Vec<u8>,
 }
 
-impl Row {
-    /// Takes elements `at .. at + len`. True when any of them differ.
-    pub fn load(&mut self, layout: Layout, base: &[u8], fine: &[u8], at: usize, len: usize) -> bool {
-        unpack(layout, base, at, len, &mut self.base);
-        unpack(layout, fine, at, len, &mut self.fine);
-        self.from.clone_from(&self.base);
-        self.contexts.clear();
-        self.contexts.resize(len, 0);
-        self.base != self.fine
+impl Moved {
+    /// Takes no prediction.
+    pub fn none(&mut self) {
+        self.variants.clear();
     }
 
-    /// Fills the differences in value from what coding starts from.
-    pub fn differ(&mut self, layout: Layout) {
-        self.deltas.clear();
-        self.deltas.extend(self.from.iter().zip(&self.fine).map(|(&b, &f)| {
-            let d = if layout.is_float() {
-                layout.value(f) - layout.value(b)
-            } else {
-                layout.wrap(f.wrapping_sub(b) as i64) as f32
-            };
-            if d.is_finite() {
-                d
-            } else {
-                0.0
-            }
-        }));
-    }
-
-    /// Moves the base by a prediction. `left`: the row's factors times the gains.
-    pub fn predict(&mut self, layout: Layout, factors: &Factors, left: &[i16; MAX_RANK], octave: i32) {
+    /// Moves `base` by a prediction. `left`: the row's factors times the gains.
+    pub fn predict(&mut self, layout: Layout, factors: &Factors, left: &[i16; MAX_RANK], octave: i32, base: &[u8]) {
         let scale = power_of_two((octave - factors.shift).clamp(-MAX_OCTAVE, MAX_OCTAVE));
-        for (j, ((from, context), &b)) in
-            self.from.iter_mut().zip(&mut self.contexts).zip(&self.base).enumerate()
-        {
-            (*from, *context) = move_weight(layout, b, factors.columns.by(left, scale, j));
+        self.from.resize(base.len(), 0);
+        self.variants.resize(base.len() / layout.bytes(), 0);
+        predict_row(layout, &factors.columns, left, scale, base, &mut self.from, &mut self.variants);
+    }
+
+    /// What coding starts from.
+    pub fn from<'a>(&'a self, base: &'a [u8]) -> &'a [u8] {
+        if self.variants.is_empty() {
+            base
+        } else {
+            &self.from
         }
     }
-
-    /// `-q * exponent` of what coding starts from.
-    pub fn classes(&self, layout: Layout, log2_q: u32, out: &mut Vec<i16>) {
-        out.clear();
-        out.extend(self.from.iter().map(|&b| -((layout.exponent(b) << log2_q) as i16)));
-    }
-
-    /// Distances in representable steps, flipped where the context says so.
-    pub fn steps(&self, layout: Layout, out: &mut Vec<i64>) {
-        out.clear();
-        out.extend(self.from.iter().zip(&self.fine).zip(&self.contexts).map(|((&b, &f), &context)| {
-            let u = layout.wrap(layout.key(f).wrapping_sub(layout.key(b)));
-            if context & FLIP != 0 {
-                layout.wrap(u.wrapping_neg())
-            } else {
-                u
-            }
-        }));
-    }
-
-    /// Codes with the variant of their table in the upper byte.
-    pub fn codes(&self, layout: Layout, steps: &[i64], out: &mut Vec<u16>) {
-        out.clear();
-        out.extend(steps.iter().zip(&self.contexts).map(|(&u, &context)| {
-            ((context & !FLIP) as u16) << 8 | alphabet::encode(u, layout.bits).code as u8 as u16
-        }));
-    }
 }
 
-fn unpack(layout: Layout, bytes: &[u8], at: usize, len: usize, out: &mut Vec<u64>) {
-    let size = layout.bytes();
-    out.clear();
-    let bytes = &bytes[at * size..(at + len) * size];
-    match size {
-        1 => out.extend(bytes.iter().map(|&b| b as u64)),
-        2 => out.extend(bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]) as u64)),
-        4 => out.extend(bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) as u64)),
-        _ => out.extend(
-            bytes
-                .chunks_exact(8)
-                .map(|b| u64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]])),
-        ),
+/// Rows taken apart, one after the other.
+#[derive(Default)]
+pub struct Parts {
+    /// `-q * exponent` of what coding starts from.
+    pub classes: Vec<i16>,
+    /// Codes, with the variant of their table in the upper byte.
+    pub codes: Vec<u16>,
+    /// Differences in value.
+    pub deltas: Vec<f32>,
+    /// What the codes of the row that was added last leave out, by position in the row.
+    pub long: Vec<Long>,
+}
+
+impl Parts {
+    /// Forgets all rows.
+    pub fn clear(&mut self) {
+        self.classes.clear();
+        self.codes.clear();
+        self.deltas.clear();
+    }
+
+    /// Adds a row.
+    pub fn push(&mut self, layout: Layout, log2_q: u32, moved: &Moved, base: &[u8], fine: &[u8]) {
+        let from = moved.from(base);
+        let at = self.classes.len();
+        let end = at + base.len() / layout.bytes();
+        self.classes.resize(end, 0);
+        self.codes.resize(end, 0);
+        self.deltas.resize(end, 0.0);
+        let (classes, codes) = (&mut self.classes[at..], &mut self.codes[at..]);
+        take_apart(layout, log2_q, from, fine, &moved.variants, classes, codes, &mut self.long);
+        differ(layout, from, fine, &mut self.deltas[at..]);
     }
 }
 
