@@ -76,6 +76,7 @@ pub fn encode(set: &TableSet, cost: &CostTable, segments: &[Segment<'_>], stats:
     let contexts = set.contexts();
     let q = contexts.log2_q;
     let padding = (set.freqs.len() as u16) << 8;
+    let absent: Vec<u8> = set.freqs.iter().flatten().map(|&f| (f == 0) as u8).collect();
     for segment in segments {
         let layout = segment.layout;
         let row_bytes = segment.columns * layout.bytes();
@@ -129,7 +130,7 @@ pub fn encode(set: &TableSet, cost: &CostTable, segments: &[Segment<'_>], stats:
             index.resize(start + codes.len().div_ceil(LANES) * LANES, padding);
             let row_index = &mut index[start..start + codes.len()];
             index_row(contexts, r, classes, segment.scales, codes, row_index);
-            write_raw(set, layout.bits, row_index, long, &mut raw);
+            write_raw(&absent, layout.bits, row_index, long, &mut raw);
         }
     }
     let side = side.finish();
@@ -153,20 +154,25 @@ pub fn encode(set: &TableSet, cost: &CostTable, segments: &[Segment<'_>], stats:
 }
 
 /// Turns symbols that their tables do not have into escapes, and writes the raw bits of a row.
-fn write_raw(set: &TableSet, width: u32, index: &mut [u16], long: &[Long], raw: &mut BitWriter) {
+fn write_raw(absent: &[u8], width: u32, index: &mut [u16], long: &[Long], raw: &mut BitWriter) {
+    let is_absent = |i: u16| absent[i as usize];
+    if index.iter().fold(0, |any, &i| any | is_absent(i)) == 0 {
+        for &(_, step) in long {
+            let coded = alphabet::encode(step, width);
+            raw.put(coded.raw, coded.n);
+        }
+        return;
+    }
     let mut long = long.iter().peekable();
     for (at, i) in index.iter_mut().enumerate() {
-        let code = *i as u8 as i8;
         let step = match long.next_if(|l| l.0 as usize == at) {
             Some(l) => l.1,
-            None => code as i64,
+            None => *i as u8 as i8 as i64,
         };
-        let mut coded = alphabet::Coded { code, n: 0, raw: 0 };
-        if set.freqs[(*i >> 8) as usize][code as u8 as usize] == 0 {
+        let mut coded = alphabet::encode(step, width);
+        if is_absent(*i) != 0 {
             coded = alphabet::escape(step, width);
             *i = (*i & 0xff00) | coded.code as u8 as u16;
-        } else if !(-32..=32).contains(&step) {
-            coded = alphabet::encode(step, width);
         }
         raw.put(coded.raw, coded.n);
     }

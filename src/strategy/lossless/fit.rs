@@ -24,6 +24,12 @@ pub const VARIANTS: usize = 3;
 /// Counts of symbols by context of the fitting window, every class phased: see [`Contexts`].
 pub type Counts = Vec<[u32; SYMBOLS]>;
 
+/// Rows on which the rank is chosen, at least, if there are as many.
+const TRIAL_ROWS: usize = 96;
+
+/// Fewest weights whose counts are worth refining scales for.
+const REFINE_FROM: usize = 4096;
+
 /// What fitting a tensor found.
 pub struct Fit {
     /// Column scales; all zero when they do not pay.
@@ -77,6 +83,17 @@ impl Sample {
                 self.fine.extend_from_slice(f);
             }
         }
+    }
+
+    /// Every `stride`-th row.
+    fn every(&self, stride: usize) -> Self {
+        let mut some = Self::new(self.layout, self.columns);
+        let size = self.columns * self.layout.bytes();
+        for (b, f) in self.base.chunks(size).zip(self.fine.chunks(size)).step_by(stride) {
+            some.base.extend_from_slice(b);
+            some.fine.extend_from_slice(f);
+        }
+        some
     }
 
     fn len(&self) -> usize {
@@ -165,30 +182,32 @@ fn prior(window: Window, class: usize) -> [f64; SYMBOLS] {
     p
 }
 
-/// Costs from counts, smoothed by a prior worth `weight` symbols per class.
+/// Costs from counts, smoothed by a prior worth `weight` symbols per class. Codes that were not counted cost nothing.
 fn costs(window: Window, width: u32, counts: &Counts, weight: f64) -> CostTable {
     let classes = window.classes as usize;
-    let tables: Vec<[u32; SYMBOLS]> = counts
-        .iter()
-        .enumerate()
-        .map(|(context, counts)| {
-            let total: f64 = counts.iter().map(|&c| c as f64).sum::<f64>() + weight;
-            let class = if context < classes { context } else { (context - classes) / 2 };
-            let prior = prior(window, class);
-            std::array::from_fn(|s| {
-                let p = (counts[s] as f64 + weight * prior[s]) / total;
-                let scaled = (p * (1u64 << 32) as f64) as u64;
-                (32 << FRACTION) - log2_q8(scaled.max(1 << 12)).min(32 << FRACTION)
-                    + (raw_bits(s as u8 as i8, width) << FRACTION)
-            })
-        })
-        .collect();
+    let context = |variant: usize, class: usize| match variant {
+        0 => class,
+        variant => classes + 2 * class + variant - 1,
+    };
+    let mut used = vec![false; VARIANTS * SYMBOLS];
+    for variant in 0..VARIANTS {
+        for class in 0..classes {
+            for (used, &c) in used[variant * SYMBOLS..].iter_mut().zip(&counts[context(variant, class)]) {
+                *used |= c > 0;
+            }
+        }
+    }
+    let priors: Vec<_> = (0..classes).map(|class| prior(window, class)).collect();
+    let totals: Vec<f64> =
+        counts.iter().map(|c| weight + c.iter().map(|&c| c as u64).sum::<u64>() as f64).collect();
     CostTable::new(classes, VARIANTS, |class, code| {
-        let context = match code >> 8 {
-            0 => class,
-            variant => classes + 2 * class + variant - 1,
-        };
-        tables[context][code & 255]
+        if !used[code] {
+            return 0;
+        }
+        let (context, s) = (context(code >> 8, class), code & 255);
+        let p = (counts[context][s] as f64 + weight * priors[class][s]) / totals[context];
+        let scaled = (p * (1u64 << 32) as f64) as u64;
+        (32 << FRACTION) - log2_q8(scaled.max(1 << 12)).min(32 << FRACTION) + (raw_bits(s as u8 as i8, width) << FRACTION)
     })
 }
 
@@ -318,7 +337,8 @@ pub fn fit(sample: &Sample, effort: Effort) -> Fit {
     plain.load(None);
     plain.from_means(if with_columns { 2 } else { 0 });
     let mut counts = plain.count();
-    for _ in 0..effort.rounds {
+    let rounds = if sample.len() < REFINE_FROM { 0 } else { effort.rounds };
+    for _ in 0..rounds {
         plain.refine(&costs(sample.window, sample.layout.bits, &counts, 64.0), with_columns);
         counts = plain.count();
     }
@@ -329,7 +349,7 @@ pub fn fit(sample: &Sample, effort: Effort) -> Fit {
         factor_counts: vec![[0; SYMBOLS]; FACTOR_CLASSES],
     };
     if effort.low_rank && matches!(sample.layout.bits, 16 | 32) && sample.layout.is_float() {
-        if let Some((scaled, counts, factors, factor_counts)) = low_rank(sample, &plain, &found.counts, effort) {
+        if let Some((scaled, counts, factors, factor_counts)) = low_rank(sample, &plain, effort) {
             plain = scaled;
             found.counts = counts;
             found.factors = Some(factors);
@@ -348,7 +368,6 @@ pub fn row_octave(layout: Layout, scale: i32, log2_q: u32) -> i32 {
 fn low_rank<'a>(
     sample: &'a Sample,
     plain: &Scaled<'a>,
-    plain_counts: &Counts,
     effort: Effort,
 ) -> Option<(Scaled<'a>, Counts, Factors, Counts)> {
     let Sample { layout, window, columns, .. } = *sample;
@@ -367,9 +386,19 @@ fn low_rank<'a>(
     }
     let candidates = candidates(&z, columns, octaves)?;
     drop(z);
-    let plain_length = length(plain_counts, layout.bits);
+    // The rank is chosen on some of the rows; the columns' factors count in proportion.
+    let stride = (n_rows / TRIAL_ROWS).max(1);
+    let some = sample.every(stride);
+    let every = |x: &[i32]| -> Vec<i32> { x.iter().step_by(stride).copied().collect() };
+    let some_left: Vec<_> = candidates.left.iter().step_by(stride).copied().collect();
+    let some_octaves = every(&row_octaves);
+    let mut trial = Scaled::new(&some);
+    trial.load(None);
+    trial.rows = every(&plain.rows);
+    trial.columns.clone_from(&plain.columns);
+    let plain_length = length(&trial.count(), layout.bits);
+    let share = some.n_rows() as f32 / n_rows as f32;
     let mut best: Option<(u64, usize)> = None;
-    let mut trial = Scaled::new(sample);
     let mut side_bits = 0f32;
     let mut used = 0;
     for rank in [2, 4, 8, 12, 16, 24, 32] {
@@ -377,22 +406,12 @@ fn low_rank<'a>(
             break;
         }
         for (l, r) in &candidates.bits[used..rank] {
-            side_bits += l * n_rows as f32 + r * columns as f32;
+            side_bits += l * some.n_rows() as f32 + r * columns as f32 * share;
         }
         used = rank;
-        trial.load(Some((&candidates.of_rank(rank), &candidates.left, &row_octaves)));
-        trial.columns.clone_from(&plain.columns);
+        trial.load(Some((&candidates.of_rank(rank), &some_left, &some_octaves)));
         trial.from_means(0);
         let total = length(&trial.count(), layout.bits) + (side_bits * 256.0) as u64;
-        if std::env::var("TRACE").is_ok() {
-            let n = sample.len() as f64;
-            eprintln!(
-                "  {n_rows}x{columns} rank {rank}: {:.4} (plain {:.4}, side {:.4})",
-                total as f64 / 256.0 / n,
-                plain_length as f64 / 256.0 / n,
-                side_bits as f64 / n
-            );
-        }
         match best {
             Some((b, r)) if total >= b => {
                 if rank >= 2 * r {
@@ -407,6 +426,7 @@ fn low_rank<'a>(
         return None;
     }
     let factors = candidates.of_rank(rank);
+    let mut trial = Scaled::new(sample);
     trial.load(Some((&factors, &candidates.left, &row_octaves)));
     trial.columns.clone_from(&plain.columns);
     trial.from_means(2);
