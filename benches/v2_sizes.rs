@@ -1,8 +1,8 @@
 //! Bits per weight of the lossless coder on the shared pairs, beside what is to be reached. Container headers and
 //! digests are counted as 110 bytes per tensor.
 //!
-//! `cargo bench --bench v2_sizes [-- FILTER]`; `WDELTA_DATA` names the folder of the pairs, `ROUNDS` and `LOW_RANK=0`
-//! change the effort.
+//! `cargo bench --bench v2_sizes [-- FILTER]`; `WDELTA_DATA` names the folder of the pairs, `EFFORT=0…3` and
+//! `LOW_RANK=0` change the effort.
 
 #[path = "common/v2.rs"]
 mod v2;
@@ -29,7 +29,10 @@ const PAIRS: [(&str, &str, &str, f64); 14] = [
 ];
 
 fn main() {
-    let filter = std::env::args().skip(1).find(|a| !a.starts_with('-')).unwrap_or_default();
+    let filter = std::env::args()
+        .skip(1)
+        .find(|a| !a.starts_with('-'))
+        .unwrap_or_default();
     let folder = std::env::var("WDELTA_DATA").unwrap_or_else(|_| "../shared/data".into());
     println!("{:44} {:>7} {:>7}  parts", "pair", "bits", "target");
     for (model, base, fine, target) in PAIRS {
@@ -39,18 +42,17 @@ fn main() {
         }
         let read = |f: &str| std::fs::read(format!("{folder}/{model}/{f}.safetensors")).expect("a shared pair");
         let (base, fine) = (read(base), read(fine));
-        let (base, fine) = (SafeTensors::deserialize(&base).unwrap(), SafeTensors::deserialize(&fine).unwrap());
+        let (base, fine) = (
+            SafeTensors::deserialize(&base).unwrap(),
+            SafeTensors::deserialize(&fine).unwrap(),
+        );
         pair(&name, target, &base, &fine);
     }
 }
 
 fn pair(name: &str, target: f64, base: &SafeTensors<'_>, fine: &SafeTensors<'_>) {
     let env = |name: &str, default| std::env::var(name).map_or(default, |r| r.parse().unwrap());
-    let effort = Effort {
-        rounds: env("ROUNDS", 2),
-        columns: true,
-        low_rank: env("LOW_RANK", 1) > 0,
-    };
+    let effort = Effort::level(env("EFFORT", 2), env("LOW_RANK", 1) > 0);
     let mut names = fine.names();
     names.sort();
     let tensors: Vec<_> = names
@@ -84,7 +86,11 @@ fn pair(name: &str, target: f64, base: &SafeTensors<'_>, fine: &SafeTensors<'_>)
         coded.set.window.classes,
         coded.set.phased,
     );
-    let ranks: Vec<_> = coded.fits.iter().map(|f| f.factors.as_ref().map_or(0, |f| f.rank)).collect();
+    let ranks: Vec<_> = coded
+        .fits
+        .iter()
+        .map(|f| f.factors.as_ref().map_or(0, |f| f.rank))
+        .collect();
     if ranks.iter().any(|&r| r > 0) {
         println!("    ranks {ranks:?}");
     }

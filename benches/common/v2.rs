@@ -74,7 +74,8 @@ pub fn encode(tensors: &[Tensor], effort: Effort) -> Coded {
         })
         .collect();
     let mut stats = block::Stats::default();
-    let block = block::encode(&set, &block::cost_table(&set, width), &segments, &mut stats);
+    let cost = (effort.rounds > 0).then(|| block::cost_table(&set, width));
+    let block = block::encode(&set, cost.as_ref(), &segments, &mut stats);
     Coded {
         fits,
         set,
@@ -97,7 +98,12 @@ pub fn decode(tensors: &[Tensor], coded: &Coded, outs: &mut [Vec<u8>]) -> wdelta
             out,
         })
         .collect();
-    block::decode(&coded.set, &DecodeTables::new(&coded.set.freqs, coded.set.log), &coded.block, &mut targets)
+    block::decode(
+        &coded.set,
+        &DecodeTables::new(&coded.set.freqs, coded.set.log),
+        &coded.block,
+        &mut targets,
+    )
 }
 
 /// Bytes of the columns' scales and factors.

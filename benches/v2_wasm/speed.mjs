@@ -19,11 +19,7 @@ const PAIRS = [
   ['tinyllama-local', 'base', 'ft-sft'],
   ['minilm-f32', 'base', 'ft'],
 ]
-const EFFORTS = [
-  ['effort 0', 0, 0, 0],
-  ['scales', 2, 1, 0],
-  ['low rank', 2, 1, 1],
-]
+const EFFORTS = [['effort 0', 0], ['effort 1', 1], ['effort 2', 2]]
 
 const parse = (bytes) => {
   const n = Number(bytes.readBigUInt64LE(0))

@@ -46,12 +46,8 @@ pub unsafe extern "C" fn tensor(bits: u32, rows: u32, columns: u32, base: *const
 
 /// Encodes everything; gives the length of the block.
 #[no_mangle]
-pub extern "C" fn encode(rounds: u32, columns: u32, low_rank: u32) -> usize {
-    let effort = Effort {
-        rounds,
-        columns: columns > 0,
-        low_rank: low_rank > 0,
-    };
+pub extern "C" fn encode(level: u32) -> usize {
+    let effort = Effort::level(level, true);
     STATE.with_borrow_mut(|s| {
         let coded = v2::encode(&s.tensors, effort);
         let n = coded.block.len();
@@ -62,12 +58,8 @@ pub extern "C" fn encode(rounds: u32, columns: u32, low_rank: u32) -> usize {
 
 /// Only the fitting.
 #[no_mangle]
-pub extern "C" fn fit(rounds: u32, columns: u32, low_rank: u32) -> usize {
-    let effort = Effort {
-        rounds,
-        columns: columns > 0,
-        low_rank: low_rank > 0,
-    };
+pub extern "C" fn fit(level: u32) -> usize {
+    let effort = Effort::level(level, true);
     STATE.with_borrow(|s| v2::fit_all(&s.tensors, effort).len())
 }
 

@@ -59,7 +59,8 @@ impl Encoder {
             let mask = u32::MAX.checked_shr(8 * n).unwrap_or(0);
             let value = (self.low as u64 + mask as u64) & !(mask as u64);
             if value <= self.high as u64 {
-                self.bytes.extend_from_slice(&(value as u32).to_be_bytes()[..n as usize]);
+                self.bytes
+                    .extend_from_slice(&(value as u32).to_be_bytes()[..n as usize]);
                 break;
             }
         }
@@ -235,7 +236,11 @@ mod tests {
         }
         let bytes = e.finish();
         let bits = meter.q8 as f64 / 256.0;
-        assert!((bytes.len() as f64 * 8.0 / bits - 1.0).abs() < 0.01, "{} {bits}", bytes.len() * 8);
+        assert!(
+            (bytes.len() as f64 * 8.0 / bits - 1.0).abs() < 0.01,
+            "{} {bits}",
+            bytes.len() * 8
+        );
         let (mut d, mut m) = (Decoder::new(&bytes), Int::default());
         for n in numbers() {
             assert_eq!(m.code(&mut d, 0), n);
@@ -255,7 +260,7 @@ mod tests {
 
     #[test]
     fn any_bytes_decode_to_something() {
-        let bytes: Vec<u8> = (0..999u32).map(|i| (i * i >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..999u32).map(|i| ((i * i) >> 3) as u8).collect();
         let (mut d, mut m) = (Decoder::new(&bytes), Int::default());
         for _ in 0..20_000 {
             assert!(m.code(&mut d, 0).abs() <= 65535);

@@ -81,13 +81,15 @@ fn words<W: Word>(
 
 /// Differences in value between `from` and `fine`; 0 where they are not finite.
 pub fn differ(layout: Layout, from: &[u8], fine: &[u8], deltas: &mut [f32]) {
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
     if (layout.bits, layout.mantissa) == (16, 7) {
-        for ((d, b), f) in deltas.iter_mut().zip(from.chunks_exact(2)).zip(fine.chunks_exact(2)) {
-            let x = |b: &[u8]| f32::from_bits((u16::from_le_bytes([b[0], b[1]]) as u32) << 16);
-            *d = finite(x(f) - x(b));
-        }
-        return;
+        return super::simd128::analyse::differ_bf16(layout, from, fine, deltas);
     }
+    differ_scalar(layout, from, fine, deltas);
+}
+
+/// The scalar twin of [`differ`].
+pub fn differ_scalar(layout: Layout, from: &[u8], fine: &[u8], deltas: &mut [f32]) {
     match layout.bits {
         8 => differ_words::<u8>(layout, from, fine, deltas),
         16 => differ_words::<u16>(layout, from, fine, deltas),
@@ -109,17 +111,21 @@ fn differ_words<W: Word>(layout: Layout, from: &[u8], fine: &[u8], deltas: &mut 
 
 #[inline(always)]
 fn finite(d: f32) -> f32 {
-    // As bits, so that it vectorises without a branch.
-    let bits = d.to_bits();
-    let keep = ((bits & 0x7f80_0000) != 0x7f80_0000) as u32;
-    f32::from_bits(bits & keep.wrapping_neg())
+    if d.is_finite() {
+        d
+    } else {
+        0.0
+    }
 }
 
 /// `sum of |deltas[j]| * weights[j]`: eight partial sums, then their sum in a fixed order.
 pub fn weighted_sum(deltas: &[f32], weights: &[f32]) -> f32 {
     let mut sums = [0f32; 8];
     let (d8, w8) = (deltas.chunks_exact(8), weights.chunks_exact(8));
-    let rest = d8.remainder().iter().zip(&weights[deltas.len() - d8.remainder().len()..]);
+    let rest = d8
+        .remainder()
+        .iter()
+        .zip(&weights[deltas.len() - d8.remainder().len()..]);
     for (d, w) in d8.zip(w8) {
         for ((s, d), w) in sums.iter_mut().zip(d).zip(w) {
             *s += d.abs() * w;
@@ -159,7 +165,9 @@ mod tests {
 
     #[test]
     fn sums_do_not_depend_on_the_tail() {
-        let d: Vec<f32> = (0..23).map(|i| if i % 2 == 0 { i as f32 } else { -(i as f32) }).collect();
+        let d: Vec<f32> = (0..23)
+            .map(|i| if i % 2 == 0 { i as f32 } else { -(i as f32) })
+            .collect();
         let w = vec![2.0; 30];
         assert_eq!(weighted_sum(&d, &w), 2.0 * (22 * 23 / 2) as f32);
         assert_eq!(weighted_sum(&d[..3], &w), 6.0);
@@ -187,7 +195,12 @@ mod tests {
         let l = Layout::of(Dtype::BF16);
         let bytes = |x: [u16; 3]| x.map(u16::to_le_bytes).concat();
         let mut d = [1.0; 3];
-        differ(l, &bytes([0x3f80, 0x7f80, 0xff7f]), &bytes([0x4000, 0x3f80, 0x7f7f]), &mut d);
+        differ(
+            l,
+            &bytes([0x3f80, 0x7f80, 0xff7f]),
+            &bytes([0x4000, 0x3f80, 0x7f7f]),
+            &mut d,
+        );
         assert_eq!(d, [1.0, 0.0, 0.0]);
     }
 }

@@ -1,7 +1,5 @@
 //! How long a row or column would be under each of eight neighbouring classes, in one look-up per weight.
 
-use super::tables::SYMBOLS;
-
 /// Number of shifts that a scan weighs, from [`FIRST_SHIFT`] upwards.
 pub const SHIFTS: usize = 8;
 
@@ -16,16 +14,22 @@ pub struct CostTable {
 }
 
 impl CostTable {
-    /// `cost(class, code)` for all of `classes` and all codes; with `variants` contexts per class, a code has the
-    /// variant in its upper byte.
-    pub fn new(classes: usize, variants: usize, cost: impl Fn(usize, usize) -> u32) -> Self {
+    /// `cost(class, code)` for all of `classes` and the `used` codes; the others cost nothing. With several variants of a
+    /// class, a code has the variant in its upper byte.
+    pub fn new(classes: usize, used: &[bool], cost: impl Fn(usize, usize) -> u32) -> Self {
         let width = classes + 2 * SHIFTS;
-        let mut costs = Vec::with_capacity(width * SYMBOLS * variants);
-        for code in 0..SYMBOLS * variants {
-            for column in 0..width {
-                let class = column.saturating_sub(SHIFTS).min(classes - 1);
-                costs.push(cost(class, code).min(u16::MAX as u32) as u16);
+        let mut costs = vec![0; width * used.len()];
+        for (code, costs) in costs
+            .chunks_exact_mut(width)
+            .enumerate()
+            .filter(|(code, _)| used[*code])
+        {
+            for (class, c) in costs[SHIFTS..].iter_mut().take(classes).enumerate() {
+                *c = cost(class, code).min(u16::MAX as u32) as u16;
             }
+            let (first, last) = (costs[SHIFTS], costs[SHIFTS + classes - 1]);
+            costs[..SHIFTS].fill(first);
+            costs[SHIFTS + classes..].fill(last);
         }
         Self { classes, width, costs }
     }
@@ -34,7 +38,9 @@ impl CostTable {
     /// does not have.
     #[inline(always)]
     pub fn lengths(&self, class: i16, code: u16) -> &[u16; SHIFTS] {
-        let class = class.max(-(SHIFTS as i16) / 2).min(self.classes as i16 + SHIFTS as i16 / 2 - 1);
+        let class = class
+            .max(-(SHIFTS as i16) / 2)
+            .min(self.classes as i16 + SHIFTS as i16 / 2 - 1);
         let start = code as usize * self.width + (class as i32 + FIRST_SHIFT + SHIFTS as i32) as usize;
         match self.costs.get(start..start + SHIFTS) {
             Some(l) => l.try_into().unwrap_or(&[0; SHIFTS]),
@@ -117,16 +123,21 @@ mod tests {
     #[test]
     fn a_scan_equals_eight_separate_sums() {
         let cost = |class: usize, code: usize| (class * 131 + code * 17) as u32 % 4000;
-        let table = CostTable::new(24, 1, cost);
+        let table = CostTable::new(24, &[true; 256], cost);
         let classes: Vec<i16> = (0..100).map(|i| i * 7 % 60 - 20).collect();
-        let codes: Vec<u16> = (0..100u32).map(|i| (i * i & 255) as u16).collect();
+        let codes: Vec<u16> = (0..100u32).map(|i| ((i * i) & 255) as u16).collect();
         let mut sums = [5; SHIFTS];
         add_row(&table, 3, &classes, &[0; 100], &codes, &mut sums);
         for (i, sum) in sums.iter().enumerate() {
             let expected: u32 = classes
                 .iter()
                 .zip(&codes)
-                .map(|(&c, &s)| cost((c as i32 + 3 + i as i32 + FIRST_SHIFT).clamp(0, 23) as usize, s as usize))
+                .map(|(&c, &s)| {
+                    cost(
+                        (c as i32 + 3 + i as i32 + FIRST_SHIFT).clamp(0, 23) as usize,
+                        s as usize,
+                    )
+                })
                 .sum();
             assert_eq!(*sum, expected + 5);
         }

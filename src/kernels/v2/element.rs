@@ -199,7 +199,18 @@ mod tests {
     #[test]
     fn float_keys_are_in_numeric_order() {
         let l = Layout::of(Dtype::F32);
-        let values = [f32::NEG_INFINITY, -2.0, -1.5, -1e-40, -0.0, 0.0, 1e-40, 1.0, f32::MAX, f32::INFINITY];
+        let values = [
+            f32::NEG_INFINITY,
+            -2.0,
+            -1.5,
+            -1e-40,
+            -0.0,
+            0.0,
+            1e-40,
+            1.0,
+            f32::MAX,
+            f32::INFINITY,
+        ];
         let keys: Vec<_> = values.iter().map(|v| l.key(v.to_bits() as u64)).collect();
         assert!(keys.windows(2).all(|w| w[0] < w[1]));
         assert_eq!(l.key((-0.0f32).to_bits() as u64), -1);

@@ -41,7 +41,11 @@ pub fn log2_q8(x: u64) -> u32 {
     }
     let octave = 63 - x.leading_zeros();
     // The nine leading bits, rounded down or shifted up.
-    let m = if octave >= 8 { x >> (octave - 8) } else { x << (8 - octave) };
+    let m = if octave >= 8 {
+        x >> (octave - 8)
+    } else {
+        x << (8 - octave)
+    };
     (octave << FRACTION) + MANTISSA[(m & 255) as usize] as u32
 }
 

@@ -125,7 +125,10 @@ pub fn move_weight(layout: Layout, base: u64, by: f32) -> (u64, u8) {
             let rounded = sum.wrapping_add(0x8000) >> 16;
             let rest = sum.wrapping_sub(rounded << 16) as i32;
             let down = (rest < 0) != (sum >> 31 == 1);
-            (rounded as u64, context(down && rest != 0, rest.unsigned_abs() >= 0x4000))
+            (
+                rounded as u64,
+                context(down && rest != 0, rest.unsigned_abs() >= 0x4000),
+            )
         }
         (16, _) => {
             let sum = f16::from_bits(base as u16).to_f32() + by;

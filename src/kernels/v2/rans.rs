@@ -150,7 +150,7 @@ mod tests {
             x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             let context = (x >> 30 & 1) as u8;
             symbols.0.push(if i < len { context } else { 2 });
-            let code = ((x >> 8 & 0xffff).pow(2) >> 16) * spread >> 16;
+            let code = (((x >> 8 & 0xffff).pow(2) >> 16) * spread) >> 16;
             symbols.1.push(if i < len { code as i8 - context as i8 } else { 0 });
         }
         symbols
@@ -168,15 +168,27 @@ mod tests {
                     }
                 }
                 let freqs = counts.map(|c| normalise(&c, log, 60));
-                let index: Vec<u16> =
-                    contexts.iter().zip(&codes).map(|(&c, &s)| (c as u16) << 8 | s as u8 as u16).collect();
-                if index.iter().any(|&i| i >> 8 < 2 && freqs[(i >> 8) as usize][(i & 255) as usize] == 0) {
+                let index: Vec<u16> = contexts
+                    .iter()
+                    .zip(&codes)
+                    .map(|(&c, &s)| (c as u16) << 8 | s as u8 as u16)
+                    .collect();
+                if index
+                    .iter()
+                    .any(|&i| i >> 8 < 2 && freqs[(i >> 8) as usize][(i & 255) as usize] == 0)
+                {
                     continue;
                 }
                 let (mut states, words) = encode(&index, &EncodeTables::new(&freqs, log));
                 let mut out = vec![0; codes.len()];
                 let mut reader = Words::new(&words);
-                decode_row(&mut states, &mut reader, &DecodeTables::new(&freqs, log), &contexts, &mut out);
+                decode_row(
+                    &mut states,
+                    &mut reader,
+                    &DecodeTables::new(&freqs, log),
+                    &contexts,
+                    &mut out,
+                );
                 assert_eq!(out, codes);
                 assert_eq!(states, [LOWER; LANES]);
                 assert!(reader.is_exhausted());

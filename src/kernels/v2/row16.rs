@@ -98,7 +98,10 @@ pub fn decode_row_scalar(
     let n = source.from.len() / 2;
     let groups = n.div_ceil(LANES) * LANES;
     scratch.contexts.clear();
-    let elements = source.from.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]) as u64);
+    let elements = source
+        .from
+        .chunks_exact(2)
+        .map(|b| u16::from_le_bytes([b[0], b[1]]) as u64);
     for ((b, &c), i) in elements.clone().zip(source.columns).zip(0..) {
         let variant = source.variants.get(i).map_or(0, |v| v & !FLIP);
         let sum = source.row + c as i32 - (layout.exponent(b) << contexts.log2_q);
@@ -107,7 +110,13 @@ pub fn decode_row_scalar(
     scratch.contexts.resize(groups, tables.contexts() as u8);
     scratch.codes.resize(groups, 0);
     let codes = &mut scratch.codes[..groups];
-    rans::decode_row_scalar(&mut streams.states, &mut streams.words, tables, &scratch.contexts, codes);
+    rans::decode_row_scalar(
+        &mut streams.states,
+        &mut streams.words,
+        tables,
+        &scratch.contexts,
+        codes,
+    );
     for (((b, &code), out), i) in elements.zip(codes.iter()).zip(out.chunks_exact_mut(2)).zip(0..) {
         let bits = raw_bits(code, 16);
         let u = alphabet::decode(code, bits, streams.raw.get(bits));

@@ -6,9 +6,14 @@
 /// Most components.
 pub const MAX_RANK: usize = 32;
 
+/// Rows of the first iteration, at least, if there are as many.
+const FIRST_ROWS: usize = 96;
+
 /// `y[i] = sum over j of z[i][j] * v[j]`, for `P` components at once.
-pub fn times<const P: usize>(z: &[f32], columns: usize, v: &[[f32; P]], y: &mut [[f32; P]]) {
-    for (row, y) in z.chunks_exact(columns).zip(y) {
+///
+/// Only every `stride`-th row of `z` is taken, for as many as `y` has.
+pub fn times<const P: usize>(z: &[f32], columns: usize, stride: usize, v: &[[f32; P]], y: &mut [[f32; P]]) {
+    for (row, y) in z.chunks_exact(columns).step_by(stride).zip(y) {
         let mut sum = [0f32; P];
         for (&z, v) in row.iter().zip(v) {
             for (s, v) in sum.iter_mut().zip(v) {
@@ -19,10 +24,10 @@ pub fn times<const P: usize>(z: &[f32], columns: usize, v: &[[f32; P]], y: &mut 
     }
 }
 
-/// `w[j] = sum over i of z[i][j] * q[i]`.
-pub fn transposed_times<const P: usize>(z: &[f32], columns: usize, q: &[[f32; P]], w: &mut [[f32; P]]) {
+/// `w[j] = sum over i of z[i][j] * q[i]`, over every `stride`-th row of `z`.
+pub fn transposed_times<const P: usize>(z: &[f32], columns: usize, stride: usize, q: &[[f32; P]], w: &mut [[f32; P]]) {
     w.fill([0.0; P]);
-    for (row, q) in z.chunks_exact(columns).zip(q) {
+    for (row, q) in z.chunks_exact(columns).step_by(stride).zip(q) {
         for (&z, w) in row.iter().zip(w.iter_mut()) {
             for (w, q) in w.iter_mut().zip(q) {
                 *w += z * q;
@@ -45,6 +50,7 @@ fn gram<const P: usize>(y: &[[f32; P]]) -> [[f64; P]; P] {
 }
 
 /// Makes the columns of `y` orthonormal (Cholesky of the Gram matrix, twice the precision).
+#[allow(clippy::needless_range_loop)] // indices as in the formula
 pub fn orthonormalise<const P: usize>(y: &mut [[f32; P]]) {
     let g = gram(y);
     let trace: f64 = (0..P).map(|k| g[k][k]).sum();
@@ -57,7 +63,11 @@ pub fn orthonormalise<const P: usize>(y: &mut [[f32; P]]) {
             for k in 0..j {
                 s -= l[i][k] * l[j][k];
             }
-            l[i][j] = if i == j { (s + ridge).max(ridge).sqrt() } else { s / l[j][j] };
+            l[i][j] = if i == j {
+                (s + ridge).max(ridge).sqrt()
+            } else {
+                s / l[j][j]
+            };
         }
     }
     for y in y {
@@ -74,6 +84,7 @@ pub fn orthonormalise<const P: usize>(y: &mut [[f32; P]]) {
 }
 
 /// Eigenvectors (as columns) and eigenvalues of a symmetric matrix, the largest first, by Jacobi rotations.
+#[allow(clippy::needless_range_loop)] // indices as in the formula
 fn eigen<const P: usize>(mut a: [[f64; P]; P]) -> ([[f64; P]; P], [f64; P]) {
     let mut e = [[0f64; P]; P];
     for (k, row) in e.iter_mut().enumerate() {
@@ -136,18 +147,20 @@ pub struct Components<const P: usize> {
     pub left: Vec<[f32; P]>,
 }
 
-/// The `P` leading components of `z` (rows of `columns` values) after `rounds` iterations from a fixed start.
-pub fn components<const P: usize>(z: &[f32], columns: usize, rounds: u32) -> Components<P> {
+/// The `P` leading components of `z` (rows of `columns` values): two iterations from a fixed start, the first over a
+/// part of the rows when there are many.
+pub fn components<const P: usize>(z: &[f32], columns: usize) -> Components<P> {
     let rows = z.len() / columns;
     let mut v: Vec<[f32; P]> = (0..columns).map(start).collect();
     let mut y = vec![[0f32; P]; rows];
-    for _ in 0..rounds {
-        times(z, columns, &v, &mut y);
-        orthonormalise(&mut y);
-        transposed_times(z, columns, &y, &mut v);
+    for stride in [(rows / FIRST_ROWS).max(1), 1] {
+        let y = &mut y[..rows.div_ceil(stride)];
+        times(z, columns, stride, &v, y);
+        orthonormalise(y);
+        transposed_times(z, columns, stride, y, &mut v);
         orthonormalise(&mut v);
     }
-    times(z, columns, &v, &mut y);
+    times(z, columns, 1, &v, &mut y);
     let (e, values) = eigen(gram(&y));
     let rotate = |x: &[f32; P]| -> [f32; P] {
         let mut out = [0f64; P];
@@ -193,8 +206,12 @@ mod tests {
                 10.0 * wave(90, 1, i) * wave(70, 3, j) - 4.0 * wave(90, 7, i) * wave(70, 11, j)
             })
             .collect();
-        let c = components::<8>(&z, columns, 2);
-        assert!(c.strengths[0] > c.strengths[1] && c.strengths[2] < 1e-2, "{:?}", c.strengths);
+        let c = components::<8>(&z, columns);
+        assert!(
+            c.strengths[0] > c.strengths[1] && c.strengths[2] < 1e-2,
+            "{:?}",
+            c.strengths
+        );
         let mut error = 0f32;
         for (x, z) in z.iter().enumerate() {
             let (l, r) = (&c.left[x / columns], &c.right[x % columns]);
@@ -205,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_zero_matrix_is_harmless() {
-        let c = components::<8>(&[0.0; 640], 40, 2);
+        let c = components::<8>(&[0.0; 640], 40);
         assert!(c.strengths.iter().all(|s| s.abs() < 1e-6));
         assert!(c.right.iter().flatten().all(|x| x.is_finite()));
     }

@@ -116,7 +116,9 @@ fn scale(counts: &[u32; SYMBOLS], log: u32, freqs: &mut Freqs) {
         // There are at most 256 symbols and 512 slots or more, so some frequency can give.
         let Some((s, ..)) = best else { return };
         // Far off, take several at once.
-        let step = (sum.abs_diff(size) / 64).max(1).min(if up { u32::MAX } else { freqs[s] as u32 / 8 + 1 });
+        let step = (sum.abs_diff(size) / 64)
+            .max(1)
+            .min(if up { u32::MAX } else { freqs[s] as u32 / 8 + 1 });
         let step = step.min(if up { step } else { freqs[s] as u32 - 1 });
         if up {
             freqs[s] += step as u16;

@@ -54,19 +54,25 @@ pub struct Target<'a> {
 
 /// Lengths of every code in every class of a set.
 pub fn cost_table(set: &TableSet, width: u32) -> CostTable {
-    CostTable::new(set.window.classes as usize, VARIANTS, |class, code| {
-        let freqs = &set.freqs[set.context(code >> 8, class)];
-        let code = code & 255;
-        let log = set.log << FRACTION;
-        match freqs[code] {
-            0 => (log - log2_q8(freqs[ESC].max(1) as u64)) + (width << FRACTION),
-            f => log - log2_q8(f as u64) + (raw_bits(code as u8 as i8, width) << FRACTION),
-        }
-    })
+    CostTable::new(
+        set.window.classes as usize,
+        &[true; VARIANTS * SYMBOLS],
+        |class, code| {
+            let freqs = &set.freqs[set.context(code >> 8, class)];
+            let code = code & 255;
+            let log = set.log << FRACTION;
+            match freqs[code] {
+                0 => (log - log2_q8(freqs[ESC].max(1) as u64)) + (width << FRACTION),
+                f => log - log2_q8(f as u64) + (raw_bits(code as u8 as i8, width) << FRACTION),
+            }
+        },
+    )
 }
 
 /// Encodes a block.
-pub fn encode(set: &TableSet, cost: &CostTable, segments: &[Segment<'_>], stats: &mut Stats) -> Vec<u8> {
+///
+/// `cost`: the set's [`cost_table`], to choose row scales with; without it they are means.
+pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &[Segment<'_>], stats: &mut Stats) -> Vec<u8> {
     let mut side = Encoder::default();
     let mut scales = Scales::default();
     let mut raw = BitWriter::default();
@@ -110,11 +116,23 @@ pub fn encode(set: &TableSet, cost: &CostTable, segments: &[Segment<'_>], stats:
                 parts.clear();
             }
             parts.push(layout, q, &moved, base, fine);
-            let Parts { classes, codes, deltas, long } = &parts;
+            let Parts {
+                classes,
+                codes,
+                deltas,
+                long,
+            } = &parts;
             let mut r = row_scale(layout, deltas, &weights, q);
-            for _ in 0..2 {
+            for cost in std::iter::repeat_n(cost, 2).flatten() {
                 let mut sums = [0; SHIFTS];
-                add_row(cost, (r + contexts.offset as i32) as i16, classes, segment.scales, codes, &mut sums);
+                add_row(
+                    cost,
+                    (r + contexts.offset as i32) as i16,
+                    classes,
+                    segment.scales,
+                    codes,
+                    &mut sums,
+                );
                 let shift = best_shift(&sums, |s| move_length(r + s - scales.last));
                 r += shift;
                 if shift.abs() < 3 {
@@ -244,7 +262,11 @@ pub fn decode(set: &TableSet, tables: &DecodeTables, bytes: &[u8], targets: &mut
         return Err(Error::new(Code::Checksum, "a block's bytes differ from its checksum"));
     }
     let mut rest = &bytes[..body];
-    let (n_side, n_words, n_raw) = (take_varint(&mut rest)?, take_varint(&mut rest)?, take_varint(&mut rest)?);
+    let (n_side, n_words, n_raw) = (
+        take_varint(&mut rest)?,
+        take_varint(&mut rest)?,
+        take_varint(&mut rest)?,
+    );
     let side = Decoder::new(take(&mut rest, n_side)?);
     let mut states = [0; LANES];
     for s in &mut states {
@@ -317,14 +339,46 @@ impl BlockReader<'_> {
             };
             if t.layout.bits == 16 {
                 let contexts = self.set.contexts();
-                row16::decode_row(t.layout, contexts, self.tables, &source, &mut self.streams, &mut self.scratch, out);
+                row16::decode_row(
+                    t.layout,
+                    contexts,
+                    self.tables,
+                    &source,
+                    &mut self.streams,
+                    &mut self.scratch,
+                    out,
+                );
                 continue;
             }
             let buffers = (&mut self.contexts, &mut self.codes);
             match t.layout.bits {
-                8 => decode_words::<u8>(t.layout, self.set, self.tables, &source, &mut self.streams, buffers, out),
-                32 => decode_words::<u32>(t.layout, self.set, self.tables, &source, &mut self.streams, buffers, out),
-                _ => decode_words::<u64>(t.layout, self.set, self.tables, &source, &mut self.streams, buffers, out),
+                8 => decode_words::<u8>(
+                    t.layout,
+                    self.set,
+                    self.tables,
+                    &source,
+                    &mut self.streams,
+                    buffers,
+                    out,
+                ),
+                32 => decode_words::<u32>(
+                    t.layout,
+                    self.set,
+                    self.tables,
+                    &source,
+                    &mut self.streams,
+                    buffers,
+                    out,
+                ),
+                _ => decode_words::<u64>(
+                    t.layout,
+                    self.set,
+                    self.tables,
+                    &source,
+                    &mut self.streams,
+                    buffers,
+                    out,
+                ),
             }
         }
     }
@@ -359,11 +413,20 @@ fn decode_words<W: Word>(
     contexts.extend((0..n).map(|i| {
         let variant = source.variants.get(i).map_or(0, |v| v & !FLIP);
         let exponent = layout.exponent(W::get(source.from, i));
-        which.of(source.row + source.columns[i] as i32 - (exponent << which.log2_q), variant)
+        which.of(
+            source.row + source.columns[i] as i32 - (exponent << which.log2_q),
+            variant,
+        )
     }));
     contexts.resize(groups, tables.contexts() as u8);
     codes.resize(groups, 0);
-    rans::decode_row(&mut streams.states, &mut streams.words, tables, contexts, &mut codes[..groups]);
+    rans::decode_row(
+        &mut streams.states,
+        &mut streams.words,
+        tables,
+        contexts,
+        &mut codes[..groups],
+    );
     for (i, &code) in codes[..n].iter().enumerate() {
         let bits = raw_bits(code, W::BITS);
         let u = alphabet::decode(code, bits, streams.raw.get(bits));

@@ -24,8 +24,17 @@ pub const VARIANTS: usize = 3;
 /// Counts of symbols by context of the fitting window, every class phased: see [`Contexts`].
 pub type Counts = Vec<[u32; SYMBOLS]>;
 
+/// Rows that are counted at the lowest effort, at least, if there are as many.
+const FEW_ROWS: usize = 48;
+
+/// Ranks that are tried.
+const RANKS: [usize; 7] = [2, 4, 8, 12, 16, 24, 32];
+
 /// Rows on which the rank is chosen, at least, if there are as many.
 const TRIAL_ROWS: usize = 96;
+
+/// Rows on which the columns' scales are refined, at least, if there are as many.
+const COLUMN_ROWS: usize = 128;
 
 /// Fewest weights whose counts are worth refining scales for.
 const REFINE_FROM: usize = 4096;
@@ -43,14 +52,29 @@ pub struct Fit {
 }
 
 /// How much is tried.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Effort {
-    /// Rounds of refining the scales.
-    pub rounds: u32,
+    /// Only some of the rows are counted.
+    pub few: bool,
     /// Columns have scales.
     pub columns: bool,
+    /// Rounds of refining the scales; with none, a row's scale is the mean of its differences.
+    pub rounds: u32,
     /// A low-rank prediction is tried.
     pub low_rank: bool,
+}
+
+impl Effort {
+    /// The levels of `--effort`: 0 counts on a part and takes means for scales, 1 fits rows and columns, 2 predicts as
+    /// well, 3 fits twice.
+    pub fn level(level: u32, low_rank: bool) -> Self {
+        Self {
+            few: level == 0,
+            columns: level > 0,
+            rounds: [0, 1, 1, 2][level.min(3) as usize],
+            low_rank: low_rank && level >= 2,
+        }
+    }
 }
 
 /// Rows of a tensor, kept for several passes.
@@ -192,22 +216,25 @@ fn costs(window: Window, width: u32, counts: &Counts, weight: f64) -> CostTable 
     let mut used = vec![false; VARIANTS * SYMBOLS];
     for variant in 0..VARIANTS {
         for class in 0..classes {
-            for (used, &c) in used[variant * SYMBOLS..].iter_mut().zip(&counts[context(variant, class)]) {
+            for (used, &c) in used[variant * SYMBOLS..]
+                .iter_mut()
+                .zip(&counts[context(variant, class)])
+            {
                 *used |= c > 0;
             }
         }
     }
     let priors: Vec<_> = (0..classes).map(|class| prior(window, class)).collect();
-    let totals: Vec<f64> =
-        counts.iter().map(|c| weight + c.iter().map(|&c| c as u64).sum::<u64>() as f64).collect();
-    CostTable::new(classes, VARIANTS, |class, code| {
-        if !used[code] {
-            return 0;
-        }
+    let totals: Vec<f64> = counts
+        .iter()
+        .map(|c| weight + c.iter().map(|&c| c as u64).sum::<u64>() as f64)
+        .collect();
+    CostTable::new(classes, &used, |class, code| {
         let (context, s) = (context(code >> 8, class), code & 255);
         let p = (counts[context][s] as f64 + weight * priors[class][s]) / totals[context];
         let scaled = (p * (1u64 << 32) as f64) as u64;
-        (32 << FRACTION) - log2_q8(scaled.max(1 << 12)).min(32 << FRACTION) + (raw_bits(s as u8 as i8, width) << FRACTION)
+        (32 << FRACTION) - log2_q8(scaled.max(1 << 12)).min(32 << FRACTION)
+            + (raw_bits(s as u8 as i8, width) << FRACTION)
     })
 }
 
@@ -223,6 +250,14 @@ fn length(counts: &Counts, width: u32) -> u64 {
         }
     }
     sum
+}
+
+/// A prediction of every row of a sample.
+#[derive(Clone, Copy)]
+struct Prediction<'a> {
+    factors: &'a Factors,
+    left: &'a [[i8; MAX_RANK]],
+    octaves: &'a [i32],
 }
 
 /// A sample with its scales, and what they are for.
@@ -244,13 +279,20 @@ impl<'a> Scaled<'a> {
     }
 
     /// Takes the sample apart, with a prediction for each row if there is one.
-    fn load(&mut self, prediction: Option<(&Factors, &[[i8; MAX_RANK]], &[i32])>) {
+    fn load(&mut self, prediction: Option<Prediction<'_>>) {
         let Sample { layout, window, .. } = *self.sample;
         let mut moved = Moved::default();
         let size = self.sample.columns * layout.bytes();
         self.parts.clear();
-        for (i, (base, fine)) in self.sample.base.chunks(size).zip(self.sample.fine.chunks(size)).enumerate() {
-            if let Some((factors, left, octaves)) = prediction {
+        self.parts.reserve(self.sample.len());
+        for (i, (base, fine)) in self
+            .sample
+            .base
+            .chunks(size)
+            .zip(self.sample.fine.chunks(size))
+            .enumerate()
+        {
+            if let Some(Prediction { factors, left, octaves }) = prediction {
                 let left = factors.scaled_left(&left[i][..factors.rank]);
                 moved.predict(layout, factors, &left, octaves[i], base);
             }
@@ -259,7 +301,7 @@ impl<'a> Scaled<'a> {
     }
 
     /// Scales from means of differences: the rows', then the columns' and the rows' again, `passes` times.
-    fn from_means(&mut self, passes: u32) {
+    fn take_means(&mut self, passes: u32) {
         let Sample { layout, window, .. } = *self.sample;
         let q = window.log2_q;
         let n_rows = self.rows.len() as f32;
@@ -289,15 +331,23 @@ impl<'a> Scaled<'a> {
         let offset = self.sample.window.offset as i32;
         let mut column_sums = vec![[0u32; SHIFTS]; self.columns.len()];
         let mut before = self.rows.first().copied().unwrap_or(0);
-        for (r, range) in self.rows.iter_mut().zip(self.sample.rows()) {
+        let stride = (self.rows.len() / COLUMN_ROWS).max(1);
+        for (i, (r, range)) in self.rows.iter_mut().zip(self.sample.rows()).enumerate() {
             let codes = &self.parts.codes[range.clone()];
             let classes = &self.parts.classes[range];
             let mut sums = [0; SHIFTS];
             add_row(table, (*r + offset) as i16, classes, &self.columns, codes, &mut sums);
             *r += best_shift(&sums, |s| move_length(*r + s - before));
             before = *r;
-            if with_columns {
-                add_columns(table, (*r + offset) as i16, classes, &self.columns, codes, &mut column_sums);
+            if with_columns && i % stride == 0 {
+                add_columns(
+                    table,
+                    (*r + offset) as i16,
+                    classes,
+                    &self.columns,
+                    codes,
+                    &mut column_sums,
+                );
             }
         }
         if with_columns {
@@ -332,32 +382,40 @@ pub fn row_scale(layout: Layout, deltas: &[f32], weights: &[f32], log2_q: u32) -
 
 /// Fits a sample.
 pub fn fit(sample: &Sample, effort: Effort) -> Fit {
-    let with_columns = effort.columns && sample.n_rows() >= 8;
-    let mut plain = Scaled::new(sample);
-    plain.load(None);
-    plain.from_means(if with_columns { 2 } else { 0 });
-    let mut counts = plain.count();
-    let rounds = if sample.len() < REFINE_FROM { 0 } else { effort.rounds };
-    for _ in 0..rounds {
-        plain.refine(&costs(sample.window, sample.layout.bits, &counts, 64.0), with_columns);
-        counts = plain.count();
+    if effort.few && sample.n_rows() > FEW_ROWS {
+        let few = sample.every(sample.n_rows() / FEW_ROWS);
+        return fit(&few, Effort { few: false, ..effort });
     }
-    let mut found = Fit {
-        columns: Vec::new(),
-        factors: None,
-        counts,
-        factor_counts: vec![[0; SYMBOLS]; FACTOR_CLASSES],
-    };
+    let with_columns = effort.columns && sample.n_rows() >= 8;
+    let mut scaled = Scaled::new(sample);
+    scaled.load(None);
+    scaled.take_means(with_columns as u32);
+    let mut factors = None;
+    let mut factor_counts = vec![[0; SYMBOLS]; FACTOR_CLASSES];
     if effort.low_rank && matches!(sample.layout.bits, 16 | 32) && sample.layout.is_float() {
-        if let Some((scaled, counts, factors, factor_counts)) = low_rank(sample, &plain, effort) {
-            plain = scaled;
-            found.counts = counts;
-            found.factors = Some(factors);
-            found.factor_counts = factor_counts;
+        if let Some(found) = low_rank(sample, &scaled) {
+            scaled.load(Some(Prediction {
+                factors: &found.factors,
+                left: &found.left,
+                octaves: &found.octaves,
+            }));
+            scaled.take_means(1);
+            found.count(&mut factor_counts);
+            factors = Some(found.factors);
         }
     }
-    found.columns = plain.columns.clone();
-    found
+    let mut counts = scaled.count();
+    let rounds = if sample.len() < REFINE_FROM { 0 } else { effort.rounds };
+    for _ in 0..rounds {
+        scaled.refine(&costs(sample.window, sample.layout.bits, &counts, 64.0), with_columns);
+        counts = scaled.count();
+    }
+    Fit {
+        columns: scaled.columns,
+        factors,
+        counts,
+        factor_counts,
+    }
 }
 
 /// The octave of a row's prediction: of its differences before the prediction.
@@ -365,88 +423,109 @@ pub fn row_octave(layout: Layout, scale: i32, log2_q: u32) -> i32 {
     ((scale >> log2_q) - layout.unit_exponent()).clamp(-MAX_OCTAVE, MAX_OCTAVE)
 }
 
-fn low_rank<'a>(
-    sample: &'a Sample,
-    plain: &Scaled<'a>,
-    effort: Effort,
-) -> Option<(Scaled<'a>, Counts, Factors, Counts)> {
-    let Sample { layout, window, columns, .. } = *sample;
+/// A prediction of a sample.
+struct Found {
+    factors: Factors,
+    left: Vec<[i8; MAX_RANK]>,
+    octaves: Vec<i32>,
+}
+
+impl Found {
+    fn count(&self, counts: &mut Counts) {
+        let Factors {
+            rank,
+            left_classes,
+            right_classes,
+            right,
+            ..
+        } = &self.factors;
+        for left in &self.left {
+            for (&class, &a) in left_classes.iter().zip(left) {
+                counts[class as usize][a as u8 as usize] += 1;
+            }
+        }
+        for right in right.chunks_exact(*rank) {
+            for (&class, &b) in right_classes.iter().zip(right) {
+                counts[class as usize][b as u8 as usize] += 1;
+            }
+        }
+    }
+}
+
+/// The prediction that makes a sample's code shortest, side information included; none when it does not pay.
+fn low_rank(sample: &Sample, plain: &Scaled<'_>) -> Option<Found> {
+    let Sample {
+        layout,
+        window,
+        columns,
+        ..
+    } = *sample;
     let q = window.log2_q;
     if sample.len() % columns != 0 {
         return None;
     }
     let n_rows = sample.n_rows();
-    let octaves: Vec<i16> = plain.columns.iter().map(|&c| c >> q).collect();
-    let row_octaves: Vec<i32> = plain.rows.iter().map(|&r| row_octave(layout, r, q)).collect();
+    let column_octaves: Vec<i16> = plain.columns.iter().map(|&c| c >> q).collect();
+    let octaves: Vec<i32> = plain.rows.iter().map(|&r| row_octave(layout, r, q)).collect();
     let mut z = Vec::with_capacity(sample.len());
-    for (&o, range) in row_octaves.iter().zip(sample.rows()) {
-        for (&d, &k) in plain.parts.deltas[range].iter().zip(&octaves) {
+    for (&o, range) in octaves.iter().zip(sample.rows()) {
+        for (&d, &k) in plain.parts.deltas[range].iter().zip(&column_octaves) {
             z.push(normalise(d, o + k as i32));
         }
     }
-    let candidates = candidates(&z, columns, octaves)?;
+    let candidates = candidates(&z, columns, column_octaves)?;
     drop(z);
     // The rank is chosen on some of the rows; the columns' factors count in proportion.
     let stride = (n_rows / TRIAL_ROWS).max(1);
     let some = sample.every(stride);
     let every = |x: &[i32]| -> Vec<i32> { x.iter().step_by(stride).copied().collect() };
     let some_left: Vec<_> = candidates.left.iter().step_by(stride).copied().collect();
-    let some_octaves = every(&row_octaves);
+    let some_octaves = every(&octaves);
     let mut trial = Scaled::new(&some);
     trial.load(None);
     trial.rows = every(&plain.rows);
     trial.columns.clone_from(&plain.columns);
     let plain_length = length(&trial.count(), layout.bits);
     let share = some.n_rows() as f32 / n_rows as f32;
-    let mut best: Option<(u64, usize)> = None;
-    let mut side_bits = 0f32;
-    let mut used = 0;
-    for rank in [2, 4, 8, 12, 16, 24, 32] {
-        if rank > candidates.all.rank {
+    let mut try_rank = |rank: usize| -> u64 {
+        let bits: f32 = candidates.bits[..rank]
+            .iter()
+            .map(|(l, r)| l * some.n_rows() as f32 + r * columns as f32 * share)
+            .sum();
+        trial.load(Some(Prediction {
+            factors: &candidates.of_rank(rank),
+            left: &some_left,
+            octaves: &some_octaves,
+        }));
+        trial.take_means(0);
+        length(&trial.count(), layout.bits) + (bits * 256.0) as u64
+    };
+    // The length falls to one minimum and rises again: go up from the middle, or else down.
+    let ranks: Vec<usize> = RANKS.into_iter().filter(|&r| r <= candidates.all.rank).collect();
+    let start = ranks.len() / 2;
+    let mut best = (try_rank(ranks[start]), ranks[start]);
+    for &rank in &ranks[start + 1..] {
+        let total = try_rank(rank);
+        // A higher rank takes longer to decode; it has to be worth it.
+        if total >= best.0 - best.0 / 256 {
             break;
         }
-        for (l, r) in &candidates.bits[used..rank] {
-            side_bits += l * some.n_rows() as f32 + r * columns as f32 * share;
-        }
-        used = rank;
-        trial.load(Some((&candidates.of_rank(rank), &some_left, &some_octaves)));
-        trial.from_means(0);
-        let total = length(&trial.count(), layout.bits) + (side_bits * 256.0) as u64;
-        match best {
-            Some((b, r)) if total >= b => {
-                if rank >= 2 * r {
-                    break;
-                }
+        best = (total, rank);
+    }
+    if best.1 == ranks[start] {
+        for &rank in ranks[..start].iter().rev() {
+            let total = try_rank(rank);
+            if total >= best.0 {
+                break;
             }
-            _ => best = Some((total, rank)),
+            best = (total, rank);
         }
     }
-    let (total, rank) = best?;
-    if total >= plain_length {
-        return None;
-    }
-    let factors = candidates.of_rank(rank);
-    let mut trial = Scaled::new(sample);
-    trial.load(Some((&factors, &candidates.left, &row_octaves)));
-    trial.columns.clone_from(&plain.columns);
-    trial.from_means(2);
-    let mut counts = trial.count();
-    for _ in 0..effort.rounds {
-        trial.refine(&costs(window, layout.bits, &counts, 64.0), true);
-        counts = trial.count();
-    }
-    let mut factor_counts = vec![[0; SYMBOLS]; FACTOR_CLASSES];
-    for left in &candidates.left {
-        for (&class, &a) in factors.left_classes.iter().zip(left) {
-            factor_counts[class as usize][a as u8 as usize] += 1;
-        }
-    }
-    for right in factors.right.chunks_exact(rank) {
-        for (&class, &b) in factors.right_classes.iter().zip(right) {
-            factor_counts[class as usize][b as u8 as usize] += 1;
-        }
-    }
-    Some((trial, counts, factors, factor_counts))
+    (best.0 < plain_length).then(|| Found {
+        factors: candidates.of_rank(best.1),
+        left: candidates.left,
+        octaves,
+    })
 }
 
 /// A difference divided by its scales, kept from outliers.

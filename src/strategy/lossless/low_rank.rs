@@ -45,12 +45,11 @@ const STEP: f32 = 3.0;
 /// Finds the components of `z` and rounds them. `octaves`: the columns' scales that `z` was divided by.
 pub fn candidates(z: &[f32], columns: usize, octaves: Vec<i16>) -> Option<Candidates> {
     let rows = z.len() / columns;
-    if rows.min(columns) >= 96 {
-        quantise(components::<32>(z, columns, 2), z, columns, octaves)
-    } else if rows.min(columns) >= 24 {
-        quantise(components::<8>(z, columns, 2), z, columns, octaves)
-    } else {
-        None
+    match rows.min(columns) {
+        512.. => quantise(components::<32>(z, columns), z, columns, octaves),
+        96.. => quantise(components::<24>(z, columns), z, columns, octaves),
+        24.. => quantise(components::<8>(z, columns), z, columns, octaves),
+        _ => None,
     }
 }
 
@@ -100,7 +99,10 @@ fn quantise<const P: usize>(c: Components<P>, z: &[f32], columns: usize, octaves
     // The largest gain gets 8 or 9 bits, so that gain times factor fits 16.
     factors.shift = 8 - (steps(top, 0));
     let unit = power_of_two(factors.shift);
-    factors.gains = gains.iter().map(|g| (g * unit).round_ties_even().clamp(0.0, 1023.0) as i16).collect();
+    factors.gains = gains
+        .iter()
+        .map(|g| (g * unit).round_ties_even().clamp(0.0, 1023.0) as i16)
+        .collect();
     Some(Candidates {
         all: factors,
         left,
@@ -131,7 +133,12 @@ impl Candidates {
             right_classes: all.right_classes[..rank].to_vec(),
             octaves: all.octaves.clone(),
             columns: Columns::default(),
-            right: all.right.chunks_exact(all.rank).flat_map(|r| &r[..rank]).copied().collect(),
+            right: all
+                .right
+                .chunks_exact(all.rank)
+                .flat_map(|r| &r[..rank])
+                .copied()
+                .collect(),
         };
         factors.columns = Columns::new(rank, &factors.right, &factors.octaves);
         factors
@@ -186,7 +193,7 @@ fn basis<const P: usize>(factors: &Factors) -> (Vec<[f32; P]>, Vec<f64>) {
 
 fn project<const P: usize>(z: &[f32], basis: &[[f32; P]], out: &mut [f32]) {
     let mut t = [[0f32; P]];
-    times(z, basis.len(), basis, &mut t);
+    times(z, basis.len(), 1, basis, &mut t);
     out[..P].copy_from_slice(&t[0]);
 }
 

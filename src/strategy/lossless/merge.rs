@@ -25,15 +25,16 @@ pub fn tables(window: Window, width: u32, log: u32, counts: &Counts, factor_coun
     // Predicted weights have contexts of their own from the first class to the last for which that pays.
     let mut plain: Counts = counts[..classes].to_vec();
     let mut apart: Vec<_> = counts[classes..].chunks_exact(2).map(|p| (p[0], p[1])).collect();
-    let mut phased = classes;
-    while phased > 0 {
-        let (a, b) = &apart[phased - 1];
-        let joined = add(&add(a, b), &plain[phased - 1]);
-        if cost(&joined) > cost(a) + cost(b) + cost(&plain[phased - 1]) {
-            break;
+    let (mut phased, mut most, mut gain) = (0, 0i64, 0i64);
+    for (class, (a, b)) in apart.iter().enumerate() {
+        let joined = add(&add(a, b), &plain[class]);
+        gain += cost(&joined) as i64 - cost(a) as i64 - cost(b) as i64 - cost(&plain[class]) as i64;
+        if gain > most {
+            (phased, most) = (class + 1, gain);
         }
-        plain[phased - 1] = joined;
-        phased -= 1;
+    }
+    for (plain, (a, b)) in plain.iter_mut().zip(&apart).skip(phased) {
+        *plain = add(&add(a, b), plain);
     }
     apart.truncate(phased);
     let (mut lo, mut hi) = (0, classes - 1);

@@ -97,7 +97,10 @@ pub fn code_tables<C: Coder>(coder: &mut C, log: u32, freqs: &mut [Freqs]) -> bo
     let mut sound = true;
     for table in freqs.iter_mut() {
         let given = *table;
-        let reach = (1..=127).rev().find(|&m| given[m] > 0 || given[SYMBOLS - m] > 0).unwrap_or(0) as i32;
+        let reach = (1..=127)
+            .rev()
+            .find(|&m| given[m] > 0 || given[SYMBOLS - m] > 0)
+            .unwrap_or(0) as i32;
         let last = (last_before + models.last.code(coder, reach - last_before)).clamp(0, 127);
         last_before = last;
         *table = [0; SYMBOLS];
@@ -161,8 +164,7 @@ fn code_mantissa<C: Coder>(coder: &mut C, models: &mut TableModels, size: i32, f
 mod tests {
     use super::*;
     use crate::kernels::v2::adaptive::{Decoder, Encoder};
-    use crate::kernels::v2::row16::Contexts;
-use crate::kernels::v2::tables::normalise;
+    use crate::kernels::v2::tables::normalise;
 
     #[test]
     fn tables_come_back() {
@@ -191,7 +193,9 @@ use crate::kernels::v2::tables::normalise;
     #[test]
     fn any_bytes_give_full_tables() {
         for seed in 0..50u32 {
-            let bytes: Vec<u8> = (0..400u32).map(|i| (i.wrapping_mul(seed * 77 + 13) >> 3) as u8).collect();
+            let bytes: Vec<u8> = (0..400u32)
+                .map(|i| (i.wrapping_mul(seed * 77 + 13) >> 3) as u8)
+                .collect();
             let mut tables = vec![[0; SYMBOLS]; 24];
             code_tables(&mut Decoder::new(&bytes), 11, &mut tables);
             for t in tables {

@@ -49,7 +49,15 @@ impl Moved {
         let scale = power_of_two((octave - factors.shift).clamp(-MAX_OCTAVE, MAX_OCTAVE));
         self.from.resize(base.len(), 0);
         self.variants.resize(base.len() / layout.bytes(), 0);
-        predict_row(layout, &factors.columns, left, scale, base, &mut self.from, &mut self.variants);
+        predict_row(
+            layout,
+            &factors.columns,
+            left,
+            scale,
+            base,
+            &mut self.from,
+            &mut self.variants,
+        );
     }
 
     /// What coding starts from.
@@ -83,6 +91,13 @@ impl Parts {
         self.deltas.clear();
     }
 
+    /// Makes room for `n` weights more.
+    pub fn reserve(&mut self, n: usize) {
+        self.classes.reserve(n);
+        self.codes.reserve(n);
+        self.deltas.reserve(n);
+    }
+
     /// Adds a row.
     pub fn push(&mut self, layout: Layout, log2_q: u32, moved: &Moved, base: &[u8], fine: &[u8]) {
         let from = moved.from(base);
@@ -92,7 +107,16 @@ impl Parts {
         self.codes.resize(end, 0);
         self.deltas.resize(end, 0.0);
         let (classes, codes) = (&mut self.classes[at..], &mut self.codes[at..]);
-        take_apart(layout, log2_q, from, fine, &moved.variants, classes, codes, &mut self.long);
+        take_apart(
+            layout,
+            log2_q,
+            from,
+            fine,
+            &moved.variants,
+            classes,
+            codes,
+            &mut self.long,
+        );
         differ(layout, from, fine, &mut self.deltas[at..]);
     }
 }

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use crate::kernels::v2::alphabet;
-use crate::kernels::v2::analyse::{take_apart_scalar, Long};
+use crate::kernels::v2::analyse::{differ_scalar, take_apart_scalar, Long};
 use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::predict::FLIP;
 use core::arch::wasm32::*;
@@ -44,7 +44,10 @@ pub fn take_apart(
             for h in 0..2 {
                 let (b, f) = (v128_load(b.add(h)), v128_load(f.add(h)));
                 let e = i16x8_max(v128_and(u16x8_shr(b, layout.mantissa), exponents), one);
-                v128_store(classes.as_mut_ptr().add(at + 8 * h) as *mut v128, i16x8_neg(i16x8_shl(e, log2_q)));
+                v128_store(
+                    classes.as_mut_ptr().add(at + 8 * h) as *mut v128,
+                    i16x8_neg(i16x8_shl(e, log2_q)),
+                );
                 let flip = i16x8_lt(i16x8_shl(v[h], 8), i16x8_splat(0));
                 let u = i16x8_sub(fold(f), fold(b));
                 let u = i16x8_sub(v128_xor(u, flip), flip);
@@ -72,11 +75,47 @@ pub fn take_apart(
     }
     if whole < n {
         let tail = long.len();
-        let v = if variants.is_empty() { variants } else { &variants[whole..] };
+        let v = if variants.is_empty() {
+            variants
+        } else {
+            &variants[whole..]
+        };
         let (classes, codes) = (&mut classes[whole..], &mut codes[whole..]);
-        take_apart_scalar(layout, log2_q, &from[2 * whole..], &fine[2 * whole..], v, classes, codes, long);
+        take_apart_scalar(
+            layout,
+            log2_q,
+            &from[2 * whole..],
+            &fine[2 * whole..],
+            v,
+            classes,
+            codes,
+            long,
+        );
         for (at, _) in &mut long[tail..] {
             *at += whole as u32;
         }
     }
+}
+
+/// See [`differ`](crate::kernels::v2::analyse::differ).
+pub fn differ_bf16(layout: Layout, from: &[u8], fine: &[u8], deltas: &mut [f32]) {
+    let n = deltas.len();
+    assert!(from.len() == 2 * n && fine.len() == 2 * n);
+    let whole = n / 8 * 8;
+    let zero = i16x8_splat(0);
+    let special = i32x4_splat(0x7f80_0000);
+    let finite = |d: v128| v128_andnot(d, i32x4_eq(v128_and(d, special), special));
+    for at in (0..whole).step_by(8) {
+        // SAFETY: 8 elements from `at` on are inside all slices, whose lengths were compared above.
+        unsafe {
+            let b = v128_load(from.as_ptr().add(2 * at) as *const v128);
+            let f = v128_load(fine.as_ptr().add(2 * at) as *const v128);
+            let low = |x| i16x8_shuffle::<8, 0, 8, 1, 8, 2, 8, 3>(x, zero);
+            let high = |x| i16x8_shuffle::<8, 4, 8, 5, 8, 6, 8, 7>(x, zero);
+            let to = deltas.as_mut_ptr().add(at) as *mut v128;
+            v128_store(to, finite(f32x4_sub(low(f), low(b))));
+            v128_store(to.add(1), finite(f32x4_sub(high(f), high(b))));
+        }
+    }
+    differ_scalar(layout, &from[2 * whole..], &fine[2 * whole..], &mut deltas[whole..]);
 }

@@ -67,7 +67,12 @@ unsafe fn sixteen(columns: &Columns, pairs: &[v128], scale: v128, g: usize, base
             factors = factors.add(32);
         }
         let s = columns.scales.as_ptr().add(16 * g) as *const v128;
-        [v128_load(s), v128_load(s.add(1)), v128_load(s.add(2)), v128_load(s.add(3))]
+        [
+            v128_load(s),
+            v128_load(s.add(1)),
+            v128_load(s.add(2)),
+            v128_load(s.add(3)),
+        ]
     };
     let zero = i16x8_splat(0);
     // A bf16 is the upper half of a float32.

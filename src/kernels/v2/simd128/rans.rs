@@ -72,7 +72,10 @@ pub unsafe fn step(
         );
         let need = i32x4_eq(u32x4_shr(y, 16), i32x4_splat(0));
         let m = i32x4_bitmask(need) as usize & 15;
-        let w = u8x16_swizzle(v128_load64_zero(*words as *const u64), v128_load(EXPAND[m].as_ptr() as *const v128));
+        let w = u8x16_swizzle(
+            v128_load64_zero(*words as *const u64),
+            v128_load(EXPAND[m].as_ptr() as *const v128),
+        );
         *words = words.add(2 * m.count_ones() as usize);
         (v128_bitselect(v128_or(i32x4_shl(y, 16), w), y, need), e)
     }
@@ -167,8 +170,14 @@ pub fn encode(index: &[u16], tables: &EncodeTables) -> ([u32; LANES], Vec<u8>) {
             at -= 2 * m.count_ones() as usize;
             let y = v128_bitselect(u32x4_shr(x[v], 16), x[v], need);
             // mulhi(y, reciprocal): exact or one too small.
-            let even = u64x2_extmul_low_u32x4(i32x4_shuffle::<0, 2, 0, 2>(y, y), i32x4_shuffle::<0, 2, 0, 2>(reciprocal, reciprocal));
-            let odd = u64x2_extmul_low_u32x4(i32x4_shuffle::<1, 3, 1, 3>(y, y), i32x4_shuffle::<1, 3, 1, 3>(reciprocal, reciprocal));
+            let even = u64x2_extmul_low_u32x4(
+                i32x4_shuffle::<0, 2, 0, 2>(y, y),
+                i32x4_shuffle::<0, 2, 0, 2>(reciprocal, reciprocal),
+            );
+            let odd = u64x2_extmul_low_u32x4(
+                i32x4_shuffle::<1, 3, 1, 3>(y, y),
+                i32x4_shuffle::<1, 3, 1, 3>(reciprocal, reciprocal),
+            );
             let q = i32x4_shuffle::<1, 5, 3, 7>(even, odd);
             let r = i32x4_sub(y, i32x4_mul(q, f));
             let more = u32x4_ge(r, f);

@@ -221,7 +221,10 @@ fn run<const PREDICTED: bool>(
                 load(from.as_ptr()),
                 load(source.columns.as_ptr().add(16 * whole) as *const u8),
                 [u16x8_extend_low_u8x16(v), u16x8_extend_high_u8x16(v)],
-                Some((load(present.as_ptr() as *const u8), i16x8_splat(tables.contexts() as i16))),
+                Some((
+                    load(present.as_ptr() as *const u8),
+                    i16x8_splat(tables.contexts() as i16),
+                )),
                 &mut p,
             );
             v128_store(result.as_mut_ptr() as *mut v128, r[0]);
@@ -292,7 +295,11 @@ fn fix<const FLOAT: bool, const PREDICTED: bool>(
         // SAFETY: positions are those of weights of the row, which all slices hold.
         let (b, o, flip) = unsafe {
             let flip = PREDICTED && *source.variants.get_unchecked(at) & FLIP != 0;
-            (key::<FLOAT>(from.add(at).read_unaligned()), key::<FLOAT>(results.add(at).read_unaligned()), flip)
+            (
+                key::<FLOAT>(from.add(at).read_unaligned()),
+                key::<FLOAT>(results.add(at).read_unaligned()),
+                flip,
+            )
         };
         let sign = -(flip as i64);
         let code = ((o.wrapping_sub(b) as i64) ^ sign) - sign;
