@@ -1,0 +1,21 @@
+//! Inner loops of version 2: representable-step differences, classes, 16-lane rANS, raw bits, cost scans.
+//!
+//! Everything here is exact and in a fixed order, so that every build (native, scalar wasm, simd128) gives the same
+//! bytes. The reading side is safe on any input: tables are full, indices are masked or clamped, and readers past the
+//! end of a stream see zeros.
+
+pub mod adaptive;
+pub mod alphabet;
+pub mod analyse;
+pub mod bits;
+pub mod cost;
+pub mod element;
+pub mod log2;
+pub mod predict;
+pub mod rans;
+pub mod row16;
+pub mod subspace;
+pub mod tables;
+
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub mod simd128;
