@@ -12,6 +12,7 @@
 //! | [`pairwise`] | numpy's float32 summation tree |
 //! | [`stats`] | moments, histogram, cosine |
 //! | [`loss`] | decoded against true values |
+//! | [`v2`] | the loops of the coming version 2 |
 //!
 //! The order of float operations is part of the file format, so none may be fused or reordered. Sums in float64 are
 //! not, but theirs is fixed too: element `i` of a stream is added to lane `i mod 8`, wherever the stream is cut.
@@ -43,3 +44,4 @@ pub mod simd128;
 pub mod stats;
 #[forbid(unsafe_code)]
 pub mod topk;
+pub mod v2;

@@ -12,6 +12,7 @@
 mod emitter;
 mod expander;
 mod int4;
+pub mod lossless;
 mod quantized;
 mod sparse;
 mod survey;

@@ -1,0 +1,66 @@
+// Speed of the version 2 coder in wasm, one thread, from bytes in memory to bytes in memory; by CPU time, best of a few.
+//
+//   cargo build --release --target wasm32-unknown-unknown --manifest-path benches/v2_wasm/Cargo.toml
+//   node benches/v2_wasm/speed.mjs MODULE.wasm DATA [FILTER]
+
+import { readFileSync } from 'node:fs'
+
+const [, , file, data, filter = ''] = process.argv
+const module = new WebAssembly.Module(readFileSync(file))
+const imports = {}
+// The bindings of the product are linked in but never called.
+for (const { module: m, name } of WebAssembly.Module.imports(module)) (imports[m] ??= {})[name] = () => 0
+
+const PAIRS = [
+  ['minilm-bf16', 'base', 'ft-step1'],
+  ['minilm-bf16', 'base', 'ft-sft'],
+  ['minilm-bf16', 'base', 'ft-lr1e-4'],
+  ['minilm-bf16', 'base', 'ft-lr1e-6'],
+  ['tinyllama-local', 'base', 'ft-sft'],
+  ['minilm-f32', 'base', 'ft'],
+]
+const EFFORTS = [['effort 0', 0], ['effort 1', 1], ['effort 2', 2]]
+
+const parse = (bytes) => {
+  const n = Number(bytes.readBigUInt64LE(0))
+  const header = JSON.parse(bytes.subarray(8, 8 + n).toString())
+  delete header.__metadata__
+  return Object.entries(header).map(([name, t]) => ({ name, ...t, bytes: bytes.subarray(8 + n + t.data_offsets[0], 8 + n + t.data_offsets[1]) }))
+}
+
+const best = (f, repeat) => {
+  let t = Infinity
+  for (let i = 0; i < repeat; i++) {
+    const start = process.cpuUsage()
+    f()
+    t = Math.min(t, process.cpuUsage(start).user / 1e3)
+  }
+  return t
+}
+
+for (const [model, a, b] of PAIRS) {
+  const title = `${model} ${a} -> ${b}`
+  if (!title.includes(filter)) continue
+  const { exports: x } = new WebAssembly.Instance(module, imports)
+  const fine = new Map(parse(readFileSync(`${data}/${model}/${b}.safetensors`)).map((t) => [t.name, t]))
+  let weights = 0
+  const put = (bytes) => {
+    const at = x.room(bytes.length)
+    new Uint8Array(x.memory.buffer, at, bytes.length).set(bytes)
+    return at
+  }
+  for (const t of parse(readFileSync(`${data}/${model}/${a}.safetensors`))) {
+    const [rows, columns] = t.shape.length > 1 ? t.shape : [0, t.shape[0]]
+    const bits = t.dtype === 'F32' ? 32 : 16
+    x.tensor(bits, rows, columns, put(t.bytes), put(fine.get(t.name).bytes), t.bytes.length)
+    weights += (t.bytes.length * 8) / bits
+  }
+  const rate = (ms) => (weights / ms / 1e3).toFixed(0).padStart(4)
+  for (const [name, ...effort] of EFFORTS) {
+    const encode = best(() => x.encode(...effort), 3)
+    const fit = best(() => x.fit(...effort), 3)
+    const decode = best(() => { for (let i = 0; i < 8; i++) x.decode() }, 5) / 8
+    if (!x.check()) throw new Error('not rebuilt')
+    console.log(`${title.padEnd(34)} ${name.padEnd(9)} encode ${rate(encode)} (fit ${rate(fit)}, block ${rate(encode - fit)})  decode ${rate(decode)} M/s  ${(x.digest() >>> 0).toString(16)}`)
+  }
+}

@@ -1,0 +1,206 @@
+//! The encoder's first look at a row: classes, codes, differences in value, sums of their magnitudes.
+
+use super::alphabet;
+use super::element::{Layout, Word};
+use super::predict::FLIP;
+use super::row16::Contexts;
+
+/// A weight whose code does not say its difference: its position in the row and the difference.
+pub type Long = (u32, i64);
+
+/// Takes a row apart: `-q * exponent` and the code of every weight, its variant in the upper byte, and what the codes
+/// leave out.
+///
+/// `from`: what coding starts from. `variants`: contexts of a prediction, or empty. All have the row's length; `long`
+/// is cleared first.
+#[allow(clippy::too_many_arguments)]
+pub fn take_apart(
+    layout: Layout,
+    log2_q: u32,
+    from: &[u8],
+    fine: &[u8],
+    variants: &[u8],
+    classes: &mut [i16],
+    codes: &mut [u16],
+    long: &mut Vec<Long>,
+) {
+    long.clear();
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    if layout.bits == 16 {
+        return super::simd128::analyse::take_apart(layout, log2_q, from, fine, variants, classes, codes, long);
+    }
+    take_apart_scalar(layout, log2_q, from, fine, variants, classes, codes, long);
+}
+
+/// The scalar twin of [`take_apart`]; appends to `long`.
+#[allow(clippy::too_many_arguments)]
+pub fn take_apart_scalar(
+    layout: Layout,
+    log2_q: u32,
+    from: &[u8],
+    fine: &[u8],
+    variants: &[u8],
+    classes: &mut [i16],
+    codes: &mut [u16],
+    long: &mut Vec<Long>,
+) {
+    match layout.bits {
+        8 => words::<u8>(layout, log2_q, from, fine, variants, classes, codes, long),
+        16 => words::<u16>(layout, log2_q, from, fine, variants, classes, codes, long),
+        32 => words::<u32>(layout, log2_q, from, fine, variants, classes, codes, long),
+        _ => words::<u64>(layout, log2_q, from, fine, variants, classes, codes, long),
+    }
+}
+
+#[allow(clippy::too_many_arguments)]
+fn words<W: Word>(
+    layout: Layout,
+    log2_q: u32,
+    from: &[u8],
+    fine: &[u8],
+    variants: &[u8],
+    classes: &mut [i16],
+    codes: &mut [u16],
+    long: &mut Vec<Long>,
+) {
+    for (i, (class, code)) in classes.iter_mut().zip(codes).enumerate() {
+        let (b, f) = (W::get(from, i), W::get(fine, i));
+        *class = -((layout.exponent(b) << log2_q) as i16);
+        let context = variants.get(i).copied().unwrap_or(0);
+        let mut u = layout.wrap(layout.key(f).wrapping_sub(layout.key(b)));
+        if context & FLIP != 0 {
+            u = layout.wrap(u.wrapping_neg());
+        }
+        if u.unsigned_abs() > alphabet::EXACT as u64 {
+            long.push((i as u32, u));
+        }
+        let c = alphabet::encode(u, layout.bits).code;
+        *code = ((context & !FLIP) as u16) << 8 | c as u8 as u16;
+    }
+}
+
+/// Differences in value between `from` and `fine`; 0 where they are not finite.
+pub fn differ(layout: Layout, from: &[u8], fine: &[u8], deltas: &mut [f32]) {
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    if (layout.bits, layout.mantissa) == (16, 7) {
+        return super::simd128::analyse::differ_bf16(layout, from, fine, deltas);
+    }
+    differ_scalar(layout, from, fine, deltas);
+}
+
+/// The scalar twin of [`differ`].
+pub fn differ_scalar(layout: Layout, from: &[u8], fine: &[u8], deltas: &mut [f32]) {
+    match layout.bits {
+        8 => differ_words::<u8>(layout, from, fine, deltas),
+        16 => differ_words::<u16>(layout, from, fine, deltas),
+        32 => differ_words::<u32>(layout, from, fine, deltas),
+        _ => differ_words::<u64>(layout, from, fine, deltas),
+    }
+}
+
+fn differ_words<W: Word>(layout: Layout, from: &[u8], fine: &[u8], deltas: &mut [f32]) {
+    for (i, d) in deltas.iter_mut().enumerate() {
+        let (b, f) = (W::get(from, i), W::get(fine, i));
+        *d = if layout.is_float() {
+            finite(layout.value(f) - layout.value(b))
+        } else {
+            layout.wrap(f.wrapping_sub(b) as i64) as f32
+        };
+    }
+}
+
+#[inline(always)]
+fn finite(d: f32) -> f32 {
+    if d.is_finite() {
+        d
+    } else {
+        0.0
+    }
+}
+
+/// `sum of |deltas[j]| * weights[j]`: eight partial sums, then their sum in a fixed order.
+pub fn weighted_sum(deltas: &[f32], weights: &[f32]) -> f32 {
+    let mut sums = [0f32; 8];
+    let (d8, w8) = (deltas.chunks_exact(8), weights.chunks_exact(8));
+    let rest = d8
+        .remainder()
+        .iter()
+        .zip(&weights[deltas.len() - d8.remainder().len()..]);
+    for (d, w) in d8.zip(w8) {
+        for ((s, d), w) in sums.iter_mut().zip(d).zip(w) {
+            *s += d.abs() * w;
+        }
+    }
+    for ((d, w), s) in rest.zip(&mut sums) {
+        *s += d.abs() * w;
+    }
+    ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]))
+}
+
+/// Adds `|deltas[j]| * weight` to `sums[j]`.
+pub fn add_magnitudes(deltas: &[f32], weight: f32, sums: &mut [f32]) {
+    for (s, d) in sums.iter_mut().zip(deltas) {
+        *s += d.abs() * weight;
+    }
+}
+
+/// Writes `256 * context + code` of every weight of a row. `codes` have the variant in the upper byte.
+pub fn index_row(contexts: Contexts, row: i32, classes: &[i16], columns: &[i16], codes: &[u16], index: &mut [u16]) {
+    let row = (row + contexts.offset as i32) as i16;
+    let last = contexts.classes as i16 - 1;
+    let phased = contexts.phased as i16;
+    for (((&e, &c), &code), out) in classes.iter().zip(columns).zip(codes).zip(index) {
+        let class = e.wrapping_add(c).wrapping_add(row).min(last).max(0);
+        let variant = (code >> 8) as i16;
+        let own = (class << 1).wrapping_add(last).wrapping_add(variant);
+        let context = if (class < phased) & (variant > 0) { own } else { class };
+        *out = (context as u16) << 8 | (code & 255);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dtype::Dtype;
+
+    #[test]
+    fn sums_do_not_depend_on_the_tail() {
+        let d: Vec<f32> = (0..23)
+            .map(|i| if i % 2 == 0 { i as f32 } else { -(i as f32) })
+            .collect();
+        let w = vec![2.0; 30];
+        assert_eq!(weighted_sum(&d, &w), 2.0 * (22 * 23 / 2) as f32);
+        assert_eq!(weighted_sum(&d[..3], &w), 6.0);
+    }
+
+    #[test]
+    fn the_index_agrees_with_the_decoders_contexts() {
+        let contexts = Contexts {
+            log2_q: 1,
+            offset: 7,
+            classes: 20,
+            phased: 9,
+        };
+        for variant in 0..3u8 {
+            for e in -60..60i16 {
+                let mut out = [0];
+                index_row(contexts, 3, &[e], &[-2], &[(variant as u16) << 8 | 77], &mut out);
+                assert_eq!(out[0], (contexts.of(e as i32 + 1, variant) as u16) << 8 | 77);
+            }
+        }
+    }
+
+    #[test]
+    fn differences_that_are_not_finite_count_nothing() {
+        let l = Layout::of(Dtype::BF16);
+        let bytes = |x: [u16; 3]| x.map(u16::to_le_bytes).concat();
+        let mut d = [1.0; 3];
+        differ(
+            l,
+            &bytes([0x3f80, 0x7f80, 0xff7f]),
+            &bytes([0x4000, 0x3f80, 0x7f7f]),
+            &mut d,
+        );
+        assert_eq!(d, [1.0, 0.0, 0.0]);
+    }
+}

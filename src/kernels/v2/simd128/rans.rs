@@ -1,0 +1,193 @@
+//! Sixteen lanes as four vectors of states.
+#![allow(unsafe_code)]
+
+use crate::kernels::v2::rans::{Words, LANES, LOWER};
+use crate::kernels::v2::tables::{DecodeTables, EncodeTables};
+use core::arch::wasm32::*;
+
+/// `EXPAND[m]`: bytes of the next words, placed in the 32-bit lanes whose bit in `m` is set; 0x80 gives zero.
+static EXPAND: [[u8; 16]; 16] = {
+    let mut t = [[0x80; 16]; 16];
+    let mut m = 0;
+    while m < 16 {
+        let (mut lane, mut next) = (0, 0);
+        while lane < 4 {
+            if m >> lane & 1 == 1 {
+                t[m][4 * lane] = next;
+                t[m][4 * lane + 1] = next + 1;
+                next += 2;
+            }
+            lane += 1;
+        }
+        m += 1;
+    }
+    t
+};
+
+/// `COMPRESS[m]`: the low words of the lanes whose bit in `m` is set, moved to the upper end of eight bytes.
+static COMPRESS: [[u8; 16]; 16] = {
+    let mut t = [[0x80; 16]; 16];
+    let mut m: usize = 0;
+    while m < 16 {
+        let mut lane = 0;
+        let mut at = 8 - 2 * m.count_ones() as usize;
+        while lane < 4 {
+            if m >> lane & 1 == 1 {
+                t[m][at] = 4 * lane as u8;
+                t[m][at + 1] = 4 * lane as u8 + 1;
+                at += 2;
+            }
+            lane += 1;
+        }
+        m += 1;
+    }
+    t
+};
+
+/// One step of four lanes: new states, and the table entries that were hit.
+///
+/// # Safety
+/// `contexts` (already shifted by `log`) plus `mask` stay below the table's length; 8 bytes can be read at `words`.
+#[inline(always)]
+pub unsafe fn step(
+    x: v128,
+    contexts: v128,
+    table: *const u32,
+    mask: v128,
+    log: u32,
+    words: &mut *const u8,
+) -> (v128, v128) {
+    let slot = i32x4_add(v128_and(x, mask), contexts);
+    let (a, b) = (u64x2_extract_lane::<0>(slot), u64x2_extract_lane::<1>(slot));
+    // SAFETY: the caller bounds slots and words.
+    unsafe {
+        let mut e = v128_load32_zero(table.add(a as u32 as usize));
+        e = v128_load32_lane::<1>(e, table.add((a >> 32) as usize));
+        e = v128_load32_lane::<2>(e, table.add(b as u32 as usize));
+        e = v128_load32_lane::<3>(e, table.add((b >> 32) as usize));
+        let low = u32x4_splat(0xfff);
+        let y = i32x4_add(
+            i32x4_mul(v128_and(e, low), u32x4_shr(x, log)),
+            v128_and(u32x4_shr(e, 12), low),
+        );
+        let need = i32x4_eq(u32x4_shr(y, 16), i32x4_splat(0));
+        let m = i32x4_bitmask(need) as usize & 15;
+        let w = u8x16_swizzle(
+            v128_load64_zero(*words as *const u64),
+            v128_load(EXPAND[m].as_ptr() as *const v128),
+        );
+        *words = words.add(2 * m.count_ones() as usize);
+        (v128_bitselect(v128_or(i32x4_shl(y, 16), w), y, need), e)
+    }
+}
+
+/// The lanes' states as vectors.
+#[inline(always)]
+pub fn load_states(states: &[u32; LANES]) -> [v128; 4] {
+    let s = states;
+    [
+        u32x4(s[0], s[1], s[2], s[3]),
+        u32x4(s[4], s[5], s[6], s[7]),
+        u32x4(s[8], s[9], s[10], s[11]),
+        u32x4(s[12], s[13], s[14], s[15]),
+    ]
+}
+
+/// Stores vectors as the lanes' states.
+#[inline(always)]
+pub fn store_states(x: [v128; 4], states: &mut [u32; LANES]) {
+    for (x, s) in x.into_iter().zip(states.chunks_exact_mut(4)) {
+        // SAFETY: a chunk has 16 bytes.
+        unsafe { v128_store(s.as_mut_ptr() as *mut v128, x) };
+    }
+}
+
+/// See [`decode_row`](crate::kernels::v2::rans::decode_row).
+pub fn decode_row(
+    states: &mut [u32; LANES],
+    words: &mut Words,
+    tables: &DecodeTables,
+    contexts: &[u8],
+    codes: &mut [i8],
+) {
+    let log = tables.log;
+    let mask = u32x4_splat((1 << log) - 1);
+    let last = u8x16_splat(tables.contexts().min(255) as u8);
+    let table = tables.slots.as_ptr();
+    let mut x = load_states(states);
+    for (contexts, codes) in contexts.chunks_exact(LANES).zip(codes.chunks_exact_mut(LANES)) {
+        let mut p = words.bytes[words.at..].as_ptr();
+        let start = p;
+        // SAFETY: contexts are clamped to the table's; the position is at most two bytes beyond the words, so at least
+        // 46 bytes are left of which a group uses 32 and looks at 6 more.
+        unsafe {
+            let c = u8x16_min(v128_load(contexts.as_ptr() as *const v128), last);
+            let (lo, hi) = (u16x8_extend_low_u8x16(c), u16x8_extend_high_u8x16(c));
+            let c = [
+                u32x4_extend_low_u16x8(lo),
+                u32x4_extend_high_u16x8(lo),
+                u32x4_extend_low_u16x8(hi),
+                u32x4_extend_high_u16x8(hi),
+            ];
+            let mut e = [i32x4_splat(0); 4];
+            for v in 0..4 {
+                (x[v], e[v]) = step(x[v], i32x4_shl(c[v], log), table, mask, log, &mut p);
+            }
+            let s = e.map(|e| i32x4_shr(e, 24));
+            let out = i8x16_narrow_i16x8(i16x8_narrow_i32x4(s[0], s[1]), i16x8_narrow_i32x4(s[2], s[3]));
+            v128_store(codes.as_mut_ptr() as *mut v128, out);
+            words.at += p.offset_from(start) as usize;
+        }
+        words.bound();
+    }
+    store_states(x, states);
+}
+
+/// See [`encode`](crate::kernels::v2::rans::encode).
+pub fn encode(index: &[u16], tables: &EncodeTables) -> ([u32; LANES], Vec<u8>) {
+    let log = tables.log;
+    let mut x = [u32x4_splat(LOWER); 4];
+    // Eight spare bytes in front, because a vector's words are stored eight bytes at a time.
+    let mut words = vec![0u8; 2 * index.len() + 8];
+    let mut at = words.len();
+    let entries = tables.entries.as_slice();
+    for group in index.chunks_exact(LANES).rev() {
+        for v in (0..4).rev() {
+            let e: [u64; 4] = std::array::from_fn(|i| entries[group[4 * v + i] as usize]);
+            let ab = u64x2(e[0], e[1]);
+            let cd = u64x2(e[2], e[3]);
+            let low = i32x4_shuffle::<0, 2, 4, 6>(ab, cd);
+            let reciprocal = i32x4_shuffle::<1, 3, 5, 7>(ab, cd);
+            let f = v128_and(low, u32x4_splat(0xffff));
+            let first = u32x4_shr(low, 16);
+            let need = u32x4_ge(u32x4_shr(x[v], 32 - log), f);
+            let m = i32x4_bitmask(need) as usize & 15;
+            // SAFETY: a step emits at most one word per symbol, so `at` is at least 8 before this one's.
+            unsafe {
+                let w = u8x16_swizzle(x[v], v128_load(COMPRESS[m].as_ptr() as *const v128));
+                v128_store64_lane::<0>(w, words[at - 8..at].as_mut_ptr() as *mut u64);
+            }
+            at -= 2 * m.count_ones() as usize;
+            let y = v128_bitselect(u32x4_shr(x[v], 16), x[v], need);
+            // mulhi(y, reciprocal): exact or one too small.
+            let even = u64x2_extmul_low_u32x4(
+                i32x4_shuffle::<0, 2, 0, 2>(y, y),
+                i32x4_shuffle::<0, 2, 0, 2>(reciprocal, reciprocal),
+            );
+            let odd = u64x2_extmul_low_u32x4(
+                i32x4_shuffle::<1, 3, 1, 3>(y, y),
+                i32x4_shuffle::<1, 3, 1, 3>(reciprocal, reciprocal),
+            );
+            let q = i32x4_shuffle::<1, 5, 3, 7>(even, odd);
+            let r = i32x4_sub(y, i32x4_mul(q, f));
+            let more = u32x4_ge(r, f);
+            let q = i32x4_sub(q, more);
+            let r = i32x4_sub(r, v128_and(f, more));
+            x[v] = i32x4_add(i32x4_add(i32x4_shl(q, log), first), r);
+        }
+    }
+    let mut states = [0; LANES];
+    store_states(x, &mut states);
+    words.drain(..at);
+    (states, words)
+}

@@ -1,0 +1,313 @@
+//! Classes, lanes and result of 16 weights at a time; raw bits afterwards, from a list of who needs them.
+#![allow(unsafe_code)]
+
+use super::rans::{load_states, step, store_states};
+use crate::kernels::v2::alphabet::{self, raw_bits};
+use crate::kernels::v2::element::Layout;
+use crate::kernels::v2::predict::FLIP;
+use crate::kernels::v2::rans::LANES;
+use crate::kernels::v2::row16::{Contexts, Source, Streams};
+use crate::kernels::v2::tables::DecodeTables;
+use core::arch::wasm32::*;
+
+/// Positions of the set bits of a byte, in order; the rest is 0.
+static POSITIONS: [[u8; 8]; 256] = {
+    let mut t = [[0; 8]; 256];
+    let mut m = 0;
+    while m < 256 {
+        let (mut bit, mut n) = (0, 0);
+        while bit < 8 {
+            if m >> bit & 1 == 1 {
+                t[m][n] = bit;
+                n += 1;
+            }
+            bit += 1;
+        }
+        m += 1;
+    }
+    t
+};
+
+/// Which weights of a row need raw bits.
+#[derive(Default)]
+pub struct List {
+    /// First column of a group and the group's mask.
+    groups: Vec<(u32, u32)>,
+    positions: Vec<u16>,
+}
+
+/// What stays the same for a row.
+struct Constants {
+    mantissa: u32,
+    exponent_mask: v128,
+    log2_q: u32,
+    row: v128,
+    last_class: v128,
+    phased: v128,
+    predicted: v128,
+    fold: v128,
+    table: *const u32,
+    log: u32,
+    mask: v128,
+    exact: v128,
+}
+
+/// Decodes 16 weights: the results and the mask of those that need raw bits.
+///
+/// # Safety
+/// `words` can be read for 40 bytes; the table has the contexts that the constants lead to, plus the extra one.
+#[inline(always)]
+unsafe fn group<const PREDICTED: bool>(
+    k: &Constants,
+    x: &mut [v128; 4],
+    from: [v128; 2],
+    columns: [v128; 2],
+    variants: [v128; 2],
+    padding: Option<([v128; 2], v128)>,
+    words: &mut *const u8,
+) -> ([v128; 2], u32) {
+    let mut contexts = [0, 1].map(|h| {
+        let e = v128_and(u16x8_shr(from[h], k.mantissa), k.exponent_mask);
+        let e = i16x8_shl(i16x8_max(e, i16x8_splat(1)), k.log2_q);
+        let c = i16x8_sub(i16x8_add(columns[h], k.row), e);
+        let c = i16x8_max(i16x8_min(c, k.last_class), i16x8_splat(0));
+        if PREDICTED {
+            let variant = v128_and(variants[h], i16x8_splat((FLIP - 1) as i16));
+            let own = i16x8_add(i16x8_add(i16x8_shl(c, 1), k.predicted), variant);
+            let has_own = v128_and(i16x8_lt(c, k.phased), i16x8_gt(variant, i16x8_splat(0)));
+            v128_bitselect(own, c, has_own)
+        } else {
+            c
+        }
+    });
+    if let Some((present, extra)) = padding {
+        contexts = [0, 1].map(|h| v128_bitselect(contexts[h], extra, present[h]));
+    }
+    let c = [
+        u32x4_extend_low_u16x8(contexts[0]),
+        u32x4_extend_high_u16x8(contexts[0]),
+        u32x4_extend_low_u16x8(contexts[1]),
+        u32x4_extend_high_u16x8(contexts[1]),
+    ];
+    let mut e = [i32x4_splat(0); 4];
+    for v in 0..4 {
+        // SAFETY: passed on from the caller.
+        (x[v], e[v]) = unsafe { step(x[v], i32x4_shl(c[v], k.log), k.table, k.mask, k.log, words) };
+    }
+    let s = e.map(|e| i32x4_shr(e, 24));
+    let codes = [i16x8_narrow_i32x4(s[0], s[1]), i16x8_narrow_i32x4(s[2], s[3])];
+    let long = codes.map(|u| i16x8_gt(i16x8_abs(u), k.exact));
+    let mask = i8x16_bitmask(i8x16_narrow_i16x8(long[0], long[1])) as u32;
+    let out = [0, 1].map(|h| {
+        let mut u = codes[h];
+        if PREDICTED {
+            let flip = i16x8_lt(i16x8_shl(variants[h], 8), i16x8_splat(0));
+            u = i16x8_sub(v128_xor(u, flip), flip);
+        }
+        fold(i16x8_add(fold(from[h], k.fold), u), k.fold)
+    });
+    (out, mask)
+}
+
+/// Key of a bit pattern, and back; `mask` is 0 for integers.
+#[inline(always)]
+fn fold(x: v128, mask: v128) -> v128 {
+    v128_xor(x, v128_and(i16x8_shr(x, 15), mask))
+}
+
+/// See [`decode_row`](crate::kernels::v2::row16::decode_row).
+pub fn decode_row(
+    layout: Layout,
+    contexts: Contexts,
+    tables: &DecodeTables,
+    source: &Source<'_>,
+    streams: &mut Streams,
+    list: &mut List,
+    out: &mut [u8],
+) {
+    if source.variants.is_empty() {
+        run::<false>(layout, contexts, tables, source, streams, list, out);
+    } else {
+        run::<true>(layout, contexts, tables, source, streams, list, out);
+    }
+    expand(layout, source, streams, list, out);
+}
+
+fn run<const PREDICTED: bool>(
+    layout: Layout,
+    contexts: Contexts,
+    tables: &DecodeTables,
+    source: &Source<'_>,
+    streams: &mut Streams,
+    list: &mut List,
+    out: &mut [u8],
+) {
+    let n = source.from.len() / 2;
+    let whole = n / LANES;
+    assert!(out.len() == 2 * n && source.columns.len() >= n.div_ceil(LANES) * LANES);
+    assert!(!PREDICTED || source.variants.len() >= n);
+    assert!(contexts.count() <= tables.contexts() && contexts.classes > 0);
+    list.groups.clear();
+    list.groups.resize(whole + 1, (0, 0));
+    let k = Constants {
+        mantissa: layout.mantissa,
+        exponent_mask: i16x8_splat(layout.exponent_mask as i16),
+        log2_q: contexts.log2_q,
+        row: i16x8_splat((source.row + contexts.offset as i32) as i16),
+        last_class: i16x8_splat(contexts.classes as i16 - 1),
+        phased: i16x8_splat(contexts.phased as i16),
+        predicted: i16x8_splat(contexts.classes as i16 - 1),
+        fold: i16x8_splat(if layout.is_float() { 0x7fff } else { 0 }),
+        table: tables.slots.as_ptr(),
+        log: tables.log,
+        mask: u32x4_splat((1 << tables.log) - 1),
+        exact: i16x8_splat(alphabet::EXACT as i16),
+    };
+    let mut x = load_states(&streams.states);
+    let words = &mut streams.words;
+    let end = words.len + 2;
+    let start = words.bytes.as_ptr();
+    let mut n_groups = 0;
+    let mut at = words.at;
+    // SAFETY: all pointers stay inside the slices whose lengths were compared above; `at` is at most two bytes beyond
+    // the words, after which 48 bytes are there, of which a group looks at 40 at most.
+    unsafe {
+        for g in 0..whole {
+            let from = source.from.as_ptr().add(32 * g) as *const v128;
+            let columns = source.columns.as_ptr().add(16 * g) as *const v128;
+            let variants = if PREDICTED {
+                let v = v128_load(source.variants.as_ptr().add(16 * g) as *const v128);
+                [u16x8_extend_low_u8x16(v), u16x8_extend_high_u8x16(v)]
+            } else {
+                [i16x8_splat(0); 2]
+            };
+            let mut p = start.add(at);
+            let (result, mask) = group::<PREDICTED>(
+                &k,
+                &mut x,
+                [v128_load(from), v128_load(from.add(1))],
+                [v128_load(columns), v128_load(columns.add(1))],
+                variants,
+                None,
+                &mut p,
+            );
+            let to = out.as_mut_ptr().add(32 * g) as *mut v128;
+            v128_store(to, result[0]);
+            v128_store(to.add(1), result[1]);
+            at = (p.offset_from(start) as usize).min(end);
+            *list.groups.as_mut_ptr().add(n_groups) = (16 * g as u32, mask);
+            n_groups += (mask != 0) as usize;
+        }
+    }
+    let rest = n % LANES;
+    if rest > 0 {
+        let mut from = [0u8; 32];
+        from[..2 * rest].copy_from_slice(&source.from[32 * whole..]);
+        let mut variants = [0u8; 16];
+        if PREDICTED {
+            variants[..rest].copy_from_slice(&source.variants[16 * whole..n]);
+        }
+        let mut present = [0i16; 16];
+        present[..rest].fill(-1);
+        let mut result = [0u8; 32];
+        // SAFETY: as above; the arrays are as long as the vectors that are loaded and stored.
+        unsafe {
+            let load = |p: *const u8| [v128_load(p as *const v128), v128_load(p.add(16) as *const v128)];
+            let v = v128_load(variants.as_ptr() as *const v128);
+            let mut p = start.add(at);
+            let (r, mask) = group::<PREDICTED>(
+                &k,
+                &mut x,
+                load(from.as_ptr()),
+                load(source.columns.as_ptr().add(16 * whole) as *const u8),
+                [u16x8_extend_low_u8x16(v), u16x8_extend_high_u8x16(v)],
+                Some((
+                    load(present.as_ptr() as *const u8),
+                    i16x8_splat(tables.contexts() as i16),
+                )),
+                &mut p,
+            );
+            v128_store(result.as_mut_ptr() as *mut v128, r[0]);
+            v128_store(result.as_mut_ptr().add(16) as *mut v128, r[1]);
+            at = (p.offset_from(start) as usize).min(end);
+            list.groups[n_groups] = (16 * whole as u32, mask);
+            n_groups += (mask != 0) as usize;
+        }
+        out[32 * whole..].copy_from_slice(&result[..2 * rest]);
+    }
+    words.at = at;
+    store_states(x, &mut streams.states);
+    list.groups.truncate(n_groups);
+}
+
+/// Reads the raw bits of the listed weights and puts their results right.
+fn expand(layout: Layout, source: &Source<'_>, streams: &mut Streams, list: &mut List, out: &mut [u8]) {
+    if list.groups.is_empty() {
+        return;
+    }
+    // Eight positions are stored at a time.
+    let room = 16 * list.groups.len() + 8;
+    if list.positions.len() < room {
+        list.positions.resize(room, 0);
+    }
+    let mut n = 0;
+    for &(column, mask) in &list.groups {
+        for half in 0..2 {
+            let byte = (mask >> (8 * half) & 255) as usize;
+            // SAFETY: 8 bytes of a table row are read; at most 16 positions a group are kept, so there is room for 8.
+            unsafe {
+                let p = u16x8_load_extend_u8x8(POSITIONS[byte].as_ptr());
+                let p = i16x8_add(p, i16x8_splat((column + 8 * half) as i16));
+                v128_store(list.positions.as_mut_ptr().add(n) as *mut v128, p);
+            }
+            n += byte.count_ones() as usize;
+        }
+    }
+    let positions = &list.positions[..n];
+    match (layout.is_float(), source.variants.is_empty()) {
+        (true, true) => fix::<true, false>(positions, source, streams, out),
+        (true, false) => fix::<true, true>(positions, source, streams, out),
+        (false, true) => fix::<false, false>(positions, source, streams, out),
+        (false, false) => fix::<false, true>(positions, source, streams, out),
+    }
+}
+
+#[inline(always)]
+fn key<const FLOAT: bool>(b: u16) -> i16 {
+    let x = b as i16;
+    if FLOAT {
+        x ^ ((x >> 15) & 0x7fff)
+    } else {
+        x
+    }
+}
+
+fn fix<const FLOAT: bool, const PREDICTED: bool>(
+    positions: &[u16],
+    source: &Source<'_>,
+    streams: &mut Streams,
+    out: &mut [u8],
+) {
+    let from = source.from.as_ptr() as *const u16;
+    let results = out.as_mut_ptr() as *mut u16;
+    for &at in positions {
+        let at = at as usize;
+        // SAFETY: positions are those of weights of the row, which all slices hold.
+        let (b, o, flip) = unsafe {
+            let flip = PREDICTED && *source.variants.get_unchecked(at) & FLIP != 0;
+            (
+                key::<FLOAT>(from.add(at).read_unaligned()),
+                key::<FLOAT>(results.add(at).read_unaligned()),
+                flip,
+            )
+        };
+        let sign = -(flip as i64);
+        let code = ((o.wrapping_sub(b) as i64) ^ sign) - sign;
+        let bits = raw_bits(code as i8, 16);
+        let u = alphabet::decode_long(code, bits, streams.raw.get(bits));
+        let u = (u ^ sign).wrapping_sub(sign) as i16;
+        let x = key::<FLOAT>(b.wrapping_add(u) as u16) as u16;
+        // SAFETY: as above.
+        unsafe { results.add(at).write_unaligned(x) };
+    }
+}

@@ -1,0 +1,255 @@
+//! Frequency tables: from counts to frequencies that sum to a power of two, and from those to what the coder looks up.
+//!
+//! A context has one table of 256 frequencies, indexed by the code as `u8`. A frequency of 0 means that the table does
+//! not have the symbol: it is written as [`ESCAPE`], which then has a frequency of its own.
+
+use super::alphabet::{raw_bits, ESCAPE};
+use super::log2::{log2_q8, FRACTION};
+
+/// Number of symbols of a table.
+pub const SYMBOLS: usize = 256;
+
+/// Smallest and largest logarithm of a table's size.
+pub const LOGS: std::ops::RangeInclusive<u32> = 9..=11;
+
+/// Frequencies of one context.
+pub type Freqs = [u16; SYMBOLS];
+
+/// Index of the escape.
+pub const ESC: usize = ESCAPE as u8 as usize;
+
+/// Scales counts to frequencies that sum to `2^log`, leaving rare symbols to the escape where that is shorter.
+///
+/// `width`: raw bits of an escape. The escape always has a frequency.
+pub fn normalise(counts: &[u32; SYMBOLS], log: u32, width: u32) -> Freqs {
+    let mut freqs = [0u16; SYMBOLS];
+    let mut counts = *counts;
+    // Every table can write anything: a block may hold what was not in the sample.
+    counts[ESC] = counts[ESC].max(1);
+    let total: u64 = counts.iter().map(|&c| c as u64).sum();
+    let mut kept = counts;
+    let mut pruned = 0u64;
+    // A symbol costs at least `log` bits in slots that others would have used; rarer than about half a slot it is
+    // cheaper as an escape, and the escape itself must be worth its slot.
+    let mut order: Vec<usize> = (0..SYMBOLS).filter(|&s| s != ESC && counts[s] > 0).collect();
+    order.sort_by_key(|&s| (counts[s], s));
+    let mut best = (cost_of(&kept, log, width, 0), 0);
+    for (i, &s) in order.iter().enumerate() {
+        // Only symbols that get the smallest frequency are worth a try.
+        if (counts[s] as u64) << log > total + total / 2 || i + 1 == order.len() {
+            break;
+        }
+        pruned += counts[s] as u64 * width.saturating_sub(raw_bits(s as u8 as i8, width)) as u64;
+        kept[ESC] += counts[s];
+        kept[s] = 0;
+        let cost = cost_of(&kept, log, width, pruned);
+        if cost < best.0 {
+            best = (cost, i + 1);
+        }
+    }
+    kept = counts;
+    for &s in &order[..best.1] {
+        kept[ESC] += counts[s];
+        kept[s] = 0;
+    }
+    scale(&kept, log, &mut freqs);
+    freqs
+}
+
+/// Length in 2^-8 bits of symbols with these counts, coded with their own scaled frequencies, plus `raw` bits.
+fn cost_of(counts: &[u32; SYMBOLS], log: u32, _width: u32, raw: u64) -> u64 {
+    let mut freqs = [0; SYMBOLS];
+    scale(counts, log, &mut freqs);
+    length(counts, &freqs, log) + (raw << FRACTION)
+}
+
+/// Length in 2^-8 bits of `counts` symbols under `freqs`; every counted symbol has a frequency. Raw bits not included.
+pub fn length(counts: &[u32; SYMBOLS], freqs: &Freqs, log: u32) -> u64 {
+    let mut sum = 0;
+    for (&c, &f) in counts.iter().zip(freqs) {
+        if c > 0 {
+            sum += c as u64 * ((log << FRACTION) - log2_q8(f as u64)) as u64;
+        }
+    }
+    sum
+}
+
+/// Scales counts (not all zero) to frequencies of at least 1 that sum to `2^log`.
+fn scale(counts: &[u32; SYMBOLS], log: u32, freqs: &mut Freqs) {
+    let total: u64 = counts.iter().map(|&c| c as u64).sum();
+    let size = 1u32 << log;
+    let mut sum = 0u32;
+    for (f, &c) in freqs.iter_mut().zip(counts) {
+        *f = if c == 0 {
+            0
+        } else {
+            // Rounded where the geometric mean of both neighbours lies, near enough.
+            ((((c as u64) << (log + 1)) / total + 1) >> 1).max(1) as u16
+        };
+        sum += *f as u32;
+    }
+    // Give or take single slots where it changes the length least: gain of one more is about c/f.
+    while sum != size {
+        let up = sum < size;
+        let mut best = None;
+        for s in 0..SYMBOLS {
+            let (c, f) = (counts[s] as u64, freqs[s] as u64);
+            if c == 0 || (!up && f < 2) {
+                continue;
+            }
+            // Compare c / (2f ± 1) as fractions.
+            let d = if up { 2 * f + 1 } else { 2 * f - 1 };
+            let better = match best {
+                None => true,
+                Some((_, bc, bd)) => {
+                    if up {
+                        c * bd > bc * d
+                    } else {
+                        c * bd < bc * d
+                    }
+                }
+            };
+            if better {
+                best = Some((s, c, d));
+            }
+        }
+        // There are at most 256 symbols and 512 slots or more, so some frequency can give.
+        let Some((s, ..)) = best else { return };
+        // Far off, take several at once.
+        let step = (sum.abs_diff(size) / 64)
+            .max(1)
+            .min(if up { u32::MAX } else { freqs[s] as u32 / 8 + 1 });
+        let step = step.min(if up { step } else { freqs[s] as u32 - 1 });
+        if up {
+            freqs[s] += step as u16;
+            sum += step;
+        } else {
+            freqs[s] -= step as u16;
+            sum -= step;
+        }
+    }
+}
+
+/// What the decoder looks up: per context and slot, frequency (bits 0-11), rank in the symbol's slots (12-23) and code
+/// (24-31). One more context at the end leaves the state alone: its symbol 0 has all slots.
+pub struct DecodeTables {
+    /// Logarithm of the number of slots.
+    pub log: u32,
+    /// `(contexts + 1) << log` entries.
+    pub slots: Vec<u32>,
+}
+
+impl DecodeTables {
+    /// Tables of `contexts`; each must sum to `2^log`.
+    pub fn new(contexts: &[Freqs], log: u32) -> Self {
+        let mut slots = Vec::with_capacity((contexts.len() + 1) << log);
+        for freqs in contexts {
+            for (s, &f) in freqs.iter().enumerate() {
+                slots.extend((0..f as u32).map(|rank| f as u32 | rank << 12 | (s as u32) << 24));
+            }
+        }
+        slots.extend((0..1 << log).map(|rank: u32| 1 << log | rank << 12));
+        debug_assert_eq!(slots.len(), (contexts.len() + 1) << log);
+        Self { log, slots }
+    }
+
+    /// Number of contexts without the extra one, which is also the extra one's number.
+    pub fn contexts(&self) -> usize {
+        (self.slots.len() >> self.log) - 1
+    }
+}
+
+/// What the encoder looks up: per context and code, frequency, first slot, and `floor(2^32 / frequency)`.
+pub struct EncodeTables {
+    /// Logarithm of the number of slots.
+    pub log: u32,
+    /// `(contexts + 1) * 256` entries: bits 0-15 frequency, 16-31 first slot, 32-63 reciprocal.
+    pub entries: Vec<u64>,
+}
+
+impl EncodeTables {
+    /// Tables of `contexts`; each must sum to `2^log`. The extra context of [`DecodeTables`] is there as well.
+    pub fn new(contexts: &[Freqs], log: u32) -> Self {
+        let mut entries = Vec::with_capacity((contexts.len() + 1) * SYMBOLS);
+        let mut padding = [0; SYMBOLS];
+        padding[0] = 1 << log;
+        for freqs in contexts.iter().chain([&padding]) {
+            let mut first = 0u64;
+            for &f in freqs {
+                let reciprocal = match f {
+                    0 => 0,
+                    1 => u32::MAX as u64,
+                    f => (1u64 << 32) / f as u64,
+                };
+                entries.push(f as u64 | first << 16 | reciprocal << 32);
+                first += f as u64;
+            }
+        }
+        Self { log, entries }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(seed: u32) -> [u32; SYMBOLS] {
+        let mut c = [0; SYMBOLS];
+        let mut x = seed | 1;
+        for (s, c) in c.iter_mut().enumerate() {
+            x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let m = (s as u8 as i8).unsigned_abs() as u32;
+            if m <= 52 {
+                *c = (x >> 8) >> (m / 2 + seed % 9).min(31);
+            }
+        }
+        c
+    }
+
+    #[test]
+    fn frequencies_sum_to_the_table_and_cover_all_symbols() {
+        for seed in 0..60 {
+            for log in LOGS {
+                let c = counts(seed);
+                let f = normalise(&c, log, 16);
+                assert_eq!(f.iter().map(|&f| f as u32).sum::<u32>(), 1 << log);
+                for s in 0..SYMBOLS {
+                    if c[s] > 0 && f[s] == 0 {
+                        assert!(f[ESC] > 0, "{s} is pruned but there is no escape");
+                    }
+                    assert!(c[s] > 0 || f[s] == 0 || s == ESC);
+                    assert!(f[ESC] > 0);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn extremes() {
+        let f = normalise(&[0; SYMBOLS], 11, 16);
+        assert_eq!(f[ESC], 2048);
+        let f = normalise(&[u32::MAX; SYMBOLS], 9, 16);
+        assert!(f.iter().all(|&f| f == 2));
+        let mut c = [0; SYMBOLS];
+        c[7] = 1;
+        assert_eq!(normalise(&c, 11, 16)[ESC], 1024);
+        c[7] = 100_000;
+        assert_eq!(normalise(&c, 11, 16)[7], 2047);
+        let mut c = [1; SYMBOLS];
+        c[0] = u32::MAX;
+        let f = normalise(&c, 9, 16);
+        assert!(f[ESC] >= 1 && f[0] > 500);
+    }
+
+    #[test]
+    fn every_slot_is_filled() {
+        let f = normalise(&counts(3), 10, 16);
+        let t = DecodeTables::new(&[f, f], 10);
+        assert_eq!(t.contexts(), 2);
+        assert_eq!(t.slots.len(), 3 << 10);
+        for (i, &e) in t.slots.iter().enumerate() {
+            assert!((e >> 12 & 0xfff) < (e & 0xfff), "slot {i}");
+        }
+        assert_eq!(EncodeTables::new(&[f, f], 10).entries.len(), 3 * SYMBOLS);
+    }
+}
