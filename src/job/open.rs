@@ -17,7 +17,7 @@ const SNIFF_BYTES: u64 = 16;
 
 /// Record headers that are compared with the prediction while a file is opened. The tasks check the others when they
 /// come to them.
-const SAMPLED_RECORDS: usize = 16;
+const SAMPLED_RECORDS: usize = 12;
 
 /// Record headers that are read in one step.
 const COMPARED_AT_ONCE: usize = 256;
