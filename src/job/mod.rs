@@ -2,7 +2,7 @@
 //!
 //! A job is an `async` function over [`machine::Io`]; it plans, hands out [`task::Task`]s and judges their reports.
 //! [`start_job`] begins one by name, [`task::start_task`] begins a task in a worker. The host answers every
-//! [`machine::Step`]; with feature `drive`, [`drive`] does so for native callers.
+//! [`machine::Step`]; with feature `drive`, `drive` does so for native callers.
 
 pub mod chain;
 pub mod choose;

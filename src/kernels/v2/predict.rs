@@ -14,7 +14,7 @@ use half::f16;
 /// 0 where nothing is known about what the rounding left over, else 1 or 2.
 pub const FLIP: u8 = 128;
 
-/// Largest octave of a row or column, either way: `2^60 * 2^60` and an integer sum stay finite.
+/// Largest octave of a row or column, either way: a product of two is finite, and with an integer sum at most infinite, never NaN.
 pub const MAX_OCTAVE: i32 = 60;
 
 /// Column factors as the kernels read them.
@@ -47,6 +47,15 @@ impl Columns {
             .collect();
         scales.resize(padded, 0.0);
         Self { pairs, factors, scales }
+    }
+
+    /// True when these are the factors of at least so many columns, 1 to [`MAX_RANK`] for each.
+    pub fn fits(&self, rank: usize, columns: usize) -> bool {
+        let padded = columns.div_ceil(16) * 16;
+        (1..=MAX_RANK).contains(&rank)
+            && self.pairs == rank.div_ceil(2)
+            && self.scales.len() >= padded
+            && self.factors.len() >= padded * 2 * self.pairs
     }
 
     /// How far column `j` is expected to move.

@@ -1,7 +1,7 @@
 //! Frequency tables: from counts to frequencies that sum to a power of two, and from those to what the coder looks up.
 //!
 //! A context has one table of 256 frequencies, indexed by the code as `u8`. A frequency of 0 means that the table does
-//! not have the symbol: it is written as [`ESCAPE`](super::alphabet::ESCAPE), which then has a frequency of its own.
+//! not have the symbol: it is written as [`ESCAPE`], which then has a frequency of its own.
 
 use super::alphabet::{raw_bits, ESCAPE};
 use super::log2::{log2_q8, FRACTION};

@@ -1,5 +1,6 @@
 //! A block: some rows of one tensor, or several small tensors, coded with one run of the 16 lanes.
 
+use super::check::check;
 use super::fit::{normalise, power, row_octave, row_scale, VARIANTS};
 use super::low_rank::{Factors, Projector};
 use super::model::TableSet;
@@ -70,6 +71,8 @@ pub fn cost_table(set: &TableSet, width: u32) -> CostTable {
 }
 
 /// Encodes a block.
+///
+/// Segments are sound: bases as long as fine-tunes, rows of whole elements, a scale per column.
 ///
 /// `cost`: the set's [`cost_table`], to choose row scales with; without it they are means.
 pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &[Segment<'_>], stats: &mut Stats) -> Vec<u8> {
@@ -229,7 +232,10 @@ pub fn put_varint(out: &mut Vec<u8>, mut n: u64) {
 }
 
 fn malformed(what: &str) -> Error {
-    Error::new(Code::Malformed, format!("a block is damaged: {what}"))
+    Error::new(
+        Code::Malformed,
+        format!("a block is damaged: {what}; get the file again from where it came from"),
+    )
 }
 
 fn take<'a>(bytes: &mut &'a [u8], n: usize) -> Result<&'a [u8]> {
@@ -253,13 +259,22 @@ fn take_varint(bytes: &mut &[u8]) -> Result<usize> {
     Err(malformed("a length is too large"))
 }
 
-/// Decodes a block into its targets.
+/// Decodes a block into its targets, which are those that it was encoded from, in the same order.
+///
+/// `CHECKSUM` when the bytes differ from the block's own checksum, `MALFORMED` when they have its checksum but are not
+/// what [`encode`] writes for such targets, or when set, tables and targets do not fit together. The outputs are
+/// undefined after an error. Beyond the checksum, only lengths and ends of streams are checked: a block that somebody
+/// made up may decode to anything.
 pub fn decode(set: &TableSet, tables: &DecodeTables, bytes: &[u8], targets: &mut [Target<'_>]) -> Result<()> {
+    check(set, tables, targets)?;
     let Some(body) = bytes.len().checked_sub(8) else {
         return Err(malformed("it is too short"));
     };
     if xxh3_64(&bytes[..body]).to_le_bytes() != bytes[body..] {
-        return Err(Error::new(Code::Checksum, "a block's bytes differ from its checksum"));
+        return Err(Error::new(
+            Code::Checksum,
+            "a block's bytes differ from its checksum; get the file again from where it came from",
+        ));
     }
     let mut rest = &bytes[..body];
     let (n_side, n_words, n_raw) = (

@@ -97,7 +97,7 @@ fn quantise<const P: usize>(c: Components<P>, z: &[f32], columns: usize, octaves
     }
     let top = gains.iter().fold(1e-20f32, |a, &b| a.max(b));
     // The largest gain gets 8 or 9 bits, so that gain times factor fits 16.
-    factors.shift = 8 - (steps(top, 0));
+    factors.shift = 8 - steps(top.min(f32::MAX), 0);
     let unit = power_of_two(factors.shift);
     factors.gains = gains
         .iter()
