@@ -1,5 +1,6 @@
 //! Bits per weight of the lossless coder on the shared pairs, beside what is to be reached. Container headers and
-//! digests are counted as 110 bytes per tensor.
+//! digests are counted as 110 bytes per tensor; `enc` and `dec` are MB of fine-tune per second in one thread, from
+//! memory to memory, once.
 //!
 //! `cargo bench --bench v2_sizes [-- FILTER]`; `WDELTA_DATA` names the folder of the pairs, `EFFORT=0…3` and
 //! `LOW_RANK=0` change the effort.
@@ -8,6 +9,7 @@
 mod v2;
 
 use safetensors::SafeTensors;
+use std::time::Instant;
 use wdelta::dtype::Dtype;
 use wdelta::strategy::lossless::{fit::Effort, merge};
 
@@ -34,7 +36,10 @@ fn main() {
         .find(|a| !a.starts_with('-'))
         .unwrap_or_default();
     let folder = std::env::var("WDELTA_DATA").unwrap_or_else(|_| "../shared/data".into());
-    println!("{:44} {:>7} {:>7}  parts", "pair", "bits", "target");
+    println!(
+        "{:44} {:>7} {:>7} {:>7} {:>7}  parts (bits per weight)",
+        "pair", "bits", "target", "enc", "dec"
+    );
     for (model, base, fine, target) in PAIRS {
         let name = format!("{model} {base} -> {fine}");
         if !name.contains(&filter) {
@@ -65,9 +70,14 @@ fn pair(name: &str, target: f64, base: &SafeTensors<'_>, fine: &SafeTensors<'_>)
         })
         .collect();
     let n: usize = tensors.iter().map(|t| t.base.len() / t.layout.bytes()).sum();
-    let coded = v2::encode(&tensors, effort);
     let mut outs: Vec<Vec<u8>> = tensors.iter().map(|t| vec![0; t.base.len()]).collect();
+    let megabytes = outs.iter().map(Vec::len).sum::<usize>() as f64 / 1e6;
+    let start = Instant::now();
+    let coded = v2::encode(&tensors, effort);
+    let encode = megabytes / start.elapsed().as_secs_f64();
+    let start = Instant::now();
     v2::decode(&tensors, &coded, &mut outs).unwrap();
+    let decode = megabytes / start.elapsed().as_secs_f64();
     for (t, out) in tensors.iter().zip(&outs) {
         assert!(t.fine == *out, "not rebuilt");
     }
@@ -75,7 +85,7 @@ fn pair(name: &str, target: f64, base: &SafeTensors<'_>, fine: &SafeTensors<'_>)
     let (tables, columns) = (merge::table_bytes(&coded.set), v2::column_bytes(&coded));
     let bits = |b: u64| b as f64 * 8.0 / n as f64;
     println!(
-        "{name:44} {:7.4} {target:7.2}  words {:.4} raw {:.4} rows {:.4} cols {:.4} tables {:.4} head {:.4}, {} classes, {} phased",
+        "{name:44} {:7.4} {target:7.2} {encode:7.1} {decode:7.1}  words {:.4} raw {:.4} rows {:.4} cols {:.4} tables {:.4} head {:.4}, {} classes, {} phased",
         bits(coded.block.len() as u64 + tables + columns + headers),
         bits(coded.stats.words as u64),
         bits(coded.stats.raw as u64),
