@@ -12,7 +12,6 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { digest, list, once, sync } from './lib/files.mjs';
 import { BuildError, capture, pkg, root, run, script, scripts, work } from './lib/run.mjs';
-import { writeSite } from './lib/site.mjs';
 
 const TARGET = 'wasm32-unknown-unknown';
 const WASM_OPT = ['-Oz', '--strip-debug', '--strip-producers'];
@@ -114,10 +113,14 @@ async function build() {
     ]);
 
   const { checkBudgets } = await import('./lib/budget.mjs');
+  const { checkSite, siteFiles, writeSite } = await import('./lib/site.mjs');
   checkBudgets(files);
+  const site = await siteFiles(files);
+  checkSite(site);
   if (values.site) {
     const folder = resolve(values.site);
-    console.log(`site: ${folder} (${writeSite(folder, files)} files)`);
+    writeSite(folder, site);
+    console.log(`site: ${folder} (${site.size} files)`);
   }
   console.log(`package: ${pkg}, version ${manifest().version}`);
 }

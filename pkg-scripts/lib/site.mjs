@@ -1,6 +1,8 @@
 // The static site: the page, and in pkg/ what it loads of the package. Every address in it is relative.
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { brotliCompressSync, constants } from 'node:zlib';
+import { minify } from 'terser';
 import { list, sync } from './files.mjs';
 import { BuildError, root } from './run.mjs';
 
@@ -10,6 +12,43 @@ const NODE_ONLY = /^cli\.js$|(^|-)node\.js$/;
 const UNSTAMPED = "const SITE = { version: '', files: [] };";
 /** What is not kept for offline use from the start: the worker itself, texts for people, and the sample, which is fetched on click. */
 const NOT_KEPT = /^sw\.js$|(^|\/)(LICENSE|NOTICE)$|^sample\//;
+
+/** Largest size of HTML, CSS and JavaScript without the sample, in bytes, in one stream after brotli 11. */
+const SITE_BYTES = 60_000;
+/** What is loaded when the sample is asked for, and is no part of that. */
+const SAMPLE = /^(js\/)?sample\//;
+
+/**
+ * A script or style sheet without comments and long names.
+ *
+ * @param {string} path
+ * @param {string} text
+ */
+async function small(path, text) {
+  if (path.endsWith('.css')) {
+    return text
+      .replace(/\/\*[^]*?\*\//g, '')
+      .replace(/\s+/g, ' ')
+      .replace(/ ?([{};,]) ?/g, '$1');
+  }
+  const { code } = await minify({ [path]: text }, { module: true, ecma: 2020, compress: { passes: 2 } });
+  return String(code);
+}
+
+/**
+ * Prints the site's size; throws if it is over its bound.
+ *
+ * @param {Map<string, Buffer>} site
+ */
+export function checkSite(site) {
+  const parts = [...site].filter(([path]) => /\.(html|css|js)$/.test(path) && !SAMPLE.test(path)).map(([, bytes]) => bytes);
+  const all = Buffer.concat(parts);
+  const params = { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_SIZE_HINT]: all.length };
+  const packed = brotliCompressSync(all, { params }).length;
+  const n = (/** @type {number} */ value) => value.toLocaleString('en-US');
+  console.log(`page: ${n(all.length)} bytes in ${parts.length} files, brotli ${n(packed)} of ${n(SITE_BYTES)}`);
+  if (packed > SITE_BYTES) throw new BuildError('over budget: the page.');
+}
 
 /**
  * The service worker with the list of files to keep, and a version that changes with any of them.
@@ -27,17 +66,13 @@ function stamp(site) {
 }
 
 /**
- * Writes the site into a folder, which must be empty or hold an earlier site.
+ * The site's content by path.
  *
- * @param {string} folder
  * @param {Map<string, Buffer | string>} files the package's content by path
- * @returns {number} how many files the site has
+ * @returns {Promise<Map<string, Buffer>>}
  */
-export function writeSite(folder, files) {
-  const ours = existsSync(`${folder}/index.html`) && existsSync(`${folder}/pkg/wdelta_bg.wasm`);
-  if (existsSync(folder) && !ours && readdirSync(folder).length > 0) {
-    throw new BuildError(`${folder} holds something else than an earlier site; choose an empty folder.`);
-  }
+export async function siteFiles(files) {
+  /** @type {Map<string, Buffer>} */
   const site = new Map();
   for (const path of list(`${root}/www`)) {
     // The pictures are those of the README.
@@ -47,7 +82,23 @@ export function writeSite(folder, files) {
     if (path.endsWith('.wasm') || path === 'LICENSE' || (path.endsWith('.js') && !NODE_ONLY.test(path)))
       site.set(`pkg/${path}`, Buffer.from(content));
   }
+  for (const [path, bytes] of site) {
+    if (/\.(js|css)$/.test(path) && path !== 'sw.js') site.set(path, Buffer.from(await small(path, String(bytes))));
+  }
   site.set('sw.js', stamp(site));
+  return site;
+}
+
+/**
+ * Writes the site into a folder, which must be empty or hold an earlier site.
+ *
+ * @param {string} folder
+ * @param {Map<string, Buffer>} site content by path
+ */
+export function writeSite(folder, site) {
+  const ours = existsSync(`${folder}/index.html`) && existsSync(`${folder}/pkg/wdelta_bg.wasm`);
+  if (existsSync(folder) && !ours && readdirSync(folder).length > 0) {
+    throw new BuildError(`${folder} holds something else than an earlier site; choose an empty folder.`);
+  }
   sync(folder, site);
-  return site.size;
 }

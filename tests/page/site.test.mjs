@@ -8,7 +8,7 @@ import { after, before, test } from 'node:test';
 import { list } from '../../pkg-scripts/lib/files.mjs';
 import { contentSecurityPolicy } from '../../pkg-scripts/lib/headers.mjs';
 import { pkg } from '../../pkg-scripts/lib/run.mjs';
-import { writeSite } from '../../pkg-scripts/lib/site.mjs';
+import { siteFiles, writeSite } from '../../pkg-scripts/lib/site.mjs';
 import { start } from './browser.mjs';
 
 const SUB = 'some/path/';
@@ -19,7 +19,7 @@ before(async () => {
   folder = await mkdtemp(join(tmpdir(), 'wdelta-site-'));
   sub = join(folder, 'some', 'path');
   const files = new Map(await Promise.all(list(pkg).map(async (path) => [path, await readFile(join(pkg, path))])));
-  writeSite(sub, files);
+  writeSite(sub, await siteFiles(files));
   site = await start({ dir: folder });
 });
 

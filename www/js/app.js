@@ -2,7 +2,7 @@
 // What the page can do: the actions behind buttons and keys, and the jobs they start.
 
 import { api, version } from './api.js';
-import { MEASURE_AT_ONCE } from './constants.js';
+import { MEASURE_AT_ONCE, REDRAW_EVERY } from './constants.js';
 import { problemOf } from './errors.js';
 import { plural } from './format.js';
 import { picked } from './intake/collect.js';
@@ -13,12 +13,11 @@ import { Jobs } from './jobs.js';
 import { activeEntry, entryOf, rowNamed, rowsOf } from './model/rows.js';
 import { download, open } from './output/destination.js';
 import { copies, fetchCopy, remove, room } from './output/private.js';
-import { sampleFiles } from './sample/load.js';
 import { initial, reduce, Store } from './state.js';
 import { destinationOf } from './components/parts.js';
 import { chainOf, rebuildKey, rebuildName } from './views/rebuild.js';
 import { lineageKey, readyDeltas } from './views/lineage.js';
-import { makeKey, makeName, makeOptions } from './views/make.js';
+import { makeKey, makeName, makeOptions, parentsOf } from './views/make.js';
 
 /** @import { Entry, EntryRole, Prefs, Saved, View } from './types.js' */
 /** @import { TensorTable } from './components/table.js' */
@@ -50,6 +49,10 @@ export class App {
 /** @param {App} app */
 function actionsOf(app) {
   const { store, jobs } = app;
+  const parents = (/** @type {import('./types.js').State} */ state) => {
+    const sources = parentsOf(state).map(({ source }) => source);
+    return sources.length ? { parents: sources } : {};
+  };
   const sourceOf = (/** @type {'base' | 'finetuned'} */ role) => entryOf(store.state, role)?.source;
 
   const actions = {
@@ -89,7 +92,10 @@ function actionsOf(app) {
       const files = await jobs.run(
         'fetch',
         'Sample',
-        ({ onProgress }) => sampleFiles((name) => onProgress({ phase: `loading ${name}`, done: 0, total: 0 })),
+        async ({ onProgress }) => {
+          const { sampleFiles } = await import('./sample/load.js');
+          return sampleFiles((name) => onProgress({ phase: `loading ${name}`, done: 0, total: 0 }));
+        },
         {
           quiet: true,
           onProblem: (problem) =>
@@ -165,6 +171,7 @@ function actionsOf(app) {
       if (!entry) return;
       const rows = new Map(rowsOf(entry).map((row) => [row.name, row]));
       const base = withBase ? sourceOf('base') : undefined;
+      let drawn = 0;
       await jobs.run(
         'measure',
         names ? 'Measure tensor' : 'Measure',
@@ -191,11 +198,15 @@ function actionsOf(app) {
               bytesPerSecond,
               etaSeconds: (total - done) / bytesPerSecond,
             });
+            // Redrawing table and picture for each of thousands of tensors would take longer than measuring them.
+            if (performance.now() - drawn < REDRAW_EVERY) continue;
+            drawn = performance.now();
             store.set({ revision: store.state.revision + 1 });
           }
         },
         { quiet: names !== null },
       );
+      store.set({ revision: store.state.revision + 1 });
     },
 
     /** @param {Entry} entry @param {boolean} withBase */
@@ -265,10 +276,13 @@ function actionsOf(app) {
       const { dtype, layout } = state.rebuild;
       const base = sourceOf('base');
       try {
+        // A place that takes results of any size; a plan writes nothing. Without one the result would have to fit in memory.
+        const output = await navigator.storage?.getDirectory?.().catch(() => undefined);
+        const place = output ? { output, force: true } : {};
         const job = strategy
-          ? { job: 'encode', base, finetuned: sourceOf('finetuned'), ...makeOptions(state, strategy) }
+          ? { job: 'encode', base, finetuned: sourceOf('finetuned'), ...parents(state), ...makeOptions(state, strategy) }
           : { job: 'decode', base, deltas: chainOf(state).map(({ source }) => source), dtype, layout };
-        store.dispatch({ type: 'plan', key, value: await (await api()).plan(job) });
+        store.dispatch({ type: 'plan', key, value: await (await api()).plan({ ...job, ...place }) });
       } catch (error) {
         store.dispatch({ type: 'plan', key, value: problemOf(error) });
       }
@@ -315,18 +329,20 @@ function actionsOf(app) {
       const plan = state.plans.get(makeKey(state));
       if (!base || !finetuned || !plan || !('outputs' in plan) || jobs.running) return;
       const options = makeOptions(state);
+      const chain = parentsOf(state);
       const saved = await produce(
         'make',
         'Make',
         makeName(state),
         plan,
         false,
-        { base, finetuned },
+        { base, finetuned, parents: chain },
         options,
         async (output, running) =>
           (await api()).encode({
             base: base.source,
             finetuned: finetuned.source,
+            ...parents(state),
             ...(output ? { output, force: true } : {}),
             ...options,
             ...running,
@@ -337,7 +353,7 @@ function actionsOf(app) {
       const id = addDelta(store, { file: blob, path: saved.files[0].name });
       const made = /** @type {import('./types.js').EncodeResult} */ (saved.result);
       store.dispatch({ type: 'entry', id, values: { made } });
-      store.dispatch({ type: 'check', key: `${id}:${base.id}`, value: 'ok' });
+      if (!chain.length) store.dispatch({ type: 'check', key: `${id}:${base.id}`, value: 'ok' });
     },
 
     /** @param {Entry} entry a link whose host sends whole files only */

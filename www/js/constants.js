@@ -33,5 +33,8 @@ export const ETA_AFTER = 3000;
 /** Bytes a single tensor may have to be measured at once when it is chosen. */
 export const MEASURE_AT_ONCE = 16e6;
 
+/** Milliseconds between two pictures while tensors are measured. */
+export const REDRAW_EVERY = 150;
+
 /** Files looked at in one dropped folder. */
 export const MAX_FILES = 20_000;

@@ -28,7 +28,7 @@ export const initial = {
   lineage: null,
   chain: [],
   rebuild: { dtype: 'base', layout: 'auto', name: '' },
-  make: { strategy: 'int4', outlierFraction: '0.01', sparsity: '0.9', baseName: '', name: '' },
+  make: { against: 'base', strategy: 'int4', outlierFraction: '0.01', sparsity: '0.9', baseName: '', name: '' },
   to: '',
   plans: new Map(),
   saved: [],
@@ -147,8 +147,9 @@ export class Store {
       last = now;
       react(now);
     };
-    check();
+    // Known before its first call, so that it runs before the watchers which that call may add.
     this.#watchers.add(check);
+    check();
     signal?.addEventListener('abort', () => this.#watchers.delete(check));
   }
 }

@@ -16,7 +16,7 @@ import {
 } from '../components/parts.js';
 import { findingList } from '../components/problem.js';
 import { jobOutcome } from '../components/shell.js';
-import { planChecks, radio, roomChecks } from './rebuild.js';
+import { chainOf, planChecks, radio, roomChecks } from './rebuild.js';
 
 /** @import { App } from '../app.js' */
 /** @import { Check } from '../components/parts.js' */
@@ -32,8 +32,12 @@ export const STRATEGIES = [
 /** Names what a plan was made for. @param {State} state @param {string} [strategy] */
 export function makeKey(state, strategy = state.make.strategy) {
   const option = strategy === 'int4' ? state.make.outlierFraction : strategy === 'sparse' ? state.make.sparsity : '';
-  return ['encode', entryOf(state, 'base')?.id, entryOf(state, 'finetuned')?.id, strategy, option].join(' ');
+  const parents = parentsOf(state).map(({ id }) => id);
+  return ['encode', entryOf(state, 'base')?.id, entryOf(state, 'finetuned')?.id, strategy, option, ...parents].join(' ');
 }
+
+/** The deltas that lead from the base to what the new one is made against. @param {State} state */
+export const parentsOf = (state) => (state.make.against === 'chain' ? chainOf(state) : []);
 
 /** @param {State} state @param {string} [strategy] the options for the package */
 export function makeOptions({ make }, strategy = make.strategy) {
@@ -69,14 +73,14 @@ export function makeView(app, signal) {
     store,
     signal,
     h('section', { class: 'form' }),
-    (state) => [state.entries, state.make, state.to, state.plans, state.job?.state],
+    (state) => [state.entries, state.chain, state.make, state.to, state.plans, state.job?.state],
     () => formOf(app),
   );
   const checks = live(
     store,
     signal,
     h('section', { class: 'preflight', 'aria-label': 'Before the start' }),
-    (state) => [state.entries, state.make, state.plans, state.job?.state, app.room],
+    (state) => [state.entries, state.chain, state.make, state.plans, state.job?.state, app.room],
     () => preflight(app),
   );
   const outcome = live(
@@ -118,7 +122,7 @@ export function makeView(app, signal) {
 
 /** @param {Plan | Problem | null | undefined} plan */
 const sizeOf = (plan) =>
-  plan && 'outputs' in plan ? `${plan.exact ? '' : '≈ '}${bytes(plan.bytes)}` : plan ? 'not possible' : '…';
+  plan && 'outputs' in plan ? `${plan.exact ? '' : '≤ '}${bytes(plan.bytes)}` : plan ? 'not possible' : '…';
 
 /** @param {App} app */
 function formOf({ store, actions }) {
@@ -129,6 +133,7 @@ function formOf({ store, actions }) {
   const plan = state.plans.get(makeKey(state));
   const size = plan && 'outputs' in plan ? plan.bytes : 0;
   const { make } = state;
+  const chain = chainOf(state);
   return [
     entrySelect('Base', models, entryOf(state, 'base')?.id ?? null, (id) => actions.setRole(id, 'base')),
     entrySelect('Fine-tune', models, entryOf(state, 'finetuned')?.id ?? null, (id) => actions.setRole(id, 'finetuned')),
@@ -137,6 +142,22 @@ function formOf({ store, actions }) {
       disabled: busy,
       'data-key': 'swap',
     }),
+    chain.length
+      ? h(
+          'fieldset',
+          { disabled: busy },
+          h('legend', null, 'Made against'),
+          radio('against', 'base', make.against, 'The base', '', () => set({ against: 'base' })),
+          radio(
+            'against',
+            'chain',
+            make.against,
+            `The base with ${plural(chain.length, 'delta')}`,
+            `As chosen in Rebuild: ${chain.map((entry) => plain(entry.name)).join(', ')}. The new delta continues that chain.`,
+            () => set({ against: 'chain' }),
+          ),
+        )
+      : null,
     h(
       'fieldset',
       { disabled: busy },
@@ -194,7 +215,7 @@ function preflight(app) {
     ready = !plan.problems.some(({ severity }) => severity === 'error');
     checks.push(...roomChecks(app, plan));
     if (finetuned && plan.bytes)
-      checks.push({ mood: 'note', text: `${number(finetuned.size / plan.bytes)}× smaller than the fine-tune.` });
+      checks.push({ mood: 'note', text: `${plan.exact ? '' : 'At least '}${number(finetuned.size / plan.bytes)}× smaller than the fine-tune.` });
   }
   return [
     h('h2', null, 'Before the start'),

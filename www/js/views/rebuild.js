@@ -4,7 +4,6 @@
 import { button, h, live } from '../dom.js';
 import { about, bytes, exact, name, plain, plural } from '../format.js';
 import { entryOf } from '../model/rows.js';
-import { tryPanel } from '../sample/panel.js';
 import {
   blocked,
   checklist,
@@ -108,6 +107,17 @@ export function rebuildView(app, signal) {
         .map((each) => savedView(app, each, resultFacts(/** @type {DecodeResult} */ (each.result)))),
     ],
   );
+  // The sample's model is code of its own, loaded when there is something to run it with.
+  const tried = h('div');
+  store.watch(
+    (state) => [Boolean(entryOf(state, 'base')?.sample)],
+    async ([shown]) => {
+      if (!shown || tried.firstChild) return;
+      const { tryPanel } = await import('../sample/panel.js');
+      if (!signal.aborted && !tried.firstChild) tried.append(tryPanel(app, signal));
+    },
+    signal,
+  );
   store.watch(
     (state) => [
       state.entries.some(({ role, info }) => role === 'delta' && info),
@@ -126,7 +136,7 @@ export function rebuildView(app, signal) {
           h('h1', null, 'Rebuild'),
           h('div', { class: 'two-columns' }, form, checks),
           outcome,
-          tryPanel(app, signal),
+          tried,
         );
     },
     signal,
@@ -389,11 +399,11 @@ export function roomChecks(app, plan) {
   return [
     {
       mood: 'ok',
-      text: `Output: ${files}${plan.exact ? '' : 'about '}${bytes(plan.bytes)}`,
+      text: `Output: ${files}${plan.exact ? '' : 'at most '}${bytes(plan.bytes)}`,
       more: h(
         'span',
         { class: 'num muted' },
-        `${exact(plan.bytes)} B${plan.exact ? '' : ' if every tensor takes the strategy; unchanged ones take less, ones it would spoil are stored otherwise'}; reads ${bytes(plan.reads)}`,
+        `${exact(plan.bytes)} B${plan.exact ? '' : ' if every tensor takes the strategy; unchanged ones take less'}; reads ${bytes(plan.reads)}`,
       ),
     },
     room === null

@@ -1,0 +1,150 @@
+// The page in Firefox, through WebDriver BiDi: inspect, sample, rebuild, make, cancel.
+
+import assert from 'node:assert/strict';
+import { accessSync } from 'node:fs';
+import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { after, before, test } from 'node:test';
+import puppeteer from 'puppeteer-core';
+import { serve } from '../../pkg-scripts/serve.mjs';
+import { decode, encode } from '../../pkg/node.js';
+import { DATA } from './data.mjs';
+import { sparseModel } from './models.mjs';
+
+const PROGRAM = process.env.FIREFOX || '/usr/bin/firefox-esr';
+const there = () => {
+  try {
+    accessSync(PROGRAM);
+    return true;
+  } catch {
+    return false;
+  }
+};
+const skip = there() ? false : 'no Firefox here';
+const model = (name) => fileURLToPath(new URL(`${name}.safetensors`, DATA));
+const delta = fileURLToPath(new URL('../../www/sample/docs.wdelta', import.meta.url));
+
+let disk, downloads, site, browser;
+
+before(async () => {
+  if (skip) return;
+  disk = await mkdtemp(join(tmpdir(), 'wdelta-firefox-'));
+  downloads = join(disk, 'downloads');
+  await mkdir(downloads);
+  site = await serve();
+  browser = await puppeteer.launch({
+    browser: 'firefox',
+    executablePath: PROGRAM,
+    headless: true,
+    extraPrefsFirefox: { 'browser.download.folderList': 2, 'browser.download.dir': downloads, 'browser.download.useDownloadDir': true },
+  });
+});
+after(async () => {
+  await browser?.close();
+  await site?.close();
+  if (disk) await rm(disk, { recursive: true });
+});
+
+async function open() {
+  const page = await browser.newPage();
+  const errors = [];
+  page.on('pageerror', (error) => errors.push(String(error)));
+  await page.goto(site.url);
+  await page.waitForSelector('html[data-ready]');
+  return {
+    page,
+    async leave() {
+      await page.close();
+      assert.deepEqual(errors, []);
+    },
+  };
+}
+
+/** Firefox has no picker for files: the page makes an input, and the test keeps its dialog from opening. */
+async function give(page, ...paths) {
+  await page.evaluate(() => {
+    HTMLInputElement.prototype.click = function () {
+      this.id = 'taken';
+      document.body.append(this);
+    };
+    /** @type {HTMLElement} */ (document.querySelector('header .open button')).click();
+  });
+  await (await page.waitForSelector('#taken')).uploadFile(...paths);
+  await page.waitForFunction((n) => document.querySelectorAll('.chip').length === n && !document.querySelector('.chip[aria-busy=true]'), {}, paths.length);
+  await page.evaluate(() => document.querySelector('#taken')?.remove());
+}
+
+async function press(page, selector) {
+  await page.waitForSelector(selector);
+  await page.evaluate((wanted) => document.querySelector(wanted).click(), selector);
+}
+
+/** Runs the job of the view and gives the bytes that the download brings. */
+async function run(page, name) {
+  await press(page, '[data-key=start]:enabled');
+  await page.waitForSelector('[data-result]', { timeout: 60_000 });
+  await press(page, '[data-key^="save "]');
+  const deadline = Date.now() + 20_000;
+  while (Date.now() < deadline) {
+    const names = await readdir(downloads);
+    const bytes = names.includes(name) && !names.some((other) => other.endsWith('.part')) ? await readFile(join(downloads, name)) : null;
+    if (bytes?.length) return bytes;
+  }
+  return assert.fail(`${name} was not downloaded`);
+}
+
+test('inspect, rebuild and make give the bytes of Node', { skip }, async () => {
+  const { page, leave } = await open();
+  await give(page, delta, model('base'), model('ft-sft'));
+  await page.waitForSelector('.tensors tbody tr');
+  await press(page, '[data-key="tab rebuild"]');
+  const rebuilt = await decode({ base: model('base'), deltas: [delta] });
+  assert.ok((await run(page, 'docs.safetensors')).equals(Buffer.from(rebuilt.data)));
+  await press(page, '[data-key="tab make"]');
+  const made = await encode({ base: model('base'), finetuned: model('ft-sft') });
+  assert.ok((await run(page, 'ft-sft.wdelta')).equals(Buffer.from(made.data)));
+  await leave();
+});
+
+test('the sample writes', { skip }, async () => {
+  const { page, leave } = await open();
+  await page.evaluate(() => [...document.querySelectorAll('button')].find(({ textContent }) => /Try the sample/.test(textContent ?? ''))?.click());
+  await page.waitForSelector('.tensors tbody tr');
+  await press(page, '[data-key="tab rebuild"]');
+  await press(page, '[data-key=generate]:enabled');
+  await page.waitForFunction(() => /then apart|wrote the same/.test(document.querySelector('.try')?.textContent ?? ''));
+  await leave();
+});
+
+test('cancel answers at once and leaves no file', { skip }, async () => {
+  const [base, tuned, output] = ['base.safetensors', 'tuned.safetensors', 'delta.wdelta'].map((name) => join(disk, name));
+  await sparseModel(base, { layers: 16, side: 2048, seed: 1 });
+  await sparseModel(tuned, { layers: 16, side: 2048, seed: 2 });
+  await encode({ base, finetuned: tuned, output, strategy: 'quantized' });
+  const { page, leave } = await open();
+  await give(page, base, output);
+  await press(page, '[data-key="tab rebuild"]');
+  await page.waitForSelector('[data-key=start]:enabled');
+  const { answered, gone } = await page.evaluate(async () => {
+    const until = async (is) => {
+      while (!(await is())) await new Promise((resolve) => setTimeout(resolve, 4));
+    };
+    const bar = document.querySelector('.job-bar');
+    document.querySelector('[data-key=start]').click();
+    await until(() => !bar.hidden);
+    const clicked = performance.now();
+    document.querySelector('[data-key=cancel]').click();
+    await until(() => bar.hidden || /cancelling/.test(bar.textContent));
+    const answered = performance.now() - clicked;
+    const results = await (await navigator.storage.getDirectory()).getDirectoryHandle('wdelta-results', { create: true });
+    await until(async () => {
+      for await (const _ of results.keys()) return performance.now() - clicked > 3000;
+      return true;
+    });
+    return { answered, gone: performance.now() - clicked };
+  });
+  assert.ok(answered < 100 && gone < 1000, `${answered} and ${gone} ms`);
+  await leave();
+});

@@ -1,0 +1,92 @@
+// The journeys by keyboard alone.
+
+import assert from 'node:assert/strict';
+import { fileURLToPath } from 'node:url';
+import { after, before, test } from 'node:test';
+import { start } from './browser.mjs';
+import { DATA } from './data.mjs';
+
+const model = (name) => fileURLToPath(new URL(`${name}.safetensors`, DATA));
+const sample = (name) => fileURLToPath(new URL(`../../www/sample/${name}.wdelta`, import.meta.url));
+
+let site;
+
+before(async () => {
+  site = await start();
+});
+after(() => site?.stop());
+
+/** Opens files with the key for it. */
+async function open(page, ...paths) {
+  const chooser = page.waitForEvent('filechooser');
+  await page.keyboard.press('o');
+  await (await chooser).setFiles(paths);
+  await page.waitForFunction((n) => document.querySelectorAll('.chip').length === n && !document.querySelector('.chip[aria-busy=true]'), paths.length);
+}
+
+/** Presses Tab until the focus is on what is wanted. */
+async function tabTo(page, selector) {
+  for (let i = 0; i < 150; i++) {
+    await page.keyboard.press('Tab');
+    if (await page.evaluate((wanted) => document.activeElement?.matches(wanted), selector)) return;
+  }
+  assert.fail(`Tab does not lead to ${selector}`);
+}
+
+const focused = (page, attribute) => page.evaluate((name) => document.activeElement?.getAttribute(name), attribute);
+
+test('inspect: open, filter, walk, choose, close, help, map', async () => {
+  const driven = await site.open();
+  const { page } = driven;
+  await open(page, sample('docs'));
+  await page.locator('.tensors tbody tr').first().waitFor();
+  await page.keyboard.press('/');
+  await page.keyboard.type('layers.3');
+  assert.ok((await page.locator('.tensors tbody tr').count()) < 47);
+  await page.keyboard.press('Escape');
+  assert.equal(await page.locator('#filter').inputValue(), '');
+  await page.keyboard.press('Escape');
+  await page.keyboard.press('j');
+  await page.keyboard.press('ArrowDown');
+  assert.match(await focused(page, 'data-key'), /^row /);
+  await page.keyboard.press('Enter');
+  await page.locator('.details h2').waitFor();
+  await page.waitForFunction(() => location.hash.startsWith('#inspect&t='));
+  await page.keyboard.press('Escape');
+  await page.waitForFunction(() => location.hash === '#inspect');
+  await page.keyboard.press('?');
+  await page.locator('dialog[open]').waitFor();
+  await page.keyboard.press('Escape');
+  await page.locator('dialog[open]').waitFor({ state: 'hidden' });
+  // The map is one stop; arrows go through its cells.
+  await page.evaluate(() => /** @type {HTMLElement} */ (document.activeElement).blur());
+  await tabTo(page, '.map .cell');
+  const first = await focused(page, 'aria-label');
+  await page.keyboard.press('ArrowDown');
+  assert.notEqual(await focused(page, 'aria-label'), first);
+  await driven.close();
+});
+
+test('compare, lineage, rebuild, make', async () => {
+  const driven = await site.open();
+  const { page } = driven;
+  await open(page, sample('step-1'), sample('step-2'), model('base'), model('ft-sft'));
+  await page.keyboard.press('2');
+  await tabTo(page, '[data-key=diff]');
+  await page.keyboard.press('Enter');
+  await page.getByText('Furthest apart').waitFor();
+  await page.keyboard.press('3');
+  await page.locator('html[data-view=lineage] h1').first().waitFor();
+  for (const [key, title] of [
+    ['4', 'Model rebuilt and checked'],
+    ['5', 'Delta made'],
+  ]) {
+    await page.keyboard.press(key);
+    await page.locator('[data-key=start]:enabled').waitFor();
+    await tabTo(page, '[data-key=start]');
+    await page.keyboard.press('Enter');
+    await page.getByText(title).waitFor();
+    await page.waitForFunction(() => document.activeElement?.matches('[data-result]'));
+  }
+  await driven.close();
+});

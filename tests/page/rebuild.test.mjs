@@ -1,0 +1,140 @@
+// Large models rebuilt in the page: the bytes that Node writes, bounded memory, and cancel at any moment.
+
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { decode, encode } from '../../pkg/node.js';
+import { start } from './browser.mjs';
+import { sparseModel } from './models.mjs';
+
+/** Memory that the renderer may hold more of with 1 GB than with 100 MB, in bytes. */
+const GROWTH = 100e6;
+
+let disk, site;
+const at = (name) => join(disk, name);
+
+before(async () => {
+  disk = await mkdtemp(join(tmpdir(), 'wdelta-rebuild-'));
+  site = await start();
+});
+
+after(async () => {
+  await site?.stop();
+  await rm(disk, { recursive: true });
+});
+
+async function sha256(path) {
+  const hash = createHash('sha256');
+  for await (const chunk of createReadStream(path)) hash.update(chunk);
+  return hash.digest('hex');
+}
+
+/** A base, a delta, and the hash of the model that Node rebuilds of them. */
+async function pair(name, shape) {
+  const [base, tuned, delta, rebuilt] = ['base.safetensors', 'tuned.safetensors', 'delta.wdelta', 'node.safetensors'].map((end) => at(`${name}-${end}`));
+  await sparseModel(base, { ...shape, seed: 1 });
+  await sparseModel(tuned, { ...shape, seed: 2 });
+  await encode({ base, finetuned: tuned, output: delta, strategy: 'quantized' });
+  await decode({ base, deltas: [delta], output: rebuilt });
+  const hash = await sha256(rebuilt);
+  await Promise.all([rm(tuned), rm(rebuilt)]);
+  return { base, delta, hash };
+}
+
+/** Watches the memory of the browser's renderers, apart from files that the system caches. @returns ends it and gives the most, in bytes */
+async function watchMemory(browser) {
+  const session = await browser.newBrowserCDPSession();
+  let most = 0;
+  let watching = true;
+  const loop = (async () => {
+    while (watching) {
+      const { processInfo } = await session.send('SystemInfo.getProcessInfo');
+      const held = await Promise.all(
+        processInfo
+          .filter(({ type }) => type === 'renderer')
+          .map(async ({ id }) => {
+            const status = await readFile(`/proc/${id}/status`, 'utf8').catch(() => '');
+            return Number(/RssAnon:\s+(\d+)/.exec(status)?.[1] ?? 0) * 1024;
+          }),
+      );
+      most = Math.max(most, held.reduce((sum, bytes) => sum + bytes, 0));
+    }
+  })();
+  return async () => {
+    watching = false;
+    await loop;
+    await session.detach();
+    return most;
+  };
+}
+
+/** @returns {Promise<{ memory: number, tasks: number[] }>} the renderer's memory at most, and the page's tasks over 50 ms, in ms */
+async function rebuild({ base, delta, hash }) {
+  const driven = await site.open();
+  const { page } = driven;
+  await driven.give(base, delta);
+  await driven.view('Rebuild');
+  await page.locator('[data-key=start]:enabled').waitFor();
+  await page.evaluate(() => {
+    globalThis.tasks = [];
+    const note = (list) => globalThis.tasks.push(...list.getEntries().map(({ duration }) => Math.round(duration)));
+    new PerformanceObserver(note).observe({ type: 'longtask' });
+  });
+  const stop = await watchMemory(driven.context.browser());
+  await page.locator('[data-key=start]').click();
+  await page.getByText('Model rebuilt and checked').waitFor({ timeout: 120_000 });
+  const memory = await stop();
+  const tasks = await page.evaluate(() => globalThis.tasks);
+  const started = page.waitForEvent('download');
+  await page.locator('[data-key^="save "]').click();
+  const path = await (await started).path();
+  assert.equal(await sha256(path), hash);
+  await driven.close();
+  return { memory, tasks };
+}
+
+test('100 MB and 1 GB take the same memory and give the bytes that Node writes', async (t) => {
+  const small = await rebuild(await pair('small', { layers: 12, side: 2048 }));
+  const large = await rebuild(await pair('large', { layers: 32, side: 4096 }));
+  t.diagnostic(`renderer ${Math.round(small.memory / 1e6)} and ${Math.round(large.memory / 1e6)} MB; tasks over 50 ms: ${large.tasks.join(', ') || 'none'}`);
+  assert.ok(large.memory <= small.memory + GROWTH, `${small.memory} and ${large.memory} bytes`);
+});
+
+test('cancel answers at once at any moment, and its files are gone within a second', async (t) => {
+  const driven = await site.open();
+  const { page } = driven;
+  await driven.give(at('large-base.safetensors'), at('large-delta.wdelta'));
+  await driven.view('Rebuild');
+  for (const moment of [0, ...Array.from({ length: 4 }, () => Math.round(Math.random() * 2500))]) {
+    await page.locator('[data-key=start]:enabled').waitFor();
+    const { answered, gone } = await page.evaluate(async (wait) => {
+      const until = async (is) => {
+        while (!(await is())) await new Promise((resolve) => setTimeout(resolve, 4));
+      };
+      const bar = document.querySelector('.job-bar');
+      document.querySelector('[data-key=start]').click();
+      await until(() => !bar.hidden);
+      await new Promise((resolve) => setTimeout(resolve, wait));
+      const clicked = performance.now();
+      document.querySelector('[data-key=cancel]').click();
+      await until(() => bar.hidden || /cancelling/.test(bar.textContent));
+      const answered = performance.now() - clicked;
+      const root = await navigator.storage.getDirectory();
+      await until(async () => {
+        const results = await root.getDirectoryHandle('wdelta-results', { create: true });
+        for await (const _ of results.keys()) return performance.now() - clicked > 3000;
+        return true;
+      });
+      return { answered, gone: performance.now() - clicked };
+    }, moment);
+    t.diagnostic(`after ${moment} ms: answered in ${Math.round(answered)} ms, files gone in ${Math.round(gone)} ms`);
+    assert.ok(answered < 100 && gone < 1000, `${answered} and ${gone} ms`);
+    await page.getByText('Rebuild was cancelled').waitFor();
+  }
+  assert.deepEqual(await driven.privateFiles(), {});
+  await driven.close();
+});
