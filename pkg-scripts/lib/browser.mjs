@@ -1,7 +1,8 @@
-// The browser that tests run in: the system's Chromium, driven by playwright-core.
+// The browsers that tests run in: the system's Chromium, driven by playwright-core, and Firefox, by puppeteer-core.
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { chromium } from 'playwright-core';
+import puppeteer from 'puppeteer-core';
 
 const NAMES = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];
 
@@ -24,4 +25,24 @@ function chromiumPath() {
 /** @param {import('playwright-core').LaunchOptions} [options] */
 export function launchChromium(options) {
   return chromium.launch({ ...options, executablePath: chromiumPath() });
+}
+
+/** Path of Firefox: the variable FIREFOX, or Debian's; undefined if it is not there. */
+export function firefoxPath() {
+  const path = process.env.FIREFOX || '/usr/bin/firefox-esr';
+  try {
+    accessSync(path, constants.X_OK);
+    return path;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Firefox through WebDriver BiDi, which needs no other program.
+ *
+ * @param {Record<string, unknown>} preferences
+ */
+export function launchFirefox(preferences) {
+  return puppeteer.launch({ browser: 'firefox', executablePath: firefoxPath(), headless: true, extraPrefsFirefox: preferences });
 }

@@ -1,28 +1,18 @@
 // The page in Firefox, through WebDriver BiDi: inspect, sample, rebuild, make, cancel.
 
 import assert from 'node:assert/strict';
-import { accessSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { after, before, test } from 'node:test';
-import puppeteer from 'puppeteer-core';
+import { firefoxPath, launchFirefox } from '../../pkg-scripts/lib/browser.mjs';
 import { serve } from '../../pkg-scripts/serve.mjs';
 import { decode, encode } from '../../pkg/node.js';
 import { DATA } from './data.mjs';
 import { sparseModel } from './models.mjs';
 
-const PROGRAM = process.env.FIREFOX || '/usr/bin/firefox-esr';
-const there = () => {
-  try {
-    accessSync(PROGRAM);
-    return true;
-  } catch {
-    return false;
-  }
-};
-const skip = there() ? false : 'no Firefox here';
+const skip = firefoxPath() ? false : 'no Firefox here';
 const model = (name) => fileURLToPath(new URL(`${name}.safetensors`, DATA));
 const delta = fileURLToPath(new URL('../../www/sample/docs.wdelta', import.meta.url));
 
@@ -34,11 +24,10 @@ before(async () => {
   downloads = join(disk, 'downloads');
   await mkdir(downloads);
   site = await serve();
-  browser = await puppeteer.launch({
-    browser: 'firefox',
-    executablePath: PROGRAM,
-    headless: true,
-    extraPrefsFirefox: { 'browser.download.folderList': 2, 'browser.download.dir': downloads, 'browser.download.useDownloadDir': true },
+  browser = await launchFirefox({
+    'browser.download.folderList': 2,
+    'browser.download.dir': downloads,
+    'browser.download.useDownloadDir': true,
   });
 });
 after(async () => {
@@ -131,6 +120,14 @@ test('cancel answers at once and leaves no file', { skip }, async () => {
     const until = async (is) => {
       while (!(await is())) await new Promise((resolve) => setTimeout(resolve, 4));
     };
+    // All pages of this browser share one storage; results of other tests stay in it.
+    const results = await (await navigator.storage.getDirectory()).getDirectoryHandle('wdelta-results', { create: true });
+    const count = async () => {
+      let found = 0;
+      for await (const _ of results.keys()) found++;
+      return found;
+    };
+    const kept = await count();
     const bar = document.querySelector('.job-bar');
     document.querySelector('[data-key=start]').click();
     await until(() => !bar.hidden);
@@ -138,11 +135,7 @@ test('cancel answers at once and leaves no file', { skip }, async () => {
     document.querySelector('[data-key=cancel]').click();
     await until(() => bar.hidden || /cancelling/.test(bar.textContent));
     const answered = performance.now() - clicked;
-    const results = await (await navigator.storage.getDirectory()).getDirectoryHandle('wdelta-results', { create: true });
-    await until(async () => {
-      for await (const _ of results.keys()) return performance.now() - clicked > 3000;
-      return true;
-    });
+    await until(async () => (await count()) === kept || performance.now() - clicked > 3000);
     return { answered, gone: performance.now() - clicked };
   });
   assert.ok(answered < 100 && gone < 1000, `${answered} and ${gone} ms`);

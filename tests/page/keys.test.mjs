@@ -19,6 +19,8 @@ after(() => site?.stop());
 /** Opens files with the key for it. */
 async function open(page, ...paths) {
   const chooser = page.waitForEvent('filechooser');
+  // The browser learns of the waiting before the key comes.
+  await page.evaluate(() => document.body.tabIndex);
   await page.keyboard.press('o');
   await (await chooser).setFiles(paths);
   await page.waitForFunction((n) => document.querySelectorAll('.chip').length === n && !document.querySelector('.chip[aria-busy=true]'), paths.length);
