@@ -165,7 +165,7 @@ export function savedView({ actions }, { title, files, where, copy, report, seco
   return h(
     'section',
     { class: 'saved' },
-    h('h2', { tabindex: -1, 'data-result': '' }, icon('ok'), ` ${title}`),
+    h('h2', { tabindex: -1, 'data-result': '', 'data-key': `result ${title}` }, icon('ok'), ` ${title}`),
     h(
       'p',
       null,
