@@ -2,6 +2,7 @@
 //!
 //! A general one is several times its size in the wasm module.
 
+use crate::decimal;
 use serde::ser::{self, Impossible, Serialize};
 use std::fmt::{self, Display, Write};
 
@@ -178,9 +179,7 @@ impl<'a> ser::Serializer for &'a mut Json {
     }
     fn serialize_f64(self, v: f64) -> Written {
         match v.is_finite() {
-            true => {
-                let _ = write!(self.text, "{v:e}");
-            }
+            true => self.text.push_str(&decimal::shortest(v)),
             false => self.text.push_str("null"),
         }
         Ok(())
