@@ -5,13 +5,14 @@
 //!
 //! | layer | module | what it knows |
 //! |---|---|---|
-//! | basics | [`error`], [`limits`], [`dtype`], [`mod@offset`], [`order`] | codes, bounds, dtypes, checked ranges |
+//! | basics | [`error`], [`limits`], [`dtype`], [`mod@offset`], [`order`], [`decimal`] | codes, bounds, dtypes, checked ranges, numbers as text |
 //! | kernels | [`kernels`] | slices in, slices out; scalar and simd128 twins |
 //! | strategies | [`strategy`] | one tensor's delta to and from payload bytes, chunk by chunk |
 //! | formats | [`mod@format`] | bytes to structure and back: safetensors, version 1 |
 //! | jobs | [`job`] | a plan of tasks; each says which bytes it wants and which it has ready |
 //! | bindings | `wasm` | wasm-bindgen; on wasm32 only |
 
+pub mod decimal;
 pub mod dtype;
 pub mod error;
 pub mod format;

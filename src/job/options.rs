@@ -1,6 +1,7 @@
 //! Options of the jobs, as the host hands them over. Unknown ones are refused: a misspelt option must not pass.
 
 use super::machine::{Role, SourceEntry};
+use crate::decimal;
 use crate::error::{Code, Error, Result};
 use crate::format::json::Value;
 use crate::format::v1::writer::{option_text, py_float};
@@ -55,7 +56,7 @@ impl Given {
         match self.take(name) {
             None => Ok(None),
             Some(Value::Text(text)) => Ok(Some(NumberText::Text(text))),
-            Some(Value::Number(spelled)) => Ok(spelled.parse().ok().map(NumberText::Number)),
+            Some(Value::Number(spelled)) => Ok(decimal::parse(&spelled).map(NumberText::Number)),
             Some(_) => Err(wrong(name, "a number")),
         }
     }

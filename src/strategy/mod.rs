@@ -151,7 +151,10 @@ pub fn kept_int4(n: u64, fraction: f64) -> Result<u64> {
     }
     Err(Error::new(
         Code::Usage,
-        format!("the outlier fraction must be at least 0 and below 1, not {fraction}; 0.01 is usual"),
+        format!(
+            "the outlier fraction must be at least 0 and below 1, not {}; 0.01 is usual",
+            crate::decimal::brief(fraction)
+        ),
     ))
 }
 

@@ -3,6 +3,7 @@
 use super::int4::Scale;
 use super::quantized::Rows;
 use super::{float_bits, rows_cols, Strategy};
+use crate::decimal::brief;
 use crate::kernels::float16::{f16_to_f32, largest_lost};
 use crate::kernels::stats::Moments;
 use crate::kernels::topk::{self, Extremes, BUCKETS, FINE, NAN_KEY};
@@ -335,7 +336,8 @@ impl Survey {
         } else if error_sq > 1e-4 * sum_sq {
             let share = 100.0 * (error_sq / sum_sq).sqrt();
             Some(format!(
-                "its rows are too small for float16 scales, which would be off by {share:.0} %"
+                "its rows are too small for float16 scales, which would be off by {} %",
+                share.round() as u64
             ))
         } else {
             None
@@ -358,32 +360,35 @@ impl Survey {
             let hi = f64::from(hi);
             let off = (zero_point - lo).abs().max((zero_point - hi).abs());
             if off > lo.abs().max(hi.abs()) / 512.0 {
-                return Some(format!("its values around {lo:e} have no equal in float16"));
+                return Some(format!("its values around {} have no equal in float16", brief(lo)));
             }
         } else {
             let step = range / 15.0;
             if (f64::from(f16_to_f32(scale.scale)) - step).abs() > 0.02 * step {
                 return Some(format!(
-                    "the step of its 4-bit codes, {step:e}, has no equal in float16"
+                    "the step of its 4-bit codes, {}, has no equal in float16",
+                    brief(step)
                 ));
             }
             if (zero_point - lo).abs() > 0.5 * step {
                 return Some(format!(
-                    "its smallest value, {lo:e}, is off as float16 by more than half a step of {step:e}"
+                    "its smallest value, {}, is off as float16 by more than half a step of {}",
+                    brief(lo),
+                    brief(step)
                 ));
             }
         }
         let is_outlier = |bits: u32| bits > cut.magnitude || (bits == cut.magnitude && cut.ties > 0);
         if self.moments.largest() >= 65_520.0 && is_outlier(self.moments.largest().to_bits()) {
             return Some(format!(
-                "its largest value, {:e}, is infinite as float16",
-                self.moments.largest()
+                "its largest value, {}, is infinite as float16",
+                brief(self.moments.largest().into())
             ));
         }
         if self.lost > 0 && is_outlier(self.lost) {
             return Some(format!(
-                "its outliers go down to {:e} and below, where float16 is off by more than 1 %",
-                f32::from_bits(self.lost)
+                "its outliers go down to {} and below, where float16 is off by more than 1 %",
+                brief(f32::from_bits(self.lost).into())
             ));
         }
         None

@@ -1,5 +1,6 @@
 //! Numbers as Python writes them, since an option's spelling is part of the header's bytes.
 
+use crate::decimal;
 use crate::error::{Code, Error, Result};
 
 /// `x` as Python's `repr` gives it: the shortest digits that read back as the same value, always with a point or an
@@ -14,35 +15,27 @@ pub fn py_float(x: f64) -> String {
         let text = if x.is_nan() { "nan" } else { "inf" };
         return if x < 0.0 { format!("-{text}") } else { text.into() };
     }
-    let scientific = shortest(x);
-    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let sign = if x.is_sign_negative() { "-" } else { "" };
+    let scientific = decimal::shortest(x.abs());
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
     if !(-4..16).contains(&exponent) {
-        let sign = if exponent < 0 { '-' } else { '+' };
-        return format!("{digits}e{sign}{:02}", exponent.abs());
+        let of_exponent = if exponent < 0 { '-' } else { '+' };
+        return format!("{sign}{mantissa}e{of_exponent}{:02}", exponent.abs());
     }
-    let decimals = digits.bytes().filter(u8::is_ascii_digit).count() as i32 - 1 - exponent;
-    // Exact, since these are the digits that were found.
-    format!("{x:.*}", decimals.max(1) as usize)
-}
-
-/// The shortest digits that read back as `x`, as `d.ddde±x`; of two equally near ones the even, like Python's.
-fn shortest(x: f64) -> String {
-    let shortest = format!("{x:e}");
-    // Rust takes the upper of two equally near ones (1801514316094494.25). Rounding to as many digits takes the even.
-    let digits = shortest
-        .split('e')
-        .next()
-        .unwrap_or_default()
-        .bytes()
-        .filter(u8::is_ascii_digit)
-        .count();
-    let nearest = format!("{x:.*e}", digits.saturating_sub(1));
-    if nearest.parse() == Ok(x) {
-        nearest
-    } else {
-        shortest
+    let mut digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+    // The point stands after this many digits; what is missing on either side is zeros.
+    let mut point = 1 + exponent;
+    while point < 1 {
+        digits.insert(0, '0');
+        point += 1;
     }
+    while digits.len() <= point as usize {
+        digits.push('0');
+    }
+    digits.insert(point as usize, '.');
+    digits.insert_str(0, sign);
+    digits
 }
 
 /// The spelling in the header and the value of an option that was given as text.
@@ -51,8 +44,7 @@ fn shortest(x: f64) -> String {
 /// spelling of its value. `USAGE` for what is not a finite number.
 pub fn option_text(spelled: &str) -> Result<(String, f64)> {
     let text = spelled.trim();
-    let value = text.parse::<f64>().ok().filter(|v| v.is_finite());
-    // Rust also reads "infinity" and the like, which the filter has removed by now.
+    let value = decimal::parse(text).filter(|v| v.is_finite());
     let Some(value) = value else {
         return Err(Error::new(
             Code::Usage,

@@ -2,6 +2,7 @@
 
 use super::header::{V1Header, V1Tensor};
 use super::{record, CHECKSUM_BYTES};
+use crate::decimal;
 use crate::offset::ByteRange;
 use crate::strategy::{array_elements, kept_sparse, Strategy, MAX_FIELDS};
 
@@ -58,7 +59,7 @@ fn predicted_kept(t: &V1Tensor) -> Option<u64> {
         Strategy::Quantized => Some(0),
         Strategy::Int4 => t.kept,
         Strategy::Sparse => {
-            let sparsity: f64 = t.option.as_deref()?.parse().ok()?;
+            let sparsity = decimal::parse(t.option.as_deref()?)?;
             if sparsity >= 1.0 {
                 return Some(0);
             }
