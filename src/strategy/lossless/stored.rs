@@ -118,7 +118,7 @@ mod tests {
         for width in [1, 2, 4, 8] {
             for n in [0, 8, 16, 24, 8000, 4096] {
                 let bytes: Vec<u8> = (0..n as u32)
-                    .map(|i| (i * i >> 7) as u8 & (15 | (i % 2 * 240) as u8))
+                    .map(|i| ((i * i) >> 7) as u8 & (15 | (i % 2 * 240) as u8))
                     .collect();
                 let block = encode(&bytes, width);
                 assert!(block.len() <= bytes.len() + 9);
