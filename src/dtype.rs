@@ -73,6 +73,11 @@ impl Dtype {
             })
     }
 
+    /// The dtype of that place in the table, which is the order of declaration: how version 2 writes it.
+    pub fn from_number(number: usize) -> Option<Self> {
+        TABLE.get(number).map(|(d, ..)| *d)
+    }
+
     /// The format's spelling.
     pub fn name(self) -> &'static str {
         self.row().1

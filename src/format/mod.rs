@@ -5,6 +5,7 @@
 //! | [`safetensors`] | headers and shard indexes of models to structure and back |
 //! | [`model`] | one file or many into one list of tensors |
 //! | [`v1`] | header and records of version 1 of `.wdelta` to structure and back |
+//! | [`v2`] | the index of version 2 to structure and back |
 //! | [`grouping`] | a tensor's name into layer, expert and role |
 //!
 //! Nothing here reads: callers hand in bytes and learn which range comes next.
@@ -18,5 +19,6 @@ pub mod model;
 pub mod safetensors;
 mod sniff;
 pub mod v1;
+pub mod v2;
 
 pub use sniff::{not_a_delta, not_a_model, sniff, Kind};

@@ -8,6 +8,7 @@ use super::options::{DecodeOptions, OutputDtype, OutputLayout};
 use super::plan::Plan;
 use super::report::{to_json, to_wire, Finding, Outcome, Severity};
 use super::task::{batch, Task};
+use super::v2::open::any_v2;
 use super::values::{Origin, Values};
 use crate::dtype::Dtype;
 use crate::error::{Code, Error, Result};
@@ -175,19 +176,19 @@ pub async fn read_back(io: Io, source: u32, items: Vec<(ByteRange, String)>) -> 
 
 /// What `decode` did.
 #[derive(Serialize)]
-struct Report {
-    job: &'static str,
-    bytes: u64,
-    dtype: OutputDtypeName,
-    files: Vec<OutputFile>,
-    tensors: usize,
-    links: Vec<Link>,
-    findings: Vec<Finding>,
+pub(super) struct Report {
+    pub(super) job: &'static str,
+    pub(super) bytes: u64,
+    pub(super) dtype: OutputDtypeName,
+    pub(super) files: Vec<OutputFile>,
+    pub(super) tensors: usize,
+    pub(super) links: Vec<Link>,
+    pub(super) findings: Vec<Finding>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "lowercase")]
-enum OutputDtypeName {
+pub(super) enum OutputDtypeName {
     Base,
     Float32,
 }
@@ -211,6 +212,9 @@ enum Head {
 
 /// Runs the job.
 pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -> Result<String> {
+    if any_v2(&io, &sources, groups_of(&sources, Role::Delta)).await? {
+        return super::v2::decode::decode(io, sources, options).await;
+    }
     let opened = open_model(&io, &sources, Role::Base, 0).await?;
     let base = &opened.model;
     let delta_sources: Vec<u32> = (0..groups_of(&sources, Role::Delta))

@@ -15,6 +15,8 @@ pub trait Host {
     fn write(&mut self, sink: u32, offset: u64, bytes: &[u8]) -> Result<()>;
     /// Creates the outputs.
     fn create(&mut self, outputs: &[OutputFile]) -> Result<()>;
+    /// Cuts an output to this length.
+    fn resize(&mut self, sink: u32, size: u64) -> Result<()>;
     /// Takes the plan; false stops the job here.
     fn plan(&mut self, _json: &str) -> bool {
         true
@@ -63,6 +65,12 @@ pub fn run_job(kind: &str, options: &str, sources: Vec<SourceEntry>, host: &mut 
                 }
                 machine.put_reports(reports);
             }
+            Step::Resize { file, size } => {
+                host.resize(file, size)?;
+                if let Some(of_output) = sizes.get_mut((n_sources + file) as usize) {
+                    *of_output = size;
+                }
+            }
             Step::Done(report) => return Ok(Ended::Done(report)),
             step => answer(step, &mut machine, &mut lanes, host)?,
         }
@@ -106,7 +114,7 @@ fn answer(step: Step, machine: &mut Machine, lanes: &mut HashMap<u32, Sha256>, h
             }
             Ok(())
         }
-        Step::Plan(_) | Step::Create(_) | Step::Run(_) | Step::Done(_) => {
+        Step::Plan(_) | Step::Create(_) | Step::Resize { .. } | Step::Run(_) | Step::Done(_) => {
             Err(Error::new(Code::Internal, "a task did what only a job may"))
         }
     }

@@ -26,34 +26,34 @@ use serde::Serialize;
 /// What `encode` did.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Report {
-    job: &'static str,
-    version: u32,
-    strategy: &'static str,
-    bytes: u64,
-    finetuned_bytes: u64,
-    elements: u64,
-    base_hash: String,
-    relative_error: f64,
-    tensors: Vec<TensorReport>,
-    findings: Vec<Finding>,
+pub(super) struct Report {
+    pub(super) job: &'static str,
+    pub(super) version: u32,
+    pub(super) strategy: &'static str,
+    pub(super) bytes: u64,
+    pub(super) finetuned_bytes: u64,
+    pub(super) elements: u64,
+    pub(super) base_hash: String,
+    pub(super) relative_error: f64,
+    pub(super) tensors: Vec<TensorReport>,
+    pub(super) findings: Vec<Finding>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct TensorReport {
-    name: String,
-    dtype: &'static str,
-    shape: Vec<u64>,
-    elements: u64,
-    strategy: &'static str,
-    requested: &'static str,
+pub(super) struct TensorReport {
+    pub(super) name: String,
+    pub(super) dtype: &'static str,
+    pub(super) shape: Vec<u64>,
+    pub(super) elements: u64,
+    pub(super) strategy: &'static str,
+    pub(super) requested: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
-    bytes: u64,
-    unchanged: u64,
-    relative_error: f64,
-    largest_error: f64,
+    pub(super) reason: Option<String>,
+    pub(super) bytes: u64,
+    pub(super) unchanged: u64,
+    pub(super) relative_error: f64,
+    pub(super) largest_error: f64,
 }
 
 /// The strategy that was asked for, with its option.
@@ -66,6 +66,15 @@ struct Wanted {
 impl Wanted {
     fn new(options: &EncodeOptions) -> Result<Self> {
         let strategy = Strategy::parse(&options.strategy)?;
+        if options.effort.is_some() || options.low_rank.is_some() {
+            return Err(Error::new(
+                Code::Usage,
+                format!(
+                    "effort and lowRank are options of lossless, but the strategy is {}",
+                    strategy.name()
+                ),
+            ));
+        }
         let refuse = |given: bool, option: &str, of: &str| {
             if given {
                 return Err(Error::new(
@@ -131,6 +140,10 @@ impl Wanted {
 
 /// Runs the job.
 pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -> Result<String> {
+    if options.strategy == "lossless" {
+        check_lossless(&options)?;
+        return super::v2::encode::encode(io, sources, options).await;
+    }
     let wanted = Wanted::new(&options)?;
     let base = open_model(&io, &sources, Role::Base, 0).await?;
     let finetuned = open_model(&io, &sources, Role::Finetuned, 0).await?;
@@ -264,6 +277,22 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     let sizes = (layout.size, finetuned.files.iter().map(|f| io.size(f.source)).sum());
     let report = report(&items, &choices, &emitted, &wanted, sizes, parent_hash, findings);
     to_json(&report)
+}
+
+/// Options of version 1 do not go with version 2.
+fn check_lossless(options: &EncodeOptions) -> Result<()> {
+    let given = [
+        (options.outlier_fraction.is_some(), "outlierFraction"),
+        (options.sparsity.is_some(), "sparsity"),
+        (options.reference, "reference"),
+    ];
+    match given.iter().find(|(given, _)| *given) {
+        None => Ok(()),
+        Some((_, name)) => Err(Error::new(
+            Code::Usage,
+            format!("{name} is an option of version 1, but the strategy is lossless"),
+        )),
+    }
 }
 
 fn names(model: &Model) -> Vec<String> {

@@ -4,6 +4,7 @@ use super::machine::{Io, Role, SourceEntry};
 use super::open::{open_delta, sources_of, OpenDelta, Placement};
 use super::options::NoOptions;
 use super::report::{to_json, Finding, Severity};
+use super::v2::open::any_v2;
 use crate::error::{Code, Error, Result};
 use crate::format::grouping::{group, Group};
 use crate::format::v1::header::ResultDtype;
@@ -12,61 +13,61 @@ use serde::Serialize;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Report {
-    version: u32,
-    strategy: String,
-    bytes: u64,
-    base_hash: String,
+pub(super) struct Report {
+    pub(super) version: u32,
+    pub(super) strategy: String,
+    pub(super) bytes: u64,
+    pub(super) base_hash: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    base_name: Option<String>,
-    elements: u64,
-    layout: LayoutReport,
-    tensors: Vec<TensorReport>,
-    findings: Vec<Finding>,
+    pub(super) base_name: Option<String>,
+    pub(super) elements: u64,
+    pub(super) layout: LayoutReport,
+    pub(super) tensors: Vec<TensorReport>,
+    pub(super) findings: Vec<Finding>,
 }
 
 #[derive(Serialize)]
-struct LayoutReport {
-    header: Place,
-    payload: Place,
-    checksum: Place,
+pub(super) struct LayoutReport {
+    pub(super) header: Place,
+    pub(super) payload: Place,
+    pub(super) checksum: Place,
 }
 
 #[derive(Serialize)]
-struct Place {
-    offset: u64,
-    length: u64,
+pub(super) struct Place {
+    pub(super) offset: u64,
+    pub(super) length: u64,
 }
 
 #[derive(Serialize)]
-struct TensorReport {
-    name: String,
-    dtype: &'static str,
-    shape: Vec<u64>,
-    elements: u64,
-    strategy: &'static str,
-    bytes: u64,
-    options: OptionsReport,
-    group: Group,
-    records: Vec<RecordReport>,
+pub(super) struct TensorReport {
+    pub(super) name: String,
+    pub(super) dtype: &'static str,
+    pub(super) shape: Vec<u64>,
+    pub(super) elements: u64,
+    pub(super) strategy: &'static str,
+    pub(super) bytes: u64,
+    pub(super) options: OptionsReport,
+    pub(super) group: Group,
+    pub(super) records: Vec<RecordReport>,
 }
 
 #[derive(Serialize, Default)]
 #[serde(rename_all = "camelCase")]
-struct OptionsReport {
+pub(super) struct OptionsReport {
     #[serde(skip_serializing_if = "Option::is_none")]
-    outlier_fraction: Option<String>,
+    pub(super) outlier_fraction: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    sparsity: Option<String>,
+    pub(super) sparsity: Option<String>,
 }
 
 #[derive(Serialize)]
-struct RecordReport {
-    field: &'static str,
-    dtype: &'static str,
-    offset: u64,
-    length: u64,
-    elements: u64,
+pub(super) struct RecordReport {
+    pub(super) field: &'static str,
+    pub(super) dtype: &'static str,
+    pub(super) offset: u64,
+    pub(super) length: u64,
+    pub(super) elements: u64,
 }
 
 /// Runs the job.
@@ -74,6 +75,9 @@ pub async fn inspect(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<
     let &[source] = &sources_of(&sources, Role::Delta, 0)[..] else {
         return Err(Error::new(Code::Usage, "inspect takes one .wdelta file"));
     };
+    if any_v2(&io, &sources, 1).await? {
+        return super::v2::inspect::inspect(io, source).await;
+    }
     let delta = open_delta(&io, source, Placement::Sample(&[])).await?;
     to_json(&report(&delta))
 }

@@ -74,7 +74,7 @@ pub struct Transfer {
 pub struct OutputFile {
     /// Name relative to the output folder; empty when the job writes the one file that the caller named.
     pub path: String,
-    /// Final length in bytes.
+    /// Final length in bytes, or a bound that [`Step::Resize`] corrects.
     pub size: u64,
 }
 
@@ -107,6 +107,8 @@ pub enum Step {
     Plan(String),
     /// Create these outputs, numbered from 0 in order, then step again.
     Create(Vec<OutputFile>),
+    /// Make sink `file` this long: it was created with a length that it was only known not to exceed.
+    Resize { file: u32, size: u64 },
     /// Run these tasks, in any order on any number of workers, and give their reports in order to
     /// [`Machine::put_reports`], then step again.
     Run(Vec<TaskSpec>),
@@ -274,6 +276,11 @@ impl Io {
     /// Has the outputs created.
     pub async fn create(&self, outputs: Vec<OutputFile>) {
         self.park(Step::Create(outputs)).await;
+    }
+
+    /// Cuts a sink to its final length.
+    pub async fn resize(&self, file: u32, size: u64) {
+        self.park(Step::Resize { file, size }).await;
     }
 
     /// Has the tasks run; their reports come back in the order of the tasks.

@@ -28,6 +28,7 @@ pub mod stats;
 pub mod survey;
 pub mod task;
 pub mod tensors;
+pub mod v2;
 pub mod values;
 pub mod verify;
 

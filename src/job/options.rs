@@ -61,6 +61,19 @@ impl Given {
         }
     }
 
+    /// A whole number from 0 to `most`.
+    fn small(&mut self, name: &str, most: u32) -> Result<Option<u32>> {
+        let value = match self.number(name)? {
+            None => return Ok(None),
+            Some(NumberText::Number(n)) => n,
+            Some(NumberText::Text(text)) => text.parse().unwrap_or(f64::NAN),
+        };
+        match (0..=most).find(|&n| f64::from(n) == value) {
+            Some(n) => Ok(Some(n)),
+            None => Err(wrong(name, &format!("a whole number from 0 to {most}"))),
+        }
+    }
+
     fn names(&mut self, name: &str) -> Result<Option<Vec<String>>> {
         let refuse = || wrong(name, "a list of tensor names");
         match self.take(name) {
@@ -161,8 +174,12 @@ pub enum HashOrder {
 /// Options of `encode`.
 #[derive(Clone, Debug)]
 pub struct EncodeOptions {
-    /// `int4`, `sparse` or `quantized`.
+    /// `lossless`, `int4`, `sparse` or `quantized`.
     pub strategy: String,
+    /// How much `lossless` tries, 0 to 3.
+    pub effort: Option<u32>,
+    /// Whether `lossless` tries a low-rank prediction; given only when it was asked for.
+    pub low_rank: Option<bool>,
     /// Share of elements that `int4` keeps as outliers; the reference's default is 0.01.
     pub outlier_fraction: Option<NumberText>,
     /// Share of elements that `sparse` drops; the reference's default is 0.9.
@@ -179,6 +196,13 @@ impl Options for EncodeOptions {
     fn take(given: &mut Given) -> Result<Self> {
         Ok(Self {
             strategy: given.text("strategy")?.unwrap_or_else(|| "int4".into()),
+            effort: given.small("effort", 3)?,
+            low_rank: match given.text("lowRank")?.as_deref() {
+                None => None,
+                Some("auto") => Some(true),
+                Some("off") => Some(false),
+                Some(_) => return Err(wrong("lowRank", "auto or off")),
+            },
             outlier_fraction: given.number("outlierFraction")?,
             sparsity: given.number("sparsity")?,
             reference: given.flag("reference", false)?,

@@ -4,7 +4,7 @@ use super::machine::{Machine, TaskSpec};
 use super::placed::{DeltaTensor, TensorRange};
 use super::report::{from_wire, to_wire};
 use super::values::Origin;
-use super::{decode, diff, emit, hashing, survey, verify};
+use super::{decode, diff, emit, hashing, survey, v2, verify};
 use crate::error::Result;
 use crate::offset::ByteRange;
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,12 @@ pub enum Task {
     Diff { items: Vec<diff::DiffItem> },
     /// Copy a file.
     Copy { source: u32, sink: u32 },
+    /// Find the scales and predictions of tensors for version 2.
+    Fit { items: Vec<v2::fit::FitItem> },
+    /// Encode a block of version 2.
+    Pack(v2::pack::Pack),
+    /// Rebuild tensors from blocks of version 2, or see that they can be.
+    Rebuild(v2::rebuild::Rebuild),
     /// Read back what was written and compare its fast hash.
     ReadBack {
         source: u32,
@@ -65,6 +71,9 @@ pub fn start_task(spec: &str, sizes: Vec<u64>) -> Result<Machine> {
             Task::Check { items } => verify::check_records(io, items).await,
             Task::Diff { items } => diff::diff_tensors(io, items).await,
             Task::Copy { source, sink } => decode::copy_file(io, source, sink).await,
+            Task::Fit { items } => v2::fit::fit_tensors(io, items).await,
+            Task::Pack(pack) => v2::pack::pack(io, pack).await,
+            Task::Rebuild(work) => v2::rebuild::rebuild(io, work).await,
             Task::ReadBack { source, items } => decode::read_back(io, source, items).await,
         }
     }))

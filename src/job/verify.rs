@@ -8,6 +8,7 @@ use super::placed::DeltaTensor;
 use super::plan::Plan;
 use super::report::{to_json, Finding, Outcome, Severity};
 use super::task::{batch, Task};
+use super::v2::open::any_v2;
 use super::values::DeltaStream;
 use crate::error::{Code, Error, Result};
 use crate::limits::BLOCK_ELEMENTS;
@@ -44,22 +45,22 @@ async fn check(io: &Io, items: &[(String, DeltaTensor)]) -> Result<Vec<Checked>>
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Report {
-    ok: bool,
-    version: u32,
-    deltas: Vec<DeltaReport>,
-    findings: Vec<Finding>,
+pub(super) struct Report {
+    pub(super) ok: bool,
+    pub(super) version: u32,
+    pub(super) deltas: Vec<DeltaReport>,
+    pub(super) findings: Vec<Finding>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct DeltaReport {
-    index: usize,
-    bytes: u64,
-    checksum: &'static str,
-    tensors: usize,
-    base_hash: String,
-    base: &'static str,
+pub(super) struct DeltaReport {
+    pub(super) index: usize,
+    pub(super) bytes: u64,
+    pub(super) checksum: &'static str,
+    pub(super) tensors: usize,
+    pub(super) base_hash: String,
+    pub(super) base: &'static str,
 }
 
 /// Runs the job. Whatever does not hold is an error that names the file, the tensor or the link.
@@ -72,6 +73,9 @@ pub async fn verify(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<S
             Code::Usage,
             "no delta was given; name at least one .wdelta file",
         ));
+    }
+    if any_v2(&io, &sources, groups_of(&sources, Role::Delta)).await? {
+        return super::v2::decode::verify(io, sources).await;
     }
     let with_base = !sources_of(&sources, Role::Base, 0).is_empty();
     let base = match with_base {

@@ -64,6 +64,12 @@ export async function* runJob(kind, given, planOnly = false) {
           outputs.push(...(await /** @type {Sink} */ (sink).create(step.outputs)));
           outputs.forEach(({ size }, i) => job.putSize(sources.length + i, size));
           break;
+        case 'resize': {
+          const output = outputs[step.file];
+          output.size = step.size;
+          await output.resize?.(step.size);
+          break;
+        }
         case 'run':
           job.putReports(await runTasks(step.tasks, { sources, outputs, progress, ...call }));
           break;

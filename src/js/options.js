@@ -14,6 +14,8 @@ const JOBS = {
     finetuned: 'model!',
     parents: 'deltas',
     strategy: 'string',
+    effort: 'number|string',
+    lowRank: 'string',
     outlierFraction: 'number|string',
     sparsity: 'number|string',
     reference: 'boolean',

@@ -156,7 +156,8 @@ export function pathSink(output, force, fallback) {
         await makeFolder(dirname(path));
         const temporary = join(dirname(path), `.wdelta-${randomUUID()}.tmp`);
         const spool = await create(temporary);
-        outputs.push({ ...spool, path, size, name: paths[i], temporary });
+        const resize = (/** @type {number} */ length) => spool.handle.truncate(length).catch(failed(paths[i], 'written'));
+        outputs.push({ ...spool, resize, path, size, name: paths[i], temporary });
         await spool.handle.truncate(size).catch(failed(paths[i], 'written'));
       }
       return outputs;

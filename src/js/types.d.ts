@@ -97,7 +97,11 @@ export interface EncodeOptions extends OutputOptions {
   finetuned: ModelInput;
   /** Deltas that lead from `base` to what the new delta is made against, in order. */
   parents?: readonly FileInput[];
-  strategy?: 'int4' | 'sparse' | 'quantized';
+  strategy?: 'lossless' | 'int4' | 'sparse' | 'quantized';
+  /** Of `lossless`: how much is tried, 0 to 3; 2 by default. */
+  effort?: number | string;
+  /** Of `lossless`: whether a low-rank prediction is tried. */
+  lowRank?: 'auto' | 'off';
   outlierFraction?: number | string;
   sparsity?: number | string;
   reference?: boolean;
@@ -339,7 +343,7 @@ export interface Spool {
   close(): Promise<void>;
 }
 
-export interface Output extends Spool { name: string; size: number }
+export interface Output extends Spool { name: string; size: number; resize?: (size: number) => Promise<void> }
 
 /** Where a job's outputs go: `check` before the work, `create`, then `commit` or `abort`. */
 export interface Sink {
@@ -363,6 +367,7 @@ export type Step =
   | { kind: 'digest'; lane: number }
   | { kind: 'plan'; json: string }
   | { kind: 'create'; outputs: OutputFile[] }
+  | { kind: 'resize'; file: number; size: number }
   | { kind: 'run'; tasks: Task[] }
   | { kind: 'item'; json: string; at?: number; len?: number }
   | { kind: 'done'; json: string };

@@ -17,6 +17,7 @@ enum JsStep {
     Digest { lane: u32 },
     Plan { json: String },
     Create { outputs: Vec<OutputFile> },
+    Resize { file: u32, size: f64 },
     Run { tasks: Vec<TaskSpec> },
     Item { json: String, at: usize, len: usize },
     Done { json: String },
@@ -78,6 +79,10 @@ impl WasmMachine {
             Step::Digest { lane } => JsStep::Digest { lane },
             Step::Plan(json) => JsStep::Plan { json },
             Step::Create(outputs) => JsStep::Create { outputs },
+            Step::Resize { file, size } => JsStep::Resize {
+                file,
+                size: size as f64,
+            },
             Step::Run(tasks) => JsStep::Run { tasks },
             Step::Item { json, buf } => {
                 let (at, len) = buf.map_or((0, 0), at);

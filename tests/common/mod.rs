@@ -111,6 +111,11 @@ impl Host for Memory {
         Ok(())
     }
 
+    fn resize(&mut self, sink: u32, size: u64) -> Result<()> {
+        self.outputs[sink as usize].1.truncate(size as usize);
+        Ok(())
+    }
+
     fn plan(&mut self, json: &str) -> bool {
         self.plans.push(json.into());
         !self.stop_at_plan

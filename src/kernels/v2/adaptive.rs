@@ -109,8 +109,21 @@ impl<'a> Decoder<'a> {
 
 /// Either side of the coder, so that a structure is described once for both directions.
 pub trait Coder {
-    /// Codes a bit: the encoder writes `bit`, the decoder ignores it; both return what was coded.
-    fn bit(&mut self, model: &mut Bit, bit: bool) -> bool;
+    /// Codes a bit that is one with probability `p / 2^16`: the encoder writes `bit`, the decoder ignores it; both
+    /// return what was coded.
+    fn code(&mut self, p: u32, bit: bool) -> bool;
+
+    /// Codes a bit with a probability that adapts.
+    fn bit(&mut self, model: &mut Bit, bit: bool) -> bool {
+        let bit = self.code(model.p(), bit);
+        model.update(bit);
+        bit
+    }
+
+    /// True for a decoder that has read far past its bytes, so that what it gives means nothing.
+    fn ran_out(&self) -> bool {
+        false
+    }
 }
 
 fn cut(low: u32, high: u32, p: u32) -> u32 {
@@ -118,14 +131,13 @@ fn cut(low: u32, high: u32, p: u32) -> u32 {
 }
 
 impl Coder for Encoder {
-    fn bit(&mut self, model: &mut Bit, bit: bool) -> bool {
-        let mid = cut(self.low, self.high, model.p());
+    fn code(&mut self, p: u32, bit: bool) -> bool {
+        let mid = cut(self.low, self.high, p);
         if bit {
             self.high = mid;
         } else {
             self.low = mid + 1;
         }
-        model.update(bit);
         while (self.low ^ self.high) >> 24 == 0 {
             self.bytes.push((self.high >> 24) as u8);
             self.low <<= 8;
@@ -136,15 +148,18 @@ impl Coder for Encoder {
 }
 
 impl Coder for Decoder<'_> {
-    fn bit(&mut self, model: &mut Bit, _: bool) -> bool {
-        let mid = cut(self.low, self.high, model.p());
+    fn ran_out(&self) -> bool {
+        self.at > self.bytes.len() + 8
+    }
+
+    fn code(&mut self, p: u32, _: bool) -> bool {
+        let mid = cut(self.low, self.high, p);
         let bit = self.value <= mid;
         if bit {
             self.high = mid;
         } else {
             self.low = mid + 1;
         }
-        model.update(bit);
         while (self.low ^ self.high) >> 24 == 0 {
             self.low <<= 8;
             self.high = self.high << 8 | 255;
@@ -162,10 +177,9 @@ pub struct Meter {
 }
 
 impl Coder for Meter {
-    fn bit(&mut self, model: &mut Bit, bit: bool) -> bool {
-        let p = if bit { model.p() } else { 65536 - model.p() };
+    fn code(&mut self, p: u32, bit: bool) -> bool {
+        let p = if bit { p } else { 65536 - p };
         self.q8 += ((16 << super::log2::FRACTION) - super::log2::log2_q8(p as u64)) as u64;
-        model.update(bit);
         bit
     }
 }
@@ -185,7 +199,7 @@ pub struct Int {
 
 impl Int {
     /// Codes `value`, which the decoder ignores and returns.
-    pub fn code<C: Coder>(&mut self, coder: &mut C, value: i32) -> i32 {
+    pub fn code<C: Coder + ?Sized>(&mut self, coder: &mut C, value: i32) -> i32 {
         let magnitude = value.unsigned_abs();
         let len = (32 - magnitude.leading_zeros()) as usize;
         let mut size = 0;

@@ -1,7 +1,6 @@
 //! Inner loops of version 2: representable-step differences, classes, 16-lane rANS, raw bits, cost scans.
 //!
-//! The loops of the coder of the coming version 2, [`strategy::lossless`](crate::strategy::lossless). No container of
-//! version 2 exists yet and no public command uses any of this; it is reached from tests and benches alone.
+//! The loops of the coder of version 2, [`strategy::lossless`](crate::strategy::lossless).
 //!
 //! Everything here is exact and in a fixed order, so that every build (native, scalar wasm, simd128) gives the same
 //! bytes. The reading side takes any stream: tables are full, indices are masked or clamped, and readers past the end

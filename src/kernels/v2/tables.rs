@@ -75,7 +75,7 @@ pub fn length(counts: &[u32; SYMBOLS], freqs: &Freqs, log: u32) -> u64 {
 }
 
 /// Scales counts (not all zero) to frequencies of at least 1 that sum to `2^log`.
-fn scale(counts: &[u32; SYMBOLS], log: u32, freqs: &mut Freqs) {
+pub fn scale(counts: &[u32; SYMBOLS], log: u32, freqs: &mut Freqs) {
     let total: u64 = counts.iter().map(|&c| c as u64).sum();
     let size = 1u32 << log;
     let mut sum = 0u32;

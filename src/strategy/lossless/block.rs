@@ -4,9 +4,11 @@ use super::check::check;
 use super::fit::{normalise, power, row_octave, row_scale, VARIANTS};
 use super::low_rank::{Factors, Projector};
 use super::model::TableSet;
+use super::params::nearest;
 use super::rows::{Moved, Parts};
 use super::side::{move_length, Scales};
-use crate::error::{Code, Error, Result};
+use super::wire::{malformed, put_varint, seal, take, take_byte, take_varint, unseal};
+use crate::error::Result;
 use crate::kernels::v2::adaptive::{Decoder, Encoder};
 use crate::kernels::v2::alphabet::{self, raw_bits};
 use crate::kernels::v2::analyse::{differ, index_row, Long};
@@ -19,7 +21,9 @@ use crate::kernels::v2::rans::{self, Words, LANES, LOWER};
 use crate::kernels::v2::row16::{self, Scratch, Source, Streams};
 use crate::kernels::v2::subspace::MAX_RANK;
 use crate::kernels::v2::tables::{DecodeTables, EncodeTables, ESC, SYMBOLS};
-use xxhash_rust::xxh3::xxh3_64;
+
+/// First byte of a block that is coded against a base.
+pub const CODED: u8 = 0;
 
 /// Rows of one tensor, to be encoded.
 pub struct Segment<'a> {
@@ -157,7 +161,7 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &[Segment<'_>]
     let side = side.finish();
     let raw = raw.finish();
     let (states, words) = rans::encode(&index, &EncodeTables::new(&set.freqs, set.log));
-    let mut out = Vec::new();
+    let mut out = vec![CODED];
     for n in [side.len(), words.len() / 2, raw.len()] {
         put_varint(&mut out, n as u64);
     }
@@ -170,8 +174,7 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &[Segment<'_>]
     }
     out.extend_from_slice(&words);
     out.extend_from_slice(&raw);
-    out.extend_from_slice(&xxh3_64(&out).to_le_bytes());
-    out
+    seal(out)
 }
 
 /// Turns symbols that their tables do not have into escapes, and writes the raw bits of a row.
@@ -199,19 +202,6 @@ fn write_raw(absent: &[u8], width: u32, index: &mut [u16], long: &[Long], raw: &
     }
 }
 
-/// The factor nearest to `x` that its table has.
-fn nearest(freqs: &[u16; SYMBOLS], x: f32) -> i8 {
-    let want = x.clamp(-127.0, 127.0).round_ties_even() as i32;
-    for d in 0..=254 {
-        for c in [want - d, want + d] {
-            if (-127..=127).contains(&c) && freqs[c as i8 as u8 as usize] > 0 {
-                return c as i8;
-            }
-        }
-    }
-    0
-}
-
 /// Where the bytes of blocks went.
 #[derive(Default, Debug)]
 #[allow(missing_docs)]
@@ -222,43 +212,6 @@ pub struct Stats {
     pub raw: usize,
 }
 
-/// Appends a number, seven bits a byte, the lowest first.
-pub fn put_varint(out: &mut Vec<u8>, mut n: u64) {
-    while n >= 128 {
-        out.push(n as u8 | 128);
-        n >>= 7;
-    }
-    out.push(n as u8);
-}
-
-fn malformed(what: &str) -> Error {
-    Error::new(
-        Code::Malformed,
-        format!("a block is damaged: {what}; get the file again from where it came from"),
-    )
-}
-
-fn take<'a>(bytes: &mut &'a [u8], n: usize) -> Result<&'a [u8]> {
-    if n > bytes.len() {
-        return Err(malformed("it is shorter than its parts"));
-    }
-    let (head, tail) = bytes.split_at(n);
-    *bytes = tail;
-    Ok(head)
-}
-
-fn take_varint(bytes: &mut &[u8]) -> Result<usize> {
-    let mut n = 0u64;
-    for shift in (0..35).step_by(7) {
-        let b = take(bytes, 1)?[0];
-        n |= ((b & 127) as u64) << shift;
-        if b < 128 {
-            return usize::try_from(n).map_err(|_| malformed("a length is too large"));
-        }
-    }
-    Err(malformed("a length is too large"))
-}
-
 /// Decodes a block into its targets, which are those that it was encoded from, in the same order.
 ///
 /// `CHECKSUM` when the bytes differ from the block's own checksum, `MALFORMED` when they have its checksum but are not
@@ -267,16 +220,10 @@ fn take_varint(bytes: &mut &[u8]) -> Result<usize> {
 /// made up may decode to anything.
 pub fn decode(set: &TableSet, tables: &DecodeTables, bytes: &[u8], targets: &mut [Target<'_>]) -> Result<()> {
     check(set, tables, targets)?;
-    let Some(body) = bytes.len().checked_sub(8) else {
-        return Err(malformed("it is too short"));
-    };
-    if xxh3_64(&bytes[..body]).to_le_bytes() != bytes[body..] {
-        return Err(Error::new(
-            Code::Checksum,
-            "a block's bytes differ from its checksum; get the file again from where it came from",
-        ));
+    let mut rest = unseal(bytes)?;
+    if take_byte(&mut rest)? != CODED {
+        return Err(malformed("a block is of another kind than the tensor it is for"));
     }
-    let mut rest = &bytes[..body];
     let (n_side, n_words, n_raw) = (
         take_varint(&mut rest)?,
         take_varint(&mut rest)?,
@@ -311,7 +258,7 @@ pub fn decode(set: &TableSet, tables: &DecodeTables, bytes: &[u8], targets: &mut
         || !streams.raw.is_exhausted()
         || !reader.side.is_exhausted()
     {
-        return Err(malformed("its streams do not end where they should"));
+        return Err(malformed("a block's streams do not end where they should"));
     }
     Ok(())
 }

@@ -82,17 +82,26 @@ pub struct Sample {
     layout: Layout,
     window: Window,
     columns: usize,
+    stride: usize,
+    seen: usize,
     base: Vec<u8>,
     fine: Vec<u8>,
 }
 
 impl Sample {
-    /// An empty sample.
+    /// An empty sample that takes every row.
     pub fn new(layout: Layout, columns: usize) -> Self {
+        Self::with_stride(layout, columns, 1)
+    }
+
+    /// An empty sample that takes every `stride`-th row.
+    pub fn with_stride(layout: Layout, columns: usize, stride: usize) -> Self {
         Self {
             layout,
             window: Window::for_width(layout.bits),
             columns,
+            stride,
+            seen: 0,
             base: Vec::new(),
             fine: Vec::new(),
         }
@@ -102,11 +111,18 @@ impl Sample {
     pub fn add(&mut self, base: &[u8], fine: &[u8]) {
         let size = self.columns * self.layout.bytes();
         for (b, f) in base.chunks(size).zip(fine.chunks(size)) {
-            if b != f {
+            let taken = self.seen % self.stride == 0;
+            self.seen += 1;
+            if taken && b != f {
                 self.base.extend_from_slice(b);
                 self.fine.extend_from_slice(f);
             }
         }
+    }
+
+    /// Goes past a piece of this many bytes that did not change.
+    pub fn skip(&mut self, bytes: usize) {
+        self.seen += bytes.div_ceil(self.columns * self.layout.bytes());
     }
 
     /// Every `stride`-th row.

@@ -4,12 +4,13 @@ use crate::kernels::v2::element::power_of_two;
 use crate::kernels::v2::log2::{log2_q8, steps};
 use crate::kernels::v2::predict::Columns;
 use crate::kernels::v2::subspace::{components, times, Components, MAX_RANK};
+use serde::{Deserialize, Serialize};
 
 /// Classes of factors by their size: half octaves of their rms, from 2^-2 on.
 pub const FACTOR_CLASSES: usize = 14;
 
 /// What predicts a tensor, apart from the rows' own factors.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Factors {
     /// Number of components.
     pub rank: usize,
@@ -23,7 +24,8 @@ pub struct Factors {
     pub right_classes: Vec<u8>,
     /// Scale of each column in octaves.
     pub octaves: Vec<i16>,
-    /// The columns as the kernels read them.
+    /// The columns as the kernels read them; not part of what travels.
+    #[serde(skip)]
     pub columns: Columns,
     /// Factors, `rank` per column.
     pub right: Vec<i8>,

@@ -1,9 +1,7 @@
 //! Lossless coding of a fine-tune given its base: every weight as its distance in representable steps, in one of a few
 //! dozen contexts that the decoder derives from the base's exponent and from a scale per row and per column.
 //!
-//! This is the coder of the coming version 2 of the format, in memory only: **no container exists yet**, no job writes or
-//! reads what it makes, and no public command or function uses it. What a block looks like may still change, so nothing
-//! that it makes should be kept. It is reached from tests and from `benches/v2_sizes.rs` alone.
+//! This is the coder of version 2; what its bytes mean is specified in [`format::v2`](crate::format::v2).
 //!
 //! | module | idea |
 //! |---|---|
@@ -13,7 +11,10 @@
 //! | [`merge`] | from the counts of many tensors to shared tables |
 //! | [`model`] | those tables, and how they are coded |
 //! | [`side`] | flags and scales, coded beside the weights |
+//! | [`params`] | a table set, and a tensor's scales and factors, as sections of a file |
 //! | [`block`] | rows to bytes and back |
+//! | [`stored`] | bytes without a base to bytes and back |
+//! | [`wire`] | lengths and checksums |
 
 pub mod block;
 mod check;
@@ -21,5 +22,8 @@ pub mod fit;
 pub mod low_rank;
 pub mod merge;
 pub mod model;
+pub mod params;
 pub mod rows;
 pub mod side;
+pub mod stored;
+pub mod wire;

@@ -1,0 +1,65 @@
+//! Version 2 in the jobs: the same machines and tasks as version 1, over blocks instead of records.
+//!
+//! Encoding: (1) every tensor is read once for its digests, its scales and its counts; (2) the counts of all become
+//! tables; (3) blocks are encoded in waves and appended in order; the index and the checksum come last. Decoding: a task
+//! rebuilds the tensors that share blocks, and compares the digests of what it read and of what it wrote.
+
+pub mod decode;
+pub mod encode;
+pub mod fit;
+pub mod inspect;
+pub mod open;
+pub mod pack;
+pub mod rebuild;
+
+use super::machine::{Io, Read};
+use super::placed::TensorRange;
+use crate::dtype::Dtype;
+use crate::error::Result;
+use crate::format::v2::index::Digest;
+use crate::kernels::convert;
+use crate::limits::CHUNK_BYTES;
+
+/// The first half of a BLAKE3 hash.
+fn digest(hasher: &blake3::Hasher) -> Digest {
+    let mut digest = [0; 16];
+    digest.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    digest
+}
+
+/// A base's bytes in the dtype of the fine-tune, rounded once; `scratch` holds them when they had to be changed.
+fn in_dtype<'a>(from: Dtype, to: Dtype, bytes: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
+    if from == to {
+        return bytes;
+    }
+    let (Some(a), Some(b)) = (from.bytes(), to.bytes()) else {
+        return bytes;
+    };
+    let mut values = vec![0f32; bytes.len() / a];
+    convert::to_f32(from, bytes, &mut values);
+    scratch.resize(values.len() * b, 0);
+    convert::from_f32(to, &values, scratch);
+    scratch
+}
+
+/// Position and length of `words` words from word `first` of a tensor whose words have `width` bytes.
+fn part(tensor: &TensorRange, first: u64, words: u64, width: u64) -> (u64, usize) {
+    (tensor.range.offset + first * width, (words * width) as usize)
+}
+
+/// Feeds the bytes of a tensor from `done` on to a hash.
+async fn hash_rest(io: &Io, tensor: &TensorRange, mut done: u64, hasher: &mut blake3::Hasher) -> Result<()> {
+    let mut bytes = Vec::new();
+    while done < tensor.range.len {
+        bytes.resize((tensor.range.len - done).min(CHUNK_BYTES as u64) as usize, 0);
+        io.read(&mut [Read {
+            source: tensor.source,
+            offset: tensor.range.offset + done,
+            buf: &mut bytes,
+        }])
+        .await?;
+        hasher.update(&bytes);
+        done += bytes.len() as u64;
+    }
+    Ok(())
+}

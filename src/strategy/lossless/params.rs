@@ -1,0 +1,254 @@
+//! What blocks need beside their own bytes: a table set, and the scales and factors of a tensor's columns.
+
+use super::low_rank::{Factors, FACTOR_CLASSES};
+use super::model::{code_tables, TableSet, Window};
+use super::side::{Scales, MAX_SCALE};
+use super::wire::{malformed, put_varint, seal, take, take_varint, unseal};
+use crate::error::Result;
+use crate::kernels::v2::adaptive::{Bit, Coder, Decoder, Encoder, Int};
+use crate::kernels::v2::element::Layout;
+use crate::kernels::v2::predict::{Columns, MAX_OCTAVE};
+use crate::kernels::v2::rans::{self, Words, LANES, LOWER};
+use crate::kernels::v2::subspace::MAX_RANK;
+use crate::kernels::v2::tables::{DecodeTables, EncodeTables, ESC, LOGS, SYMBOLS};
+
+/// Largest constant of a window, either way.
+const MAX_OFFSET: i16 = 4096;
+
+/// Most classes of a set.
+const MAX_CLASSES: u8 = 64;
+
+/// Largest gain of a component.
+const MAX_GAIN: i32 = 1023;
+
+/// Columns' scales and factors of one tensor.
+#[derive(Clone, Debug, Default)]
+pub struct Params {
+    /// One scale per column.
+    pub scales: Vec<i16>,
+    /// The prediction, if there is one.
+    pub factors: Option<Factors>,
+}
+
+impl TableSet {
+    fn has_factors(&self) -> bool {
+        self.freqs.len() > self.contexts().count()
+    }
+
+    /// The section of a file that holds the set.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let Window {
+            log2_q,
+            offset,
+            classes,
+        } = self.window;
+        let mut out = vec![self.log as u8, log2_q as u8];
+        out.extend_from_slice(&offset.to_le_bytes());
+        out.extend_from_slice(&[classes, self.phased, self.has_factors() as u8]);
+        let mut coder = Encoder::default();
+        code_tables(&mut coder, self.log, &mut self.freqs.clone());
+        out.extend_from_slice(&coder.finish());
+        seal(out)
+    }
+
+    /// Reads such a section.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        let mut rest = unseal(bytes)?;
+        let head = take(&mut rest, 7)?;
+        let set = Self {
+            log: head[0] as u32,
+            window: Window {
+                log2_q: head[1] as u32,
+                offset: i16::from_le_bytes([head[2], head[3]]),
+                classes: head[4],
+            },
+            phased: head[5],
+            freqs: Vec::new(),
+        };
+        let Window {
+            log2_q,
+            offset,
+            classes,
+        } = set.window;
+        let sound = LOGS.contains(&set.log)
+            && log2_q <= 1
+            && (-MAX_OFFSET..=MAX_OFFSET).contains(&offset)
+            && (1..=MAX_CLASSES).contains(&classes)
+            && set.phased <= classes
+            && head[6] <= 1;
+        if !sound {
+            return Err(malformed("the head of a table set is out of its bounds"));
+        }
+        let n = set.contexts().count() + head[6] as usize * FACTOR_CLASSES;
+        let mut freqs = vec![[0; SYMBOLS]; n];
+        let mut coder = Decoder::new(rest);
+        if !code_tables(&mut coder, set.log, &mut freqs) || !coder.is_exhausted() {
+            return Err(malformed("a table's frequencies do not add up"));
+        }
+        Ok(Self { freqs, ..set })
+    }
+}
+
+#[derive(Default)]
+struct Models {
+    flags: [Bit; 2],
+    scales: Scales,
+    rank: Int,
+    shift: Int,
+    gain: Int,
+    class: Int,
+    octave: Int,
+}
+
+/// Codes everything but the factors themselves. A decoder starts with scales of the right number and no factors.
+fn code<C: Coder>(coder: &mut C, params: &mut Params) {
+    let mut models = Models::default();
+    let scaled = params.scales.iter().any(|&s| s != 0);
+    if coder.bit(&mut models.flags[0], scaled) {
+        for s in &mut params.scales {
+            *s = models.scales.scale(coder, *s as i32) as i16;
+        }
+    }
+    if !coder.bit(&mut models.flags[1], params.factors.is_some()) {
+        return;
+    }
+    let columns = params.scales.len();
+    let factors = params.factors.get_or_insert_with(|| Factors {
+        rank: 0,
+        shift: 0,
+        gains: Vec::new(),
+        left_classes: Vec::new(),
+        right_classes: Vec::new(),
+        octaves: vec![0; columns],
+        columns: Columns::default(),
+        right: Vec::new(),
+    });
+    let rank = models.rank.code(coder, factors.rank as i32).clamp(1, MAX_RANK as i32) as usize;
+    factors.rank = rank;
+    factors.shift = models.shift.code(coder, factors.shift).clamp(-MAX_SCALE, MAX_SCALE);
+    factors.gains.resize(rank, 0);
+    factors.left_classes.resize(rank, 0);
+    factors.right_classes.resize(rank, 0);
+    for gain in &mut factors.gains {
+        *gain = models.gain.code(coder, *gain as i32).clamp(0, MAX_GAIN) as i16;
+    }
+    for class in factors.left_classes.iter_mut().chain(&mut factors.right_classes) {
+        let last = FACTOR_CLASSES as i32 - 1;
+        *class = models.class.code(coder, *class as i32).clamp(0, last) as u8;
+    }
+    let mut before = 0;
+    for o in &mut factors.octaves {
+        before = (before + models.octave.code(coder, *o as i32 - before)).clamp(-MAX_OCTAVE, MAX_OCTAVE);
+        *o = before as i16;
+    }
+}
+
+impl Params {
+    /// Takes what fitting found; factors that the set's tables cannot say move to the nearest that they can.
+    pub fn new(set: &TableSet, scales: Vec<i16>, factors: Option<Factors>) -> Self {
+        let mut params = Self { scales, factors };
+        if let Some(f) = &mut params.factors {
+            for o in &mut f.octaves {
+                *o = (*o).clamp(-MAX_OCTAVE as i16, MAX_OCTAVE as i16);
+            }
+            for right in f.right.chunks_exact_mut(f.rank) {
+                for (b, &class) in right.iter_mut().zip(&f.right_classes) {
+                    *b = nearest(&set.freqs[set.factor_context(class)], *b as f32);
+                }
+            }
+            f.columns = Columns::new(f.rank, &f.right, &f.octaves);
+        }
+        params
+    }
+
+    /// The section of a file that holds the parameters; empty when there is nothing to say.
+    pub fn to_bytes(&self, set: &TableSet) -> Vec<u8> {
+        if self.factors.is_none() && self.scales.iter().all(|&s| s == 0) {
+            return Vec::new();
+        }
+        let mut coder = Encoder::default();
+        code(&mut coder, &mut self.clone());
+        let side = coder.finish();
+        let mut out = Vec::new();
+        put_varint(&mut out, side.len() as u64);
+        out.extend_from_slice(&side);
+        if let Some(f) = &self.factors {
+            let mut index: Vec<u16> = Vec::with_capacity(f.right.len() + LANES);
+            for right in f.right.chunks_exact(f.rank) {
+                for (&b, &class) in right.iter().zip(&f.right_classes) {
+                    index.push((set.factor_context(class) as u16) << 8 | b as u8 as u16);
+                }
+            }
+            index.resize(index.len().div_ceil(LANES) * LANES, (set.freqs.len() as u16) << 8);
+            let (states, words) = rans::encode(&index, &EncodeTables::new(&set.freqs, set.log));
+            for s in states {
+                out.extend_from_slice(&s.to_le_bytes());
+            }
+            out.extend_from_slice(&words);
+        }
+        seal(out)
+    }
+
+    /// Reads such a section for a tensor of `columns` columns.
+    pub fn parse(set: &TableSet, tables: &DecodeTables, layout: Layout, columns: usize, bytes: &[u8]) -> Result<Self> {
+        let mut params = Self {
+            scales: vec![0; columns],
+            factors: None,
+        };
+        if bytes.is_empty() {
+            return Ok(params);
+        }
+        let mut rest = unseal(bytes)?;
+        let n = take_varint(&mut rest)?;
+        let mut coder = Decoder::new(take(&mut rest, n)?);
+        code(&mut coder, &mut params);
+        let ends_badly = || malformed("the scales and factors of a tensor do not end where they should");
+        if !coder.is_exhausted() {
+            return Err(ends_badly());
+        }
+        if let Some(f) = &mut params.factors {
+            if !set.has_factors() || !layout.is_float() || !matches!(layout.bits, 16 | 32) {
+                return Err(malformed(
+                    "a tensor has a prediction that its type or its tables cannot have",
+                ));
+            }
+            let mut states = [0; LANES];
+            for s in &mut states {
+                let b = take(&mut rest, 4)?;
+                *s = u32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+            }
+            let n = columns * f.rank;
+            let mut contexts: Vec<u8> = Vec::with_capacity(n + LANES);
+            for _ in 0..columns {
+                contexts.extend(f.right_classes.iter().map(|&class| set.factor_context(class) as u8));
+            }
+            contexts.resize(n.div_ceil(LANES) * LANES, tables.contexts() as u8);
+            f.right.resize(contexts.len(), 0);
+            let even = rest.len() % 2 == 0;
+            let mut words = Words::new(rest);
+            rans::decode_row(&mut states, &mut words, tables, &contexts, &mut f.right);
+            f.right.truncate(n);
+            if states != [LOWER; LANES] || !words.is_exhausted() || !even {
+                return Err(ends_badly());
+            }
+            f.columns = Columns::new(f.rank, &f.right, &f.octaves);
+        } else if !rest.is_empty() {
+            return Err(ends_badly());
+        }
+        Ok(params)
+    }
+}
+
+/// The factor nearest to `x` that its table has.
+pub(super) fn nearest(freqs: &[u16; SYMBOLS], x: f32) -> i8 {
+    let want = x.clamp(-127.0, 127.0).round_ties_even() as i32;
+    for d in 0..=254 {
+        for c in [want - d, want + d] {
+            if (-127..=127).contains(&c) && freqs[c as i8 as u8 as usize] > 0 {
+                return c as i8;
+            }
+        }
+    }
+    // A table of the escape alone; it stands for itself.
+    ESC as u8 as i8
+}
