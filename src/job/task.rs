@@ -38,6 +38,10 @@ pub enum Task {
     Pack(v2::pack::Pack),
     /// Rebuild tensors from blocks of version 2, or see that they can be.
     Rebuild(v2::rebuild::Rebuild),
+    /// Look at the parts of a version 2 delta without a base.
+    Examine(v2::past::Coded),
+    /// Hash models that links rebuild.
+    Identify(v2::identify::Identify),
     /// Read back what was written and compare its fast hash.
     ReadBack {
         source: u32,
@@ -74,6 +78,8 @@ pub fn start_task(spec: &str, sizes: Vec<u64>) -> Result<Machine> {
             Task::Fit { items } => v2::fit::fit_tensors(io, items).await,
             Task::Pack(pack) => v2::pack::pack(io, pack).await,
             Task::Rebuild(work) => v2::rebuild::rebuild(io, work).await,
+            Task::Examine(coded) => v2::rebuild::examine(io, coded).await,
+            Task::Identify(work) => v2::identify::identify(io, work).await,
             Task::ReadBack { source, items } => decode::read_back(io, source, items).await,
         }
     }))

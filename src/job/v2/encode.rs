@@ -181,6 +181,7 @@ pub fn op_name(op: Op) -> &'static str {
         Op::Unchanged => "unchanged",
         Op::Delta => "delta",
         Op::Stored => "stored",
+        Op::Tied => "tied",
     }
 }
 
@@ -295,6 +296,7 @@ fn record((item, fitted): (&Item<'_>, &Fitted)) -> TensorRecord {
         digest: fitted.digest,
         set: 0,
         params: 0,
+        back: 0,
     }
 }
 

@@ -4,13 +4,18 @@
 //! tables; (3) blocks are encoded in waves and appended in order; the index and the checksum come last. Decoding: a task
 //! rebuilds the tensors that share blocks, and compares the digests of what it read and of what it wrote.
 
+pub mod chain;
 pub mod decode;
 pub mod encode;
 pub mod fit;
+pub mod identify;
 pub mod inspect;
 pub mod open;
 pub mod pack;
+pub mod past;
+pub mod reader;
 pub mod rebuild;
+pub mod verify;
 
 use super::machine::{Io, Read};
 use super::placed::TensorRange;
