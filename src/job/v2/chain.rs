@@ -14,6 +14,7 @@ use crate::format::safetensors::writer;
 use crate::format::v2::index::Digest;
 use crate::format::v2::{FileRecord, Head, Op, TensorRecord};
 use crate::job::chain::{self, shape_text, Care};
+use crate::job::changes::Moved;
 use crate::job::machine::Io;
 use crate::job::open::OpenDelta;
 use crate::job::placed::TensorRange;
@@ -22,6 +23,7 @@ use crate::kernels::v2::element::Layout;
 use crate::offset::{element_count, ByteRange};
 use crate::order::{rearranged, sorted_positions};
 use std::ops::Range;
+use std::rc::Rc;
 
 /// A delta.
 pub enum Link {
@@ -52,7 +54,7 @@ impl Link {
 /// The model after a link.
 pub struct Stage {
     /// The link.
-    pub link: Link,
+    pub link: Rc<Link>,
     /// The model. Its places are those in the files that `decode` would write, which need not exist.
     pub model: Model,
     /// For each tensor, numbered as the link has them, the number of the one before that it is made of.
@@ -78,12 +80,12 @@ struct Want {
 }
 
 /// Opens the delta `source` as the next link after `model`.
-pub async fn open_link(io: &Io, source: u32, model: Option<&Model>, care: Care) -> Result<Link> {
+pub async fn open_link(io: &Io, source: u32, model: Option<&Model>, care: Care) -> Result<Rc<Link>> {
     if is_v2(io, source).await? {
-        return Ok(Link::V2(open_v2(io, source).await?));
+        return Ok(Rc::new(Link::V2(open_v2(io, source).await?)));
     }
     let mut opened = chain::open_chain(io, &[source], model, care).await?;
-    Ok(Link::V1(opened.swap_remove(0)))
+    Ok(Rc::new(Link::V1(opened.swap_remove(0))))
 }
 
 impl Chain {
@@ -113,14 +115,20 @@ impl Chain {
         self.model(self.stages.len())
     }
 
+    /// How many links come before the version 1 links at the end: what those rebuild is written as this model is.
+    pub fn rooted(&self) -> usize {
+        let last = self.stages.iter().rposition(|s| matches!(*s.link, Link::V2(_)));
+        last.map_or(0, |i| i + 1)
+    }
+
     /// Adds a link; an error when it does not fit what is there.
-    pub fn push(&mut self, link: Link) -> Result<()> {
+    pub fn push(&mut self, link: Rc<Link>) -> Result<()> {
         let number = self.stages.len() + 1;
-        let (model, before) = match &link {
+        let (model, before) = match &*link {
             Link::V1(delta) => self.after_v1(delta)?,
             Link::V2(delta) => (result_model(delta)?, self.matched(delta)?),
         };
-        let own = |t: usize| match &link {
+        let own = |t: usize| match &*link {
             Link::V1(delta) => delta.tensor(&model.tensors[t].name).map_or(0, |d| d.bytes()),
             Link::V2(delta) => {
                 let span = delta.placed.spans[delta.origin(t)].clone();
@@ -156,7 +164,7 @@ impl Chain {
     /// The number under which the model after `n` links has a tensor: that of the index of a version 2 link, else its
     /// place among the sorted names.
     fn number(&self, n: usize, name: &str) -> Option<usize> {
-        match n.checked_sub(1).map(|i| &self.stages[i].link) {
+        match n.checked_sub(1).map(|i| &*self.stages[i].link) {
             Some(Link::V2(delta)) => delta.find(name),
             _ => {
                 let tensors = &self.model(n).tensors;
@@ -168,7 +176,7 @@ impl Chain {
     /// The base's tensor of every record of `delta` that has one, as the next link.
     fn matched(&self, delta: &OpenV2) -> Result<Vec<Option<usize>>> {
         let (n, model) = (self.stages.len(), self.last());
-        let before = match self.stages.last().map(|s| &s.link) {
+        let before = match self.stages.last().map(|s| &*s.link) {
             Some(Link::V2(before)) => Some(before),
             _ => None,
         };
@@ -289,7 +297,7 @@ impl Chain {
             let mut numbers: Vec<usize> = own.iter().map(|w| w.tensor).collect();
             let (made, next) = match level.checked_sub(1).map(|i| &self.stages[i]) {
                 None => (self.base_level(&own), Vec::new()),
-                Some(stage) => match &stage.link {
+                Some(stage) => match &*stage.link {
                     Link::V1(delta) => self.added(level, stage, delta, &own),
                     Link::V2(delta) => {
                         let blocks = blocks_of(delta, &own);
@@ -379,7 +387,7 @@ impl Chain {
             let record = &index.tensors[w.tensor];
             let whole = w.bytes == (0..bytes_of(record));
             if let (Some(base), Some(before)) = (&record.base, stage.before[w.tensor]) {
-                let of_line = check && whole && (level == 1 || matches!(self.stages[level - 2].link, Link::V1(_)));
+                let of_line = check && whole && (level == 1 || matches!(*self.stages[level - 2].link, Link::V1(_)));
                 if record.op == Op::Unchanged || check && whole {
                     let all = 0..self.form(level - 1, before).1;
                     next.push(Want {
@@ -426,9 +434,36 @@ impl Chain {
         (Level::V2(coded), next)
     }
 
+    /// A tensor of the model after the last link, which is of version 2, and what that moved it from.
+    pub fn moved(&self, name: &str) -> Result<Moved> {
+        let n = self.stages.len();
+        let (mut past, numbers) = self.past_of(n, &[name], false)?;
+        let mut moved = Moved {
+            past: Past::default(),
+            tensor: numbers[0],
+            base: None,
+            words: 0,
+            common: 0,
+            cost: 0,
+        };
+        let number = self.number(n, name).map(|t| self.origin(n, t));
+        let Some((Link::V2(delta), number)) = self.stages.last().map(|s| &*s.link).zip(number) else {
+            return Err(Error::new(Code::Internal, "the last link is not of version 2"));
+        };
+        let geometry = &delta.placed.geometry[number];
+        if let Some(Level::V2(coded)) = past.levels.last() {
+            moved.base = coded.tensors[numbers[0] as usize].base;
+        }
+        moved.words = geometry.words;
+        moved.common = geometry.common;
+        moved.cost = 2 * self.cost_of(n, number);
+        std::mem::swap(&mut moved.past, &mut past);
+        Ok(moved)
+    }
+
     /// The tensor whose bytes one has, if it is another's copy.
     fn origin(&self, n: usize, tensor: usize) -> usize {
-        match n.checked_sub(1).map(|i| &self.stages[i].link) {
+        match n.checked_sub(1).map(|i| &*self.stages[i].link) {
             Some(Link::V2(delta)) => delta.origin(tensor),
             _ => tensor,
         }
@@ -436,7 +471,7 @@ impl Chain {
 
     /// Dtype and length of a tensor.
     fn form(&self, n: usize, tensor: usize) -> (Dtype, u64) {
-        match n.checked_sub(1).map(|i| &self.stages[i].link) {
+        match n.checked_sub(1).map(|i| &*self.stages[i].link) {
             Some(Link::V2(delta)) => {
                 let t = &delta.index.tensors[tensor];
                 (t.dtype, bytes_of(t))

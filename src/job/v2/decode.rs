@@ -33,7 +33,7 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
     let deltas = delta_sources(&sources);
     let chain = Chain::open(&io, opened.model, &deltas, Care::Checked).await?;
     let n = chain.stages.len();
-    let Some(Link::V2(delta)) = chain.stages.last().map(|s| &s.link) else {
+    let Some(Link::V2(delta)) = chain.stages.last().map(|s| &*s.link) else {
         return Err(Error::new(Code::Usage, "version 1 after version 2"));
     };
     let files = files(delta)?;
@@ -139,7 +139,7 @@ pub fn links(chain: &Chain, orders: &[Order], verified: bool) -> Vec<v1::Link> {
         index,
         expected: expected(&stage.link),
         order: orders.get(index).copied().unwrap_or(Order::Sorted),
-        verified: verified || matches!(stage.link, Link::V2(_)),
+        verified: verified || matches!(*stage.link, Link::V2(_)),
     };
     chain.stages.iter().enumerate().map(link).collect()
 }
@@ -159,7 +159,7 @@ pub fn elements(delta: &OpenV2) -> u64 {
 
 /// A note of the tensors of the base that the first link does without.
 pub fn extra_tensors(chain: &Chain) -> Vec<Finding> {
-    let used = match chain.stages.first().map(|s| &s.link) {
+    let used = match chain.stages.first().map(|s| &*s.link) {
         Some(Link::V2(delta)) => delta.index.tensors.iter().filter(|t| t.base.is_some()).count(),
         Some(Link::V1(delta)) => delta.tensors.len(),
         None => return Vec::new(),
@@ -203,7 +203,7 @@ impl Checks {
     /// Judges the reports; gives the order in which the model before each link was hashed. Nothing, if there were no tasks.
     pub async fn judge(&self, io: &Io, chain: &Chain, reports: &[String]) -> Result<Vec<Order>> {
         let (of_files, mut of_parents) = reports.split_at(self.parents.len().min(reports.len()));
-        let links: Vec<&Link> = chain.stages.iter().map(|s| &s.link).collect();
+        let links: Vec<&Link> = chain.stages.iter().map(|s| &*s.link).collect();
         judge_checksums(io, &links, of_files).await?;
         let mut orders = Vec::with_capacity(self.parents.len());
         for (number, &n) in self.parents.iter().enumerate() {
@@ -249,7 +249,7 @@ impl<'a> RebuildTasks<'a> {
             tasks: Vec::new(),
             tensors: Vec::new(),
         };
-        let Link::V2(delta) = &chain.stages[n - 1].link else {
+        let Link::V2(delta) = &*chain.stages[n - 1].link else {
             return Err(Error::new(Code::Internal, "a version 1 link has no blocks"));
         };
         let mut copies: Vec<Vec<usize>> = vec![Vec::new(); delta.index.tensors.len()];
@@ -334,7 +334,7 @@ impl<'a> RebuildTasks<'a> {
 
     /// The error of the first link, if it was made against another base.
     async fn first_link(&self, io: &Io) -> Result<Option<Error>> {
-        let Link::V2(first) = &self.chain.stages[0].link else {
+        let Link::V2(first) = &*self.chain.stages[0].link else {
             return Ok(None);
         };
         let mut tasks = RebuildTasks::new(self.chain, 1, &vec![None; first.index.tensors.len()])?;

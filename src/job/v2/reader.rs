@@ -206,6 +206,29 @@ impl Reader {
         }
     }
 
+    /// Float32 values of a tensor after version 1 links, from element `first` on, in the dtype that the tensor had before
+    /// the first of these; elements that they leave alone keep the bytes that they had there.
+    pub async fn rooted(&mut self, io: &Io, tensor: u32, first: u64, values: &[u8]) -> Result<Vec<u8>> {
+        let (mut level, mut of) = (self.top(), tensor);
+        while let Level::V1(tensors) = &self.levels[level] {
+            of = tensors[of as usize].before;
+            level -= 1;
+        }
+        let (dtype, _) = self.shape_of(level, of);
+        let width = dtype.bytes().ok_or_else(lost)?;
+        let n = values.len() / 4;
+        let old = self.read(io, level, of, first * width as u64, n * width).await?;
+        let (mut new, mut was) = (vec![0f32; n], vec![0f32; n]);
+        convert::to_f32(Dtype::F32, values, &mut new);
+        convert::to_f32(dtype, &old, &mut was);
+        let mut out = vec![0; old.len()];
+        match dtype {
+            Dtype::F32 => out.copy_from_slice(values),
+            _ => convert::keep_or_round(dtype, &new, &was, &old, &mut out),
+        }
+        Ok(out)
+    }
+
     /// Bytes after a version 1 link.
     async fn add(&mut self, io: &Io, level: usize, tensor: u32, at: u64, len: usize) -> Result<Vec<u8>> {
         let Level::V1(tensors) = &self.levels[level] else {

@@ -156,33 +156,14 @@ pub async fn rebuild(io: Io, work: Rebuild) -> Result<String> {
             }),
         }
     }
-    for ((i, t), p) in coded.tensors.iter().enumerate().zip(&mut progress) {
+    for (i, p) in progress.iter_mut().enumerate() {
         if outputs_of[i].is_empty() {
             continue;
         }
-        if let Some((level, base)) = checkable(&reader, top, t.base) {
-            if !reader.is_expected(&io, level, base).await? {
-                // The cause of whatever else is wrong.
-                p.fault = Some(match level {
-                    0 => Error::new(
-                        Code::WrongBase,
-                        "the base's tensor is not the one that the delta was made against",
-                    ),
-                    _ => Error::new(
-                        Code::BrokenChain,
-                        format!(
-                            "link {level} rebuilds another tensor than link {} was made against",
-                            level + 1
-                        ),
-                    ),
-                });
-            }
-        }
-        if p.fault.is_none() && digest(&p.of_result) != t.digest {
-            p.fault = Some(Error::new(
-                Code::Checksum,
-                "the rebuilt tensor differs from its digest; the delta is damaged, get it again",
-            ));
+        // Another base is the cause of whatever else is wrong.
+        match verdict(&io, &mut reader, i as u32, &p.of_result).await? {
+            Some(e) if e.code != Code::Checksum => p.fault = Some(e),
+            other => p.fault = p.fault.take().or(other),
         }
     }
     let report = |o: &Output| {
@@ -218,9 +199,34 @@ async fn take_over(
     Ok(())
 }
 
-/// The tensor, and the number of its model, that a tensor comes from and whose digest no index vouches for.
-fn checkable(reader: &Reader, top: usize, base: Option<u32>) -> Option<(usize, u32)> {
-    let (mut level, mut tensor) = (top - 1, base?);
+/// What is wrong with a whole tensor of the last model that has this hash, if something is: the tensor that it comes from,
+/// or the tensor itself.
+pub async fn verdict(io: &Io, reader: &mut Reader, tensor: u32, hasher: &blake3::Hasher) -> Result<Option<Error>> {
+    let top = reader.top();
+    let Level::V2(coded) = &reader.levels()[top] else { return Ok(None) };
+    let t = &coded.tensors[tensor as usize];
+    let (base, differs) = (t.base, digest(hasher) != t.digest);
+    if let Some((level, before)) = origin(reader, base) {
+        if !reader.is_expected(io, level, before).await? {
+            return Ok(Some(match level {
+                0 => Error::new(
+                    Code::WrongBase,
+                    "the base's tensor is not the one that the delta was made against",
+                ),
+                _ => Error::new(
+                    Code::BrokenChain,
+                    format!("link {level} rebuilds another model than link {} was made against", level + 1),
+                ),
+            }));
+        }
+    }
+    let text = "the rebuilt tensor differs from its digest; the delta is damaged, get it again";
+    Ok(differs.then(|| Error::new(Code::Checksum, text)))
+}
+
+/// The tensor, and the number of its model, that a tensor of the last model comes from and that no index vouches for.
+fn origin(reader: &Reader, base: Option<u32>) -> Option<(usize, u32)> {
+    let (mut level, mut tensor) = (reader.top().checked_sub(1)?, base?);
     while let Level::V2(coded) = &reader.levels()[level] {
         tensor = coded.tensors[tensor as usize].base?;
         level -= 1;

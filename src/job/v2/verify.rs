@@ -42,8 +42,8 @@ pub async fn verify(io: Io, sources: Vec<SourceEntry>) -> Result<String> {
         }
     }
     let links: Vec<&Link> = match &chain {
-        Some(chain) => chain.stages.iter().map(|s| &s.link).collect(),
-        None => opened.iter().collect(),
+        Some(chain) => chain.stages.iter().map(|s| &*s.link).collect(),
+        None => opened.iter().map(|l| &**l).collect(),
     };
     for link in &links {
         if let Link::V2(delta) = link {
