@@ -40,6 +40,8 @@ pub enum Task {
     Rebuild(v2::rebuild::Rebuild),
     /// Look at the parts of a version 2 delta without a base.
     Examine(v2::past::Coded),
+    /// Write tensors after a version 1 link that comes after a version 2 link.
+    Round(v2::rounded::Round),
     /// Hash models that links rebuild.
     Identify(v2::identify::Identify),
     /// Read back what was written and compare its fast hash.
@@ -79,6 +81,7 @@ pub fn start_task(spec: &str, sizes: Vec<u64>) -> Result<Machine> {
             Task::Pack(pack) => v2::pack::pack(io, pack).await,
             Task::Rebuild(work) => v2::rebuild::rebuild(io, work).await,
             Task::Examine(coded) => v2::rebuild::examine(io, coded).await,
+            Task::Round(work) => v2::rounded::round(io, work).await,
             Task::Identify(work) => v2::identify::identify(io, work).await,
             Task::ReadBack { source, items } => decode::read_back(io, source, items).await,
         }

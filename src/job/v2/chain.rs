@@ -604,7 +604,10 @@ fn result_model(delta: &OpenV2) -> Result<Model> {
         }
         let metadata = match &file.head {
             Head::Written(metadata) => metadata.clone(),
-            Head::Verbatim(_) => Vec::new(),
+            // It was read as such before.
+            Head::Verbatim(bytes) => {
+                header::parse_header(bytes.get(8..).unwrap_or_default(), at).map_or(Vec::new(), |h| h.metadata)
+            }
         };
         shards.push(ShardHeader {
             source: delta.source,

@@ -34,7 +34,7 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
     let chain = Chain::open(&io, opened.model, &deltas, Care::Checked).await?;
     let n = chain.stages.len();
     let Some(Link::V2(delta)) = chain.stages.last().map(|s| &*s.link) else {
-        return Err(Error::new(Code::Usage, "version 1 after version 2"));
+        return super::rounded::decode(io, &sources, options, &chain, &opened.side_files).await;
     };
     let files = files(delta)?;
     let several = files.iter().filter(|(f, ..)| f.tensors > 0).count() > 1;
