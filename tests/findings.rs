@@ -145,8 +145,11 @@ fn sharding_does_not_matter() {
                 let mut host = Memory::new()
                     .model(Role::Base, &shards(base, 0.0))
                     .model(Role::Finetuned, &shards(finetuned, 0.01));
-                host.run("encode", &json!({ "strategy": "int4", "reference": reference }).to_string())
-                    .unwrap();
+                host.run(
+                    "encode",
+                    &json!({ "strategy": "int4", "reference": reference }).to_string(),
+                )
+                .unwrap();
                 let delta = host.outputs.remove(0).1;
                 // The same layout always fits. Another one fits where the reference's hash orders agree.
                 let mut host =

@@ -154,7 +154,11 @@ impl MovedStream {
             }
             for (new, old) in self.ready.iter_mut().zip(&old) {
                 // Equal bits did not move, whatever they stand for.
-                *new = if new.to_bits() == old.to_bits() { 0.0 } else { *new - old };
+                *new = if new.to_bits() == old.to_bits() {
+                    0.0
+                } else {
+                    *new - old
+                };
             }
         }
         self.done += n;

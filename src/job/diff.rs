@@ -1,8 +1,8 @@
 //! `diff`: two models or two deltas, tensor by tensor.
 
 use super::chain::{self, shape_text};
-use super::machine::{Io, Role, SourceEntry};
 use super::changes::{Change, Changes};
+use super::machine::{Io, Role, SourceEntry};
 use super::open::{open_model, sources_of};
 use super::options::NoOptions;
 use super::placed::TensorRange;
@@ -359,7 +359,9 @@ async fn of_deltas(io: &Io, sources: &[SourceEntry], a: u32, b: u32) -> Result<(
     report.only_b = missing(&b, &a);
     let mut items = Vec::new();
     for of_a in a {
-        let Some(of_b) = find(&b, &of_a.name).map(|i| &b[i]) else { continue };
+        let Some(of_b) = find(&b, &of_a.name).map(|i| &b[i]) else {
+            continue;
+        };
         let mut changed = |what, a: String, b: String| {
             report.changed.push(Changed {
                 name: of_a.name.clone(),

@@ -1,8 +1,8 @@
 //! `stats`: what the decoded delta of each tensor looks like.
 
 use super::chain;
-use super::machine::{Io, Read, Role, SourceEntry};
 use super::changes::{Change, Changes};
+use super::machine::{Io, Read, Role, SourceEntry};
 use super::open::{groups_of, open_model, sources_of, OpenDelta};
 use super::options::StatsOptions;
 use super::placed::{DeltaTensor, TensorRange};

@@ -209,7 +209,10 @@ impl Checks {
         for (number, &n) in self.parents.iter().enumerate() {
             let (own, rest) = of_parents.split_at(n);
             of_parents = rest;
-            orders.push(judge_parent(chain, number, own)?);
+            match judge_parent(chain, number, own) {
+                Ok(order) => orders.push(order),
+                Err(e) => return Err(blame_base(io, chain, e).await?),
+            }
         }
         Ok(orders)
     }
@@ -321,25 +324,9 @@ impl<'a> RebuildTasks<'a> {
     /// if they blame a link, then damage of tensors, then the rest of what they say.
     pub async fn judge(&self, io: &Io, reports: &[String], other: Option<&Error>) -> Result<Vec<Rebuilt>> {
         match self.found(reports, other) {
-            Err(e) if e.code != Code::WrongBase && self.n > 1 => {
-                // A chain on another base goes wrong at its first link already.
-                match self.first_link(io).await? {
-                    Some(first) => Err(first),
-                    None => Err(e),
-                }
-            }
+            Err(e) => Err(blame_base(io, self.chain, e).await?),
             found => found,
         }
-    }
-
-    /// The error of the first link, if it was made against another base.
-    async fn first_link(&self, io: &Io) -> Result<Option<Error>> {
-        let Link::V2(first) = &*self.chain.stages[0].link else {
-            return Ok(None);
-        };
-        let mut tasks = RebuildTasks::new(self.chain, 1, &vec![None; first.index.tensors.len()])?;
-        let reports = io.run(tasks.take()).await?;
-        Ok(tasks.found(&reports, None).err().filter(|e| e.code == Code::WrongBase))
     }
 
     fn found(&self, reports: &[String], other: Option<&Error>) -> Result<Vec<Rebuilt>> {
@@ -356,20 +343,19 @@ impl<'a> RebuildTasks<'a> {
         let n = rebuilt.len();
         for code in [Code::WrongBase, Code::BrokenChain] {
             let wrong = of(code);
-            let Some(first) = wrong.first().filter(|_| !damaged_file) else {
-                continue;
-            };
-            let names = list_names(wrong.iter().filter_map(|e| e.tensor.as_deref()));
-            let text = match code {
-                Code::WrongBase => "this is not the base that the delta was made against".into(),
-                _ => first.message.clone(),
-            };
-            let mut e = Error::clone(first);
-            e.message = format!("{text}: {} of {n} tensors differ: {names}", wrong.len());
-            return Err(e);
-        }
-        if let Some(e) = other.filter(|e| matches!(e.code, Code::WrongBase | Code::BrokenChain)) {
-            return Err(e.clone());
+            if let Some(first) = wrong.first().filter(|_| !damaged_file) {
+                let names = list_names(wrong.iter().filter_map(|e| e.tensor.as_deref()));
+                let text = match code {
+                    Code::WrongBase => "this is not the base that the delta was made against".into(),
+                    _ => first.message.clone(),
+                };
+                let mut e = Error::clone(first);
+                e.message = format!("{text}: {} of {n} tensors differ: {names}", wrong.len());
+                return Err(e);
+            }
+            if let Some(e) = other.filter(|e| e.code == code) {
+                return Err(e.clone());
+            }
         }
         let all: Vec<&Error> = faults().collect();
         match (all.first(), other) {
@@ -381,6 +367,20 @@ impl<'a> RebuildTasks<'a> {
             }
         }
     }
+}
+
+/// The error of the first link, if it was made against another base: a chain goes wrong there already; else `error`.
+async fn blame_base(io: &Io, chain: &Chain, error: Error) -> Result<Error> {
+    let Some(Link::V2(first)) = chain.stages.first().map(|s| &*s.link) else {
+        return Ok(error);
+    };
+    if error.code != Code::BrokenChain && error.code != Code::Checksum || chain.stages.len() == 1 {
+        return Ok(error);
+    }
+    let mut tasks = RebuildTasks::new(chain, 1, &vec![None; first.index.tensors.len()])?;
+    let reports = io.run(tasks.take()).await?;
+    let of_first = tasks.found(&reports, None).err();
+    Ok(of_first.filter(|e| e.code == Code::WrongBase).unwrap_or(error))
 }
 
 /// The first fault of a file, with the names of the other tensors that have one.

@@ -10,8 +10,8 @@ use crate::format::model::{Model, ModelFile, Tensor};
 use crate::format::safetensors::writer;
 use crate::format::v2::placed::Geometry;
 use crate::format::v2::{BaseRef, Block, FileRecord, Head, Index, Op, TensorRecord, BLOCK_BYTES, PREAMBLE};
-use crate::job::encode::{Report, TensorReport};
 use crate::job::chain::Care;
+use crate::job::encode::{Report, TensorReport};
 use crate::job::machine::{Io, OutputFile, Role, SourceEntry, TaskSpec};
 use crate::job::open::{open_model, OpenModel};
 use crate::job::options::EncodeOptions;
@@ -67,7 +67,11 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     let opened = open_model(&io, &sources, Role::Finetuned, 0).await?;
     let (items, files) = arrange(&io, &sources, chain.last(), &opened).await?;
     let finetuned_bytes: u64 = opened.model.files.iter().map(|f| io.size(f.source)).sum();
-    let base_bytes: u64 = items.iter().filter_map(|i| i.base).map(|b| chain.cost(n, &b.name)).sum();
+    let base_bytes: u64 = items
+        .iter()
+        .filter_map(|i| i.base)
+        .map(|b| chain.cost(n, &b.name))
+        .sum();
     let mut parents = Parents::new(&chain)?;
     let elements = items.iter().map(|i| i.tensor.elements).sum();
     let guess = finetuned_bytes / 4;
@@ -430,7 +434,11 @@ impl Made<'_> {
     fn task(&self, cut: &[Cut]) -> Result<(TaskSpec, u64)> {
         let first = &cut[0];
         let item = |c: &Cut| &self.items[c.item];
-        let with_base = || cut.iter().filter(|c| !c.stored).filter_map(|c| Some((c, item(c).base?)));
+        let with_base = || {
+            cut.iter()
+                .filter(|c| !c.stored)
+                .filter_map(|c| Some((c, item(c).base?)))
+        };
         let parts: Vec<_> = with_base()
             .map(|(c, base)| {
                 let to = item(c).tensor.dtype;

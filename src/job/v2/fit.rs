@@ -4,15 +4,15 @@ use super::past::Past;
 use super::reader::Reader;
 use super::{digest, in_dtype, part};
 use crate::error::Result;
-use crate::format::v2::BLOCK_BYTES;
 use crate::format::v2::index::Digest;
+use crate::format::v2::BLOCK_BYTES;
 use crate::job::machine::{Io, Read};
 use crate::job::placed::TensorRange;
 use crate::job::report::to_wire;
 use crate::kernels::v2::element::Layout;
+use crate::limits::CHUNK_BYTES;
 use crate::strategy::lossless::fit::{fit, Counts, Effort, Sample};
 use crate::strategy::lossless::low_rank::Factors;
-use crate::limits::CHUNK_BYTES;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 

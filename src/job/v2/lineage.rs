@@ -42,7 +42,9 @@ pub async fn lineage(io: Io, sources: Vec<SourceEntry>) -> Result<String> {
             exact: false,
             outputs: Vec::new(),
             problems: Vec::new(),
-            reads: base.as_ref().map_or(0, |b| b.data_bytes().saturating_mul(links.len() as u64)),
+            reads: base
+                .as_ref()
+                .map_or(0, |b| b.data_bytes().saturating_mul(links.len() as u64)),
             writes: 0,
             tensors,
             elements,
@@ -114,7 +116,9 @@ impl Tree {
             let follows = match &*self.links[i] {
                 Link::V1(_) => {
                     let reports = io.run(parent_tasks(&chain, n)?).await?;
-                    judge_parent(&chain, n, &reports).map(drop).map_err(|e| e.message.clone())
+                    judge_parent(&chain, n, &reports)
+                        .map(drop)
+                        .map_err(|e| e.message.clone())
                 }
                 Link::V2(delta) => match chain.stages.get(n.wrapping_sub(1)).map(|s| &*s.link) {
                     // The indexes agree, or there would be no such chain.

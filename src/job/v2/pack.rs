@@ -68,7 +68,11 @@ pub async fn pack(io: Io, pack: Pack) -> Result<String> {
         let mut before = Vec::new();
         if let Some(base) = s.base {
             let (of_base, _) = reader.shape_of(reader.top(), base);
-            let width = if of_base == dtype { width } else { of_base.bytes().unwrap_or(1) } as u64;
+            let width = if of_base == dtype {
+                width
+            } else {
+                of_base.bytes().unwrap_or(1)
+            } as u64;
             let (at, len) = (s.first * width, (s.words * width) as usize);
             before = reader.read_with(&io, base, at, len, &mut read).await?;
             check_unchanged(s, &before, s.seen.1, "base")?;

@@ -203,7 +203,9 @@ async fn take_over(
 /// or the tensor itself.
 pub async fn verdict(io: &Io, reader: &mut Reader, tensor: u32, hasher: &blake3::Hasher) -> Result<Option<Error>> {
     let top = reader.top();
-    let Level::V2(coded) = &reader.levels()[top] else { return Ok(None) };
+    let Level::V2(coded) = &reader.levels()[top] else {
+        return Ok(None);
+    };
     let t = &coded.tensors[tensor as usize];
     let (base, differs) = (t.base, digest(hasher) != t.digest);
     if let Some((level, before)) = origin(reader, base) {
@@ -215,7 +217,10 @@ pub async fn verdict(io: &Io, reader: &mut Reader, tensor: u32, hasher: &blake3:
                 ),
                 _ => Error::new(
                     Code::BrokenChain,
-                    format!("link {level} rebuilds another model than link {} was made against", level + 1),
+                    format!(
+                        "link {level} rebuilds another model than link {} was made against",
+                        level + 1
+                    ),
                 ),
             }));
         }

@@ -96,7 +96,12 @@ fn layout(chain: &Chain, options: &DecodeOptions) -> Result<(Vec<Shard>, Vec<(St
         let (of_root, entries) = (&root.files[shards.len()], kept(shards.len()));
         if entries.len() < own.len() || options.dtype != OutputDtype::Base {
             same = false;
-            shards.push(written_shard(&file.path, &of_root.header.metadata, &entries, options.dtype)?);
+            shards.push(written_shard(
+                &file.path,
+                &of_root.header.metadata,
+                &entries,
+                options.dtype,
+            )?);
             continue;
         }
         let mut at = head.len() as u64;
@@ -116,7 +121,9 @@ fn layout(chain: &Chain, options: &DecodeOptions) -> Result<(Vec<Shard>, Vec<(St
     if !same {
         // An index of the shards says what is no longer so.
         let tensors = || shards.iter().flat_map(|s| s.tensors.iter().map(move |t| (s, t)));
-        let map: Vec<_> = tensors().map(|(s, (name, ..))| (name.clone(), s.path.clone())).collect();
+        let map: Vec<_> = tensors()
+            .map(|(s, (name, ..))| (name.clone(), s.path.clone()))
+            .collect();
         let total = tensors().map(|(_, (.., range))| range.len).sum();
         for (_, bytes) in &mut others {
             if let Ok(parsed) = index::parse_index(bytes) {

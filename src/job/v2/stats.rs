@@ -38,7 +38,12 @@ pub async fn stats(io: Io, sources: Vec<SourceEntry>, options: StatsOptions) -> 
         })
     };
     let chosen: Vec<&TensorRecord> = match &options.names {
-        None => chain.last().tensors.iter().map(|t| find(&t.name)).collect::<Result<_>>()?,
+        None => chain
+            .last()
+            .tensors
+            .iter()
+            .map(|t| find(&t.name))
+            .collect::<Result<_>>()?,
         Some(names) => names.iter().map(find).collect::<Result<_>>()?,
     };
     let n = chain.stages.len();
@@ -66,7 +71,9 @@ pub async fn stats(io: Io, sources: Vec<SourceEntry>, options: StatsOptions) -> 
             strategy: op_name(t.op),
             change: Change::V2(chain.moved(&t.name)?),
         };
-        let item = look(&io, &looked_at, options.bins).await.map_err(|e| e.tensor(&t.name))?;
+        let item = look(&io, &looked_at, options.bins)
+            .await
+            .map_err(|e| e.tensor(&t.name))?;
         io.item(to_json(&item)?, None).await;
     }
     to_json(&())

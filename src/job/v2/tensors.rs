@@ -67,7 +67,11 @@ async fn stream(io: &Io, chain: &Chain, tensor: &Tensor, options: &TensorsOption
     if dtype != tensor.dtype && !(tensor.dtype.to_f32_defined() && dtype.to_f32_defined()) {
         return Err(Error::new(
             Code::UnsupportedDtype,
-            format!("tensor `{name}`: {} cannot be turned into {}", tensor.dtype.name(), dtype.name()),
+            format!(
+                "tensor `{name}`: {} cannot be turned into {}",
+                tensor.dtype.name(),
+                dtype.name()
+            ),
         )
         .tensor(name));
     }
@@ -88,7 +92,10 @@ async fn stream(io: &Io, chain: &Chain, tensor: &Tensor, options: &TensorsOption
     while at < part.end {
         let end = part.end.min(at + CHUNK_ELEMENTS as u64);
         let (from, to) = (bytes_at(at), bytes_at(end));
-        let mut bytes = reader.read(io, n, number, from, (to - from) as usize).await.map_err(|e| e.tensor(name))?;
+        let mut bytes = reader
+            .read(io, n, number, from, (to - from) as usize)
+            .await
+            .map_err(|e| e.tensor(name))?;
         if of_link.is_some() && whole {
             hasher.update(&bytes);
         }
