@@ -370,11 +370,11 @@ impl<'a> RebuildTasks<'a> {
 }
 
 /// The error of the first link, if it was made against another base: a chain goes wrong there already; else `error`.
-async fn blame_base(io: &Io, chain: &Chain, error: Error) -> Result<Error> {
+pub async fn blame_base(io: &Io, chain: &Chain, error: Error) -> Result<Error> {
     let Some(Link::V2(first)) = chain.stages.first().map(|s| &*s.link) else {
         return Ok(error);
     };
-    if error.code != Code::BrokenChain && error.code != Code::Checksum || chain.stages.len() == 1 {
+    if error.code == Code::WrongBase || chain.stages.len() == 1 {
         return Ok(error);
     }
     let mut tasks = RebuildTasks::new(chain, 1, &vec![None; first.index.tensors.len()])?;
