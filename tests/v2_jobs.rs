@@ -11,10 +11,10 @@ use std::rc::Rc;
 use wdelta::error::Code;
 use wdelta::job::machine::Role;
 
-const ROWS: usize = 6000;
+const ROWS: usize = 3500;
 const COLUMNS: usize = 1024;
 
-/// A tensor of 12 MB between two small ones, and the same moved a little.
+/// A tensor of 7 MB between two small ones, and the same moved a little.
 fn large() -> (Files, Files) {
     let model = |step: f32| {
         let mut values = normal(5, ROWS * COLUMNS, 0.1);
@@ -55,7 +55,7 @@ fn rows_are_read_alone() {
         .filter(|r| r["field"] == "block")
         .map(|r| r["length"].as_u64().unwrap())
         .collect();
-    assert!(blocks.len() >= 6);
+    assert_eq!(blocks.len(), 4);
     let fixed = inspected["layout"]["header"]["length"].as_u64().unwrap() + 10_000;
     let expected = &read_safetensors(&fine[0].1)["large"].1;
     for (from, to, covering) in [(0, 3, 1), (3000, 3010, 1), (1020, 1030, 2), (ROWS - 1, ROWS, 1)] {
@@ -95,7 +95,7 @@ fn rows_are_read_alone() {
         .unwrap();
     let expected = &read_safetensors(&next[0].1)["large"].1;
     assert!(all_bytes(&host) == expected[3000 * 2 * COLUMNS..3010 * 2 * COLUMNS]);
-    assert!(host.read[&0] <= (2 << 20) + 2000 && host.read[&1] < delta.len() as u64 / 4);
+    assert!(host.read[&0] <= (2 << 20) + 2000 && host.read[&1] < delta.len() as u64 / 2);
     // Whole, and in float32.
     let mut host = with_deltas(&base, &[&delta]);
     host.run("tensors", r#"{"names":["z","large"],"as":"float32"}"#)
@@ -173,8 +173,8 @@ fn damage_is_named_and_the_rest_stays_readable() {
         (r#"{"names":["z"]}"#, &of["z"].1),
         (r#"{"names":["large"],"rows":[0,9]}"#, &of["large"].1[..9 * 2 * COLUMNS]),
         (
-            r#"{"names":["large"],"rows":[5999,6000]}"#,
-            &of["large"].1[5999 * 2 * COLUMNS..],
+            r#"{"names":["large"],"rows":[3499,3500]}"#,
+            &of["large"].1[3499 * 2 * COLUMNS..],
         ),
     ] {
         let mut host = with_deltas(&base, &[&bad]);
