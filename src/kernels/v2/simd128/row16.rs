@@ -66,22 +66,24 @@ unsafe fn group<const PREDICTED: bool>(
     padding: Option<([v128; 2], v128)>,
     words: &mut *const u8,
 ) -> ([v128; 2], u32) {
-    let mut contexts = [0, 1].map(|h| {
-        let e = v128_and(u16x8_shr(from[h], k.mantissa), k.exponent_mask);
-        let e = i16x8_shl(i16x8_max(e, i16x8_splat(1)), k.log2_q);
-        let c = i16x8_sub(i16x8_add(columns[h], k.row), e);
-        let c = i16x8_max(i16x8_min(c, k.last_class), i16x8_splat(0));
-        if PREDICTED {
-            let variant = v128_and(variants[h], i16x8_splat((FLIP - 1) as i16));
-            let own = i16x8_add(i16x8_add(i16x8_shl(c, 1), k.predicted), variant);
-            let has_own = v128_and(i16x8_lt(c, k.phased), i16x8_gt(variant, i16x8_splat(0)));
-            v128_bitselect(own, c, has_own)
-        } else {
-            c
+    let mut contexts = unrolled!(
+        [0, 1] | h | {
+            let e = v128_and(u16x8_shr(from[h], k.mantissa), k.exponent_mask);
+            let e = i16x8_shl(i16x8_max(e, i16x8_splat(1)), k.log2_q);
+            let c = i16x8_sub(i16x8_add(columns[h], k.row), e);
+            let c = i16x8_max(i16x8_min(c, k.last_class), i16x8_splat(0));
+            if PREDICTED {
+                let variant = v128_and(variants[h], i16x8_splat((FLIP - 1) as i16));
+                let own = i16x8_add(i16x8_add(i16x8_shl(c, 1), k.predicted), variant);
+                let has_own = v128_and(i16x8_lt(c, k.phased), i16x8_gt(variant, i16x8_splat(0)));
+                v128_bitselect(own, c, has_own)
+            } else {
+                c
+            }
         }
-    });
+    );
     if let Some((present, extra)) = padding {
-        contexts = [0, 1].map(|h| v128_bitselect(contexts[h], extra, present[h]));
+        contexts = unrolled!([0, 1] | h | v128_bitselect(contexts[h], extra, present[h]));
     }
     let c = [
         u32x4_extend_low_u16x8(contexts[0]),
@@ -89,23 +91,27 @@ unsafe fn group<const PREDICTED: bool>(
         u32x4_extend_low_u16x8(contexts[1]),
         u32x4_extend_high_u16x8(contexts[1]),
     ];
-    let mut e = [i32x4_splat(0); 4];
-    for v in 0..4 {
-        // SAFETY: passed on from the caller.
-        (x[v], e[v]) = unsafe { step(x[v], i32x4_shl(c[v], k.log), k.table, k.mask, k.log, words) };
-    }
-    let s = e.map(|e| i32x4_shr(e, 24));
-    let codes = [i16x8_narrow_i32x4(s[0], s[1]), i16x8_narrow_i32x4(s[2], s[3])];
-    let long = codes.map(|u| i16x8_gt(i16x8_abs(u), k.exact));
-    let mask = i8x16_bitmask(i8x16_narrow_i16x8(long[0], long[1])) as u32;
-    let out = [0, 1].map(|h| {
-        let mut u = codes[h];
-        if PREDICTED {
-            let flip = i16x8_lt(i16x8_shl(variants[h], 8), i16x8_splat(0));
-            u = i16x8_sub(v128_xor(u, flip), flip);
+    let s = unrolled!(
+        [0, 1, 2, 3] | v | {
+            // SAFETY: passed on from the caller.
+            let (state, e) = unsafe { step(x[v], i32x4_shl(c[v], k.log), k.table, k.mask, k.log, words) };
+            x[v] = state;
+            i32x4_shr(e, 24)
         }
-        fold(i16x8_add(fold(from[h], k.fold), u), k.fold)
-    });
+    );
+    let codes = [i16x8_narrow_i32x4(s[0], s[1]), i16x8_narrow_i32x4(s[2], s[3])];
+    let long = unrolled!([0, 1] | h | i16x8_gt(i16x8_abs(codes[h]), k.exact));
+    let mask = i8x16_bitmask(i8x16_narrow_i16x8(long[0], long[1])) as u32;
+    let out = unrolled!(
+        [0, 1] | h | {
+            let mut u = codes[h];
+            if PREDICTED {
+                let flip = i16x8_lt(i16x8_shl(variants[h], 8), i16x8_splat(0));
+                u = i16x8_sub(v128_xor(u, flip), flip);
+            }
+            fold(i16x8_add(fold(from[h], k.fold), u), k.fold)
+        }
+    );
     (out, mask)
 }
 
@@ -304,7 +310,7 @@ fn fix<const FLOAT: bool, const PREDICTED: bool>(
         let sign = -(flip as i64);
         let code = ((o.wrapping_sub(b) as i64) ^ sign) - sign;
         let bits = raw_bits(code as i8, 16);
-        let u = alphabet::decode_long(code, bits, streams.raw.get(bits));
+        let u = alphabet::decode_long(code, bits, streams.raw.get_short(bits));
         let u = (u ^ sign).wrapping_sub(sign) as i16;
         let x = key::<FLOAT>(b.wrapping_add(u) as u16) as u16;
         // SAFETY: as above.
