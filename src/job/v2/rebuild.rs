@@ -94,8 +94,6 @@ pub struct Rebuilt {
 /// A tensor on its way.
 #[derive(Default)]
 struct Progress {
-    of_base: blake3::Hasher,
-    base_done: u64,
     of_result: blake3::Hasher,
     written: Xxh3,
     params: Option<Params>,
@@ -145,21 +143,22 @@ pub async fn rebuild(io: Io, work: Rebuild) -> Result<String> {
     }
     let mut rebuilt = Vec::with_capacity(progress.len());
     for (t, mut p) in work.tensors.iter().zip(progress) {
-        if let Some(base) = &t.base {
-            hash_rest(&io, base, p.base_done, &mut p.of_base).await?;
-            if digest(&p.of_base) != t.base_digest {
-                // The cause of whatever else is wrong.
-                p.fault = Some(Error::new(
-                    Code::WrongBase,
-                    "the base's tensor is not the one that the delta was made against",
-                ));
-            }
-        }
         if p.fault.is_none() && !work.check_only && digest(&p.of_result) != t.digest {
             p.fault = Some(Error::new(
                 Code::Checksum,
                 "the rebuilt tensor differs from its digest; the delta is damaged, get it again",
             ));
+        }
+        // What came out right was made from the right base. Otherwise the base may be the cause of whatever is wrong.
+        if let (Some(base), true) = (&t.base, p.fault.is_some() || work.check_only) {
+            let mut of_base = blake3::Hasher::new();
+            hash_rest(&io, base, 0, &mut of_base).await?;
+            if digest(&of_base) != t.base_digest {
+                p.fault = Some(Error::new(
+                    Code::WrongBase,
+                    "the base's tensor is not the one that the delta was made against",
+                ));
+            }
         }
         rebuilt.push(Rebuilt {
             fault: p.fault.map(|e| e.tensor(&t.name).source(work.delta)),
@@ -172,19 +171,17 @@ pub async fn rebuild(io: Io, work: Rebuild) -> Result<String> {
 /// Takes an unchanged tensor over.
 async fn copy(io: &Io, t: &RebuildTensor, p: &mut Progress) -> Result<()> {
     let Some(base) = &t.base else { return Ok(()) };
-    while p.base_done < base.range.len {
-        let n = (base.range.len - p.base_done).min(CHUNK_BYTES as u64);
-        let offset = base.range.offset + p.base_done;
-        let mut bytes = io.read_vec(base.source, offset, n as usize).await?;
-        p.of_base.update(&bytes);
+    let mut done = 0;
+    while done < base.range.len {
+        let n = (base.range.len - done).min(CHUNK_BYTES as u64);
+        let mut bytes = io.read_vec(base.source, base.range.offset + done, n as usize).await?;
+        p.of_result.update(&bytes);
         p.written.update(&bytes);
         if let Some(sink) = t.sink {
-            io.write(&mut [(sink, t.offset + p.base_done, &mut bytes)]).await;
+            io.write(&mut [(sink, t.offset + done, &mut bytes)]).await;
         }
-        p.base_done += n;
+        done += n;
     }
-    // The result is what was read.
-    p.of_result = p.of_base.clone();
     Ok(())
 }
 
@@ -206,9 +203,6 @@ async fn one_block(
         let mut words = Vec::new();
         if let (Some(base), false) = (&t.base, s.stored) {
             words = read_words(io, base, t.dtype, s.first, s.words).await?;
-            let p = &mut progress[s.tensor as usize];
-            p.of_base.update(&words);
-            p.base_done += words.len() as u64;
             if base.dtype != t.dtype {
                 words = in_dtype(base.dtype, t.dtype, &words, &mut Vec::new()).to_vec();
             }
