@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::rans::{load_states, step, store_states};
-use crate::kernels::v2::alphabet::{self, raw_bits};
+use crate::kernels::v2::alphabet;
 use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::predict::FLIP;
 use crate::kernels::v2::rans::LANES;
@@ -288,6 +288,26 @@ fn key<const FLOAT: bool>(b: u16) -> i16 {
     }
 }
 
+/// What a code beyond the exact ones says of a 16-bit difference: number of raw bits (bits 0 to 5), whether it is
+/// negative (bit 7), and what is added to the raw bits (from bit 8 on, modulo 2^16); see [`alphabet::decode_long`].
+static LONG: [u32; 256] = {
+    let mut t = [0; 256];
+    let mut i = 0;
+    while i < 256 {
+        let code = i as u8 as i8;
+        let m = (code as i32).unsigned_abs();
+        if m >= 33 && m <= 126 {
+            let n = ((m - 33) >> 1) + 4;
+            let lowest = ((2 + ((m - 33) & 1) as u64) << n) as u16 as u32;
+            t[i] = n | ((code < 0) as u32) << 7 | (lowest + 1) << 8;
+        } else if m > 126 {
+            t[i] = 16;
+        }
+        i += 1;
+    }
+    t
+};
+
 fn fix<const FLOAT: bool, const PREDICTED: bool>(
     positions: &[u16],
     source: &Source<'_>,
@@ -296,6 +316,8 @@ fn fix<const FLOAT: bool, const PREDICTED: bool>(
 ) {
     let from = source.from.as_ptr() as *const u16;
     let results = out.as_mut_ptr() as *mut u16;
+    let bits = &mut streams.raw;
+    let raw = bits.bytes.as_ptr();
     for &at in positions {
         let at = at as usize;
         // SAFETY: positions are those of weights of the row, which all slices hold.
@@ -304,14 +326,19 @@ fn fix<const FLOAT: bool, const PREDICTED: bool>(
             (
                 key::<FLOAT>(from.add(at).read_unaligned()),
                 key::<FLOAT>(results.add(at).read_unaligned()),
-                flip,
+                -(flip as i16),
             )
         };
-        let sign = -(flip as i64);
-        let code = ((o.wrapping_sub(b) as i64) ^ sign) - sign;
-        let bits = raw_bits(code as i8, 16);
-        let u = alphabet::decode_long(code, bits, streams.raw.get_short(bits));
-        let u = (u ^ sign).wrapping_sub(sign) as i16;
+        let code = (o.wrapping_sub(b) ^ flip).wrapping_sub(flip);
+        let long = LONG[(code & 255) as usize];
+        let byte = ((bits.at >> 3) as usize).min(bits.len);
+        // SAFETY: eight bytes follow the last one.
+        let word = unsafe { (raw.add(byte) as *const u64).read_unaligned() } >> (bits.at & 7);
+        let n = long & 63;
+        bits.at += n as u64;
+        let magnitude = ((long >> 8) as u64 + (word & ((1 << n) - 1))) as i16;
+        let sign = flip ^ -((long >> 7 & 1) as i16);
+        let u = (magnitude ^ sign).wrapping_sub(sign);
         let x = key::<FLOAT>(b.wrapping_add(u) as u16) as u16;
         // SAFETY: as above.
         unsafe { results.add(at).write_unaligned(x) };
