@@ -21,7 +21,7 @@ struct Checked {
 }
 
 /// Runs the check task: decodes records into nothing.
-pub async fn check_records(io: Io, items: Vec<(String, DeltaTensor)>) -> Result<String> {
+pub async fn check_records(io: Io, items: Vec<(String, DeltaTensor)>) -> Result<Vec<u8>> {
     Outcome::report(check(&io, &items).await)
 }
 

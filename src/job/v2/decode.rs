@@ -352,7 +352,7 @@ fn spec(work: Rebuild, cost: u64) -> Result<TaskSpec> {
 
 /// What the tasks found, or the error that says best what is wrong: a base that differs, then damage of a tensor, then
 /// the file's checksum.
-async fn judge(io: &Io, delta: &OpenV2, reports: &[String], hashed: Option<&String>) -> Result<Vec<Rebuilt>> {
+async fn judge(io: &Io, delta: &OpenV2, reports: &[Vec<u8>], hashed: Option<&Vec<u8>>) -> Result<Vec<Rebuilt>> {
     let mut rebuilt: Vec<Rebuilt> = Vec::with_capacity(delta.index.tensors.len());
     for report in reports {
         rebuilt.extend(from_wire::<Vec<Rebuilt>>(report)?);

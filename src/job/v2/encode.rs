@@ -380,8 +380,7 @@ async fn write_blocks(
             tasks.push(Task::Pack(pack).spec(&items[first.item].tensor.name, "encoding", 2 * cost)?);
             wave.push((cut, cost));
         }
-        for ((cut, cost), report) in wave.into_iter().zip(file.io.run(tasks).await?) {
-            let mut block: Vec<u8> = from_wire(&report)?;
+        for ((cut, cost), mut block) in wave.into_iter().zip(file.io.run(tasks).await?) {
             file.append(&mut block).await;
             let len = block.len() as u64;
             blocks.push(Block {

@@ -63,7 +63,7 @@ pub struct Fitted {
 }
 
 /// Runs the fit task; reports a list of [`Fitted`].
-pub async fn fit_tensors(io: Io, items: Vec<FitItem>) -> Result<String> {
+pub async fn fit_tensors(io: Io, items: Vec<FitItem>) -> Result<Vec<u8>> {
     let mut fitted = Vec::with_capacity(items.len());
     for item in &items {
         fitted.push(fit_tensor(&io, item).await?);

@@ -5,7 +5,6 @@ use crate::dtype::Dtype;
 use crate::error::Result;
 use crate::job::machine::Io;
 use crate::job::placed::TensorRange;
-use crate::job::report::to_wire;
 use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::tables::DecodeTables;
 use crate::strategy::lossless::block::{self, cost_table, Stats};
@@ -52,8 +51,8 @@ pub async fn read_words(io: &Io, tensor: &TensorRange, dtype: Dtype, first: u64,
     io.read_vec(tensor.source, offset, len).await
 }
 
-/// Runs the pack task; reports the block.
-pub async fn pack(io: Io, pack: Pack) -> Result<String> {
+/// Runs the pack task; its report is the block.
+pub async fn pack(io: Io, pack: Pack) -> Result<Vec<u8>> {
     let mut fine = Vec::new();
     let mut base = Vec::new();
     for s in &pack.segments {
@@ -68,7 +67,7 @@ pub async fn pack(io: Io, pack: Pack) -> Result<String> {
         }
     }
     let Some(layout) = pack.segments.first().map(|s| Layout::of(s.fine.dtype)) else {
-        return to_wire(&Vec::<u8>::new());
+        return Ok(Vec::new());
     };
     let plain: usize = fine.iter().map(Vec::len).sum();
     let mut best = Vec::new();
@@ -102,5 +101,5 @@ pub async fn pack(io: Io, pack: Pack) -> Result<String> {
             best = alone;
         }
     }
-    to_wire(&best)
+    Ok(best)
 }

@@ -101,7 +101,7 @@ struct Progress {
 }
 
 /// Runs the rebuild task; reports a [`Rebuilt`] for each tensor. Damage of one leaves the others alone.
-pub async fn rebuild(io: Io, work: Rebuild) -> Result<String> {
+pub async fn rebuild(io: Io, work: Rebuild) -> Result<Vec<u8>> {
     let mut progress: Vec<Progress> = work.tensors.iter().map(|_| Progress::default()).collect();
     let mut set = None;
     if let Some(range) = work.set {

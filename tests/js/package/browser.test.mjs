@@ -45,7 +45,9 @@ async function useInPage({ workers, policy }) {
   }
   const sha256 = async (bytes) =>
     [...new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
-  const [base, finetuned] = await Promise.all(['base', 'ft-sft'].map(async (name) => (await fetch(`/data/${name}.safetensors`)).blob()));
+  // With their names: version 2 keeps that of the fine-tune's file.
+  const load = async (name) => new File([await (await fetch(`/data/${name}`)).blob()], name);
+  const [base, finetuned] = await Promise.all([load('base.safetensors'), load('ft-sft.safetensors')]);
   const found = {};
   for (const strategy of ['lossless', 'int4', 'sparse', 'quantized']) {
     const { data } = await wdelta.encode({ base, finetuned, strategy, workers });
