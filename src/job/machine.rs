@@ -319,9 +319,11 @@ fn no_answer(what: &str) -> Error {
     Error::new(Code::Internal, format!("the host stepped on without giving {what}"))
 }
 
+type Running = Pin<Box<dyn Future<Output = Result<Vec<u8>>>>>;
+
 /// A job or task in progress.
 pub struct Machine {
-    future: Option<Pin<Box<dyn Future<Output = Result<Vec<u8>>>>>>,
+    future: Option<Running>,
     mailbox: Rc<RefCell<Mailbox>>,
 }
 
