@@ -32,7 +32,7 @@ impl Lcg {
 
     /// A number from 0 to `n - 1`.
     fn below(&mut self, n: u32) -> u32 {
-        (self.next() as u64 * n as u64 >> 32) as u32
+        ((self.next() as u64 * n as u64) >> 32) as u32
     }
 
     fn bytes(&mut self, n: usize) -> Vec<u8> {
@@ -96,7 +96,7 @@ fn decoding_rows_of_streams_that_nobody_wrote() {
                     };
                     // Long enough for some rows, too short for others.
                     let (words, raw) = (rng.bytes(n), rng.bytes(n / 2));
-                    let states: [u32; LANES] = std::array::from_fn(|_| rng.next() | 1 << 16);
+                    let states: [u32; LANES] = std::array::from_fn(|_| rng.next() | (1 << 16));
                     let streams = || Streams {
                         states,
                         words: Words::new(&words),
