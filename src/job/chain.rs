@@ -391,7 +391,8 @@ pub fn short(hash: &str) -> &str {
     hash.get(..12).unwrap_or(hash)
 }
 
-fn wrong_base(delta: &OpenDelta, found: &str) -> Error {
+/// The error of a base that gives another hash than the delta names.
+pub fn wrong_base(delta: &OpenDelta, found: &str) -> Error {
     Error::new(
         Code::WrongBase,
         format!(

@@ -194,16 +194,16 @@ pub(super) enum OutputDtypeName {
 }
 
 /// One `.safetensors` file of the result.
-struct Shard {
-    path: String,
-    head: Head,
+pub(super) struct Shard {
+    pub(super) path: String,
+    pub(super) head: Head,
     /// Name, dtype and absolute range of each tensor.
-    tensors: Vec<(String, Dtype, ByteRange)>,
-    size: u64,
+    pub(super) tensors: Vec<(String, Dtype, ByteRange)>,
+    pub(super) size: u64,
 }
 
 /// The bytes before a shard's data.
-enum Head {
+pub(super) enum Head {
     /// New ones.
     Written(Vec<u8>),
     /// The base's own: this many bytes at the start of this source.
@@ -457,7 +457,13 @@ fn kept_entries<'a>(file: &'a ModelFile, origins: &[Origin]) -> Vec<&'a Entry> {
     rearranged(entries, &order)
 }
 
-fn written_shard(path: &str, metadata: &[(String, String)], entries: &[&Entry], dtype: OutputDtype) -> Result<Shard> {
+/// A shard with a header of its own.
+pub(super) fn written_shard(
+    path: &str,
+    metadata: &[(String, String)],
+    entries: &[&Entry],
+    dtype: OutputDtype,
+) -> Result<Shard> {
     let too_large = || Error::new(Code::Limit, "the result would be larger than any file");
     let mut at = 0u64;
     let mut placed = Vec::with_capacity(entries.len());

@@ -23,6 +23,8 @@ pub enum Op {
     Delta,
     /// Stored by itself.
     Stored,
+    /// The same as a tensor that came before, of the same dtype and shape: tied weights.
+    Tied,
 }
 
 /// The tensor of the base that one is rebuilt from.
@@ -49,7 +51,7 @@ pub struct TensorRecord {
     pub shape: Vec<u64>,
     /// How it is rebuilt.
     pub op: Op,
-    /// From what; none for a stored one.
+    /// From what; none for a stored or tied one.
     pub base: Option<BaseRef>,
     /// Digest of its bytes.
     pub digest: Digest,
@@ -57,6 +59,8 @@ pub struct TensorRecord {
     pub set: u64,
     /// Length of its parameters.
     pub params: u64,
+    /// For a tied one: how many tensors back the one is that it is the same as, which is not tied itself.
+    pub back: u64,
 }
 
 impl Default for TensorRecord {
@@ -70,6 +74,7 @@ impl Default for TensorRecord {
             digest: [0; 16],
             set: 0,
             params: 0,
+            back: 0,
         }
     }
 }
@@ -133,7 +138,8 @@ struct Models {
     verbatim: Flag,
     renamed: Flag,
     reshaped: Flag,
-    op: [Flag; 2],
+    op: [Flag; 3],
+    back: Number,
     head: Number,
     /// Dtypes and shapes that came before, the latest last.
     recent: Vec<(Dtype, Vec<u64>)>,
@@ -279,13 +285,19 @@ impl<'a> Pass<'a> {
         self.shaped(&mut t.dtype, &mut t.shape)?;
         t.op = match self.m.op[0].code(self.coder, t.op != Op::Unchanged) {
             false => Op::Unchanged,
-            true => match self.m.op[1].code(self.coder, t.op == Op::Stored) {
-                true => Op::Stored,
+            true => match self.m.op[1].code(self.coder, t.op != Op::Delta) {
+                true => match self.m.op[2].code(self.coder, t.op == Op::Tied) {
+                    true => Op::Tied,
+                    false => Op::Stored,
+                },
                 false => Op::Delta,
             },
         };
-        if t.op == Op::Stored {
+        if matches!(t.op, Op::Stored | Op::Tied) {
             t.base = None;
+            if t.op == Op::Tied {
+                t.back = self.m.back.code(self.coder, t.back);
+            }
             return Ok(());
         }
         let mut base = t.base.take().unwrap_or_else(|| BaseRef {
@@ -357,7 +369,7 @@ impl Index {
             if let Some(base) = &t.base {
                 out.extend_from_slice(&base.digest);
             }
-            if t.op != Op::Unchanged {
+            if !matches!(t.op, Op::Unchanged | Op::Tied) {
                 out.extend_from_slice(&t.digest);
             }
         }
@@ -384,13 +396,22 @@ impl Index {
             digests = rest;
             Ok(*digest)
         };
-        for t in &mut index.tensors {
+        for i in 0..index.tensors.len() {
+            let (earlier, rest) = index.tensors.split_at_mut(i);
+            let t = &mut rest[0];
             if let Some(base) = &mut t.base {
                 base.digest = take()?;
                 t.digest = base.digest;
             }
-            if t.op != Op::Unchanged {
-                t.digest = take()?;
+            match t.op {
+                Op::Unchanged => {}
+                Op::Tied => {
+                    let original = (i as u64).checked_sub(t.back).and_then(|at| earlier.get(at as usize));
+                    let same = |o: &&TensorRecord| o.op != Op::Tied && (o.dtype, &o.shape) == (t.dtype, &t.shape);
+                    let none = || malformed("a tensor is tied to none that it can be tied to").tensor(&t.name);
+                    t.digest = original.filter(same).ok_or_else(none)?.digest;
+                }
+                Op::Delta | Op::Stored => t.digest = take()?,
             }
         }
         match digests.is_empty() {

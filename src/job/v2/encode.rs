@@ -1,20 +1,24 @@
 //! `encode` with strategy `lossless`: base and fine-tune to a version 2 delta.
 
-use super::fit::{FitItem, Fitted};
+use super::chain::Chain;
+use super::decode::delta_sources;
+use super::fit::{block_words, Fit, FitItem, Fitted};
 use super::pack::{Pack, PackSegment};
+use super::parents::Parents;
 use crate::error::{Code, Error, Result};
 use crate::format::model::{Model, ModelFile, Tensor};
 use crate::format::safetensors::writer;
 use crate::format::v2::placed::Geometry;
 use crate::format::v2::{BaseRef, Block, FileRecord, Head, Index, Op, TensorRecord, BLOCK_BYTES, PREAMBLE};
+use crate::job::chain::Care;
 use crate::job::encode::{Report, TensorReport};
-use crate::job::machine::{Io, OutputFile, Role, SourceEntry};
-use crate::job::open::{groups_of, open_model, OpenModel};
+use crate::job::machine::{Io, OutputFile, Role, SourceEntry, TaskSpec};
+use crate::job::open::{open_model, OpenModel};
 use crate::job::options::EncodeOptions;
-use crate::job::placed::TensorRange;
 use crate::job::plan::Plan;
 use crate::job::report::{from_wire, hex, to_json};
-use crate::job::task::{batch, Task};
+use crate::job::task::{Task, BATCH_BYTES};
+use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::tables::SYMBOLS;
 use crate::order::sorted_positions;
 use crate::strategy::lossless::fit::{Counts, VARIANTS};
@@ -56,18 +60,19 @@ impl Appender<'_> {
 
 /// Runs the job.
 pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -> Result<String> {
-    if groups_of(&sources, Role::Delta) > 0 {
-        return Err(Error::new(
-            Code::Usage,
-            "lossless takes no parent deltas: rebuild the parent and give it as the base",
-        ));
-    }
     let effort = options.effort.unwrap_or(2);
     let base = open_model(&io, &sources, Role::Base, 0).await?.model;
+    let chain = Chain::open(&io, base, &delta_sources(&sources), Care::Checked).await?;
+    let n = chain.stages.len();
     let opened = open_model(&io, &sources, Role::Finetuned, 0).await?;
-    let (items, files) = arrange(&io, &sources, &base, &opened).await?;
+    let (items, files) = arrange(&io, &sources, chain.last(), &opened).await?;
     let finetuned_bytes: u64 = opened.model.files.iter().map(|f| io.size(f.source)).sum();
-    let base_bytes: u64 = items.iter().filter_map(|i| i.base).map(|b| b.range.len).sum();
+    let base_bytes: u64 = items
+        .iter()
+        .filter_map(|i| i.base)
+        .map(|b| chain.cost(n, &b.name))
+        .sum();
+    let mut parents = Parents::new(&chain)?;
     let elements = items.iter().map(|i| i.tensor.elements).sum();
     let guess = finetuned_bytes / 4;
     io.plan(
@@ -80,7 +85,7 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
                 size: guess,
             }],
             problems: Vec::new(),
-            reads: 2 * (finetuned_bytes + base_bytes),
+            reads: 2 * (finetuned_bytes + base_bytes) + parents.tasks.iter().map(|t| t.cost).sum::<u64>(),
             writes: guess,
             tensors: items.len(),
             elements,
@@ -89,24 +94,17 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     )
     .await;
 
-    let fits = items
-        .iter()
-        .map(|i| FitItem {
-            name: i.tensor.name.clone(),
-            fine: i.tensor.into(),
-            base: i.base.map(TensorRange::from),
-            columns: i.geometry.columns,
-            common: i.geometry.common,
-            effort,
-            low_rank: options.low_rank.unwrap_or(true),
-        })
-        .collect();
-    let tasks = batch(fits, "reading", FitItem::cost, |i| &i.name, |items| Task::Fit { items })?;
+    let mut tasks = std::mem::take(&mut parents.tasks);
+    let n_parents = tasks.len();
+    tasks.extend(fit_tasks(&chain, &items, effort, options.low_rank.unwrap_or(true))?);
+    let reports = io.run(tasks).await?;
+    parents.judge(&io, &reports[..n_parents]).await?;
     let mut fitted: Vec<Fitted> = Vec::with_capacity(items.len());
-    for report in io.run(tasks).await? {
-        fitted.extend(from_wire::<Vec<Fitted>>(&report)?);
+    for report in &reports[n_parents..] {
+        fitted.extend(from_wire::<Vec<Fitted>>(report)?);
     }
     let mut records: Vec<TensorRecord> = items.iter().zip(&fitted).map(record).collect();
+    tie(&mut records);
     let (sets, params) = model(&items, &mut records, &mut fitted);
     // No block is longer than what it covers, but for its head.
     let sections: u64 = sets.iter().chain(&params).map(|s| s.len() as u64).sum();
@@ -122,7 +120,16 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     for some in params.chunks(256) {
         file.append(&mut some.concat()).await;
     }
-    let (blocks, bytes) = write_blocks(&mut file, &items, &records, &sets, &params, effort).await?;
+    let made = Made {
+        chain: &chain,
+        items: &items,
+        records: &records,
+        fitted: &fitted,
+        sets: &sets,
+        params: &params,
+        effort,
+    };
+    let (blocks, bytes) = write_blocks(&mut file, &made).await?;
     let base_name = options.base_name.iter();
     let index = Index {
         metadata: base_name.map(|name| ("base".to_owned(), name.clone())).collect(),
@@ -175,12 +182,82 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     })
 }
 
+/// The tasks that look at every tensor.
+fn fit_tasks(chain: &Chain, items: &[Item<'_>], effort: u32, low_rank: bool) -> Result<Vec<TaskSpec>> {
+    let n = chain.stages.len();
+    let cost = |i: &&Item<'_>| i.tensor.range.len + i.base.map_or(0, |b| chain.cost(n, &b.name));
+    let name = |i: &&Item<'_>| i.tensor.name.clone();
+    let mut specs = Vec::new();
+    for group in grouped(items, &cost) {
+        let names: Vec<&str> = group.iter().filter_map(|i| i.base).map(|b| b.name.as_str()).collect();
+        let (past, numbers) = chain.past_of(n, &names, false)?;
+        let mut numbers = numbers.into_iter();
+        let item = |i: &&Item<'_>| FitItem {
+            name: name(i),
+            fine: i.tensor.into(),
+            base: i.base.and_then(|_| numbers.next()),
+            columns: i.geometry.columns,
+            common: i.geometry.common,
+            effort,
+            low_rank,
+        };
+        let fit = Fit {
+            items: group.iter().map(item).collect(),
+            past,
+        };
+        specs.push(Task::Fit(fit).spec(&group[0].tensor.name, "reading", group.iter().map(cost).sum())?);
+    }
+    Ok(specs)
+}
+
+/// Items in runs of at least a few megabytes.
+fn grouped<'a, 'b>(items: &'a [Item<'b>], cost: &dyn Fn(&&'a Item<'b>) -> u64) -> Vec<Vec<&'a Item<'b>>> {
+    let mut groups = Vec::new();
+    let mut group = Vec::new();
+    let mut sum = 0;
+    for item in items {
+        sum += cost(&item);
+        group.push(item);
+        if sum >= BATCH_BYTES {
+            groups.push(std::mem::take(&mut group));
+            sum = 0;
+        }
+    }
+    if !group.is_empty() {
+        groups.push(group);
+    }
+    groups
+}
+
+/// Makes tensors that are the same as earlier ones refer to those: tied weights are in the file once.
+fn tie(records: &mut [TensorRecord]) {
+    let key = |i: usize| (records[i].digest, records[i].dtype as u8, &records[i].shape);
+    let order = sorted_positions(records.len(), &|a, b| key(a).cmp(&key(b)));
+    let mut first = None;
+    for i in order {
+        // Equal ones are in sequence: the first of them comes first.
+        let original = first.filter(|&f: &usize| {
+            let (a, b) = (&records[f], &records[i]);
+            (a.digest, a.dtype, &a.shape) == (b.digest, b.dtype, &b.shape)
+        });
+        match original {
+            Some(f) if records[i].op != Op::Unchanged => {
+                let t = &mut records[i];
+                (t.op, t.base, t.back) = (Op::Tied, None, (i - f) as u64);
+            }
+            Some(_) => {}
+            None => first = Some(i),
+        }
+    }
+}
+
 /// The word for an operation.
 pub fn op_name(op: Op) -> &'static str {
     match op {
         Op::Unchanged => "unchanged",
         Op::Delta => "delta",
         Op::Stored => "stored",
+        Op::Tied => "tied",
     }
 }
 
@@ -295,6 +372,7 @@ fn record((item, fitted): (&Item<'_>, &Fitted)) -> TensorRecord {
         digest: fitted.digest,
         set: 0,
         params: 0,
+        back: 0,
     }
 }
 
@@ -340,44 +418,78 @@ fn narrowed(sums: &[[u64; SYMBOLS]]) -> Counts {
         .collect()
 }
 
-/// Encodes and appends all blocks; gives them and the bytes that each tensor takes of them.
-async fn write_blocks(
-    file: &mut Appender<'_>,
-    items: &[Item<'_>],
-    records: &[TensorRecord],
-    sets: &[Vec<u8>],
-    params: &[Vec<u8>],
+/// What blocks are made from.
+struct Made<'a> {
+    chain: &'a Chain,
+    items: &'a [Item<'a>],
+    records: &'a [TensorRecord],
+    fitted: &'a [Fitted],
+    sets: &'a [Vec<u8>],
+    params: &'a [Vec<u8>],
     effort: u32,
-) -> Result<(Vec<Block>, Vec<u64>)> {
-    let cuts = cut(items, records);
+}
+
+impl Made<'_> {
+    /// The task that encodes a block, and the bytes of the fine-tune in it.
+    fn task(&self, cut: &[Cut]) -> Result<(TaskSpec, u64)> {
+        let first = &cut[0];
+        let item = |c: &Cut| &self.items[c.item];
+        let with_base = || {
+            cut.iter()
+                .filter(|c| !c.stored)
+                .filter_map(|c| Some((c, item(c).base?)))
+        };
+        let parts: Vec<_> = with_base()
+            .map(|(c, base)| {
+                let to = item(c).tensor.dtype;
+                let width = match base.dtype == to {
+                    true => Layout::of(to).bytes(),
+                    false => base.dtype.bytes().unwrap_or(1),
+                } as u64;
+                (base.name.as_str(), c.first * width..(c.first + c.words) * width)
+            })
+            .collect();
+        let (past, numbers) = self.chain.past(self.chain.stages.len(), &parts, false)?;
+        let mut numbers = numbers.into_iter();
+        let segment = |c: &Cut| PackSegment {
+            name: item(c).tensor.name.clone(),
+            fine: item(c).tensor.into(),
+            base: item(c).base.filter(|_| !c.stored).and_then(|_| numbers.next()),
+            first: c.first,
+            words: c.words,
+            columns: item(c).geometry.columns,
+            params: self.params[c.item].clone(),
+            seen: self.fitted[c.item].seen.get(c.number).copied().unwrap_or_default(),
+        };
+        let pack = Pack {
+            set: match first.stored {
+                true => Vec::new(),
+                false => self.sets[self.records[first.item].set as usize].clone(),
+            },
+            effort: self.effort,
+            segments: cut.iter().map(segment).collect(),
+            past,
+        };
+        let bytes = cut.iter().map(|c| c.bytes(self.items)).sum::<u64>();
+        let spec = Task::Pack(pack).spec(&item(first).tensor.name, "encoding", 2 * bytes)?;
+        Ok((spec, bytes))
+    }
+}
+
+/// Encodes and appends all blocks; gives them and the bytes that each tensor takes of them.
+async fn write_blocks(file: &mut Appender<'_>, made: &Made<'_>) -> Result<(Vec<Block>, Vec<u64>)> {
+    let cuts = cut(made.items, made.records);
     let mut blocks = Vec::with_capacity(cuts.len());
-    let mut bytes = vec![0u64; items.len()];
+    let mut bytes = vec![0u64; made.items.len()];
     let mut cuts = cuts.iter().peekable();
     while cuts.peek().is_some() {
         let mut tasks = Vec::new();
         let mut wave = Vec::new();
         let mut covered = 0;
         while let Some(cut) = cuts.next_if(|_| covered < WAVE_BYTES) {
-            let first = &cut[0];
-            let segment = |c: &Cut| PackSegment {
-                fine: items[c.item].tensor.into(),
-                base: items[c.item].base.filter(|_| !c.stored).map(TensorRange::from),
-                first: c.first,
-                words: c.words,
-                columns: items[c.item].geometry.columns,
-                params: params[c.item].clone(),
-            };
-            let pack = Pack {
-                set: match first.stored {
-                    true => Vec::new(),
-                    false => sets[records[first.item].set as usize].clone(),
-                },
-                effort,
-                segments: cut.iter().map(segment).collect(),
-            };
-            let cost = cut.iter().map(|c| c.bytes(items)).sum::<u64>();
+            let (task, cost) = made.task(cut)?;
             covered += cost;
-            tasks.push(Task::Pack(pack).spec(&items[first.item].tensor.name, "encoding", 2 * cost)?);
+            tasks.push(task);
             wave.push((cut, cost));
         }
         for ((cut, cost), mut block) in wave.into_iter().zip(file.io.run(tasks).await?) {
@@ -388,7 +500,7 @@ async fn write_blocks(
                 rows: cut.iter().map(|c| c.rows).sum(),
             });
             for c in cut {
-                bytes[c.item] += len * c.bytes(items) / cost;
+                bytes[c.item] += len * c.bytes(made.items) / cost;
             }
         }
     }
@@ -402,6 +514,8 @@ struct Cut {
     words: u64,
     rows: u64,
     stored: bool,
+    /// Which of the pieces of the tensor that were hashed when it was fitted.
+    number: usize,
 }
 
 impl Cut {
@@ -416,7 +530,7 @@ fn cut(items: &[Item<'_>], records: &[TensorRecord]) -> Vec<Vec<Cut>> {
     // The set and the bytes of the last block while more may join it.
     let mut open: Option<(u64, u64)> = None;
     for (item, (it, record)) in items.iter().zip(records).enumerate() {
-        if record.op == Op::Unchanged {
+        if matches!(record.op, Op::Unchanged | Op::Tied) {
             continue;
         }
         let Geometry {
@@ -427,7 +541,8 @@ fn cut(items: &[Item<'_>], records: &[TensorRecord]) -> Vec<Vec<Cut>> {
         } = it.geometry;
         let common = if record.op == Op::Stored { 0 } else { common };
         let width = layout.bytes() as u64;
-        let step = (BLOCK_BYTES / (columns * width)).max(1) * columns;
+        let step = block_words(columns, width);
+        let mut number = 0;
         for (stored, start, end) in [(false, 0, common), (true, common, words)] {
             let mut at = start;
             while at < end {
@@ -439,7 +554,9 @@ fn cut(items: &[Item<'_>], records: &[TensorRecord]) -> Vec<Vec<Cut>> {
                     words: n,
                     rows: n.div_ceil(columns),
                     stored,
+                    number,
                 };
+                number += 1;
                 let small = !stored && n == end - start && bytes <= BLOCK_BYTES / 2;
                 match (&mut open, blocks.last_mut()) {
                     (Some((set, sum)), Some(block)) if small && *set == record.set && *sum + bytes <= BLOCK_BYTES => {

@@ -72,6 +72,7 @@ pub async fn inspect(io: Io, source: u32) -> Result<String> {
             header: place(delta.index_range.offset, delta.index_range.len + TRAILER - 32),
             payload: place(start, delta.index_range.offset - start),
             checksum: place(delta.size - 32, 32),
+            sets: placed.sets.iter().map(|r| place(r.offset, r.len)).collect(),
         },
         tensors,
         findings,

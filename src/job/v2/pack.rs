@@ -1,9 +1,10 @@
 //! The pack task: one block.
 
+use super::past::Past;
+use super::reader::Reader;
 use super::{in_dtype, part};
-use crate::dtype::Dtype;
-use crate::error::Result;
-use crate::job::machine::Io;
+use crate::error::{Code, Error, Result};
+use crate::job::machine::{Io, Read};
 use crate::job::placed::TensorRange;
 use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::tables::DecodeTables;
@@ -12,6 +13,7 @@ use crate::strategy::lossless::model::TableSet;
 use crate::strategy::lossless::params::Params;
 use crate::strategy::lossless::{fit::Effort, stored};
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// A block to encode.
 #[derive(Debug, Serialize, Deserialize)]
@@ -20,6 +22,8 @@ pub struct Pack {
     pub set: Vec<u8>,
     /// Level of effort.
     pub effort: u32,
+    /// The models before.
+    pub past: Past,
     /// What it covers.
     pub segments: Vec<PackSegment>,
 }
@@ -27,10 +31,12 @@ pub struct Pack {
 /// Rows of one tensor.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PackSegment {
+    /// Its name.
+    pub name: String,
     /// The whole tensor of the fine-tune.
     pub fine: TensorRange,
-    /// The whole tensor of the base; none for stored rows.
-    pub base: Option<TensorRange>,
+    /// Number of the base's tensor in the last model of the past; none for stored rows.
+    pub base: Option<u32>,
     /// First word.
     pub first: u64,
     /// Number of words.
@@ -39,32 +45,45 @@ pub struct PackSegment {
     pub columns: u64,
     /// The tensor's parameters as in the file.
     pub params: Vec<u8>,
+    /// Fast hashes that the bytes of fine-tune and base had when they were read first.
+    pub seen: (u64, u64),
 }
 
-/// Stored bytes of words of a tensor, when those of `dtype` are wanted in the end.
-pub async fn read_words(io: &Io, tensor: &TensorRange, dtype: Dtype, first: u64, words: u64) -> Result<Vec<u8>> {
-    let width = match tensor.dtype == dtype {
-        true => Layout::of(dtype).bytes(),
-        false => tensor.dtype.bytes().unwrap_or(1),
-    };
-    let (offset, len) = part(tensor, first, words, width as u64);
-    io.read_vec(tensor.source, offset, len).await
-}
-
-/// Runs the pack task; its report is the block.
+/// Runs the pack task; reports the block.
 pub async fn pack(io: Io, pack: Pack) -> Result<Vec<u8>> {
+    let mut reader = Reader::new(pack.past);
     let mut fine = Vec::new();
     let mut base = Vec::new();
     for s in &pack.segments {
         let dtype = s.fine.dtype;
-        fine.push(read_words(&io, &s.fine, dtype, s.first, s.words).await?);
-        if let Some(b) = &s.base {
-            let bytes = read_words(&io, b, dtype, s.first, s.words).await?;
-            base.push(match b.dtype == dtype {
-                true => bytes,
-                false => in_dtype(b.dtype, dtype, &bytes, &mut Vec::new()).to_vec(),
-            });
+        let width = Layout::of(dtype).bytes();
+        let (offset, len) = part(&s.fine, s.first, s.words, width as u64);
+        let mut own = vec![0; len];
+        let mut read = Read {
+            source: s.fine.source,
+            offset,
+            buf: &mut own,
+        };
+        let mut before = Vec::new();
+        if let Some(base) = s.base {
+            let (of_base, _) = reader.shape_of(reader.top(), base);
+            let width = if of_base == dtype {
+                width
+            } else {
+                of_base.bytes().unwrap_or(1)
+            } as u64;
+            let (at, len) = (s.first * width, (s.words * width) as usize);
+            before = reader.read_with(&io, base, at, len, &mut read).await?;
+            check_unchanged(s, &before, s.seen.1, "base")?;
+            if of_base != dtype {
+                before = in_dtype(of_base, dtype, &before, &mut Vec::new()).to_vec();
+            }
+        } else {
+            io.read(&mut [read]).await?;
         }
+        check_unchanged(s, &own, s.seen.0, "fine-tune")?;
+        fine.push(own);
+        base.push(before);
     }
     let Some(layout) = pack.segments.first().map(|s| Layout::of(s.fine.dtype)) else {
         return Ok(Vec::new());
@@ -102,4 +121,19 @@ pub async fn pack(io: Io, pack: Pack) -> Result<Vec<u8>> {
         }
     }
     Ok(best)
+}
+
+/// `SOURCE_CHANGED` when bytes are not what they were when they were fitted.
+fn check_unchanged(s: &PackSegment, bytes: &[u8], seen: u64, which: &str) -> Result<()> {
+    if xxh3_64(bytes) == seen {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::SourceChanged,
+        format!(
+            "tensor `{}`: the {which} changed while it was read; close whatever writes to it and run again",
+            s.name
+        ),
+    )
+    .tensor(&s.name))
 }
