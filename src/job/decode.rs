@@ -55,7 +55,7 @@ pub struct Decoded {
 }
 
 /// Runs the decode task; reports the [`Outcome`] with a list of [`Decoded`].
-pub async fn decode_tensors(io: Io, items: Vec<DecodeItem>) -> Result<String> {
+pub async fn decode_tensors(io: Io, items: Vec<DecodeItem>) -> Result<Vec<u8>> {
     Outcome::report(rebuild(&io, &items).await)
 }
 
@@ -129,7 +129,7 @@ async fn rebuild_tensor(io: &Io, item: &DecodeItem, out: &mut Vec<u8>) -> Result
 }
 
 /// Runs the copy task.
-pub async fn copy_file(io: Io, source: u32, sink: u32) -> Result<String> {
+pub async fn copy_file(io: Io, source: u32, sink: u32) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let (mut done, size) = (0, io.size(source));
     while done < size {
@@ -147,7 +147,7 @@ pub async fn copy_file(io: Io, source: u32, sink: u32) -> Result<String> {
 }
 
 /// Runs the read-back task: `IO` when what lies in the output is not what was written.
-pub async fn read_back(io: Io, source: u32, items: Vec<(ByteRange, String)>) -> Result<String> {
+pub async fn read_back(io: Io, source: u32, items: Vec<(ByteRange, String)>) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     for (range, written) in items {
         let mut seen = Xxh3::new();

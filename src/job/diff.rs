@@ -88,7 +88,7 @@ impl Sums {
 }
 
 /// Runs the diff task; reports the [`Outcome`] with a list of [`Sums`].
-pub async fn diff_tensors(io: Io, items: Vec<DiffItem>) -> Result<String> {
+pub async fn diff_tensors(io: Io, items: Vec<DiffItem>) -> Result<Vec<u8>> {
     Outcome::report(compare(&io, &items).await)
 }
 

@@ -419,7 +419,7 @@ fn survey_tasks(items: &[SurveyItem]) -> Result<Vec<super::machine::TaskSpec>> {
 }
 
 /// The items of batched reports, in order.
-fn gather<T: serde::de::DeserializeOwned>(reports: &[String], expected: usize) -> Result<Vec<T>> {
+fn gather<T: serde::de::DeserializeOwned>(reports: &[Vec<u8>], expected: usize) -> Result<Vec<T>> {
     let mut all = Vec::with_capacity(expected);
     for report in reports {
         all.extend(from_wire::<Vec<T>>(report)?);

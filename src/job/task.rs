@@ -64,7 +64,7 @@ impl Task {
 }
 
 /// A machine for the task `spec` over sources of these sizes.
-pub fn start_task(spec: &str, sizes: Vec<u64>) -> Result<Machine> {
+pub fn start_task(spec: &[u8], sizes: Vec<u64>) -> Result<Machine> {
     let task: Task = from_wire(spec)?;
     Ok(Machine::new(sizes, |io| async move {
         match task {

@@ -21,7 +21,7 @@ struct Checked {
 }
 
 /// Runs the check task: decodes records into nothing.
-pub async fn check_records(io: Io, items: Vec<(String, DeltaTensor)>) -> Result<String> {
+pub async fn check_records(io: Io, items: Vec<(String, DeltaTensor)>) -> Result<Vec<u8>> {
     Outcome::report(check(&io, &items).await)
 }
 
@@ -77,7 +77,7 @@ pub fn check_tasks(delta: &OpenDelta) -> Result<(Vec<TaskSpec>, Vec<(u32, String
 }
 
 /// What the reports of [`check_tasks`] give notice of; damage is an error.
-pub fn check_findings(names: &[(u32, String)], reports: &[String]) -> Result<Vec<Finding>> {
+pub fn check_findings(names: &[(u32, String)], reports: &[Vec<u8>]) -> Result<Vec<Finding>> {
     let mut checked: Vec<Checked> = Vec::with_capacity(names.len());
     for report in reports {
         checked.extend(Outcome::<Vec<Checked>>::read(report)?);

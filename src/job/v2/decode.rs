@@ -201,7 +201,7 @@ impl Checks {
     }
 
     /// Judges the reports; gives the order in which the model before each link was hashed. Nothing, if there were no tasks.
-    pub async fn judge(&self, io: &Io, chain: &Chain, reports: &[String]) -> Result<Vec<Order>> {
+    pub async fn judge(&self, io: &Io, chain: &Chain, reports: &[Vec<u8>]) -> Result<Vec<Order>> {
         let (of_files, mut of_parents) = reports.split_at(self.parents.len().min(reports.len()));
         let links: Vec<&Link> = chain.stages.iter().map(|s| &*s.link).collect();
         judge_checksums(io, &links, of_files).await?;
@@ -219,7 +219,7 @@ impl Checks {
 }
 
 /// Compares the hashes of files in `reports` with the checksums at their ends.
-pub async fn judge_checksums(io: &Io, links: &[&Link], reports: &[String]) -> Result<()> {
+pub async fn judge_checksums(io: &Io, links: &[&Link], reports: &[Vec<u8>]) -> Result<()> {
     for (link, report) in links.iter().zip(reports) {
         let (source, end) = (link.source(), link.size() - 32);
         let found: String = from_wire(report)?;
@@ -322,14 +322,14 @@ impl<'a> RebuildTasks<'a> {
 
     /// What became of each tensor, or the error that says best what is wrong: another base, then what `other` checks say,
     /// if they blame a link, then damage of tensors, then the rest of what they say.
-    pub async fn judge(&self, io: &Io, reports: &[String], other: Option<&Error>) -> Result<Vec<Rebuilt>> {
+    pub async fn judge(&self, io: &Io, reports: &[Vec<u8>], other: Option<&Error>) -> Result<Vec<Rebuilt>> {
         match self.found(reports, other) {
             Err(e) => Err(blame_base(io, self.chain, e).await?),
             found => found,
         }
     }
 
-    fn found(&self, reports: &[String], other: Option<&Error>) -> Result<Vec<Rebuilt>> {
+    fn found(&self, reports: &[Vec<u8>], other: Option<&Error>) -> Result<Vec<Rebuilt>> {
         let mut rebuilt: Vec<Option<Rebuilt>> = self.tensors.iter().map(|_| None).collect();
         let mut at = self.tensors.iter();
         for report in reports {

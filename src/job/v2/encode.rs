@@ -492,8 +492,7 @@ async fn write_blocks(file: &mut Appender<'_>, made: &Made<'_>) -> Result<(Vec<B
             tasks.push(task);
             wave.push((cut, cost));
         }
-        for ((cut, cost), report) in wave.into_iter().zip(file.io.run(tasks).await?) {
-            let mut block: Vec<u8> = from_wire(&report)?;
+        for ((cut, cost), mut block) in wave.into_iter().zip(file.io.run(tasks).await?) {
             file.append(&mut block).await;
             let len = block.len() as u64;
             blocks.push(Block {

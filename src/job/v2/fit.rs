@@ -75,7 +75,7 @@ pub struct Fitted {
 }
 
 /// Runs the fit task; reports a list of [`Fitted`].
-pub async fn fit_tensors(io: Io, work: Fit) -> Result<String> {
+pub async fn fit_tensors(io: Io, work: Fit) -> Result<Vec<u8>> {
     let mut reader = Reader::new(work.past);
     let mut fitted = Vec::with_capacity(work.items.len());
     for item in &work.items {

@@ -24,12 +24,12 @@ pub struct Identify {
 }
 
 /// Runs the task; reports hashes in hex, or what is wrong with the links, which need not be the cause: see [`hashes`].
-pub async fn identify(io: Io, work: Identify) -> Result<String> {
+pub async fn identify(io: Io, work: Identify) -> Result<Vec<u8>> {
     to_wire(&hash(&io, work).await)
 }
 
 /// The hashes that [`identify`] reports.
-pub fn hashes(report: &str) -> Result<Vec<String>> {
+pub fn hashes(report: &[u8]) -> Result<Vec<String>> {
     from_wire::<Result<Vec<String>>>(report)?
 }
 
@@ -95,7 +95,7 @@ pub fn parent_tasks(chain: &Chain, number: usize) -> Result<Vec<TaskSpec>> {
 }
 
 /// The order in which the reports of [`parent_tasks`] give the hash that the link names; an error when none does.
-pub fn judge_parent(chain: &Chain, number: usize, reports: &[String]) -> Result<Order> {
+pub fn judge_parent(chain: &Chain, number: usize, reports: &[Vec<u8>]) -> Result<Order> {
     let Link::V1(delta) = &*chain.stages[number].link else {
         return Ok(Order::Sorted);
     };

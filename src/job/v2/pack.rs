@@ -6,7 +6,6 @@ use super::{in_dtype, part};
 use crate::error::{Code, Error, Result};
 use crate::job::machine::{Io, Read};
 use crate::job::placed::TensorRange;
-use crate::job::report::to_wire;
 use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::tables::DecodeTables;
 use crate::strategy::lossless::block::{self, cost_table, Stats};
@@ -51,7 +50,7 @@ pub struct PackSegment {
 }
 
 /// Runs the pack task; reports the block.
-pub async fn pack(io: Io, pack: Pack) -> Result<String> {
+pub async fn pack(io: Io, pack: Pack) -> Result<Vec<u8>> {
     let mut reader = Reader::new(pack.past);
     let mut fine = Vec::new();
     let mut base = Vec::new();
@@ -87,7 +86,7 @@ pub async fn pack(io: Io, pack: Pack) -> Result<String> {
         base.push(before);
     }
     let Some(layout) = pack.segments.first().map(|s| Layout::of(s.fine.dtype)) else {
-        return to_wire(&Vec::<u8>::new());
+        return Ok(Vec::new());
     };
     let plain: usize = fine.iter().map(Vec::len).sum();
     let mut best = Vec::new();
@@ -121,7 +120,7 @@ pub async fn pack(io: Io, pack: Pack) -> Result<String> {
             best = alone;
         }
     }
-    to_wire(&best)
+    Ok(best)
 }
 
 /// `SOURCE_CHANGED` when bytes are not what they were when they were fitted.

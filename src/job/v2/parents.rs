@@ -40,7 +40,7 @@ impl<'a> Parents<'a> {
     }
 
     /// An error when a link does not hold.
-    pub async fn judge(&self, io: &Io, reports: &[String]) -> Result<()> {
+    pub async fn judge(&self, io: &Io, reports: &[Vec<u8>]) -> Result<()> {
         let (of_checks, of_rebuild) = reports.split_at(self.n_checks.min(reports.len()));
         let checked = self.checks.judge(io, self.chain, of_checks).await;
         if let Some(rebuild) = &self.rebuild {

@@ -116,7 +116,7 @@ impl Progress {
 }
 
 /// Runs the rebuild task; reports a [`Rebuilt`] for each output. Damage of one tensor leaves the others alone.
-pub async fn rebuild(io: Io, work: Rebuild) -> Result<String> {
+pub async fn rebuild(io: Io, work: Rebuild) -> Result<Vec<u8>> {
     let Some(Level::V2(coded)) = work.past.levels.last().cloned() else {
         return to_wire(&Vec::<Rebuilt>::new());
     };
@@ -207,10 +207,15 @@ pub async fn verdict(io: &Io, reader: &mut Reader, tensor: u32, hasher: &blake3:
         return Ok(None);
     };
     let t = &coded.tensors[tensor as usize];
-    let (base, differs) = (t.base, digest(hasher) != t.digest);
-    if let Some((level, before)) = origin(reader, base) {
+    // What came out right was made from the right base. Otherwise that may be the cause.
+    if digest(hasher) == t.digest {
+        return Ok(None);
+    }
+    let text = "the rebuilt tensor differs from its digest; the delta is damaged, get it again";
+    let mut error = Error::new(Code::Checksum, text);
+    if let Some((level, before)) = origin(reader, t.base) {
         if !reader.is_expected(io, level, before).await? {
-            return Ok(Some(match level {
+            error = match level {
                 0 => Error::new(
                     Code::WrongBase,
                     "the base's tensor is not the one that the delta was made against",
@@ -222,11 +227,10 @@ pub async fn verdict(io: &Io, reader: &mut Reader, tensor: u32, hasher: &blake3:
                         level + 1
                     ),
                 ),
-            }));
+            };
         }
     }
-    let text = "the rebuilt tensor differs from its digest; the delta is damaged, get it again";
-    Ok(differs.then(|| Error::new(Code::Checksum, text)))
+    Ok(Some(error))
 }
 
 /// The tensor, and the number of its model, that a tensor of the last model comes from and that no index vouches for.
@@ -241,7 +245,7 @@ fn origin(reader: &Reader, base: Option<u32>) -> Option<(usize, u32)> {
 
 /// Runs the task that looks at the parts of a delta without a base: checksums, tables, parameters. Reports a [`Rebuilt`]
 /// for each tensor.
-pub async fn examine(io: Io, coded: Coded) -> Result<String> {
+pub async fn examine(io: Io, coded: Coded) -> Result<Vec<u8>> {
     let mut faults: Vec<Option<Error>> = vec![None; coded.tensors.len()];
     let mut set: Option<(u32, Result<Set>)> = None;
     for (t, fault) in coded.tensors.iter().zip(&mut faults) {

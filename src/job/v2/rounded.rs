@@ -44,7 +44,7 @@ pub struct RoundOutput {
 }
 
 /// Runs the task; reports the fast hash of each result, or what is wrong with the links.
-pub async fn round(io: Io, work: Round) -> Result<String> {
+pub async fn round(io: Io, work: Round) -> Result<Vec<u8>> {
     to_wire(&write(&io, work).await)
 }
 

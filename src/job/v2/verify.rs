@@ -149,7 +149,7 @@ fn checksum_task(link: &Link) -> Result<TaskSpec> {
 }
 
 /// An error that names what is damaged, if something is.
-fn examined_well(reports: &[String]) -> Result<()> {
+fn examined_well(reports: &[Vec<u8>]) -> Result<()> {
     let mut all = Vec::new();
     for report in reports {
         all.extend(from_wire::<Vec<Rebuilt>>(report)?);
