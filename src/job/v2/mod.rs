@@ -5,8 +5,11 @@
 //! rebuilds the tensors that share blocks, and compares the digests of what it read and of what it wrote.
 
 pub mod chain;
+pub mod checks;
+pub mod cut;
 pub mod decode;
 pub mod encode;
+pub mod files;
 pub mod fit;
 pub mod identify;
 pub mod inspect;

@@ -1,7 +1,7 @@
 //! The links before a delta that is to be made: they must be sound, and made against the base that was given.
 
 use super::chain::{Chain, Link};
-use super::decode::{Checks, RebuildTasks};
+use super::checks::{Checks, RebuildTasks};
 use crate::error::Result;
 use crate::job::machine::{Io, TaskSpec};
 

@@ -1,8 +1,10 @@
 //! `decode` of chains with a version 2 delta whose last link is of version 1: in the files that the last version 2 link
 //! before it rebuilds, rounded to their dtypes, or in float32.
 
-use super::chain::{bytes_of, files, Chain, Link};
-use super::decode::{blame_base, extra_tensors, links, Checks};
+use super::chain::{Chain, Link};
+use super::checks::{blame_base, Checks};
+use super::decode::{extra_tensors, links};
+use super::files::{bytes_of, files};
 use super::past::Past;
 use super::reader::Reader;
 use crate::dtype::Dtype;
