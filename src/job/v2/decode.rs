@@ -319,6 +319,7 @@ fn rebuild_tasks(
             base_digest: t.base.as_ref().map_or([0; 16], |b| b.digest),
             digest: t.digest,
             unchanged: t.op == Op::Unchanged,
+            dither: t.dithered.map(|d| d.dither()),
             sink: places[i].map(|p| p.sink),
             offset: places[i].map_or(0, |p| p.offset),
         });

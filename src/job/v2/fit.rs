@@ -5,10 +5,12 @@ use crate::error::Result;
 use crate::format::v2::index::Digest;
 use crate::job::machine::{Io, Read};
 use crate::job::placed::TensorRange;
-use crate::job::report::to_wire;
+use crate::job::report::{from_wire, to_wire};
+use crate::job::task::{batch, Task};
 use crate::kernels::v2::element::Layout;
 use crate::strategy::lossless::fit::{fit, Counts, Effort, Sample};
 use crate::strategy::lossless::low_rank::Factors;
+use crate::strategy::lossy::fit::choose;
 use serde::{Deserialize, Serialize};
 
 /// Bytes of each side that are kept to fit on.
@@ -16,6 +18,9 @@ const SAMPLE_BYTES: u64 = 8 << 20;
 
 /// Bytes of each side that are read at once.
 const PIECE_BYTES: u64 = 2 << 20;
+
+/// Bytes of a piece of a probe, and how many are looked at.
+const PROBE: (u64, u64) = (64 << 10, 1 << 20);
 
 /// A tensor to be fitted.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -34,7 +39,14 @@ pub struct FitItem {
     pub effort: u32,
     /// Whether a prediction is tried.
     pub low_rank: bool,
+    /// Number of the step that it is dithered with if that pays; none to lose nothing.
+    pub step: Option<u8>,
+    /// Only looks at parts of it, for an estimate: no digests, no prediction.
+    pub probe: bool,
 }
+
+/// Counts that are not 0: context, symbol, count.
+pub type Sparse = Vec<(u16, u8, u32)>;
 
 impl FitItem {
     /// Bytes that it reads.
@@ -56,10 +68,24 @@ pub struct Fitted {
     pub columns: Vec<i16>,
     /// The prediction.
     pub factors: Option<Factors>,
-    /// Counts of symbols by context: context, symbol, count.
-    pub counts: Vec<(u16, u8, u32)>,
+    /// Counts of symbols by context.
+    pub counts: Sparse,
     /// Counts of factors by class.
-    pub factor_counts: Vec<(u16, u8, u32)>,
+    pub factor_counts: Sparse,
+    /// Number of its step, if it is dithered.
+    pub step: Option<u8>,
+    /// Counts of dithered weights.
+    pub dither_counts: Sparse,
+}
+
+/// Fits tensors in tasks; gives what was found in their order.
+pub async fn run_fits(io: &Io, fits: Vec<FitItem>) -> Result<Vec<Fitted>> {
+    let mut fitted = Vec::with_capacity(fits.len());
+    let tasks = batch(fits, "reading", FitItem::cost, |i| &i.name, |items| Task::Fit { items })?;
+    for report in io.run(tasks).await? {
+        fitted.extend(from_wire::<Vec<Fitted>>(&report)?);
+    }
+    Ok(fitted)
 }
 
 /// Runs the fit task; reports a list of [`Fitted`].
@@ -83,6 +109,8 @@ async fn fit_tensor(io: &Io, item: &FitItem) -> Result<Fitted> {
         factors: None,
         counts: Vec::new(),
         factor_counts: Vec::new(),
+        step: None,
+        dither_counts: Vec::new(),
     };
     let mut done = 0;
     if let Some(base) = &item.base {
@@ -91,12 +119,19 @@ async fn fit_tensor(io: &Io, item: &FitItem) -> Result<Fitted> {
             false => base.dtype.bytes().unwrap_or(1) as u64,
         };
         let row = item.columns * width;
-        let stride = (item.common * width).div_ceil(SAMPLE_BYTES).max(1);
-        let mut sample = Sample::with_stride(layout, item.columns as usize, stride as usize);
-        let step = (PIECE_BYTES / row).max(1) * item.columns;
+        // A probe takes one piece in so many, the rest one row in so many.
+        let (piece, most) = if item.probe { PROBE } else { (PIECE_BYTES, SAMPLE_BYTES) };
+        let stride = (item.common * width).div_ceil(most).max(1);
+        let of_rows = if item.probe { 1 } else { stride };
+        let mut sample = Sample::with_stride(layout, item.columns as usize, of_rows as usize);
+        let step = (piece / row).max(1) * item.columns;
         let (mut a, mut b, mut scratch) = (Vec::new(), Vec::new(), Vec::new());
         while done < item.common {
             let n = step.min(item.common - done);
+            if item.probe && done / step % stride != 0 {
+                done += n;
+                continue;
+            }
             let (base_at, base_len) = part(base, done, n, base_width);
             let (fine_at, fine_len) = part(&item.fine, done, n, width);
             a.resize(base_len, 0);
@@ -107,8 +142,10 @@ async fn fit_tensor(io: &Io, item: &FitItem) -> Result<Fitted> {
                 read(item.fine.source, fine_at, &mut b),
             ])
             .await?;
-            of_base.update(&a);
-            of_fine.update(&b);
+            if !item.probe {
+                of_base.update(&a);
+                of_fine.update(&b);
+            }
             let from = in_dtype(base.dtype, item.fine.dtype, &a, &mut scratch);
             if from == b {
                 sample.skip(b.len());
@@ -118,9 +155,17 @@ async fn fit_tensor(io: &Io, item: &FitItem) -> Result<Fitted> {
             }
             done += n;
         }
-        hash_rest(io, base, done * base_width, &mut of_base).await?;
+        if !item.probe {
+            hash_rest(io, base, done * base_width, &mut of_base).await?;
+        }
         if !found.equal {
-            let fit = fit(&sample, Effort::level(item.effort, item.low_rank));
+            let effort = Effort::level(item.effort, item.low_rank && !item.probe);
+            let mut fit = fit(&sample, effort);
+            let dithered = item.step.and_then(|step| choose(&sample, effort, step, stride, &mut fit));
+            if let Some(dithered) = dithered {
+                found.step = Some(dithered.step);
+                found.dither_counts = sparse(&dithered.counts, stride as u32);
+            }
             found.columns = fit.columns;
             found.factors = fit.factors;
             found.counts = sparse(&fit.counts, stride as u32);
@@ -129,14 +174,16 @@ async fn fit_tensor(io: &Io, item: &FitItem) -> Result<Fitted> {
             found.columns = vec![0; item.columns as usize];
         }
     }
-    hash_rest(io, &item.fine, done * width, &mut of_fine).await?;
+    if !item.probe {
+        hash_rest(io, &item.fine, done * width, &mut of_fine).await?;
+    }
     found.base = digest(&of_base);
     found.digest = digest(&of_fine);
     Ok(found)
 }
 
 /// The counts that are not 0, each for `stride` rows.
-fn sparse(counts: &Counts, stride: u32) -> Vec<(u16, u8, u32)> {
+fn sparse(counts: &Counts, stride: u32) -> Sparse {
     let mut list = Vec::new();
     for (table, context) in counts.iter().zip(0..) {
         for (&c, symbol) in table.iter().zip(0..=255) {

@@ -22,7 +22,7 @@ pub async fn inspect(io: Io, source: u32) -> Result<String> {
             dtype: t.dtype.name(),
             shape: t.shape.clone(),
             elements: element_count(&t.shape).unwrap_or(0),
-            strategy: op_name(t.op),
+            strategy: op_name(t),
             bytes: t.params,
             options: OptionsReport::default(),
             group: group(&t.name),

@@ -4,6 +4,8 @@
 //! tables; (3) blocks are encoded in waves and appended in order; the index and the checksum come last. Decoding: a task
 //! rebuilds the tensors that share blocks, and compares the digests of what it read and of what it wrote.
 
+pub mod arrange;
+pub mod blocks;
 pub mod decode;
 pub mod encode;
 pub mod fit;
@@ -11,6 +13,9 @@ pub mod inspect;
 pub mod open;
 pub mod pack;
 pub mod rebuild;
+pub mod search;
+pub mod tables;
+pub mod tree;
 
 use super::machine::{Io, Read};
 use super::placed::TensorRange;

@@ -8,6 +8,7 @@ use crate::format::v2::index::Digest;
 use crate::job::machine::Io;
 use crate::job::placed::TensorRange;
 use crate::job::report::to_wire;
+use crate::kernels::v2::dither::Dither;
 use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::tables::DecodeTables;
 use crate::limits::CHUNK_BYTES;
@@ -54,6 +55,8 @@ pub struct RebuildTensor {
     pub digest: Digest,
     /// True when it is the base's.
     pub unchanged: bool,
+    /// Its dither, if it has one.
+    pub dither: Option<Dither>,
     /// Where it goes; none to see only whether it can be rebuilt.
     pub sink: Option<u32>,
     /// Position of its first byte there.
@@ -264,6 +267,9 @@ fn decode_block(
             columns: work.tensors[s.tensor as usize].columns as usize,
             scales: &params.scales,
             factors: params.factors.as_ref(),
+            dither: work.tensors[s.tensor as usize]
+                .dither
+                .map(|d| (d, s.first / work.tensors[s.tensor as usize].columns)),
             base,
             out,
         });
