@@ -291,7 +291,10 @@ fn check_v2(options: &EncodeOptions) -> Result<()> {
         None => Ok(()),
         Some((_, name)) => Err(Error::new(
             Code::Usage,
-            format!("{name} is an option of version 1, but the strategy is {}", options.strategy),
+            format!(
+                "{name} is an option of version 1, but the strategy is {}",
+                options.strategy
+            ),
         )),
     }
 }

@@ -215,7 +215,7 @@ pub enum Fidelity {
 }
 
 /// The quality when none is given.
-const DEFAULT_QUALITY: u32 = 30;
+const DEFAULT_QUALITY: u32 = 50;
 
 impl EncodeOptions {
     /// What the strategies of version 2 may lose.
@@ -225,13 +225,19 @@ impl EncodeOptions {
             (None, None) if !lossy => Ok(Fidelity::Lossless),
             _ if !lossy => Err(Error::new(
                 Code::Usage,
-                format!("quality and ratio are options of lossy, but the strategy is {}", self.strategy),
+                format!(
+                    "quality and ratio are options of lossy, but the strategy is {}",
+                    self.strategy
+                ),
             )),
             (Some(_), Some(_)) => Err(Error::new(Code::Usage, "give a quality or a ratio, not both")),
             (Some(0), None) => Err(wrong("quality", "a whole number from 1 to 100")),
             (Some(100), None) => Ok(Fidelity::Lossless),
             (None, Some(ratio)) if ratio >= 1.0 && ratio.is_finite() => Ok(Fidelity::Ratio(ratio)),
-            (None, Some(_)) => Err(wrong("ratio", "a number from 1 on: how many times smaller the delta is to be")),
+            (None, Some(_)) => Err(wrong(
+                "ratio",
+                "a number from 1 on: how many times smaller the delta is to be",
+            )),
             (quality, None) => Ok(Fidelity::Quality(quality.unwrap_or(DEFAULT_QUALITY))),
         }
     }

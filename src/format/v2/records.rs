@@ -166,4 +166,3 @@ pub struct Index {
     /// The blocks.
     pub blocks: Vec<Block>,
 }
-

@@ -1,5 +1,6 @@
 //! `decode` and `verify` of version 2.
 
+use super::inspect;
 use super::open::{base_identity, open_only, OpenV2};
 use super::rebuild::{Rebuild, RebuildBlock, RebuildSegment, RebuildTensor, Rebuilt};
 use crate::error::{Code, Error, Result};
@@ -176,6 +177,8 @@ pub async fn verify(io: Io, sources: Vec<SourceEntry>) -> Result<String> {
             tensors: bases.len(),
             base_hash: hex(&base_identity(&delta.index)),
             base: if with_base { "verified" } else { "not checked" },
+            lossless: Some(delta.index.tensors.iter().all(|t| t.dithered.is_none())),
+            loss: inspect::total(&delta.index),
         }],
         findings,
     })

@@ -161,7 +161,9 @@ async fn fit_tensor(io: &Io, item: &FitItem) -> Result<Fitted> {
         if !found.equal {
             let effort = Effort::level(item.effort, item.low_rank && !item.probe);
             let mut fit = fit(&sample, effort);
-            let dithered = item.step.and_then(|step| choose(&sample, effort, step, stride, &mut fit));
+            let dithered = item
+                .step
+                .and_then(|step| choose(&sample, effort, step, stride, &mut fit));
             if let Some(dithered) = dithered {
                 found.step = Some(dithered.step);
                 found.dither_counts = sparse(&dithered.counts, stride as u32);

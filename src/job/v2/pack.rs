@@ -124,19 +124,17 @@ pub async fn pack(io: Io, pack: Pack) -> Result<String> {
 }
 
 /// Encodes against the base; gives the block and the segments' shares of it.
-fn encode(
-    pack: &Pack,
-    base: &[Vec<u8>],
-    fine: &[Vec<u8>],
-    rebuilt: &mut [Vec<u8>],
-) -> Result<(Vec<u8>, Vec<u64>)> {
+fn encode(pack: &Pack, base: &[Vec<u8>], fine: &[Vec<u8>], rebuilt: &mut [Vec<u8>]) -> Result<(Vec<u8>, Vec<u64>)> {
     let set = TableSet::parse(&pack.set)?;
     let tables = DecodeTables::new(&set.freqs, set.log);
     let parse = |s: &PackSegment| Params::parse(&set, &tables, Layout::of(s.fine.dtype), s.columns as usize, &s.params);
     let params = pack.segments.iter().map(parse).collect::<Result<Vec<_>>>()?;
     let mut segments = Vec::with_capacity(pack.segments.len());
-    for ((s, params), ((base, fine), rebuilt)) in
-        pack.segments.iter().zip(&params).zip(base.iter().zip(fine).zip(rebuilt))
+    for ((s, params), ((base, fine), rebuilt)) in pack
+        .segments
+        .iter()
+        .zip(&params)
+        .zip(base.iter().zip(fine).zip(rebuilt))
     {
         segments.push(block::Segment {
             layout: Layout::of(s.fine.dtype),

@@ -48,7 +48,9 @@ async fn size(io: &Io, items: &[Item<'_>], fits: &[FitItem], step: Option<u8>) -
     for width in [8, 16, 32, 64] {
         let of_width = || {
             let pairs = items.iter().zip(&fitted);
-            pairs.filter(move |(i, _)| i.geometry.layout.bits == width).map(|(_, f)| f)
+            pairs
+                .filter(move |(i, _)| i.geometry.layout.bits == width)
+                .map(|(_, f)| f)
         };
         let classes = Window::for_width(width).classes as usize;
         let all = |n: usize, of: fn(&Fitted) -> &Sparse, bits: u32| -> u64 {

@@ -16,11 +16,7 @@ use crate::strategy::lossy::{self, fit::DITHER_CLASSES};
 const TABLE_LOG: u32 = 11;
 
 /// The table sets, one for each width of words that has deltas, and the parameters of every tensor, as in the file.
-pub fn model(
-    items: &[Item<'_>],
-    records: &mut [TensorRecord],
-    fitted: &mut [Fitted],
-) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+pub fn model(items: &[Item<'_>], records: &mut [TensorRecord], fitted: &mut [Fitted]) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
     let mut sets = Vec::new();
     let mut params = vec![Vec::new(); items.len()];
     for width in [8, 16, 32, 64] {

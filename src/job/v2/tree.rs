@@ -113,7 +113,18 @@ mod tests {
     #[test]
     fn parts_give_the_digest_of_the_whole() {
         let bytes: Vec<u8> = (0..9 * PIECE as u32).map(|i| (i * i >> 5) as u8).collect();
-        for total in [0, 1, 1000, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 5 * PIECE + 77, 8 * PIECE, 9 * PIECE] {
+        for total in [
+            0,
+            1,
+            1000,
+            PIECE - 1,
+            PIECE,
+            PIECE + 1,
+            2 * PIECE,
+            5 * PIECE + 77,
+            8 * PIECE,
+            9 * PIECE,
+        ] {
             for size in [700, PIECE, PIECE + 3, 3 * PIECE - 1] {
                 let mut tree = Tree::default();
                 let mut at = 0;

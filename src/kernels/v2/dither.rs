@@ -79,6 +79,13 @@ impl Dither {
         }
     }
 
+    /// The steps in units of the scales of the rows.
+    pub fn relative_step(self) -> f64 {
+        let relative = self.step as i32 - UNIT_STEP;
+        let root = f32::from_bits(ROOTS[(relative & 7) as usize]);
+        (root * power_of_two(relative >> 3)) as f64
+    }
+
     /// Levels of the weights of a row, padded to groups of 16. `row`: its number; `groups`: those of a full row.
     pub fn levels(self, row: u64, groups: u64, levels: &mut [u8]) {
         let first = row.wrapping_mul(groups);
@@ -238,7 +245,10 @@ fn contexts_of<R: Real>(
     let of_lattice = (lattices.offset as i32 - step.shift) as i16;
     let last_lattice = lattices.classes as i16 - 1;
     let (first, below) = (lattices.first as i16, step.below as i16);
-    let rows = source.from.chunks(LANES * R::BYTES).zip(source.columns.chunks_exact(LANES));
+    let rows = source
+        .from
+        .chunks(LANES * R::BYTES)
+        .zip(source.columns.chunks_exact(LANES));
     let beside = levels.chunks_exact(LANES).zip(out.chunks_exact_mut(LANES));
     for (group, ((from, columns), (levels, out))) in rows.zip(beside).enumerate() {
         let mut exponents = [0i16; LANES];
@@ -251,7 +261,9 @@ fn contexts_of<R: Real>(
         };
         for (i, out) in out.iter_mut().enumerate() {
             let variant = (variants[i] & (FLIP - 1)) as i16;
-            let sum = row.wrapping_add(columns[i]).wrapping_sub(exponents[i] << contexts.log2_q);
+            let sum = row
+                .wrapping_add(columns[i])
+                .wrapping_sub(exponents[i] << contexts.log2_q);
             let class = sum.min(last).max(0);
             let own = (class << 1).wrapping_add(last).wrapping_add(variant);
             let exact = if (class < phased) & (variant > 0) { own } else { class };
@@ -272,7 +284,10 @@ pub fn apply_row(layout: Layout, step: RowStep, source: &Source<'_>, levels: &[u
 }
 
 fn apply<R: Real>(layout: Layout, step: RowStep, source: &Source<'_>, levels: &[u8], codes: &[i8], out: &mut [u8]) {
-    let rows = source.from.chunks(LANES * R::BYTES).zip(out.chunks_mut(LANES * R::BYTES));
+    let rows = source
+        .from
+        .chunks(LANES * R::BYTES)
+        .zip(out.chunks_mut(LANES * R::BYTES));
     let beside = levels.chunks_exact(LANES).zip(codes.chunks_exact(LANES));
     for (group, ((from, out), (levels, codes))) in rows.zip(beside).enumerate() {
         let mut starts = [0u32; LANES];
@@ -290,7 +305,11 @@ fn apply<R: Real>(layout: Layout, step: RowStep, source: &Source<'_>, levels: &[
             let key = R::fold(R::signed(start)).wrapping_add(u);
             let exact = R::fold(R::signed(key as u32)) as u32;
             let dithered = R::round(R::value(start) + by(code, levels[i], step.unit));
-            *result = if layout.exponent(start as u64) < step.below { dithered } else { exact };
+            *result = if layout.exponent(start as u64) < step.below {
+                dithered
+            } else {
+                exact
+            };
         }
         for (bytes, result) in out.chunks_exact_mut(R::BYTES).zip(results) {
             R::put(bytes, result);
@@ -347,7 +366,10 @@ pub fn decode_row(
     contexts_row(layout, contexts, lattices, step, source, levels, padding, own);
     rans::decode_row(&mut streams.states, &mut streams.words, tables, own, codes);
     apply_row(layout, step, source, levels, codes, out);
-    if codes.iter().fold(false, |any, c| any | (c.unsigned_abs() > alphabet::EXACT as u8)) {
+    if codes
+        .iter()
+        .fold(false, |any, c| any | (c.unsigned_abs() > alphabet::EXACT as u8))
+    {
         expand(layout, step, source, &mut streams.raw, levels, &codes[..n], out);
     }
 }
@@ -409,7 +431,11 @@ mod tests {
         Dither { seed: 8, ..d }.levels(1, 4, &mut b);
         assert_ne!(a[64..128], b);
         // The first output of SplitMix64 with this seed.
-        Dither { step: 0, seed: 1_234_567 }.levels(0, 1, &mut b[..16]);
+        Dither {
+            step: 0,
+            seed: 1_234_567,
+        }
+        .levels(0, 1, &mut b[..16]);
         let x = b[..16].iter().rev().fold(0u64, |x, &l| x << 4 | l as u64);
         assert_eq!(x, 6_457_827_717_110_365_317);
     }

@@ -77,7 +77,11 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &mut [Segment<
     for segment in segments {
         let layout = segment.layout;
         let row_bytes = segment.columns * layout.bytes();
-        let weights: Vec<f32> = segment.scales.iter().map(|&c| power(-(c as i32), q)).collect();
+        // A dithered tensor's columns have in their scales what the prediction took.
+        let weights: Vec<f32> = match (segment.factors, &segment.dithering) {
+            (Some(f), Some(_)) => f.octaves.iter().map(|&k| power(-(k as i32) << q, q)).collect(),
+            _ => segment.scales.iter().map(|&c| power(-(c as i32), q)).collect(),
+        };
         let projector = segment.factors.map(Projector::new);
         let (first, first_raw) = (index.len(), raw.len());
         let mut padded_scales = segment.scales.to_vec();
@@ -92,7 +96,12 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &mut [Segment<
             }
             parts.clear();
             moved.none();
-            let mut octave = 0;
+            let (mut octave, mut settled) = (0, 0);
+            if segment.dithering.is_some() {
+                parts.deltas.resize(base.len() / layout.bytes(), 0.0);
+                differ(layout, base, fine, &mut parts.deltas);
+                settled = settle(layout, &parts.deltas, q, scales.last);
+            }
             if let (Some(factors), Some(projector)) = (segment.factors, &projector) {
                 parts.deltas.resize(base.len() / layout.bytes(), 0.0);
                 differ(layout, base, fine, &mut parts.deltas);
@@ -114,16 +123,13 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &mut [Segment<
                 parts.clear();
             }
             if let Some(d) = &mut segment.dithering {
-                let from = moved.from(base);
-                parts.deltas.resize(base.len() / layout.bytes(), 0.0);
-                differ(layout, from, fine, &mut parts.deltas);
-                let r = scales.scale(&mut side, settle(layout, &parts.deltas, &weights, q, scales.last));
+                let r = scales.scale(&mut side, settled);
                 if segment.factors.is_some() {
                     scales.octave(&mut side, octave - row_octave(layout, r, q));
                 }
                 stats.rows += 1;
                 let source = Source {
-                    from,
+                    from: moved.from(base),
                     variants: &moved.variants,
                     row: r,
                     columns: &padded_scales,
@@ -228,4 +234,3 @@ pub struct Stats {
     /// Length of each segment's symbols and raw bits, in 2^-8 bits.
     pub shares: Vec<u64>,
 }
-

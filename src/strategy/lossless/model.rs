@@ -79,9 +79,7 @@ impl TableSet {
 
     /// Number of contexts before those of dithered weights.
     pub fn undithered(&self) -> usize {
-        self.freqs
-            .len()
-            .saturating_sub(LEVELS * self.dither_classes as usize)
+        self.freqs.len().saturating_sub(LEVELS * self.dither_classes as usize)
     }
 
     /// How contexts of dithered weights follow from their columns and levels.

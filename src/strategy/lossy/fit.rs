@@ -3,8 +3,9 @@
 use super::row::settle;
 use crate::kernels::v2::adaptive::Meter;
 use crate::kernels::v2::alphabet::{self, raw_bits, ESCAPE};
+use crate::kernels::v2::analyse::add_magnitudes;
 use crate::kernels::v2::dither::{can_dither, nearest, Dither, LEVELS};
-use crate::kernels::v2::log2::{log2_q8, FRACTION};
+use crate::kernels::v2::log2::{log2_q8, steps, FRACTION};
 use crate::kernels::v2::rans::LANES;
 use crate::kernels::v2::tables::SYMBOLS;
 use crate::strategy::lossless::fit::{count_factors, power, Counts, Effort, Fit, Sample};
@@ -58,37 +59,32 @@ pub fn choose(sample: &Sample, effort: Effort, step: u8, share: u64, fit: &mut F
     let exact = length(&fit.counts, bits)
         + length(&fit.factor_counts, 8)
         + side_length(&fit.columns, fit.factors.is_some()) / share;
-    let mut plain = Scaled::new(sample);
-    plain.load(None);
-    let mut ways = vec![way(&plain, None, step, share)];
-    if effort.columns && sample.n_rows() >= 8 {
-        plain.take_means(1);
-        ways.push(way(&plain, None, step, share));
+    let mut scaled = Scaled::new(sample);
+    scaled.load(None);
+    scaled.rows = settled(&scaled);
+    let with_columns = effort.columns && sample.n_rows() >= 8;
+    let mut ways = vec![way(&scaled, None, step, share)];
+    if with_columns {
+        scaled.columns = column_scales(&scaled);
+        ways.push(way(&scaled, None, step, share));
     }
-    if let Some(all) = &fit.factors {
-        plain.take_means(0);
-        let before: i64 = plain.rows.iter().map(|&r| r as i64).sum();
-        for divisor in [1, 2, 4] {
-            let rank = all.rank / divisor;
-            if rank == 0 {
-                break;
-            }
-            let factors = all.of_rank(rank);
-            let prediction = Prediction {
-                factors: &factors,
-                left: &fit.left,
-                octaves: &fit.octaves,
-            };
-            let mut moved = Scaled::new(sample);
-            moved.load(Some(prediction));
-            moved.columns.clone_from(&fit.columns);
-            moved.take_means(0);
-            // The same steps as without the prediction: the rows' scales, which they are relative to, are smaller with it.
-            let after: i64 = moved.rows.iter().map(|&r| r as i64).sum();
-            let eighths = (before - after) * (8 >> sample.window.log2_q) / moved.rows.len() as i64;
-            let step = (step as i64 + eighths).clamp(0, 255) as u8;
-            ways.push(way(&moved, Some(prediction), step, share));
-        }
+    for divisor in [1, 2, 4] {
+        let Some(all) = fit.factors.as_ref().filter(|f| f.rank >= divisor) else {
+            break;
+        };
+        let factors = all.of_rank(all.rank / divisor);
+        let prediction = Prediction {
+            factors: &factors,
+            left: &fit.left,
+            octaves: &fit.octaves,
+        };
+        scaled.load(Some(prediction));
+        // The rows' scales stay, and with them the steps: what the prediction took is left to the columns' scales.
+        scaled.columns = column_scales(&scaled);
+        ways.push(way(&scaled, Some(prediction), step, share));
+        let mean = scaled.columns.iter().map(|&c| c as i32).sum::<i32>() / sample.columns as i32;
+        scaled.columns.fill(mean as i16);
+        ways.push(way(&scaled, Some(prediction), step, share));
     }
     let best = ways.into_iter().min_by_key(|w| w.length)?;
     let record = (RECORD_BYTES << (FRACTION + 3)) / share;
@@ -128,6 +124,30 @@ fn way(scaled: &Scaled<'_>, prediction: Option<Prediction<'_>>, step: u8, share:
     }
 }
 
+/// Scales of the sample's rows, which their steps follow: of the changes as they are.
+fn settled(scaled: &Scaled<'_>) -> Vec<i32> {
+    let Sample { layout, window, .. } = *scaled.sample;
+    let mut before = 0;
+    let rows = scaled.sample.rows().map(|range| {
+        before = settle(layout, &scaled.parts.deltas[range], window.log2_q, before);
+        before
+    });
+    rows.collect()
+}
+
+/// Scales of the columns: of their mean change, or of what a prediction leaves of it, in units of the rows' scales.
+fn column_scales(scaled: &Scaled<'_>) -> Vec<i16> {
+    let Sample { layout, window, .. } = *scaled.sample;
+    let q = window.log2_q;
+    let mut sums = vec![0f32; scaled.columns.len()];
+    for (&r, range) in scaled.rows.iter().zip(scaled.sample.rows()) {
+        let unit = power((layout.unit_exponent() << q) - r, q);
+        add_magnitudes(&scaled.parts.deltas[range], unit, &mut sums);
+    }
+    let n = scaled.rows.len() as f32;
+    sums.iter().map(|sum| steps(sum / n, q).clamp(-40, 40) as i16).collect()
+}
+
 /// Counts of exact weights by context, and of dithered ones.
 fn count(scaled: &Scaled<'_>, step: u8) -> (Counts, Counts) {
     let sample = scaled.sample;
@@ -136,17 +156,15 @@ fn count(scaled: &Scaled<'_>, step: u8) -> (Counts, Counts) {
     let mut dithered = vec![[0; SYMBOLS]; LEVELS * DITHER_CLASSES];
     // Any levels will do to count.
     let dither = Dither { step, seed: 1 };
-    let weights: Vec<f32> = scaled.columns.iter().map(|&c| power(-(c as i32), q)).collect();
     let mut levels = vec![0; sample.columns.div_ceil(LANES) * LANES];
     let groups = (levels.len() / LANES) as u64;
-    let mut before = 0;
-    for (i, range) in sample.rows().enumerate() {
+    for (i, (range, &r)) in sample.rows().zip(&scaled.rows).enumerate() {
         let deltas = &scaled.parts.deltas[range.clone()];
-        let r = settle(layout, deltas, &weights, q, before);
-        before = r;
         let row = dither.row(layout, r, q);
         dither.levels(i as u64, groups, &mut levels);
-        let beside = scaled.parts.classes[range.clone()].iter().zip(&scaled.parts.codes[range]);
+        let beside = scaled.parts.classes[range.clone()]
+            .iter()
+            .zip(&scaled.parts.codes[range]);
         let words = deltas.iter().zip(beside).zip(scaled.columns.iter().zip(&levels));
         for ((&delta, (&class, &code)), (&column, &level)) in words {
             let exponent = -(class as i32) >> q;

@@ -2,11 +2,9 @@
 
 use crate::kernels::v2::dither::UNIT_STEP;
 
-/// The quality that loses nothing.
-pub const LOSSLESS: u32 = 100;
-
-/// The quality whose step is as large as a row's mean change; eight more halve it.
-const UNIT_QUALITY: i32 = 40;
+/// The quality whose step is as large as a row's mean change, eight less double it. That of 50
+/// is about twice the root of a row's mean squared change.
+const UNIT_QUALITY: i32 = 61;
 
 /// The step number of a quality from 1 to 99.
 pub fn step(quality: u32) -> u8 {
@@ -19,6 +17,6 @@ mod tests {
 
     #[test]
     fn steps_fall_with_quality() {
-        assert_eq!((step(1), step(40), step(99)), (167, 128, 69));
+        assert_eq!((step(1), step(50), step(61), step(99)), (188, 139, 128, 90));
     }
 }

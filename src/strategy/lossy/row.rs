@@ -1,7 +1,7 @@
 //! The writing side of a dithered row.
 
 use crate::kernels::v2::alphabet;
-use crate::kernels::v2::analyse::weighted_sum;
+use crate::kernels::v2::analyse::magnitude;
 use crate::kernels::v2::bits::BitWriter;
 use crate::kernels::v2::dither::{contexts_row, moved, nearest, value, word, Dither, Place};
 use crate::kernels::v2::element::Layout;
@@ -26,9 +26,9 @@ pub struct Dithering<'a> {
     pub rebuilt: &'a mut Vec<u8>,
 }
 
-/// The scale of a row: that of the row before while it fits, so that it costs little to say.
-pub fn settle(layout: Layout, deltas: &[f32], weights: &[f32], log2_q: u32, before: i32) -> i32 {
-    let mean = weighted_sum(deltas, weights) / deltas.len() as f32;
+/// The scale of a row of changes: that of the row before while it fits, so that it costs little to say.
+pub fn settle(layout: Layout, deltas: &[f32], log2_q: u32, before: i32) -> i32 {
+    let mean = magnitude(deltas) / deltas.len() as f32;
     let eighths = steps(mean, 3).max(-8 * MAX_SCALE) + (layout.unit_exponent() << 3);
     let size = 8 >> log2_q;
     if (eighths - before * size).abs() <= HOLD {
@@ -114,7 +114,11 @@ impl<'a> RowWriter<'a> {
                 }
                 let u = layout.wrap(u);
                 let coded = alphabet::encode(u, layout.bits);
-                let coded = if has(coded.code) { coded } else { alphabet::escape(u, layout.bits) };
+                let coded = if has(coded.code) {
+                    coded
+                } else {
+                    alphabet::escape(u, layout.bits)
+                };
                 (coded, fine)
             };
             index.push((context as u16) << 8 | coded.code as u8 as u16);
