@@ -15,6 +15,7 @@ use super::plan::Plan;
 use super::report::{from_wire, list_names, to_json, Finding, Severity};
 use super::survey::{Seen, SurveyItem};
 use super::task::{batch, Task};
+use super::v2::open::any_v2;
 use crate::error::{Code, Error, Result};
 use crate::format::model::Model;
 use crate::format::v1::parent_hash;
@@ -152,6 +153,15 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     let parent_sources: Vec<u32> = (0..groups_of(&sources, Role::Delta))
         .flat_map(|g| sources_of(&sources, Role::Delta, g))
         .collect();
+    if any_v2(&io, &sources, groups_of(&sources, Role::Delta)).await? {
+        return Err(Error::new(
+            Code::Usage,
+            format!(
+                "{} takes no parent of version 2: rebuild the parents with `decode` and give the result as the base, or use lossless",
+                wanted.strategy.name()
+            ),
+        ));
+    }
     let parents = chain::open_chain(&io, &parent_sources, Some(base), chain::Care::Checked).await?;
     let mut findings = Vec::new();
     compare_models(base, finetuned, wanted.reference, &mut findings)?;
@@ -413,7 +423,7 @@ fn survey_tasks(items: &[SurveyItem]) -> Result<Vec<super::machine::TaskSpec>> {
 }
 
 /// The items of batched reports, in order.
-fn gather<T: serde::de::DeserializeOwned>(reports: &[String], expected: usize) -> Result<Vec<T>> {
+fn gather<T: serde::de::DeserializeOwned>(reports: &[Vec<u8>], expected: usize) -> Result<Vec<T>> {
     let mut all = Vec::with_capacity(expected);
     for report in reports {
         all.extend(from_wire::<Vec<T>>(report)?);

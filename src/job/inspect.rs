@@ -35,6 +35,9 @@ pub(super) struct LayoutReport {
     pub(super) header: Place,
     pub(super) payload: Place,
     pub(super) checksum: Place,
+    /// The table sets of version 2.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) sets: Vec<Place>,
 }
 
 #[derive(Serialize)]
@@ -173,6 +176,7 @@ fn report(delta: &OpenDelta) -> Report {
                 offset: delta.size - 32,
                 length: 32,
             },
+            sets: Vec::new(),
         },
         tensors,
         findings: findings(delta),

@@ -181,7 +181,7 @@ pub enum HashOrder {
 /// Options of `encode`.
 #[derive(Clone, Debug)]
 pub struct EncodeOptions {
-    /// `lossless`, `lossy`, `int4`, `sparse` or `quantized`.
+    /// `lossless`, `lossy`, `int4`, `sparse` or `quantized`; `lossless` by default, `int4` in reference mode.
     pub strategy: String,
     /// How much `lossless` and `lossy` try, 0 to 3.
     pub effort: Option<u32>,
@@ -245,8 +245,11 @@ impl EncodeOptions {
 
 impl Options for EncodeOptions {
     fn take(given: &mut Given) -> Result<Self> {
+        let reference = given.flag("reference", false)?;
+        // What the reference would take; else the one that loses nothing.
+        let default = if reference { "int4" } else { "lossless" };
         Ok(Self {
-            strategy: given.text("strategy")?.unwrap_or_else(|| "int4".into()),
+            strategy: given.text("strategy")?.unwrap_or_else(|| default.into()),
             effort: given.small("effort", 3)?,
             low_rank: match given.text("lowRank")?.as_deref() {
                 None => None,
@@ -258,7 +261,7 @@ impl Options for EncodeOptions {
             ratio: given.number("ratio")?.map(NumberText::value),
             outlier_fraction: given.number("outlierFraction")?,
             sparsity: given.number("sparsity")?,
-            reference: given.flag("reference", false)?,
+            reference,
             base_name: given.text("baseName")?,
             hash_order: [HashOrder::Paths, HashOrder::Memory][given.word("hashOrder", &["paths", "memory"])?],
         })

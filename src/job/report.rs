@@ -56,15 +56,13 @@ pub fn to_json<T: Serialize>(report: &T) -> Result<String> {
 }
 
 /// What travels between a job and its tasks, as text that hosts can pass on: postcard's bytes, one character each.
-pub fn to_wire<T: Serialize>(message: &T) -> Result<String> {
-    let bytes = postcard::to_allocvec(message).map_err(|e| not_passed("written", &e))?;
-    Ok(bytes.into_iter().map(char::from).collect())
+pub fn to_wire<T: Serialize>(message: &T) -> Result<Vec<u8>> {
+    postcard::to_allocvec(message).map_err(|e| not_passed("written", &e))
 }
 
 /// Reads what [`to_wire`] wrote.
-pub fn from_wire<T: DeserializeOwned>(text: &str) -> Result<T> {
-    let bytes: Vec<u8> = text.chars().map(|c| c as u8).collect();
-    postcard::from_bytes(&bytes).map_err(|e| not_passed("read", &e))
+pub fn from_wire<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    postcard::from_bytes(bytes).map_err(|e| not_passed("read", &e))
 }
 
 fn not_passed(what: &str, error: &postcard::Error) -> Error {
@@ -87,7 +85,7 @@ pub enum Outcome<T> {
 
 impl<T: Serialize> Outcome<T> {
     /// The report of a task that ended with `result`; errors other than damage stay errors.
-    pub fn report(result: Result<T>) -> Result<String> {
+    pub fn report(result: Result<T>) -> Result<Vec<u8>> {
         match result {
             Ok(found) => to_wire(&Outcome::Found(found)),
             Err(e) if matches!(e.code, Code::Malformed | Code::Truncated | Code::Limit) => {
@@ -100,7 +98,7 @@ impl<T: Serialize> Outcome<T> {
 
 impl<T: DeserializeOwned> Outcome<T> {
     /// What the task found, or its damage as the error.
-    pub fn read(report: &str) -> Result<T> {
+    pub fn read(report: &[u8]) -> Result<T> {
         match from_wire(report)? {
             Outcome::Found(found) => Ok(found),
             Outcome::Damaged(error) => Err(error),

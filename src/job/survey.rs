@@ -53,7 +53,7 @@ pub struct Seen {
 }
 
 /// Runs the survey task; reports a list of [`Seen`].
-pub async fn survey(io: Io, items: Vec<SurveyItem>) -> Result<String> {
+pub async fn survey(io: Io, items: Vec<SurveyItem>) -> Result<Vec<u8>> {
     let mut seen = Vec::with_capacity(items.len());
     for item in &items {
         let convertible = item.origin.base.dtype.to_f32_defined() && item.finetuned.dtype.to_f32_defined();

@@ -33,11 +33,17 @@ pub enum Task {
     /// Copy a file.
     Copy { source: u32, sink: u32 },
     /// Find the scales and predictions of tensors for version 2.
-    Fit { items: Vec<v2::fit::FitItem> },
+    Fit(v2::fit::Fit),
     /// Encode a block of version 2.
     Pack(v2::pack::Pack),
     /// Rebuild tensors from blocks of version 2, or see that they can be.
     Rebuild(v2::rebuild::Rebuild),
+    /// Look at the parts of a version 2 delta without a base.
+    Examine(v2::past::Coded),
+    /// Write tensors after a version 1 link that comes after a version 2 link.
+    Round(v2::rounded::Round),
+    /// Hash models that links rebuild.
+    Identify(v2::identify::Identify),
     /// Read back what was written and compare its fast hash.
     ReadBack {
         source: u32,
@@ -58,7 +64,7 @@ impl Task {
 }
 
 /// A machine for the task `spec` over sources of these sizes.
-pub fn start_task(spec: &str, sizes: Vec<u64>) -> Result<Machine> {
+pub fn start_task(spec: &[u8], sizes: Vec<u64>) -> Result<Machine> {
     let task: Task = from_wire(spec)?;
     Ok(Machine::new(sizes, |io| async move {
         match task {
@@ -71,9 +77,12 @@ pub fn start_task(spec: &str, sizes: Vec<u64>) -> Result<Machine> {
             Task::Check { items } => verify::check_records(io, items).await,
             Task::Diff { items } => diff::diff_tensors(io, items).await,
             Task::Copy { source, sink } => decode::copy_file(io, source, sink).await,
-            Task::Fit { items } => v2::fit::fit_tensors(io, items).await,
+            Task::Fit(work) => v2::fit::fit_tensors(io, work).await,
             Task::Pack(pack) => v2::pack::pack(io, pack).await,
             Task::Rebuild(work) => v2::rebuild::rebuild(io, work).await,
+            Task::Examine(coded) => v2::rebuild::examine(io, coded).await,
+            Task::Round(work) => v2::rounded::round(io, work).await,
+            Task::Identify(work) => v2::identify::identify(io, work).await,
             Task::ReadBack { source, items } => decode::read_back(io, source, items).await,
         }
     }))
@@ -81,7 +90,7 @@ pub fn start_task(spec: &str, sizes: Vec<u64>) -> Result<Machine> {
 
 /// Tasks above this many bytes stand alone; smaller items share one, so that a model of many small tensors does not
 /// spend its time on handing out work.
-const BATCH_BYTES: u64 = 4 << 20;
+pub const BATCH_BYTES: u64 = 4 << 20;
 
 /// Groups items into tasks of at least 4 MiB. `cost` gives an item's bytes, `name` its tensor.
 pub fn batch<T>(

@@ -142,6 +142,14 @@ impl DeltaStream {
         self.windows.iter_mut().for_each(Window::take);
     }
 
+    /// Reads what the next `n` deltas will probably take.
+    pub async fn prefetch(&mut self, io: &Io, n: usize) -> Result<()> {
+        self.want(n);
+        io.read(&mut self.reads().collect::<Vec<_>>()).await?;
+        self.take();
+        Ok(())
+    }
+
     /// Decodes the next `out.len()` deltas, reading more where the windows run dry.
     pub async fn expand(&mut self, io: &Io, out: &mut [f32]) -> Result<()> {
         let mut done = 0;
@@ -367,7 +375,7 @@ impl Values {
 
 /// Adds one link's delta as the reference does (FORMAT-V1 2): in float32, or, where a foreign header names another
 /// dtype, with the delta and the sum rounded to that dtype.
-fn add_link(dtype: ResultDtype, values: &mut [f32], delta: &[f32]) {
+pub fn add_link(dtype: ResultDtype, values: &mut [f32], delta: &[f32]) {
     match dtype {
         // float64: the delta is a float32 number, and the sum of two float32 numbers rounded to float64 and then to
         // float32 is the float32 sum, since float64 has more than twice its digits.

@@ -77,7 +77,7 @@ export async function* runJob(kind, given, planOnly = false) {
           yield toItem(step, kind === 'tensors', options.as === 'float32', progress);
           break;
         case 'done':
-          report = JSON.parse(step.json);
+          report = JSON.parse(new TextDecoder().decode(step.report));
       }
     }
     if (planOnly) throw usage(`${kind} has no plan: it only reads what it shows`);

@@ -55,7 +55,7 @@ function giveBack(seat) {
  * Runs tasks in any order. When one fails or the job is aborted, all its workers are stopped before this rejects.
  * @param {Task[]} tasks
  * @param {Job} job
- * @returns {Promise<string[]>} their reports, in the order of `tasks`
+ * @returns {Promise<Uint8Array[]>} their reports, in the order of `tasks`
  */
 export async function runTasks(tasks, job) {
   const cost = tasks.reduce((sum, task) => sum + task.cost, 0);
@@ -77,7 +77,7 @@ async function runHere(tasks, job) {
     progress.phase(phase, label);
     const task = machine((Machine) => Machine.task(spec, sizesOf(job)));
     for await (const step of steps(task, localHost(sources, outputs, progress, signal))) {
-      if (step.kind === 'done') reports.push(step.json);
+      if (step.kind === 'done') reports.push(step.report);
     }
   }
   return reports;
@@ -99,7 +99,7 @@ async function runOnSeats(tasks, job, count) {
     sizes: sizesOf(job),
   };
   const order = tasks.map((_, i) => i).sort((a, b) => tasks[b].cost - tasks[a].cost);
-  /** @type {string[]} */
+  /** @type {Uint8Array[]} */
   const reports = [];
   /** @type {Seat[]} */
   const seats = [];

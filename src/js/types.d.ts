@@ -359,7 +359,7 @@ export interface Sink {
 }
 
 export interface Transfer { file: number; offset: number; len: number; at: number }
-export interface Task { label: string; phase: string; cost: number; spec: string }
+export interface Task { label: string; phase: string; cost: number; spec: Uint8Array }
 export type Step =
   | { kind: 'need'; transfers: Transfer[] }
   | { kind: 'ready'; transfers: Transfer[] }
@@ -370,13 +370,13 @@ export type Step =
   | { kind: 'resize'; file: number; size: number }
   | { kind: 'run'; tasks: Task[] }
   | { kind: 'item'; json: string; at?: number; len?: number }
-  | { kind: 'done'; json: string };
+  | { kind: 'done'; report: Uint8Array<ArrayBuffer> };
 
 /** The core's state machine. */
 export interface Machine {
   step(): Step;
   putDigest(digest: Uint8Array): void;
-  putReports(reports: string[]): void;
+  putReports(reports: Uint8Array[]): void;
   putSize(source: number, size: number): void;
   free(): void;
 }

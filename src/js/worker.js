@@ -49,9 +49,11 @@ export function serve(post, files) {
       case 'job':
         job = question;
         return;
-      case 'task':
+      case 'task': {
         await ready;
-        return { reply: await runTask(question.spec, job, channel, files) };
+        const reply = await runTask(question.spec, job, channel, files);
+        return { reply, transfer: [reply.buffer] };
+      }
       case 'open':
         spools.set(spool, await question.handle.createSyncAccessHandle());
         return;
@@ -72,11 +74,11 @@ export function serve(post, files) {
 }
 
 /**
- * @param {string} spec
+ * @param {Uint8Array} spec
  * @param {JobStart} job
  * @param {Channel} channel
  * @param {Files} [files]
- * @returns {Promise<string>} the task's report
+ * @returns {Promise<Uint8Array>} the task's report
  */
 async function runTask(spec, { sources, names, ports, sizes }, channel, files) {
   let count = 0;
@@ -149,9 +151,9 @@ async function runTask(spec, { sources, names, ports, sizes }, channel, files) {
     while (unwritten > MAX_UNWRITTEN) await Promise.race(writes);
   };
 
-  let report = '';
+  let report = new Uint8Array();
   for await (const step of steps(machine((Machine) => Machine.task(spec, sizes)), host)) {
-    if (step.kind === 'done') report = step.json;
+    if (step.kind === 'done') report = step.report;
   }
   await Promise.all(writes);
   tell();

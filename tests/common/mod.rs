@@ -1,6 +1,8 @@
 //! A host in memory for the step machines, and small models to feed them.
 #![allow(dead_code)] // each test binary uses a part
 
+pub mod pairs;
+
 use serde_json::Value;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -22,7 +22,8 @@ struct Models {
     verbatim: Flag,
     renamed: Flag,
     reshaped: Flag,
-    op: [Flag; 2],
+    op: [Flag; 3],
+    back: Number,
     head: Number,
     /// Dtypes and shapes that came before, the latest last.
     recent: Vec<(Dtype, Vec<u64>)>,
@@ -171,13 +172,19 @@ impl<'a> Pass<'a> {
         self.shaped(&mut t.dtype, &mut t.shape)?;
         t.op = match self.m.op[0].code(self.coder, t.op != Op::Unchanged) {
             false => Op::Unchanged,
-            true => match self.m.op[1].code(self.coder, t.op == Op::Stored) {
-                true => Op::Stored,
+            true => match self.m.op[1].code(self.coder, t.op != Op::Delta) {
+                true => match self.m.op[2].code(self.coder, t.op == Op::Tied) {
+                    true => Op::Tied,
+                    false => Op::Stored,
+                },
                 false => Op::Delta,
             },
         };
-        if t.op == Op::Stored {
+        if matches!(t.op, Op::Stored | Op::Tied) {
             t.base = None;
+            if t.op == Op::Tied {
+                t.back = self.m.back.code(self.coder, t.back);
+            }
             return Ok(());
         }
         let mut base = t.base.take().unwrap_or_else(|| BaseRef {
@@ -266,7 +273,7 @@ impl Index {
             if let Some(base) = &t.base {
                 out.extend_from_slice(&base.digest);
             }
-            if t.op != Op::Unchanged {
+            if !matches!(t.op, Op::Unchanged | Op::Tied) {
                 out.extend_from_slice(&t.digest);
             }
             for value in t.dithered.iter().flat_map(|d| d.lost.0) {
@@ -290,13 +297,22 @@ impl Index {
         if !coder.is_exhausted() {
             return Err(malformed("it is longer than its parts"));
         }
-        for t in &mut index.tensors {
+        for i in 0..index.tensors.len() {
+            let (earlier, rest) = index.tensors.split_at_mut(i);
+            let t = &mut rest[0];
             if let Some(base) = &mut t.base {
                 base.digest = *take(&mut digests)?;
                 t.digest = base.digest;
             }
-            if t.op != Op::Unchanged {
-                t.digest = *take(&mut digests)?;
+            match t.op {
+                Op::Unchanged => {}
+                Op::Tied => {
+                    let original = (i as u64).checked_sub(t.back).and_then(|at| earlier.get(at as usize));
+                    let same = |o: &&TensorRecord| o.op != Op::Tied && (o.dtype, &o.shape) == (t.dtype, &t.shape);
+                    let none = || malformed("a tensor is tied to none that it can be tied to").tensor(&t.name);
+                    t.digest = original.filter(same).ok_or_else(none)?.digest;
+                }
+                Op::Delta | Op::Stored => t.digest = *take(&mut digests)?,
             }
             if let Some(d) = &mut t.dithered {
                 for value in &mut d.lost.0 {

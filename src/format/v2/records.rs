@@ -17,6 +17,8 @@ pub enum Op {
     Delta,
     /// Stored by itself.
     Stored,
+    /// The same as a tensor that came before, of the same dtype and shape: tied weights.
+    Tied,
 }
 
 /// The tensor of the base that one is rebuilt from.
@@ -43,7 +45,7 @@ pub struct TensorRecord {
     pub shape: Vec<u64>,
     /// How it is rebuilt.
     pub op: Op,
-    /// From what; none for a stored one.
+    /// From what; none for a stored or tied one.
     pub base: Option<BaseRef>,
     /// Digest of its bytes.
     pub digest: Digest,
@@ -51,6 +53,8 @@ pub struct TensorRecord {
     pub set: u64,
     /// Length of its parameters.
     pub params: u64,
+    /// For a tied one: how many tensors back the one is that it is the same as, which is not tied itself.
+    pub back: u64,
     /// How it is dithered, if it is.
     pub dithered: Option<Dithered>,
 }
@@ -112,6 +116,7 @@ impl Default for TensorRecord {
             digest: [0; 16],
             set: 0,
             params: 0,
+            back: 0,
             dithered: None,
         }
     }

@@ -1,16 +1,18 @@
 //! Which rows make a block, and the blocks one after the other into the file.
 
 use super::arrange::Item;
+use super::chain::Chain;
+use super::fit::{block_words, Fitted};
 use super::pack::{Pack, PackSegment, Packed};
 use super::tree::Tree;
 use crate::error::Result;
-use crate::format::v2::index::Lost;
+use crate::format::v2::index::Digest;
 use crate::format::v2::placed::Geometry;
 use crate::format::v2::{Block, Op, TensorRecord, BLOCK_BYTES};
-use crate::job::machine::Io;
-use crate::job::placed::TensorRange;
+use crate::job::machine::{Io, TaskSpec};
 use crate::job::report::from_wire;
 use crate::job::task::Task;
+use crate::kernels::v2::element::Layout;
 use crate::strategy::lossy::loss::Loss;
 
 /// Bytes of the fine-tune whose blocks are encoded before any of them is written.
@@ -33,6 +35,66 @@ impl Appender<'_> {
     }
 }
 
+/// What blocks are made from.
+#[allow(missing_docs)] // each is what it says
+pub struct Made<'a> {
+    pub chain: &'a Chain,
+    pub items: &'a [Item<'a>],
+    pub records: &'a [TensorRecord],
+    pub fitted: &'a [Fitted],
+    pub sets: &'a [Vec<u8>],
+    pub params: &'a [Vec<u8>],
+    pub effort: u32,
+}
+
+impl Made<'_> {
+    /// The task that encodes a block, and the bytes of the fine-tune in it.
+    fn task(&self, cut: &[Cut]) -> Result<(TaskSpec, u64)> {
+        let first = &cut[0];
+        let item = |c: &Cut| &self.items[c.item];
+        let with_base = || {
+            cut.iter()
+                .filter(|c| !c.stored)
+                .filter_map(|c| Some((c, item(c).base?)))
+        };
+        let parts: Vec<_> = with_base()
+            .map(|(c, base)| {
+                let to = item(c).tensor.dtype;
+                let width = match base.dtype == to {
+                    true => Layout::of(to).bytes(),
+                    false => base.dtype.bytes().unwrap_or(1),
+                } as u64;
+                (base.name.as_str(), c.first * width..(c.first + c.words) * width)
+            })
+            .collect();
+        let (past, numbers) = self.chain.past(self.chain.stages.len(), &parts, false)?;
+        let mut numbers = numbers.into_iter();
+        let segment = |c: &Cut| PackSegment {
+            name: item(c).tensor.name.clone(),
+            fine: item(c).tensor.into(),
+            base: item(c).base.filter(|_| !c.stored).and_then(|_| numbers.next()),
+            first: c.first,
+            words: c.words,
+            columns: item(c).geometry.columns,
+            params: self.params[c.item].clone(),
+            dither: self.records[c.item].dithered.map(|d| d.dither()),
+            seen: self.fitted[c.item].seen.get(c.number).copied().unwrap_or_default(),
+        };
+        let pack = Pack {
+            set: match first.stored {
+                true => Vec::new(),
+                false => self.sets[self.records[first.item].set as usize].clone(),
+            },
+            effort: self.effort,
+            segments: cut.iter().map(segment).collect(),
+            past,
+        };
+        let bytes = cut.iter().map(|c| c.bytes(self.items)).sum::<u64>();
+        let spec = Task::Pack(pack).spec(&item(first).tensor.name, "encoding", 2 * bytes)?;
+        Ok((spec, bytes))
+    }
+}
+
 /// What became of the tensors in the blocks.
 pub struct Written {
     /// The blocks.
@@ -41,22 +103,19 @@ pub struct Written {
     pub bytes: Vec<u64>,
     /// What was lost of each.
     pub losses: Vec<Loss>,
+    /// The digest of what is rebuilt, of dithered ones.
+    pub digests: Vec<Option<Digest>>,
 }
 
-/// Encodes and appends all blocks. Records of dithered tensors get the digest of what is rebuilt.
-pub async fn write_blocks(
-    file: &mut Appender<'_>,
-    items: &[Item<'_>],
-    records: &mut [TensorRecord],
-    sets: &[Vec<u8>],
-    params: &[Vec<u8>],
-    effort: u32,
-) -> Result<Written> {
+/// Encodes and appends all blocks.
+pub async fn write_blocks(file: &mut Appender<'_>, made: &Made<'_>) -> Result<Written> {
+    let (items, records) = (made.items, made.records);
     let cuts = cut(items, records);
     let mut written = Written {
         blocks: Vec::with_capacity(cuts.len()),
         bytes: vec![0; items.len()],
         losses: vec![Loss::default(); items.len()],
+        digests: Vec::new(),
     };
     let mut trees: Vec<Tree> = Vec::new();
     trees.resize_with(items.len(), Tree::default);
@@ -66,27 +125,9 @@ pub async fn write_blocks(
         let mut wave = Vec::new();
         let mut covered = 0;
         while let Some(cut) = cuts.next_if(|_| covered < WAVE_BYTES) {
-            let first = &cut[0];
-            let segment = |c: &Cut| PackSegment {
-                fine: items[c.item].tensor.into(),
-                base: items[c.item].base.filter(|_| !c.stored).map(TensorRange::from),
-                first: c.first,
-                words: c.words,
-                columns: items[c.item].geometry.columns,
-                params: params[c.item].clone(),
-                dither: records[c.item].dithered.map(|d| d.dither()),
-            };
-            let pack = Pack {
-                set: match first.stored {
-                    true => Vec::new(),
-                    false => sets[records[first.item].set as usize].clone(),
-                },
-                effort,
-                segments: cut.iter().map(segment).collect(),
-            };
-            let cost = cut.iter().map(|c| c.bytes(items)).sum::<u64>();
-            covered += cost;
-            tasks.push(Task::Pack(pack).spec(&items[first.item].tensor.name, "encoding", 2 * cost)?);
+            let (task, bytes) = made.task(cut)?;
+            covered += bytes;
+            tasks.push(task);
             wave.push(cut);
         }
         for (cut, report) in wave.into_iter().zip(file.io.run(tasks).await?) {
@@ -108,12 +149,8 @@ pub async fn write_blocks(
             }
         }
     }
-    for ((record, tree), loss) in records.iter_mut().zip(trees).zip(&written.losses) {
-        if let Some(d) = &mut record.dithered {
-            record.digest = tree.finish();
-            d.lost = Lost::new([loss.product, loss.errors.sqrt(), loss.changes.sqrt(), loss.largest]);
-        }
-    }
+    let digest = |(tree, r): (Tree, &TensorRecord)| r.dithered.map(|_| tree.finish());
+    written.digests = trees.into_iter().zip(records).map(digest).collect();
     Ok(written)
 }
 
@@ -124,6 +161,8 @@ struct Cut {
     words: u64,
     rows: u64,
     stored: bool,
+    /// Which of the pieces of the tensor that were hashed when it was fitted.
+    number: usize,
 }
 
 impl Cut {
@@ -138,7 +177,7 @@ fn cut(items: &[Item<'_>], records: &[TensorRecord]) -> Vec<Vec<Cut>> {
     // The set and the bytes of the last block while more may join it.
     let mut open: Option<(u64, u64)> = None;
     for (item, (it, record)) in items.iter().zip(records).enumerate() {
-        if record.op == Op::Unchanged {
+        if matches!(record.op, Op::Unchanged | Op::Tied) {
             continue;
         }
         let Geometry {
@@ -149,7 +188,8 @@ fn cut(items: &[Item<'_>], records: &[TensorRecord]) -> Vec<Vec<Cut>> {
         } = it.geometry;
         let common = if record.op == Op::Stored { 0 } else { common };
         let width = layout.bytes() as u64;
-        let step = (BLOCK_BYTES / (columns * width)).max(1) * columns;
+        let step = block_words(columns, width);
+        let mut number = 0;
         for (stored, start, end) in [(false, 0, common), (true, common, words)] {
             let mut at = start;
             while at < end {
@@ -161,7 +201,9 @@ fn cut(items: &[Item<'_>], records: &[TensorRecord]) -> Vec<Vec<Cut>> {
                     words: n,
                     rows: n.div_ceil(columns),
                     stored,
+                    number,
                 };
+                number += 1;
                 let small = !stored && n == end - start && bytes <= BLOCK_BYTES / 2;
                 match (&mut open, blocks.last_mut()) {
                     (Some((set, sum)), Some(block)) if small && *set == record.set && *sum + bytes <= BLOCK_BYTES => {

@@ -1,59 +1,55 @@
-//! `decode` and `verify` of version 2.
+//! `decode` of chains whose last link is of version 2.
 
-use super::inspect;
-use super::open::{base_identity, open_only, OpenV2};
-use super::rebuild::{Rebuild, RebuildBlock, RebuildSegment, RebuildTensor, Rebuilt};
+use super::chain::{bytes_of, files, Chain, Link};
+use super::identify::{judge_parent, parent_tasks};
+use super::open::{base_identity, OpenV2};
+use super::rebuild::{Output, Rebuild, Rebuilt};
 use crate::error::{Code, Error, Result};
-use crate::format::model::Model;
-use crate::format::safetensors::{header, writer};
-use crate::format::v2::{FileRecord, Head, Op, TensorRecord};
-use crate::job::chain::{shape_text, short, Link, Order};
+use crate::format::v2::Op;
+use crate::job::chain::{self as v1, short, Care, Order};
 use crate::job::decode::{OutputDtypeName, Report};
 use crate::job::hashing;
 use crate::job::machine::{Io, OutputFile, Role, SourceEntry, TaskSpec};
 use crate::job::open::{groups_of, open_model, sources_of};
 use crate::job::options::{DecodeOptions, OutputDtype, OutputLayout};
-use crate::job::placed::TensorRange;
 use crate::job::plan::Plan;
 use crate::job::report::{from_wire, hex, list_names, to_json, Finding, Severity};
 use crate::job::task::Task;
-use crate::job::verify;
-use crate::offset::{element_count, ByteRange};
-use crate::order::sorted_positions;
+use crate::offset::ByteRange;
 
 /// Bytes that a task handles at least, if there are as many.
 const TASK_BYTES: u64 = 8 << 20;
 
 /// Where a tensor's bytes are in the result.
 #[derive(Clone, Copy)]
-struct Place {
+pub struct Place {
     sink: u32,
     offset: u64,
 }
 
 /// Runs `decode`.
 pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -> Result<String> {
-    let delta = open_only(&io, &sources, groups_of(&sources, Role::Delta)).await?;
     let opened = open_model(&io, &sources, Role::Base, 0).await?;
-    let files = &delta.index.files;
-    let several = files.iter().filter(|f| f.tensors > 0).count() > 1;
+    let deltas = delta_sources(&sources);
+    let chain = Chain::open(&io, opened.model, &deltas, Care::Checked).await?;
+    let n = chain.stages.len();
+    let Some(Link::V2(delta)) = chain.stages.last().map(|s| &*s.link) else {
+        return super::rounded::decode(io, &sources, options, &chain, &opened.side_files).await;
+    };
+    let files = files(delta)?;
+    let several = files.iter().filter(|(f, ..)| f.tensors > 0).count() > 1;
     if options.dtype == OutputDtype::Float32 || (options.layout == OutputLayout::Single && several) {
         return Err(Error::new(
             Code::Usage,
-            "a lossless delta rebuilds the fine-tune's own files; leave dtype and layout out",
+            "a version 2 delta rebuilds the fine-tune's own files; leave dtype and layout out",
         ));
     }
-    let bases = matched(&delta, &opened.model)?;
     let mut outputs = Vec::new();
     let mut heads = Vec::new();
-    let mut places = Vec::with_capacity(bases.len());
-    let mut tensors = &delta.index.tensors[..];
-    for (file, sink) in files.iter().zip(0..) {
-        let (own, rest) = tensors.split_at(file.tensors as usize);
-        tensors = rest;
-        let head = head_of(file, own).map_err(|e| e.source(delta.source))?;
+    let mut places = Vec::with_capacity(delta.index.tensors.len());
+    for ((file, head, own), sink) in files.into_iter().zip(0..) {
         let mut at = head.len() as u64;
-        for t in own {
+        for t in &delta.index.tensors[own] {
             places.push(Some(Place { sink, offset: at }));
             at = ByteRange::new(at, bytes_of(t))?.end();
         }
@@ -63,7 +59,9 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
         });
         heads.push(head);
     }
-    let mut tasks = rebuild_tasks(&delta, &bases, &places, false)?;
+    let n_files = heads.len();
+    let mut rebuild = RebuildTasks::new(&chain, n, &places)?;
+    let mut tasks = rebuild.take();
     let n_rebuild = tasks.len();
     let side_files: &[u32] = if options.side_files { &opened.side_files } else { &[] };
     for &source in side_files {
@@ -74,8 +72,10 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
             outputs.push(OutputFile { path, size });
         }
     }
+    let mut checks = Checks::default();
+    let first_check = tasks.len();
     if options.verify {
-        tasks.push(hashing::file_task("delta", delta.source, delta.size - 32)?);
+        tasks.extend(checks.tasks(&chain)?);
     }
     let bytes: u64 = outputs.iter().map(|o| o.size).sum();
     let work: u64 = tasks.iter().map(|t| t.cost).sum();
@@ -88,8 +88,8 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
             problems: Vec::new(),
             reads: work.saturating_sub(bytes) + if options.read_back { bytes } else { 0 },
             writes: bytes,
-            tensors: bases.len(),
-            elements: elements(&delta),
+            tensors: places.len(),
+            elements: elements(delta),
         }
         .json()?,
     )
@@ -99,10 +99,11 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
         io.write(&mut [(sink, 0, &mut head)]).await;
     }
     let reports = io.run(tasks).await?;
-    let hashed = reports.last().filter(|_| options.verify);
-    let rebuilt = judge(&io, &delta, &reports[..n_rebuild], hashed).await?;
+    let orders = checks.judge(&io, &chain, &reports[first_check..]).await;
+    let rebuilt = rebuild.judge(&io, &reports[..n_rebuild], orders.as_ref().err()).await?;
+    let orders = orders?;
     if options.read_back {
-        let mut by_sink = vec![Vec::new(); files.len()];
+        let mut by_sink = vec![Vec::new(); n_files];
         for ((place, t), rebuilt) in places.iter().flatten().zip(&delta.index.tensors).zip(&rebuilt) {
             let range = ByteRange::new(place.offset, bytes_of(t))?;
             by_sink[place.sink as usize].push((range, format!("{:016x}", rebuilt.written)));
@@ -119,83 +120,51 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
         bytes,
         dtype: OutputDtypeName::Base,
         files: outputs,
-        tensors: bases.len(),
-        links: vec![Link {
-            index: 0,
-            expected: hex(&base_identity(&delta.index)),
-            order: Order::Sorted,
-            verified: true,
-        }],
-        findings: extra_tensors(&delta, &opened.model),
+        tensors: places.len(),
+        links: links(&chain, &orders, options.verify),
+        findings: extra_tensors(&chain),
     })
 }
 
-/// Runs `verify`.
-pub async fn verify(io: Io, sources: Vec<SourceEntry>) -> Result<String> {
-    let delta = open_only(&io, &sources, groups_of(&sources, Role::Delta)).await?;
-    let with_base = !sources_of(&sources, Role::Base, 0).is_empty();
-    let (bases, findings) = match with_base {
-        true => {
-            let model = open_model(&io, &sources, Role::Base, 0).await?.model;
-            (matched(&delta, &model)?, extra_tensors(&delta, &model))
-        }
-        false => (vec![None; delta.index.tensors.len()], Vec::new()),
+/// The sources of all deltas, in order.
+pub fn delta_sources(sources: &[SourceEntry]) -> Vec<u32> {
+    (0..groups_of(sources, Role::Delta))
+        .flat_map(|g| sources_of(sources, Role::Delta, g))
+        .collect()
+}
+
+/// The links for a report. Those of version 2 are held against digests in any case.
+pub fn links(chain: &Chain, orders: &[Order], verified: bool) -> Vec<v1::Link> {
+    let link = |(index, stage): (usize, &super::chain::Stage)| v1::Link {
+        index,
+        expected: expected(&stage.link),
+        order: orders.get(index).copied().unwrap_or(Order::Sorted),
+        verified: verified || matches!(*stage.link, Link::V2(_)),
     };
-    let mut tensors = &delta.index.tensors[..];
-    for file in &delta.index.files {
-        let (own, rest) = tensors.split_at(file.tensors as usize);
-        tensors = rest;
-        head_of(file, own).map_err(|e| e.source(delta.source))?;
-    }
-    let mut tasks = rebuild_tasks(&delta, &bases, &vec![None; bases.len()], !with_base)?;
-    let n_rebuild = tasks.len();
-    tasks.push(hashing::file_task("delta", delta.source, delta.size - 32)?);
-    io.plan(
-        Plan {
-            job: "verify",
-            bytes: 0,
-            exact: true,
-            outputs: Vec::new(),
-            problems: Vec::new(),
-            reads: tasks.iter().map(|t| t.cost).sum(),
-            writes: 0,
-            tensors: bases.len(),
-            elements: elements(&delta),
-        }
-        .json()?,
-    )
-    .await;
-    let reports = io.run(tasks).await?;
-    judge(&io, &delta, &reports[..n_rebuild], reports.last()).await?;
-    to_json(&verify::Report {
-        ok: true,
-        version: 2,
-        deltas: vec![verify::DeltaReport {
-            index: 0,
-            bytes: delta.size,
-            checksum: "ok",
-            tensors: bases.len(),
-            base_hash: hex(&base_identity(&delta.index)),
-            base: if with_base { "verified" } else { "not checked" },
-            lossless: Some(delta.index.tensors.iter().all(|t| t.dithered.is_none())),
-            loss: inspect::total(&delta.index),
-        }],
-        findings,
-    })
+    chain.stages.iter().enumerate().map(link).collect()
 }
 
-fn elements(delta: &OpenV2) -> u64 {
+/// What a delta says that it was made against.
+pub fn expected(link: &Link) -> String {
+    match link {
+        Link::V1(delta) => delta.header.parent_hash.clone(),
+        Link::V2(delta) => hex(&base_identity(&delta.index)),
+    }
+}
+
+/// Number of words of all tensors.
+pub fn elements(delta: &OpenV2) -> u64 {
     delta.placed.geometry.iter().fold(0, |n, g| n.saturating_add(g.words))
 }
 
-/// Bytes of a tensor that has a geometry: they fit 64 bits.
-fn bytes_of(t: &TensorRecord) -> u64 {
-    element_count(&t.shape).and_then(|n| t.dtype.bytes_of(n)).unwrap_or(0)
-}
-
-fn extra_tensors(delta: &OpenV2, base: &Model) -> Vec<Finding> {
-    let used = delta.index.tensors.iter().filter(|t| t.base.is_some()).count();
-    match base.tensors.len().saturating_sub(used) {
+/// A note of the tensors of the base that the first link does without.
+pub fn extra_tensors(chain: &Chain) -> Vec<Finding> {
+    let used = match chain.stages.first().map(|s| &*s.link) {
+        Some(Link::V2(delta)) => delta.index.tensors.iter().filter(|t| t.base.is_some()).count(),
+        Some(Link::V1(delta)) => delta.tensors.len(),
+        None => return Vec::new(),
+    };
+    match chain.base.tensors.len().saturating_sub(used) {
         0 => Vec::new(),
         n => vec![Finding::new(
             Severity::Note,
@@ -205,195 +174,230 @@ fn extra_tensors(delta: &OpenV2, base: &Model) -> Vec<Finding> {
     }
 }
 
-/// The base's tensor of every record that has one.
-fn matched(delta: &OpenV2, base: &Model) -> Result<Vec<Option<TensorRange>>> {
-    let mut missing = Vec::new();
-    let mut bases = Vec::with_capacity(delta.index.tensors.len());
-    for t in &delta.index.tensors {
-        let Some(wanted) = &t.base else {
-            bases.push(None);
-            continue;
-        };
-        let found = base.find(&wanted.name);
-        match found {
-            None => missing.push(wanted.name.as_str()),
-            Some(b) if (b.dtype, &b.shape) != (wanted.dtype, &wanted.shape) => {
-                return Err(Error::new(
-                    Code::WrongBase,
-                    format!(
-                        "tensor `{}`: the delta was made against a base with {} of {}, this one has {} of {}",
-                        wanted.name,
-                        shape_text(&wanted.shape),
-                        wanted.dtype.name(),
-                        shape_text(&b.shape),
-                        b.dtype.name(),
-                    ),
-                )
-                .tensor(&wanted.name)
-                .source(b.source));
+/// The checks that read whole files: the checksum of every delta, and the hash of the model before each version 1 link.
+#[derive(Default)]
+pub struct Checks {
+    /// How many tasks hash the model before each link.
+    parents: Vec<usize>,
+}
+
+impl Checks {
+    /// The tasks.
+    pub fn tasks(&mut self, chain: &Chain) -> Result<Vec<TaskSpec>> {
+        let mut tasks = Vec::new();
+        for stage in &chain.stages {
+            tasks.push(hashing::file_task(
+                "delta",
+                stage.link.source(),
+                stage.link.size() - 32,
+            )?);
+        }
+        for number in 0..chain.stages.len() {
+            let parents = parent_tasks(chain, number)?;
+            self.parents.push(parents.len());
+            tasks.extend(parents);
+        }
+        Ok(tasks)
+    }
+
+    /// Judges the reports; gives the order in which the model before each link was hashed. Nothing, if there were no tasks.
+    pub async fn judge(&self, io: &Io, chain: &Chain, reports: &[Vec<u8>]) -> Result<Vec<Order>> {
+        let (of_files, mut of_parents) = reports.split_at(self.parents.len().min(reports.len()));
+        let links: Vec<&Link> = chain.stages.iter().map(|s| &*s.link).collect();
+        judge_checksums(io, &links, of_files).await?;
+        let mut orders = Vec::with_capacity(self.parents.len());
+        for (number, &n) in self.parents.iter().enumerate() {
+            let (own, rest) = of_parents.split_at(n);
+            of_parents = rest;
+            match judge_parent(chain, number, own) {
+                Ok(order) => orders.push(order),
+                Err(e) => return Err(blame_base(io, chain, e).await?),
             }
-            Some(_) => {}
         }
-        bases.push(found.map(TensorRange::from));
-    }
-    match missing.first() {
-        None => Ok(bases),
-        Some(first) => Err(Error::new(
-            Code::MissingTensor,
-            format!(
-                "the base lacks tensors that the delta was made against: {}; give the base that the delta names",
-                list_names(missing.iter().copied())
-            ),
-        )
-        .tensor(*first)),
+        Ok(orders)
     }
 }
 
-/// The bytes before a file's tensors, which must say where those lie.
-fn head_of(file: &FileRecord, tensors: &[TensorRecord]) -> Result<Vec<u8>> {
-    let mut at = 0u64;
-    let mut placed = Vec::with_capacity(tensors.len());
-    for t in tensors {
-        let range = ByteRange::new(at, bytes_of(t))?;
-        at = range.end();
-        placed.push((t.name.as_str(), t.dtype, t.shape.clone(), range));
-    }
-    let bytes = match &file.head {
-        Head::Written(metadata) => return Ok(writer::header_bytes(metadata, &placed)),
-        Head::Verbatim(bytes) if tensors.is_empty() => return Ok(bytes.clone()),
-        Head::Verbatim(bytes) => bytes,
-    };
-    let differs = || {
-        let text = format!("{}: its stored header and the delta's index do not agree", file.path);
-        Error::new(Code::Malformed, format!("{text}; get the delta again"))
-    };
-    let (length, json) = bytes.split_first_chunk().ok_or_else(differs)?;
-    let parsed = header::parse_header(json, at).map_err(|_| differs())?;
-    let start = |i: usize| (parsed.tensors[i].range.offset, parsed.tensors[i].range.len);
-    let order = sorted_positions(parsed.tensors.len(), &|a, b| start(a).cmp(&start(b)));
-    let same = |(i, (name, dtype, shape, range)): (usize, &(&str, _, Vec<u64>, ByteRange))| {
-        let e = &parsed.tensors[i];
-        e.name == *name && e.dtype == *dtype && e.shape == *shape && e.range == *range
-    };
-    let agree = u64::from_le_bytes(*length) == json.len() as u64
-        && order.len() == placed.len()
-        && order.into_iter().zip(&placed).all(same);
-    match agree {
-        true => Ok(bytes.clone()),
-        false => Err(differs()),
-    }
-}
-
-/// Tasks over runs of tensors that no block crosses.
-fn rebuild_tasks(
-    delta: &OpenV2,
-    bases: &[Option<TensorRange>],
-    places: &[Option<Place>],
-    check_only: bool,
-) -> Result<Vec<TaskSpec>> {
-    let (index, placed) = (&delta.index, &delta.placed);
-    let mut specs = Vec::new();
-    let mut blocks = placed.blocks.iter().peekable();
-    let empty = || Rebuild {
-        delta: delta.source,
-        check_only,
-        ..Rebuild::default()
-    };
-    let mut work = empty();
-    let (mut first, mut cost, mut set) = (0usize, 0u64, None);
-    for (i, t) in index.tensors.iter().enumerate() {
-        let geometry = &placed.geometry[i];
-        let own_set = (t.op == Op::Delta).then_some(t.set);
-        let last = work.blocks.last().and_then(|b| b.segments.last());
-        let joined = last.is_some_and(|s| first + s.tensor as usize >= i);
-        let other_set = own_set.is_some() && set.is_some() && own_set != set;
-        if !joined && !work.tensors.is_empty() && (cost >= TASK_BYTES || other_set) {
-            specs.push(spec(std::mem::replace(&mut work, empty()), cost)?);
-            (first, cost, set) = (i, 0, None);
-        }
-        set = set.or(own_set);
-        work.set = set.map(|s| placed.sets[s as usize]);
-        work.tensors.push(RebuildTensor {
-            name: t.name.clone(),
-            dtype: t.dtype,
-            columns: geometry.columns,
-            params: placed.params[i],
-            base: bases[i].clone(),
-            base_digest: t.base.as_ref().map_or([0; 16], |b| b.digest),
-            digest: t.digest,
-            unchanged: t.op == Op::Unchanged,
-            dither: t.dithered.map(|d| d.dither()),
-            sink: places[i].map(|p| p.sink),
-            offset: places[i].map_or(0, |p| p.offset),
-        });
-        let written = geometry.words * geometry.layout.bytes() as u64;
-        cost += bases[i].as_ref().map_or(0, |b| b.range.len) + places[i].map_or(0, |_| written);
-        while let Some(b) = blocks.next_if(|b| b.segments.first().is_some_and(|s| s.tensor <= i)) {
-            cost += b.range.len;
-            let segments = b.segments.iter().map(|s| RebuildSegment {
-                tensor: (s.tensor - first) as u32,
-                first: s.first,
-                words: s.words,
-                stored: s.stored,
-            });
-            work.blocks.push(RebuildBlock {
-                range: b.range,
-                segments: segments.collect(),
-            });
-        }
-    }
-    if !work.tensors.is_empty() {
-        specs.push(spec(work, cost)?);
-    }
-    Ok(specs)
-}
-
-fn spec(work: Rebuild, cost: u64) -> Result<TaskSpec> {
-    let label = work.tensors.first().map_or(String::new(), |t| t.name.clone());
-    let phase = if work.check_only { "checking" } else { "decoding" };
-    Task::Rebuild(work).spec(&label, phase, cost)
-}
-
-/// What the tasks found, or the error that says best what is wrong: a base that differs, then damage of a tensor, then
-/// the file's checksum.
-async fn judge(io: &Io, delta: &OpenV2, reports: &[String], hashed: Option<&String>) -> Result<Vec<Rebuilt>> {
-    let mut rebuilt: Vec<Rebuilt> = Vec::with_capacity(delta.index.tensors.len());
-    for report in reports {
-        rebuilt.extend(from_wire::<Vec<Rebuilt>>(report)?);
-    }
-    let mut damage = None;
-    if let Some(report) = hashed {
+/// Compares the hashes of files in `reports` with the checksums at their ends.
+pub async fn judge_checksums(io: &Io, links: &[&Link], reports: &[Vec<u8>]) -> Result<()> {
+    for (link, report) in links.iter().zip(reports) {
+        let (source, end) = (link.source(), link.size() - 32);
         let found: String = from_wire(report)?;
-        if hex(&io.read_vec(delta.source, delta.size - 32, 32).await?) != found {
-            damage = Some(format!(
+        if hex(&io.read_vec(source, end, 32).await?) != found {
+            let text = format!(
                 "the file is damaged: its bytes give {}, not its checksum; get the delta again",
                 short(&found)
-            ));
+            );
+            return Err(Error::new(Code::Checksum, text).at(end).source(source));
         }
     }
-    let faults = || rebuilt.iter().filter_map(|r| r.fault.as_ref());
-    let differing = faults().filter(|e| e.code == Code::WrongBase);
-    let wrong: Vec<&str> = differing.filter_map(|e| e.tensor.as_deref()).collect();
-    if let (Some(first), None) = (wrong.first(), &damage) {
-        return Err(Error::new(
-            Code::WrongBase,
-            format!(
-                "this is not the base that the delta was made against: {} of {} tensors differ: {}",
-                wrong.len(),
-                delta.index.tensors.len(),
-                list_names(wrong.iter().copied())
-            ),
-        )
-        .tensor(*first)
-        .source(delta.source));
+    Ok(())
+}
+
+/// The tasks that rebuild all tensors after a version 2 link, and how to read their reports.
+pub struct RebuildTasks<'a> {
+    chain: &'a Chain,
+    n: usize,
+    tasks: Vec<TaskSpec>,
+    /// For each output of the tasks, the tensor of the index.
+    tensors: Vec<usize>,
+}
+
+impl<'a> RebuildTasks<'a> {
+    /// Tasks for the model after `n` links, over runs of tensors that no block crosses.
+    pub fn new(chain: &'a Chain, n: usize, places: &[Option<Place>]) -> Result<Self> {
+        let mut all = Self {
+            chain,
+            n,
+            tasks: Vec::new(),
+            tensors: Vec::new(),
+        };
+        let Link::V2(delta) = &*chain.stages[n - 1].link else {
+            return Err(Error::new(Code::Internal, "a version 1 link has no blocks"));
+        };
+        let mut copies: Vec<Vec<usize>> = vec![Vec::new(); delta.index.tensors.len()];
+        for (i, t) in delta.index.tensors.iter().enumerate() {
+            if t.op == Op::Tied {
+                copies[delta.origin(i)].push(i);
+            }
+        }
+        let mut run: Vec<usize> = Vec::new();
+        let (mut cost, mut joined) = (0, 0);
+        for (i, t) in delta.index.tensors.iter().enumerate() {
+            if t.op == Op::Tied {
+                continue;
+            }
+            if cost >= TASK_BYTES && i > joined {
+                all.push(delta, std::mem::take(&mut run), &copies, places, cost)?;
+                cost = 0;
+            }
+            let span = &delta.placed.spans[i];
+            let last = span.clone().last().and_then(|b| delta.placed.blocks[b].segments.last());
+            joined = last.map_or(joined, |s| s.tensor);
+            let own = copies[i].iter().chain([&i]).filter(|&&c| places[c].is_some()).count() as u64;
+            cost += chain.cost(n, &t.name) + own * bytes_of(t);
+            run.push(i);
+        }
+        if !run.is_empty() {
+            all.push(delta, run, &copies, places, cost)?;
+        }
+        Ok(all)
     }
-    if let Some(fault) = faults().next() {
-        return Err(fault.clone());
+
+    fn push(
+        &mut self,
+        delta: &OpenV2,
+        run: Vec<usize>,
+        copies: &[Vec<usize>],
+        places: &[Option<Place>],
+        cost: u64,
+    ) -> Result<()> {
+        let names: Vec<&str> = run.iter().map(|&t| delta.index.tensors[t].name.as_str()).collect();
+        let (past, numbers) = self.chain.past_of(self.n, &names, true)?;
+        let mut outputs = Vec::with_capacity(run.len());
+        for (&t, &tensor) in run.iter().zip(&numbers) {
+            for &one in [t].iter().chain(&copies[t]) {
+                self.tensors.push(one);
+                outputs.push(Output {
+                    tensor,
+                    sink: places[one].map(|p| p.sink),
+                    offset: places[one].map_or(0, |p| p.offset),
+                });
+            }
+        }
+        let phase = if places[run[0]].is_some() {
+            "decoding"
+        } else {
+            "checking"
+        };
+        self.tasks
+            .push(Task::Rebuild(Rebuild { past, outputs }).spec(names[0], phase, cost)?);
+        Ok(())
     }
-    match damage {
-        None => Ok(rebuilt),
-        Some(text) => Err(Error::new(Code::Checksum, text)
-            .at(delta.size - 32)
-            .source(delta.source)),
+
+    /// The tasks; their reports go to [`RebuildTasks::judge`].
+    pub fn take(&mut self) -> Vec<TaskSpec> {
+        std::mem::take(&mut self.tasks)
     }
+
+    /// What became of each tensor, or the error that says best what is wrong: another base, then what `other` checks say,
+    /// if they blame a link, then damage of tensors, then the rest of what they say.
+    pub async fn judge(&self, io: &Io, reports: &[Vec<u8>], other: Option<&Error>) -> Result<Vec<Rebuilt>> {
+        match self.found(reports, other) {
+            Err(e) => Err(blame_base(io, self.chain, e).await?),
+            found => found,
+        }
+    }
+
+    fn found(&self, reports: &[Vec<u8>], other: Option<&Error>) -> Result<Vec<Rebuilt>> {
+        let mut rebuilt: Vec<Option<Rebuilt>> = self.tensors.iter().map(|_| None).collect();
+        let mut at = self.tensors.iter();
+        for report in reports {
+            for (found, &t) in from_wire::<Vec<Rebuilt>>(report)?.into_iter().zip(at.by_ref()) {
+                rebuilt[t] = Some(found);
+            }
+        }
+        let faults = || rebuilt.iter().flatten().filter_map(|r| r.fault.as_ref());
+        let of = |code: Code| faults().filter(|e| e.code == code).collect::<Vec<_>>();
+        let damaged_file = other.is_some_and(|e| e.code == Code::Checksum);
+        let n = rebuilt.len();
+        for code in [Code::WrongBase, Code::BrokenChain] {
+            let wrong = of(code);
+            if let Some(first) = wrong.first().filter(|_| !damaged_file) {
+                let names = list_names(wrong.iter().filter_map(|e| e.tensor.as_deref()));
+                let text = match code {
+                    Code::WrongBase => "this is not the base that the delta was made against".into(),
+                    _ => first.message.clone(),
+                };
+                let mut e = Error::clone(first);
+                e.message = format!("{text}: {} of {n} tensors differ: {names}", wrong.len());
+                return Err(e);
+            }
+            if let Some(e) = other.filter(|e| e.code == code) {
+                return Err(e.clone());
+            }
+        }
+        let all: Vec<&Error> = faults().collect();
+        match (all.first(), other) {
+            (Some(first), _) => Err(with_others(first, &all[1..], n)),
+            (None, Some(e)) => Err(e.clone()),
+            (None, None) => {
+                let lost = || Error::new(Code::Internal, "a tensor was not reported on");
+                rebuilt.into_iter().map(|r| r.ok_or_else(lost)).collect()
+            }
+        }
+    }
+}
+
+/// The error of the first link, if it was made against another base: a chain goes wrong there already; else `error`.
+async fn blame_base(io: &Io, chain: &Chain, error: Error) -> Result<Error> {
+    let Some(Link::V2(first)) = chain.stages.first().map(|s| &*s.link) else {
+        return Ok(error);
+    };
+    if error.code != Code::BrokenChain && error.code != Code::Checksum || chain.stages.len() == 1 {
+        return Ok(error);
+    }
+    let mut tasks = RebuildTasks::new(chain, 1, &vec![None; first.index.tensors.len()])?;
+    let reports = io.run(tasks.take()).await?;
+    let of_first = tasks.found(&reports, None).err();
+    Ok(of_first.filter(|e| e.code == Code::WrongBase).unwrap_or(error))
+}
+
+/// The first fault of a file, with the names of the other tensors that have one.
+pub fn with_others(first: &Error, others: &[&Error], n: usize) -> Error {
+    let mut e = first.clone();
+    let name = e.tensor.clone().unwrap_or_default();
+    e.message = format!("tensor `{name}`: {}", e.message);
+    if !others.is_empty() {
+        let names = list_names(others.iter().filter_map(|e| e.tensor.as_deref()));
+        e.message = format!("{}; also damaged: {names}", e.message);
+    }
+    let sound = n - others.len() - 1;
+    if sound > 0 {
+        e.message = format!(
+            "{}; the other {sound} of {n} tensors can still be read one by one",
+            e.message
+        );
+    }
+    e
 }

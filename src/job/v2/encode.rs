@@ -1,38 +1,47 @@
 //! `encode` with strategy `lossless` or `lossy`: base and fine-tune to a version 2 delta.
 
 use super::arrange::{arrange, Item};
-use super::blocks::{write_blocks, Appender};
-use super::fit::{run_fits, FitItem, Fitted};
+use super::blocks::{write_blocks, Appender, Made};
+use super::chain::Chain;
+use super::decode::delta_sources;
+use super::fit::{Fit, FitItem, Fitted};
+use super::parents::Parents;
 use super::search::find_step;
 use super::tables::model;
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 use crate::format::v2::index::{Digest, Dithered, Lost};
 use crate::format::v2::{BaseRef, Index, Op, TensorRecord, PREAMBLE};
+use crate::job::chain::Care;
 use crate::job::encode::{Report, TensorReport};
-use crate::job::machine::{Io, OutputFile, Role, SourceEntry};
-use crate::job::open::{groups_of, open_model};
+use crate::job::machine::{Io, OutputFile, Role, SourceEntry, TaskSpec};
+use crate::job::open::open_model;
 use crate::job::options::{EncodeOptions, Fidelity};
-use crate::job::placed::TensorRange;
 use crate::job::plan::Plan;
-use crate::job::report::{hex, to_json};
+use crate::job::report::{from_wire, hex, to_json};
+use crate::job::task::{Task, BATCH_BYTES};
+use crate::order::sorted_positions;
 use crate::strategy::lossy::{loss::Loss, quality};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Runs the job.
 pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -> Result<String> {
-    if groups_of(&sources, Role::Delta) > 0 {
-        return Err(Error::new(
-            Code::Usage,
-            "version 2 takes no parent deltas: rebuild the parent and give it as the base",
-        ));
-    }
     let fidelity = options.fidelity()?;
-    let effort = options.effort.unwrap_or(2);
+    let strategy = match fidelity {
+        Fidelity::Lossless => "lossless",
+        _ => "lossy",
+    };
     let base = open_model(&io, &sources, Role::Base, 0).await?.model;
+    let chain = Chain::open(&io, base, &delta_sources(&sources), Care::Checked).await?;
+    let n = chain.stages.len();
     let opened = open_model(&io, &sources, Role::Finetuned, 0).await?;
-    let (items, files) = arrange(&io, &sources, &base, &opened).await?;
+    let (items, files) = arrange(&io, &sources, chain.last(), &opened).await?;
     let finetuned_bytes: u64 = opened.model.files.iter().map(|f| io.size(f.source)).sum();
-    let base_bytes: u64 = items.iter().filter_map(|i| i.base).map(|b| b.range.len).sum();
+    let base_bytes: u64 = items
+        .iter()
+        .filter_map(|i| i.base)
+        .map(|b| chain.cost(n, &b.name))
+        .sum();
+    let mut parents = Parents::new(&chain)?;
     let elements = items.iter().map(|i| i.tensor.elements).sum();
     let guess = finetuned_bytes / 4;
     io.plan(
@@ -45,7 +54,7 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
                 size: guess,
             }],
             problems: Vec::new(),
-            reads: 2 * (finetuned_bytes + base_bytes),
+            reads: 2 * (finetuned_bytes + base_bytes) + parents.tasks.iter().map(|t| t.cost).sum::<u64>(),
             writes: guess,
             tensors: items.len(),
             elements,
@@ -54,28 +63,28 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     )
     .await;
 
-    let mut fits: Vec<FitItem> = items
-        .iter()
-        .map(|i| FitItem {
-            name: i.tensor.name.clone(),
-            fine: i.tensor.into(),
-            base: i.base.map(TensorRange::from),
-            columns: i.geometry.columns,
-            common: i.geometry.common,
-            effort,
-            low_rank: options.low_rank.unwrap_or(true),
-            step: None,
-            probe: false,
-        })
-        .collect();
+    let look = Look {
+        effort: options.effort.unwrap_or(2),
+        low_rank: options.low_rank.unwrap_or(true),
+        step: None,
+        probe: false,
+    };
     let step = match fidelity {
         Fidelity::Lossless => None,
         Fidelity::Quality(quality) => Some(quality::step(quality)),
-        Fidelity::Ratio(ratio) => find_step(&io, &items, &fits, finetuned_bytes as f64 / ratio).await?,
+        Fidelity::Ratio(ratio) => find_step(&io, &chain, &items, look, finetuned_bytes as f64 / ratio).await?,
     };
-    fits.iter_mut().for_each(|f| f.step = step);
-    let mut fitted = run_fits(&io, fits).await?;
+    let mut tasks = std::mem::take(&mut parents.tasks);
+    let n_parents = tasks.len();
+    tasks.extend(fit_tasks(&chain, &items, Look { step, ..look })?);
+    let reports = io.run(tasks).await?;
+    parents.judge(&io, &reports[..n_parents]).await?;
+    let mut fitted: Vec<Fitted> = Vec::with_capacity(items.len());
+    for report in &reports[n_parents..] {
+        fitted.extend(from_wire::<Vec<Fitted>>(report)?);
+    }
     let mut records: Vec<TensorRecord> = items.iter().zip(&fitted).zip(0..).map(record).collect();
+    tie(&mut records);
     let (sets, params) = model(&items, &mut records, &mut fitted);
     // No block is longer than what it covers, but for its head.
     let sections: u64 = sets.iter().chain(&params).map(|s| s.len() as u64).sum();
@@ -91,7 +100,22 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     for some in params.chunks(256) {
         file.append(&mut some.concat()).await;
     }
-    let written = write_blocks(&mut file, &items, &mut records, &sets, &params, effort).await?;
+    let made = Made {
+        chain: &chain,
+        items: &items,
+        records: &records,
+        fitted: &fitted,
+        sets: &sets,
+        params: &params,
+        effort: look.effort,
+    };
+    let written = write_blocks(&mut file, &made).await?;
+    for ((record, digest), loss) in records.iter_mut().zip(&written.digests).zip(&written.losses) {
+        if let (Some(d), Some(digest)) = (&mut record.dithered, digest) {
+            record.digest = *digest;
+            d.lost = Lost::new([loss.product, loss.errors.sqrt(), loss.changes.sqrt(), loss.largest]);
+        }
+    }
     let base_name = options.base_name.iter();
     let index = Index {
         metadata: base_name.map(|name| ("base".to_owned(), name.clone())).collect(),
@@ -111,14 +135,15 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     io.resize(0, size).await;
     let mut total = Loss::default();
     written.losses.iter().for_each(|l| total.add(l));
-    let strategy = match fidelity {
-        Fidelity::Lossless => "lossless",
-        _ => "lossy",
-    };
+    // What is lost of a tensor is lost of those that are tied to it.
+    let mut losses = written.losses;
+    for (i, record) in index.tensors.iter().enumerate().filter(|(_, r)| r.op == Op::Tied) {
+        losses[i] = losses[i - record.back as usize];
+    }
     let tensors = items
         .iter()
         .zip(&index.tensors)
-        .zip(written.bytes.iter().zip(&written.losses))
+        .zip(written.bytes.iter().zip(&losses))
         .map(|((item, record), (bytes, loss))| TensorReport {
             name: record.name.clone(),
             dtype: record.dtype.name(),
@@ -150,6 +175,90 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     })
 }
 
+/// How tensors are looked at.
+#[derive(Clone, Copy)]
+pub struct Look {
+    /// Level of effort.
+    pub effort: u32,
+    /// Whether predictions are tried.
+    pub low_rank: bool,
+    /// Number of the step that they are dithered with; none to lose nothing.
+    pub step: Option<u8>,
+    /// Only looks at parts, for an estimate.
+    pub probe: bool,
+}
+
+/// The tasks that look at every tensor.
+pub fn fit_tasks(chain: &Chain, items: &[Item<'_>], look: Look) -> Result<Vec<TaskSpec>> {
+    let n = chain.stages.len();
+    let cost = |i: &&Item<'_>| i.tensor.range.len + i.base.map_or(0, |b| chain.cost(n, &b.name));
+    let name = |i: &&Item<'_>| i.tensor.name.clone();
+    let mut specs = Vec::new();
+    for group in grouped(items, &cost) {
+        let names: Vec<&str> = group.iter().filter_map(|i| i.base).map(|b| b.name.as_str()).collect();
+        let (past, numbers) = chain.past_of(n, &names, false)?;
+        let mut numbers = numbers.into_iter();
+        let item = |i: &&Item<'_>| FitItem {
+            name: name(i),
+            fine: i.tensor.into(),
+            base: i.base.and_then(|_| numbers.next()),
+            columns: i.geometry.columns,
+            common: i.geometry.common,
+            effort: look.effort,
+            low_rank: look.low_rank,
+            step: look.step,
+            probe: look.probe,
+        };
+        let fit = Fit {
+            items: group.iter().map(item).collect(),
+            past,
+        };
+        specs.push(Task::Fit(fit).spec(&group[0].tensor.name, "reading", group.iter().map(cost).sum())?);
+    }
+    Ok(specs)
+}
+
+/// Items in runs of at least a few megabytes.
+fn grouped<'a, 'b>(items: &'a [Item<'b>], cost: &dyn Fn(&&'a Item<'b>) -> u64) -> Vec<Vec<&'a Item<'b>>> {
+    let mut groups = Vec::new();
+    let mut group = Vec::new();
+    let mut sum = 0;
+    for item in items {
+        sum += cost(&item);
+        group.push(item);
+        if sum >= BATCH_BYTES {
+            groups.push(std::mem::take(&mut group));
+            sum = 0;
+        }
+    }
+    if !group.is_empty() {
+        groups.push(group);
+    }
+    groups
+}
+
+/// Makes tensors that are the same as earlier ones refer to those: tied weights are in the file once.
+fn tie(records: &mut [TensorRecord]) {
+    let key = |i: usize| (records[i].digest, records[i].dtype as u8, &records[i].shape);
+    let order = sorted_positions(records.len(), &|a, b| key(a).cmp(&key(b)));
+    let mut first = None;
+    for i in order {
+        // Equal ones are in sequence: the first of them comes first.
+        let original = first.filter(|&f: &usize| {
+            let (a, b) = (&records[f], &records[i]);
+            (a.digest, a.dtype, &a.shape) == (b.digest, b.dtype, &b.shape)
+        });
+        match original {
+            Some(f) if records[i].op != Op::Unchanged => {
+                let t = &mut records[i];
+                (t.op, t.base, t.back, t.dithered) = (Op::Tied, None, (i - f) as u64, None);
+            }
+            Some(_) => {}
+            None => first = Some(i),
+        }
+    }
+}
+
 /// The word for how a tensor is rebuilt.
 pub fn op_name(record: &TensorRecord) -> &'static str {
     match record.op {
@@ -157,6 +266,7 @@ pub fn op_name(record: &TensorRecord) -> &'static str {
         Op::Delta if record.dithered.is_some() => "dithered",
         Op::Delta => "delta",
         Op::Stored => "stored",
+        Op::Tied => "tied",
     }
 }
 
@@ -182,6 +292,7 @@ fn record(((item, fitted), position): ((&Item<'_>, &Fitted), u64)) -> TensorReco
         digest: fitted.digest,
         set: 0,
         params: 0,
+        back: 0,
         dithered: fitted.step.filter(|_| op == Op::Delta).map(|step| Dithered {
             step,
             seed: seed(fitted.digest, position),

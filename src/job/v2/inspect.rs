@@ -16,18 +16,27 @@ use crate::strategy::lossy::loss::Loss;
 pub async fn inspect(io: Io, source: u32) -> Result<String> {
     let delta = open_v2(&io, source).await?;
     let (index, placed) = (&delta.index, &delta.placed);
+    // What is lost of a tensor is lost of those that are tied to it.
+    let dithered = |i: usize| {
+        let t = &index.tensors[i];
+        match t.op {
+            Op::Tied => index.tensors[i - t.back as usize].dithered,
+            _ => t.dithered,
+        }
+    };
     let mut tensors: Vec<TensorReport> = index
         .tensors
         .iter()
-        .map(|t| TensorReport {
+        .enumerate()
+        .map(|(i, t)| TensorReport {
             name: t.name.clone(),
             dtype: t.dtype.name(),
             shape: t.shape.clone(),
             elements: element_count(&t.shape).unwrap_or(0),
             strategy: op_name(t),
             bytes: t.params,
-            lossless: Some(t.dithered.is_none()),
-            loss: t.dithered.map(loss),
+            lossless: Some(dithered(i).is_none()),
+            loss: dithered(i).map(loss),
             options: OptionsReport::default(),
             group: group(&t.name),
             records: Vec::new(),
@@ -62,7 +71,7 @@ pub async fn inspect(io: Io, source: u32) -> Result<String> {
             format!("{n} of {} tensors are the base's own", index.tensors.len()),
         )],
     };
-    let lossless = index.tensors.iter().all(|t| t.dithered.is_none());
+    let lossless = is_lossless(index);
     let place = |offset, length| Place { offset, length };
     let start = PREAMBLE.len() as u64;
     let base_name = index.metadata.iter().find(|(key, _)| key == "base");
@@ -79,10 +88,16 @@ pub async fn inspect(io: Io, source: u32) -> Result<String> {
             header: place(delta.index_range.offset, delta.index_range.len + TRAILER - 32),
             payload: place(start, delta.index_range.offset - start),
             checksum: place(delta.size - 32, 32),
+            sets: placed.sets.iter().map(|r| place(r.offset, r.len)).collect(),
         },
         tensors,
         findings,
     })
+}
+
+/// True when everything that is rebuilt is the fine-tune's.
+pub(in crate::job) fn is_lossless(index: &Index) -> bool {
+    index.tensors.iter().all(|t| t.dithered.is_none())
 }
 
 /// What a dithered tensor says was lost of it.

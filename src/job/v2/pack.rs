@@ -1,10 +1,11 @@
 //! The pack task: one block.
 
+use super::past::Past;
+use super::reader::Reader;
 use super::tree::Part;
 use super::{in_dtype, part};
-use crate::dtype::Dtype;
-use crate::error::Result;
-use crate::job::machine::Io;
+use crate::error::{Code, Error, Result};
+use crate::job::machine::{Io, Read};
 use crate::job::placed::TensorRange;
 use crate::job::report::to_wire;
 use crate::kernels::v2::dither::Dither;
@@ -17,6 +18,7 @@ use crate::strategy::lossless::{fit::Effort, stored};
 use crate::strategy::lossy::loss::Loss;
 use crate::strategy::lossy::row::Dithering;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// A block to encode.
 #[derive(Debug, Serialize, Deserialize)]
@@ -25,6 +27,8 @@ pub struct Pack {
     pub set: Vec<u8>,
     /// Level of effort.
     pub effort: u32,
+    /// The models before.
+    pub past: Past,
     /// What it covers.
     pub segments: Vec<PackSegment>,
 }
@@ -32,10 +36,12 @@ pub struct Pack {
 /// Rows of one tensor.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PackSegment {
+    /// Its name.
+    pub name: String,
     /// The whole tensor of the fine-tune.
     pub fine: TensorRange,
-    /// The whole tensor of the base; none for stored rows.
-    pub base: Option<TensorRange>,
+    /// Number of the base's tensor in the last model of the past; none for stored rows.
+    pub base: Option<u32>,
     /// First word.
     pub first: u64,
     /// Number of words.
@@ -46,6 +52,8 @@ pub struct PackSegment {
     pub params: Vec<u8>,
     /// Its dither, if it has one.
     pub dither: Option<Dither>,
+    /// Fast hashes that the bytes of fine-tune and base had when they were read first.
+    pub seen: (u64, u64),
 }
 
 /// An encoded block.
@@ -59,33 +67,41 @@ pub struct Packed {
     pub rebuilt: Vec<(Part, Loss)>,
 }
 
-/// Stored bytes of words of a tensor, when those of `dtype` are wanted in the end.
-pub async fn read_words(io: &Io, tensor: &TensorRange, dtype: Dtype, first: u64, words: u64) -> Result<Vec<u8>> {
-    let width = match tensor.dtype == dtype {
-        true => Layout::of(dtype).bytes(),
-        false => tensor.dtype.bytes().unwrap_or(1),
-    };
-    let (offset, len) = part(tensor, first, words, width as u64);
-    io.read_vec(tensor.source, offset, len).await
-}
-
 /// Runs the pack task; reports a [`Packed`].
-pub async fn pack(io: Io, pack: Pack) -> Result<String> {
+pub async fn pack(io: Io, mut pack: Pack) -> Result<Vec<u8>> {
+    let mut reader = Reader::new(std::mem::take(&mut pack.past));
     let mut fine = Vec::new();
     let mut base = Vec::new();
     for s in &pack.segments {
         let dtype = s.fine.dtype;
-        fine.push(read_words(&io, &s.fine, dtype, s.first, s.words).await?);
-        base.push(match &s.base {
-            None => Vec::new(),
-            Some(b) => {
-                let bytes = read_words(&io, b, dtype, s.first, s.words).await?;
-                match b.dtype == dtype {
-                    true => bytes,
-                    false => in_dtype(b.dtype, dtype, &bytes, &mut Vec::new()).to_vec(),
-                }
+        let width = Layout::of(dtype).bytes();
+        let (offset, len) = part(&s.fine, s.first, s.words, width as u64);
+        let mut own = vec![0; len];
+        let mut read = Read {
+            source: s.fine.source,
+            offset,
+            buf: &mut own,
+        };
+        let mut before = Vec::new();
+        if let Some(base) = s.base {
+            let (of_base, _) = reader.shape_of(reader.top(), base);
+            let width = if of_base == dtype {
+                width
+            } else {
+                of_base.bytes().unwrap_or(1)
+            } as u64;
+            let (at, len) = (s.first * width, (s.words * width) as usize);
+            before = reader.read_with(&io, base, at, len, &mut read).await?;
+            check_unchanged(s, &before, s.seen.1, "base")?;
+            if of_base != dtype {
+                before = in_dtype(of_base, dtype, &before, &mut Vec::new()).to_vec();
             }
-        });
+        } else {
+            io.read(&mut [read]).await?;
+        }
+        check_unchanged(s, &own, s.seen.0, "fine-tune")?;
+        fine.push(own);
+        base.push(before);
     }
     // What is rebuilt, where that is not the fine-tune.
     let mut rebuilt: Vec<Vec<u8>> = vec![Vec::new(); pack.segments.len()];
@@ -155,4 +171,19 @@ fn encode(pack: &Pack, base: &[Vec<u8>], fine: &[Vec<u8>], rebuilt: &mut [Vec<u8
     let mut stats = Stats::default();
     let block = block::encode(&set, cost.as_ref(), &mut segments, &mut stats);
     Ok((block, stats.shares))
+}
+
+/// `SOURCE_CHANGED` when bytes are not what they were when they were fitted.
+fn check_unchanged(s: &PackSegment, bytes: &[u8], seen: u64, which: &str) -> Result<()> {
+    if xxh3_64(bytes) == seen {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::SourceChanged,
+        format!(
+            "tensor `{}`: the {which} changed while it was read; close whatever writes to it and run again",
+            s.name
+        ),
+    )
+    .tensor(&s.name))
 }

@@ -1,10 +1,13 @@
 //! The step that gives a size.
 
 use super::arrange::Item;
-use super::fit::{run_fits, FitItem, Fitted, Sparse};
+use super::chain::Chain;
+use super::encode::{fit_tasks, Look};
+use super::fit::{Fitted, Sparse};
 use super::tables::sum;
 use crate::error::Result;
 use crate::job::machine::Io;
+use crate::job::report::from_wire;
 use crate::kernels::v2::dither::LEVELS;
 use crate::strategy::lossless::fit::{Counts, VARIANTS};
 use crate::strategy::lossless::low_rank::FACTOR_CLASSES;
@@ -20,14 +23,25 @@ const ROW_BITS: f64 = 1.5;
 
 /// Finds the step with which the file has about `bytes` bytes: the finest that keeps within, or the coarsest there is.
 /// None when it keeps within without any loss.
-pub async fn find_step(io: &Io, items: &[Item<'_>], fits: &[FitItem], bytes: f64) -> Result<Option<u8>> {
+pub async fn find_step(io: &Io, chain: &Chain, items: &[Item<'_>], look: Look, bytes: f64) -> Result<Option<u8>> {
     let (mut fine, mut coarse) = (quality::step(99), quality::step(1));
-    if size(io, items, fits, None).await? <= bytes {
+    if size(io, chain, items, look).await? <= bytes {
         return Ok(None);
     }
     while fine < coarse {
         let middle = (fine + coarse) / 2;
-        if size(io, items, fits, Some(middle)).await? <= bytes {
+        if size(
+            io,
+            chain,
+            items,
+            Look {
+                step: Some(middle),
+                ..look
+            },
+        )
+        .await?
+            <= bytes
+        {
             coarse = middle;
         } else {
             fine = middle + 1;
@@ -37,13 +51,11 @@ pub async fn find_step(io: &Io, items: &[Item<'_>], fits: &[FitItem], bytes: f64
 }
 
 /// The size of a file with this step, about, from a part of the rows of large tensors.
-async fn size(io: &Io, items: &[Item<'_>], fits: &[FitItem], step: Option<u8>) -> Result<f64> {
-    let probe = |f: &FitItem| FitItem {
-        step,
-        probe: true,
-        ..f.clone()
-    };
-    let fitted = run_fits(io, fits.iter().map(probe).collect()).await?;
+async fn size(io: &Io, chain: &Chain, items: &[Item<'_>], look: Look) -> Result<f64> {
+    let mut fitted: Vec<Fitted> = Vec::with_capacity(items.len());
+    for report in io.run(fit_tasks(chain, items, Look { probe: true, ..look })?).await? {
+        fitted.extend(from_wire::<Vec<Fitted>>(&report)?);
+    }
     let mut bits = 0.0;
     for width in [8, 16, 32, 64] {
         let of_width = || {
