@@ -335,7 +335,7 @@ async fn held(io: &Io, source: u32, base: Option<&Model>) -> Result<Vec<Held>> {
         Ok(Held {
             name: t.name.clone(),
             shape: t.shape.clone(),
-            strategy: record.map_or("", |r| op_name(r.op)),
+            strategy: record.map_or("", |r| op_name(r)),
             change: Change::V2(chain.moved(&t.name)?),
         })
     };

@@ -67,11 +67,12 @@ struct Wanted {
 impl Wanted {
     fn new(options: &EncodeOptions) -> Result<Self> {
         let strategy = Strategy::parse(&options.strategy)?;
+        options.fidelity()?;
         if options.effort.is_some() || options.low_rank.is_some() {
             return Err(Error::new(
                 Code::Usage,
                 format!(
-                    "effort and lowRank are options of lossless, but the strategy is {}",
+                    "effort and lowRank are options of lossless and lossy, but the strategy is {}",
                     strategy.name()
                 ),
             ));
@@ -141,8 +142,8 @@ impl Wanted {
 
 /// Runs the job.
 pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -> Result<String> {
-    if options.strategy == "lossless" {
-        check_lossless(&options)?;
+    if matches!(options.strategy.as_str(), "lossless" | "lossy") {
+        check_v2(&options)?;
         return super::v2::encode::encode(io, sources, options).await;
     }
     let wanted = Wanted::new(&options)?;
@@ -290,7 +291,7 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
 }
 
 /// Options of version 1 do not go with version 2.
-fn check_lossless(options: &EncodeOptions) -> Result<()> {
+fn check_v2(options: &EncodeOptions) -> Result<()> {
     let given = [
         (options.outlier_fraction.is_some(), "outlierFraction"),
         (options.sparsity.is_some(), "sparsity"),
@@ -300,7 +301,10 @@ fn check_lossless(options: &EncodeOptions) -> Result<()> {
         None => Ok(()),
         Some((_, name)) => Err(Error::new(
             Code::Usage,
-            format!("{name} is an option of version 1, but the strategy is lossless"),
+            format!(
+                "{name} is an option of version 1, but the strategy is {}",
+                options.strategy
+            ),
         )),
     }
 }

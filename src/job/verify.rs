@@ -1,6 +1,7 @@
 //! `verify`: checksums, records that decode, and, with a base, every link.
 
 use super::chain::{self, ChainCheck};
+use super::inspect::LossReport;
 use super::machine::{Io, Role, SourceEntry, TaskSpec};
 use super::open::{groups_of, open_model, sources_of, OpenDelta};
 use super::options::NoOptions;
@@ -61,6 +62,10 @@ pub(super) struct DeltaReport {
     pub(super) tensors: usize,
     pub(super) base_hash: String,
     pub(super) base: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) lossless: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) loss: Option<LossReport>,
 }
 
 /// Sources and names of the tensors that tasks report on.
@@ -176,6 +181,8 @@ pub async fn verify(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<S
                 tensors: d.tensors.len(),
                 base_hash: d.header.parent_hash.clone(),
                 base: if with_base { "verified" } else { "not checked" },
+                lossless: None,
+                loss: None,
             })
             .collect(),
         findings,

@@ -290,6 +290,7 @@ mod tests {
             set: 0,
             params: if op == Op::Delta { 30 } else { 0 },
             back: if op == Op::Tied { 2 } else { 0 },
+            dithered: None,
         };
         Index {
             metadata: vec![("base".into(), "somewhere".into())],

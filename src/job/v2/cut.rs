@@ -262,6 +262,7 @@ fn rebuilt(delta: &OpenV2, number: usize, before: Option<usize>) -> RebuildTenso
         base: before.map(|b| b as u32),
         digest: t.digest,
         unchanged: t.op == Op::Unchanged,
+        dither: t.dithered.map(|d| d.dither()),
     }
 }
 

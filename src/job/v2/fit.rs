@@ -13,11 +13,18 @@ use crate::kernels::v2::element::Layout;
 use crate::limits::CHUNK_BYTES;
 use crate::strategy::lossless::fit::{fit, Counts, Effort, Sample};
 use crate::strategy::lossless::low_rank::Factors;
+use crate::strategy::lossy::fit::choose;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Bytes of each side that are kept to fit on.
 const SAMPLE_BYTES: u64 = 8 << 20;
+
+/// Bytes of a piece of a probe.
+const PROBE_PIECE: u64 = 64 << 10;
+
+/// Bytes of each side that a probe looks at, about.
+const PROBE_BYTES: u64 = 1 << 20;
 
 /// Words that a block has of a tensor that has blocks of its own, and that are read at once.
 pub fn block_words(columns: u64, width: u64) -> u64 {
@@ -50,7 +57,14 @@ pub struct FitItem {
     pub effort: u32,
     /// Whether a prediction is tried.
     pub low_rank: bool,
+    /// Number of the step that it is dithered with if that pays; none to lose nothing.
+    pub step: Option<u8>,
+    /// Only looks at parts of it, for an estimate: no digests, no prediction.
+    pub probe: bool,
 }
+
+/// Counts that are not 0: context, symbol, count.
+pub type Sparse = Vec<(u16, u8, u32)>;
 
 /// What fitting a tensor found.
 #[derive(Debug, Serialize, Deserialize)]
@@ -68,10 +82,14 @@ pub struct Fitted {
     pub columns: Vec<i16>,
     /// The prediction.
     pub factors: Option<Factors>,
-    /// Counts of symbols by context: context, symbol, count.
-    pub counts: Vec<(u16, u8, u32)>,
+    /// Counts of symbols by context.
+    pub counts: Sparse,
     /// Counts of factors by class.
-    pub factor_counts: Vec<(u16, u8, u32)>,
+    pub factor_counts: Sparse,
+    /// Number of its step, if it is dithered.
+    pub step: Option<u8>,
+    /// Counts of dithered weights.
+    pub dither_counts: Sparse,
 }
 
 /// Runs the fit task; reports a list of [`Fitted`].
@@ -97,21 +115,33 @@ async fn fit_tensor(io: &Io, item: &FitItem, reader: &mut Reader) -> Result<Fitt
         factors: None,
         counts: Vec::new(),
         factor_counts: Vec::new(),
+        step: None,
+        dither_counts: Vec::new(),
     };
     let mut done = 0;
     let mut b = Vec::new();
-    let step = block_words(item.columns, width);
+    let step = match item.probe {
+        true => (PROBE_PIECE / (item.columns * width)).max(1) * item.columns,
+        false => block_words(item.columns, width),
+    };
     if let Some(base) = item.base {
         let (dtype, base_bytes) = reader.shape_of(reader.top(), base);
         let base_width = match dtype == item.fine.dtype {
             true => width,
             false => dtype.bytes().unwrap_or(1) as u64,
         };
-        let stride = (item.common * width).div_ceil(SAMPLE_BYTES).max(1);
-        let mut sample = Sample::with_stride(layout, item.columns as usize, stride as usize);
+        // A probe takes one piece in so many, the rest one row in so many.
+        let most = if item.probe { PROBE_BYTES } else { SAMPLE_BYTES };
+        let stride = (item.common * width).div_ceil(most).max(1);
+        let of_rows = if item.probe { 1 } else { stride };
+        let mut sample = Sample::with_stride(layout, item.columns as usize, of_rows as usize);
         let mut scratch = Vec::new();
         while done < item.common {
             let n = step.min(item.common - done);
+            if item.probe && done / step % stride != 0 {
+                done += n;
+                continue;
+            }
             let (offset, fine_len) = part(&item.fine, done, n, width);
             b.resize(fine_len, 0);
             let mut fine = Read {
@@ -121,9 +151,11 @@ async fn fit_tensor(io: &Io, item: &FitItem, reader: &mut Reader) -> Result<Fitt
             };
             let (at, len) = (done * base_width, (n * base_width) as usize);
             let a = reader.read_with(io, base, at, len, &mut fine).await?;
-            of_base.update(&a);
-            of_fine.update(&b);
-            found.seen.push((xxh3_64(&b), xxh3_64(&a)));
+            if !item.probe {
+                of_base.update(&a);
+                of_fine.update(&b);
+                found.seen.push((xxh3_64(&b), xxh3_64(&a)));
+            }
             let from = in_dtype(dtype, item.fine.dtype, &a, &mut scratch);
             if from == b {
                 sample.skip(b.len());
@@ -134,13 +166,21 @@ async fn fit_tensor(io: &Io, item: &FitItem, reader: &mut Reader) -> Result<Fitt
             done += n;
         }
         let mut at = done * base_width;
-        while at < base_bytes {
+        while at < base_bytes && !item.probe {
             let n = (base_bytes - at).min(CHUNK_BYTES as u64);
             of_base.update(&reader.read(io, reader.top(), base, at, n as usize).await?);
             at += n;
         }
         if !found.equal {
-            let fit = fit(&sample, Effort::level(item.effort, item.low_rank));
+            let effort = Effort::level(item.effort, item.low_rank && !item.probe);
+            let mut fit = fit(&sample, effort);
+            let dithered = item
+                .step
+                .and_then(|step| choose(&sample, effort, step, stride, &mut fit));
+            if let Some(dithered) = dithered {
+                found.step = Some(dithered.step);
+                found.dither_counts = sparse(&dithered.counts, stride as u32);
+            }
             found.columns = fit.columns;
             found.factors = fit.factors;
             found.counts = sparse(&fit.counts, stride as u32);
@@ -150,7 +190,7 @@ async fn fit_tensor(io: &Io, item: &FitItem, reader: &mut Reader) -> Result<Fitt
         }
     }
     let words = item.fine.range.len / width;
-    while done < words {
+    while done < words && !item.probe {
         let n = step.min(words - done);
         let (offset, len) = part(&item.fine, done, n, width);
         b.resize(len, 0);
@@ -170,7 +210,7 @@ async fn fit_tensor(io: &Io, item: &FitItem, reader: &mut Reader) -> Result<Fitt
 }
 
 /// The counts that are not 0, each for `stride` rows.
-fn sparse(counts: &Counts, stride: u32) -> Vec<(u16, u8, u32)> {
+fn sparse(counts: &Counts, stride: u32) -> Sparse {
     let mut list = Vec::new();
     for (table, context) in counts.iter().zip(0..) {
         for (&c, symbol) in table.iter().zip(0..=255) {

@@ -4,6 +4,8 @@
 //! tables; (3) blocks are encoded in waves and appended in order; the index and the checksum come last. Decoding: a task
 //! rebuilds the tensors that share blocks, and compares the digests of what it read and of what it wrote.
 
+pub mod arrange;
+pub mod blocks;
 pub mod chain;
 pub mod checks;
 pub mod cut;
@@ -21,8 +23,11 @@ pub mod past;
 pub mod reader;
 pub mod rebuild;
 pub mod rounded;
+pub mod search;
 pub mod stats;
+pub mod tables;
 pub mod tensors;
+pub mod tree;
 pub mod verify;
 
 use super::placed::TensorRange;

@@ -8,6 +8,7 @@ use crate::error::{Code, Error, Result};
 use crate::format::v2::index::Digest;
 use crate::job::machine::Io;
 use crate::job::report::to_wire;
+use crate::kernels::v2::dither::Dither;
 use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::tables::DecodeTables;
 use crate::limits::CHUNK_BYTES;
@@ -61,6 +62,8 @@ pub struct RebuildTensor {
     pub digest: Digest,
     /// True when it is the base's.
     pub unchanged: bool,
+    /// Its dither, if it has one.
+    pub dither: Option<Dither>,
 }
 
 /// One block.
@@ -322,13 +325,15 @@ pub(super) fn decode_block(
     let (set, tables) = set.ok_or_else(no_base)?;
     let mut targets = Vec::with_capacity(out.len());
     for ((s, base), out) in b.segments.iter().zip(from).zip(out) {
+        let t = &tensors[s.tensor as usize];
         let params = params[s.tensor as usize].as_ref();
         let params = params.filter(|_| base.len() == out.len()).ok_or_else(no_base)?;
         targets.push(Target {
             layout: layout(s),
-            columns: tensors[s.tensor as usize].columns as usize,
+            columns: t.columns as usize,
             scales: &params.scales,
             factors: params.factors.as_ref(),
+            dither: t.dither.map(|d| (d, s.first / t.columns)),
             base,
             out,
         });

@@ -68,7 +68,7 @@ pub async fn stats(io: Io, sources: Vec<SourceEntry>, options: StatsOptions) -> 
             name: &t.name,
             dtype: t.dtype.name(),
             shape: &t.shape,
-            strategy: op_name(t.op),
+            strategy: op_name(t),
             change: Change::V2(chain.moved(&t.name)?),
         };
         let item = look(&io, &looked_at, options.bins)

@@ -5,6 +5,7 @@ use super::checks::{judge_checksums, with_others, Checks, RebuildTasks};
 use super::cut::examined;
 use super::decode::{delta_sources, elements, expected, extra_tensors};
 use super::files::files;
+use super::inspect::{is_lossless, total};
 use super::rebuild::Rebuilt;
 use crate::error::{Error, Result};
 use crate::job::chain::Care;
@@ -136,6 +137,14 @@ pub async fn verify(io: Io, sources: Vec<SourceEntry>) -> Result<String> {
         tensors: sizes[index].0,
         base_hash: expected(link),
         base: if chain.is_some() { "verified" } else { "not checked" },
+        lossless: match link {
+            Link::V1(_) => None,
+            Link::V2(delta) => Some(is_lossless(&delta.index)),
+        },
+        loss: match link {
+            Link::V1(_) => None,
+            Link::V2(delta) => total(&delta.index),
+        },
     };
     to_json(&Report {
         ok: true,

@@ -25,6 +25,16 @@ impl BitWriter {
         }
     }
 
+    /// Number of bits so far.
+    pub fn len(&self) -> u64 {
+        self.bytes.len() as u64 * 8 + self.n as u64
+    }
+
+    /// True when there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The bytes; unused bits of the last one are zero.
     pub fn finish(mut self) -> Vec<u8> {
         let len = self.n.div_ceil(8) as usize;

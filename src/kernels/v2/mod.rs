@@ -12,6 +12,7 @@ pub mod alphabet;
 pub mod analyse;
 pub mod bits;
 pub mod cost;
+pub mod dither;
 pub mod element;
 pub mod log2;
 pub mod predict;
