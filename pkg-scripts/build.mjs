@@ -15,6 +15,8 @@ import { BuildError, capture, pkg, root, run, script, scripts, work } from './li
 
 const TARGET = 'wasm32-unknown-unknown';
 const WASM_OPT = ['-Oz', '--strip-debug', '--strip-producers'];
+/** The glue is generated: nobody reads it, and it is large for what it does. */
+const TERSER = ['--module', '--ecma', '2020', '--compress', 'passes=2', '--mangle'];
 const glue = `${work}/glue`;
 const types = `${work}/types`;
 
@@ -43,8 +45,9 @@ function bind(module) {
     mkdirSync(glue, { recursive: true });
     run('wasm-bindgen', ['--target', 'web', '--experimental-reset-state-function', '--out-dir', glue, '--out-name', 'wdelta', module]);
     run(process.execPath, [`${scripts}/node_modules/binaryen/${binaryen.bin['wasm-opt']}`, ...WASM_OPT, wasm, '-o', wasm]);
+    run(process.execPath, [`${scripts}/node_modules/terser/bin/terser`, `${glue}/wdelta.js`, ...TERSER, '-o', `${glue}/wdelta.js`]);
   };
-  once('glue', digest([module], version, binaryen.version, ...WASM_OPT), step, [wasm, `${glue}/wdelta.js`]);
+  once('glue', digest([module], version, binaryen.version, ...WASM_OPT, ...TERSER), step, [wasm, `${glue}/wdelta.js`]);
 }
 
 /**

@@ -2,6 +2,7 @@
 // The compiled core: loading it once per thread, and calling it so that a panic does no further harm.
 /** @import { Hasher, InitOptions, Machine } from './types.js' */
 import start, * as glue from './wdelta.js';
+import { held } from './buffers.js';
 import { WdeltaError } from './errors.js';
 
 /**
@@ -106,8 +107,8 @@ export function machine(make) {
  */
 export const view = (at, len) => new Uint8Array(/** @type {WebAssembly.Memory} */ (glue.wasmMemory()).buffer, at, len);
 
-/** Reads a Blob in a worker, straight into the core's memory, and gives the number of bytes that were there. */
-export const readBlob = glue.readBlob;
+/** Bytes of the core's memory in this thread, and of buffers. */
+export const memory = () => view(0, 0).buffer.byteLength + held();
 
 /** @returns {Hasher} */
 export const hasher = () => engine.hasher?.() ?? call(() => new glue.Sha256());

@@ -62,7 +62,10 @@ export async function* runJob(kind, given, planOnly = false) {
         case 'create':
           step.outputs.forEach(({ path }) => checkPath(path));
           outputs.push(...(await /** @type {Sink} */ (sink).create(step.outputs)));
-          outputs.forEach(({ size }, i) => job.putSize(sources.length + i, size));
+          outputs.forEach(({ size, bytes }, i) => {
+            job.putSize(sources.length + i, size);
+            progress.held.set(i, bytes?.length ?? 0);
+          });
           break;
         case 'resize': {
           const output = outputs[step.file];

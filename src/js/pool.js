@@ -116,14 +116,17 @@ async function runOnSeats(tasks, job, count) {
   };
 
   /** What a worker cannot do itself is done here; bytes move both ways without a copy. */
-  const answer = async (/** @type {any} */ question) => {
+  const answer = async (/** @type {Seat} */ seat, /** @type {any} */ question) => {
     switch (question.type) {
       case 'progress':
+        progress.held.set(seat, question.memory);
         return progress.add(question.bytes);
-      case 'write':
-        return writeRange(outputs[question.file], question.offset, question.bytes);
+      case 'write': {
+        const reply = await writeRange(outputs[question.file], question.offset, question.bytes);
+        return { reply, transfer: [reply.buffer] };
+      }
       case 'read': {
-        const all = question.ranges.map((/** @type {any} */ { file, offset, len }) => readRange(files[file], offset, len));
+        const all = question.ranges.map((/** @type {any} */ { file, offset, into }) => readRange(files[file], offset, into));
         const reply = await Promise.all(all);
         return { reply, transfer: reply.map(({ buffer }) => buffer) };
       }
@@ -133,7 +136,7 @@ async function runOnSeats(tasks, job, count) {
   try {
     while (seats.length < count) {
       const seat = take();
-      seat.answer = answer;
+      seat.answer = (question) => answer(seat, question);
       seats.push(seat);
     }
     await orAborted(Promise.all(seats.map(work)), signal);

@@ -72,6 +72,8 @@ export interface ProgressEvent {
   /** Over the last ten seconds; null in the first. */
   bytesPerSecond: number | null;
   etaSeconds: number | null;
+  /** Bytes that the call holds now: the core's memory in every thread, buffers on their way, results kept in memory. */
+  memory: number;
 }
 
 /** What every call takes. */
@@ -336,7 +338,10 @@ export interface Source {
 
 /** A place to write to at any position and to read back from. */
 export interface Spool {
-  write(offset: number, bytes: Uint8Array): Promise<void> | void;
+  /** Its whole content, where it is in memory. */
+  bytes?: Uint8Array;
+  /** May give the bytes back in another view. */
+  write(offset: number, bytes: Uint8Array): Promise<Uint8Array | void> | void;
   read(offset: number, into: Uint8Array): Promise<void> | void;
   port?(): Port;
   /** Closes it and gives back its room. */
@@ -385,8 +390,8 @@ export interface Hasher { update(at: number, len: number): void; digest(): Uint8
 
 /** What a machine runs against. A promise is waited for; nothing means that it is done. */
 export interface Host {
-  read(transfers: Transfer[]): Promise<void> | void;
-  write(transfers: Transfer[]): Promise<void> | void;
+  read(transfers: Transfer[]): Promise<unknown> | void;
+  write(transfers: Transfer[]): Promise<unknown> | void;
   hasher(): Hasher;
   /** Called after each step: throws when the job was aborted, gives a promise when others should have a turn. */
   pause?(): Promise<void> | void;

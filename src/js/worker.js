@@ -3,14 +3,55 @@
 // at a position. The same in browsers and in Node, which enters through worker-node.js.
 /** @import { Host, Port, Transfer } from './types.js' */
 import { Channel } from './channel.js';
-import { hasher, load, machine, readBlob, view } from './core.js';
+import { give, take } from './buffers.js';
+import { hasher, load, machine, memory, view } from './core.js';
 import { bytesOf, steps } from './drive.js';
-import { fileError } from './errors.js';
+import { failed, fileError } from './errors.js';
 
 /** Most bytes on their way to the main thread that it has not written yet. */
 const MAX_UNWRITTEN = 4 << 20;
+/** Reads of Blobs up to this length are left to the main thread, which keeps what lies around them. */
+const FAR = 64 << 10;
 /** Shortest time between two words about progress, in ms. */
 const TELL = 50;
+
+const scope = /** @type {any} */ (globalThis);
+
+/**
+ * Bytes that `take` gave into the core's memory.
+ * @param {number} at
+ * @param {Uint8Array} bytes
+ */
+function put(at, bytes) {
+  view(at, bytes.length).set(bytes);
+  give(bytes);
+}
+
+/**
+ * @param {Blob} blob
+ * @param {Transfer} transfer
+ */
+async function readBlob(blob, { offset, len, at }) {
+  const part = blob.slice(offset, offset + len);
+  let bytes = take(len);
+  let reader;
+  try {
+    reader = /** @type {any} */ (part.stream()).getReader({ mode: 'byob' });
+  } catch {
+    // Not every browser reads into a buffer that it is given.
+    bytes.set(new Uint8Array(await part.arrayBuffer()));
+    return put(at, bytes);
+  }
+  for (let got = 0; got < len; ) {
+    // The buffer goes to the reader and comes back.
+    const { value, done } = await reader.read(new Uint8Array(bytes.buffer, got, len - got));
+    if (done) throw { name: 'NotReadableError' };
+    got += value.length;
+    bytes = new Uint8Array(value.buffer, 0, len);
+  }
+  await reader.cancel();
+  put(at, bytes);
+}
 
 /**
  * What a worker is told about a job: its sources, then its outputs.
@@ -60,7 +101,7 @@ export function serve(post, files) {
       case 'write':
         // A full disk shows as fewer bytes written.
         if (spools.get(spool).write(bytes, { at: offset }) < bytes.length) throw { name: 'QuotaExceededError' };
-        return;
+        return { reply: bytes, transfer: [bytes.buffer] };
       case 'read':
         spools.get(spool).read(bytes, { at: offset });
         return { reply: bytes, transfer: [bytes.buffer] };
@@ -86,22 +127,21 @@ async function runTask(spec, { sources, names, ports, sizes }, channel, files) {
   let unwritten = 0;
   /** Writes that the main thread has not answered, or has refused. @type {Set<Promise<void>>} */
   const writes = new Set();
-  const sync = 'FileReaderSync' in globalThis;
 
   const tally = (/** @type {Transfer[]} */ transfers) => {
     count += bytesOf(transfers);
     if (performance.now() - told > TELL) tell();
   };
   const tell = () => {
-    channel.tell({ type: 'progress', bytes: count });
+    channel.tell({ type: 'progress', bytes: count, memory: memory() });
     count = 0;
     told = performance.now();
   };
 
   const fetchRanges = async (/** @type {Transfer[]} */ transfers) => {
-    const ranges = transfers.map(({ file, offset, len }) => ({ file, offset, len }));
-    const got = await channel.ask({ type: 'read', ranges });
-    transfers.forEach(({ at, len }, i) => view(at, len).set(got[i]));
+    const ranges = transfers.map(({ file, offset, len }) => ({ file, offset, into: take(len) }));
+    const got = await channel.ask({ type: 'read', ranges }, ranges.map(({ into }) => into.buffer));
+    transfers.forEach(({ at }, i) => put(at, got[i]));
   };
 
   /** @type {Host} */
@@ -109,19 +149,24 @@ async function runTask(spec, { sources, names, ports, sizes }, channel, files) {
     hasher,
     read(transfers) {
       tally(transfers);
-      const far = transfers.filter((transfer) => {
+      /** @type {Transfer[]} */
+      const far = [];
+      /** @type {Promise<void>[]} */
+      const near = [];
+      for (const transfer of transfers) {
         const { file, offset, len, at } = transfer;
         const port = /** @type {any} */ (ports[file]);
-        try {
-          if (port?.fd !== undefined && files) files.read(port.fd, offset, view(at, len));
-          else if (port?.blob && sync) {
-            if (readBlob(port.blob, offset, at, len) < len) throw { name: 'NotReadableError' };
-          } else return true;
-        } catch (cause) {
-          throw fileError(cause, names[file]);
-        }
-      });
-      if (far.length) return fetchRanges(far);
+        if (port?.fd !== undefined && files) {
+          try {
+            files.read(port.fd, offset, view(at, len));
+          } catch (cause) {
+            throw fileError(cause, names[file]);
+          }
+        } else if (port?.blob && len > FAR) near.push(readBlob(port.blob, transfer).catch(failed(names[file])));
+        else far.push(transfer);
+      }
+      if (far.length) near.push(fetchRanges(far));
+      if (near.length) return Promise.all(near);
     },
     write(transfers) {
       tally(transfers);
@@ -135,9 +180,11 @@ async function runTask(spec, { sources, names, ports, sizes }, channel, files) {
           }
           continue;
         }
-        const bytes = view(at, len).slice();
+        const bytes = take(len);
+        bytes.set(view(at, len));
         unwritten += len;
-        const writing = channel.ask({ type: 'write', file, offset, bytes }, [bytes.buffer]).then(() => {
+        const writing = channel.ask({ type: 'write', file, offset, bytes }, [bytes.buffer]).then((back) => {
+          give(back);
           unwritten -= len;
           writes.delete(writing);
         });
@@ -160,7 +207,6 @@ async function runTask(spec, { sources, names, ports, sizes }, channel, files) {
   return report;
 }
 
-const scope = /** @type {any} */ (globalThis);
 if (scope.WorkerGlobalScope && scope instanceof scope.WorkerGlobalScope) {
   const receive = serve((message, transfer = []) => scope.postMessage(message, transfer));
   // Set before anything is awaited: browsers drop messages that find no handler.
