@@ -1,7 +1,7 @@
 // @ts-check
 // The compiled core: loading it once per thread, and calling it so that a panic does no further harm.
 /** @import { Hasher, InitOptions, Machine } from './types.js' */
-import start, * as glue from './wdelta.js';
+import * as glue from './wdelta.js';
 import { held } from './buffers.js';
 import { WdeltaError } from './errors.js';
 
@@ -33,8 +33,8 @@ let dead;
  */
 export function load(module) {
   if (!loaded) {
-    loaded = compile(module).then(async (compiled) => {
-      await start({ module_or_path: compiled });
+    loaded = compile(module).then((compiled) => {
+      glue.initSync({ module: compiled });
       return compiled;
     });
     loaded.catch(() => (loaded = undefined));

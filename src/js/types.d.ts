@@ -377,6 +377,16 @@ export type Step =
   | { kind: 'item'; json: string; at?: number; len?: number }
   | { kind: 'done'; report: Uint8Array<ArrayBuffer> };
 
+/** A step as its owner gets it, from whichever thread. */
+export type OwnStep =
+  | Extract<Step, { kind: 'create' | 'resize' | 'run' }>
+  | { kind: 'plan' | 'item' | 'done'; value: any; data?: Uint8Array };
+
+/** A whole job, here or in a worker. The owner answers a step before it asks for the next one. */
+export interface JobRun extends Pick<Machine, 'putReports' | 'putSize'> {
+  steps(): AsyncGenerator<OwnStep, void, void>;
+}
+
 /** The core's state machine. */
 export interface Machine {
   step(): Step;
@@ -411,6 +421,10 @@ export interface Link {
 export interface Platform {
   /** How many workers are worth having. */
   workers: number;
+  /** Work below this many bytes is done before a worker has started. */
+  tiny: number;
+  /** Whether the calling thread has more to do than to wait. */
+  paints: boolean;
   createWorker(): any;
   connect(worker: any): Link;
   spool(size: number): Promise<Spool>;

@@ -1,17 +1,19 @@
 // @ts-check
-// What runs in a worker: tasks of the core, and files of the origin-private file system that only workers can write to
+// What runs in a worker: tasks of the core, whole jobs but for these, and files of the origin-private file system that only workers can write to
 // at a position. The same in browsers and in Node, which enters through worker-node.js.
-/** @import { Host, Port, Transfer } from './types.js' */
+/** @import { Host, Machine, Port, Transfer } from './types.js' */
 import { Channel } from './channel.js';
 import { give, take } from './buffers.js';
 import { hasher, load, machine, memory, view } from './core.js';
-import { bytesOf, steps } from './drive.js';
+import { bytesOf, steps, unpack } from './drive.js';
 import { failed, fileError } from './errors.js';
 
 /** Most bytes on their way to the main thread that it has not written yet. */
 const MAX_UNWRITTEN = 4 << 20;
 /** Reads of Blobs up to this length are left to the main thread, which keeps what lies around them. */
 const FAR = 64 << 10;
+/** Longest list that is posted at once: unpacking it keeps the other side busy. */
+const MAX_LIST = 500;
 /** Shortest time between two words about progress, in ms. */
 const TELL = 50;
 
@@ -77,8 +79,11 @@ async function readBlob(blob, { offset, len, at }) {
 export function serve(post, files) {
   /** @type {Promise<unknown>} */
   let ready = Promise.resolve();
-  /** @type {JobStart} */
-  let job;
+  const job = /** @type {JobStart} */ ({});
+  /** The machine of a whole job, and its steps. @type {Machine} */
+  let led;
+  /** @type {ReturnType<typeof steps> | undefined} */
+  let leading;
   /** Open files of the origin-private file system. @type {Map<number, any>} */
   const spools = new Map();
 
@@ -88,13 +93,20 @@ export function serve(post, files) {
       case 'init':
         return (ready = load(question.module)).then(() => {});
       case 'job':
-        job = question;
+        Object.assign(job, question);
         return;
       case 'task': {
         await ready;
-        const reply = await runTask(question.spec, job, channel, files);
+        const reply = await runTask(question.spec);
         return { reply, transfer: [reply.buffer] };
       }
+      case 'lead':
+        await leading?.return();
+        led = machine((Machine) => Machine.job(question.kind, question.options, question.list));
+        leading = steps(led, host);
+        return;
+      case 'next':
+        return nextStep(question);
       case 'open':
         spools.set(spool, await question.handle.createSyncAccessHandle());
         return;
@@ -111,17 +123,44 @@ export function serve(post, files) {
         spools.delete(spool);
     }
   });
+  const { host, settle } = hostOf(job, channel, files);
+
+  /** @param {Uint8Array} spec */
+  async function runTask(spec) {
+    let report = new Uint8Array();
+    for await (const step of steps(machine((Machine) => Machine.task(spec, job.sizes)), host)) {
+      if (step.kind === 'done') report = step.report;
+    }
+    await settle();
+    return report;
+  }
+
+  /** @param {{ sizes?: [source: number, size: number][], reports?: Uint8Array[] }} answers of the step before */
+  async function nextStep({ sizes = [], reports }) {
+    for (const [source, size] of sizes) led.putSize(source, size);
+    if (reports) led.putReports(reports);
+    const { value } = await /** @type {ReturnType<typeof steps>} */ (leading).next();
+    const step = /** @type {any} */ (unpack(/** @type {any} */ (value)));
+    await settle();
+    const lists = step.value ?? step;
+    for (const [key, list] of Object.entries(lists)) {
+      if (!Array.isArray(list) || list.length <= MAX_LIST) continue;
+      for (let i = 0; i < list.length; i += MAX_LIST) channel.tell({ type: 'part', key, list: list.slice(i, i + MAX_LIST) });
+      lists[key] = [];
+    }
+    return { reply: step, transfer: step.data && [step.data.buffer] };
+  }
+
   return (message) => channel.receive(message);
 }
 
 /**
- * @param {Uint8Array} spec
  * @param {JobStart} job
  * @param {Channel} channel
  * @param {Files} [files]
- * @returns {Promise<Uint8Array>} the task's report
+ * @returns {{ host: Host, settle: () => Promise<void> }} `settle` waits for everything that is written
  */
-async function runTask(spec, { sources, names, ports, sizes }, channel, files) {
+function hostOf(job, channel, files) {
   let count = 0;
   let told = performance.now();
   let unwritten = 0;
@@ -155,14 +194,14 @@ async function runTask(spec, { sources, names, ports, sizes }, channel, files) {
       const near = [];
       for (const transfer of transfers) {
         const { file, offset, len, at } = transfer;
-        const port = /** @type {any} */ (ports[file]);
+        const port = /** @type {any} */ (job.ports[file]);
         if (port?.fd !== undefined && files) {
           try {
             files.read(port.fd, offset, view(at, len));
           } catch (cause) {
-            throw fileError(cause, names[file]);
+            throw fileError(cause, job.names[file]);
           }
-        } else if (port?.blob && len > FAR) near.push(readBlob(port.blob, transfer).catch(failed(names[file])));
+        } else if (port?.blob && len > FAR) near.push(readBlob(port.blob, transfer).catch(failed(job.names[file])));
         else far.push(transfer);
       }
       if (far.length) near.push(fetchRanges(far));
@@ -171,12 +210,12 @@ async function runTask(spec, { sources, names, ports, sizes }, channel, files) {
     write(transfers) {
       tally(transfers);
       for (const { file, offset, len, at } of transfers) {
-        const port = /** @type {any} */ (ports[sources + file]);
+        const port = /** @type {any} */ (job.ports[job.sources + file]);
         if (port?.fd !== undefined && files) {
           try {
             files.write(port.fd, offset, view(at, len));
           } catch (cause) {
-            throw fileError(cause, names[sources + file], 'written');
+            throw fileError(cause, job.names[job.sources + file], 'written');
           }
           continue;
         }
@@ -198,13 +237,13 @@ async function runTask(spec, { sources, names, ports, sizes }, channel, files) {
     while (unwritten > MAX_UNWRITTEN) await Promise.race(writes);
   };
 
-  let report = new Uint8Array();
-  for await (const step of steps(machine((Machine) => Machine.task(spec, sizes)), host)) {
-    if (step.kind === 'done') report = step.report;
-  }
-  await Promise.all(writes);
-  tell();
-  return report;
+  return {
+    host,
+    async settle() {
+      await Promise.all(writes);
+      if (count) tell();
+    },
+  };
 }
 
 if (scope.WorkerGlobalScope && scope instanceof scope.WorkerGlobalScope) {
