@@ -1,11 +1,10 @@
 // @ts-check
 // Buffers of this thread that are used again and again. What is left to a collector instead gathers: engines hardly
 // count it as theirs, and a gigabyte of reads leaves hundreds of megabytes behind.
+import { BLOCK } from './blocks.js';
 
 /** Length of a buffer: the most that the core reads or writes at once. */
 const SIZE = 4 << 20;
-/** Below this a buffer of its own costs less. */
-const SMALL = 64 << 10;
 /** Buffers that are kept. */
 const MAX_SPARE = 4;
 
@@ -21,7 +20,8 @@ export const held = () => bytes;
  * @returns {Uint8Array<ArrayBuffer>}
  */
 export function take(len) {
-  if (len < SMALL) return new Uint8Array(len);
+  // A small one costs less when it is its own.
+  if (len <= BLOCK) return new Uint8Array(len);
   const at = spare.findIndex(({ byteLength }) => byteLength >= len);
   if (at >= 0) return new Uint8Array(spare.splice(at, 1)[0], 0, len);
   const buffer = new ArrayBuffer(Math.max(len, SIZE));

@@ -138,12 +138,13 @@ export function leadJob(kind, options, list, job) {
           if (answers.sizes) await ask(startOf(job));
           const question = { type: 'next', ...answers };
           answers = {};
-          const step = await ask(question);
-          Object.assign(step.value ?? step, parts);
+          const list = await ask(question);
+          const last = list[list.length - 1];
+          Object.assign(last.value ?? last, parts);
           parts = {};
           asked = false;
-          yield step;
-          if (step.kind === 'done') return;
+          yield* list;
+          if (last.kind === 'done') return;
           asked = true;
         }
       } finally {

@@ -3,6 +3,7 @@
 // at a position. The same in browsers and in Node, which enters through worker-node.js.
 /** @import { Host, Machine, Port, Transfer } from './types.js' */
 import { Channel } from './channel.js';
+import { BLOCK, Blocks } from './blocks.js';
 import { give, take } from './buffers.js';
 import { hasher, load, machine, memory, view } from './core.js';
 import { bytesOf, steps, unpack } from './drive.js';
@@ -10,8 +11,6 @@ import { failed, fileError } from './errors.js';
 
 /** Most bytes on their way to the main thread that it has not written yet. */
 const MAX_UNWRITTEN = 4 << 20;
-/** Reads of Blobs up to this length are left to the main thread, which keeps what lies around them. */
-const FAR = 64 << 10;
 /** Longest list that is posted at once: unpacking it keeps the other side busy. */
 const MAX_LIST = 500;
 /** Shortest time between two words about progress, in ms. */
@@ -62,6 +61,7 @@ async function readBlob(blob, { offset, len, at }) {
  * @property {string[]} names
  * @property {Port[]} ports
  * @property {Float64Array} sizes
+ * @property {Blocks[]} blocks what lies around small reads of sources
  */
 
 /**
@@ -93,7 +93,7 @@ export function serve(post, files) {
       case 'init':
         return (ready = load(question.module)).then(() => {});
       case 'job':
-        Object.assign(job, question);
+        Object.assign(job, question, { blocks: [] });
         return;
       case 'task': {
         await ready;
@@ -139,8 +139,15 @@ export function serve(post, files) {
   async function nextStep({ sizes = [], reports }) {
     for (const [source, size] of sizes) led.putSize(source, size);
     if (reports) led.putReports(reports);
-    const { value } = await /** @type {ReturnType<typeof steps>} */ (leading).next();
-    const step = /** @type {any} */ (unpack(/** @type {any} */ (value)));
+    const began = performance.now();
+    const reply = [];
+    let step;
+    // Small items come several at a time.
+    do {
+      const { value } = await /** @type {ReturnType<typeof steps>} */ (leading).next();
+      step = /** @type {any} */ (unpack(/** @type {any} */ (value)));
+      reply.push(step);
+    } while (step.kind === 'item' && !step.data && performance.now() - began < TELL);
     await settle();
     const lists = step.value ?? step;
     for (const [key, list] of Object.entries(lists)) {
@@ -148,7 +155,7 @@ export function serve(post, files) {
       for (let i = 0; i < list.length; i += MAX_LIST) channel.tell({ type: 'part', key, list: list.slice(i, i + MAX_LIST) });
       lists[key] = [];
     }
-    return { reply: step, transfer: step.data && [step.data.buffer] };
+    return { reply, transfer: step.data && [step.data.buffer] };
   }
 
   return (message) => channel.receive(message);
@@ -177,6 +184,14 @@ function hostOf(job, channel, files) {
     told = performance.now();
   };
 
+  const blocksOf = (/** @type {number} */ file) =>
+    (job.blocks[file] ??= new Blocks(job.sizes[file], async (start, end) => {
+      const blob = /** @type {any} */ (job.ports[file])?.blob;
+      if (blob) return new Uint8Array(await blob.slice(start, end).arrayBuffer().catch(failed(job.names[file])));
+      const [got] = await channel.ask({ type: 'read', ranges: [{ file, offset: start, into: new Uint8Array(end - start) }] });
+      return got;
+    }));
+
   const fetchRanges = async (/** @type {Transfer[]} */ transfers) => {
     const ranges = transfers.map(({ file, offset, len }) => ({ file, offset, into: take(len) }));
     const got = await channel.ask({ type: 'read', ranges }, ranges.map(({ into }) => into.buffer));
@@ -201,7 +216,8 @@ function hostOf(job, channel, files) {
           } catch (cause) {
             throw fileError(cause, job.names[file]);
           }
-        } else if (port?.blob && len > FAR) near.push(readBlob(port.blob, transfer).catch(failed(job.names[file])));
+        } else if (len <= BLOCK && file < job.sources) near.push(blocksOf(file).read(offset, len, (part, from) => view(at + from, part.length).set(part)));
+        else if (port?.blob) near.push(readBlob(port.blob, transfer).catch(failed(job.names[file])));
         else far.push(transfer);
       }
       if (far.length) near.push(fetchRanges(far));

@@ -13,7 +13,7 @@ import { hollowDelta, sparseModel } from './models.mjs';
 
 /** Most CPU time of one task, in ms. */
 const LIMIT = 50;
-const RUNS = 3;
+const RUNS = Number(process.env.RUNS ?? 3);
 /** Roles of a layer with experts. */
 const ROLES = ['self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj', 'self_attn.o_proj', 'input_layernorm'];
 const LAYERS = 40;
@@ -66,7 +66,7 @@ async function longest(prepare, work) {
   const driven = await site.open();
   await prepare(driven);
   const browser = driven.context.browser();
-  await browser.startTracing(driven.page, { categories: ['toplevel', 'disabled-by-default-devtools.timeline', 'devtools.timeline', '__metadata'] });
+  await browser.startTracing(driven.page, { categories: ['disabled-by-default-devtools.timeline', 'devtools.timeline', '__metadata', ...(process.env.WDELTA_TRACE ? ['disabled-by-default-v8.cpu_profiler'] : [])] });
   await work(driven);
   const { traceEvents } = JSON.parse(String(await browser.stopTracing()));
   await driven.close();
