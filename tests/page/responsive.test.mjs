@@ -13,7 +13,7 @@ import { hollowDelta, sparseModel } from './models.mjs';
 
 /** Most CPU time of one task, in ms. */
 const LIMIT = 50;
-const RUNS = Number(process.env.RUNS ?? 3);
+const RUNS = 3;
 /** Roles of a layer with experts. */
 const ROLES = ['self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj', 'self_attn.o_proj', 'input_layernorm'];
 const LAYERS = 40;
@@ -66,20 +66,15 @@ async function longest(prepare, work) {
   const driven = await site.open();
   await prepare(driven);
   const browser = driven.context.browser();
-  await browser.startTracing(driven.page, { categories: ['disabled-by-default-devtools.timeline', 'devtools.timeline', '__metadata', ...(process.env.WDELTA_TRACE ? ['disabled-by-default-v8.cpu_profiler'] : [])] });
+  await browser.startTracing(driven.page, { categories: ['disabled-by-default-devtools.timeline', '__metadata'] });
   await work(driven);
   const { traceEvents } = JSON.parse(String(await browser.stopTracing()));
   await driven.close();
   const mains = new Set(traceEvents.filter(({ name, args }) => name === 'thread_name' && args.name === 'CrRendererMain').map(({ pid, tid }) => `${pid}/${tid}`));
   const tasks = traceEvents.filter(({ name, pid, tid, tdur }) => name === 'RunTask' && tdur !== undefined && mains.has(`${pid}/${tid}`));
   assert.ok(tasks.length > 100, `${tasks.length} tasks of ${mains.size} threads were seen`);
-  const long = tasks.sort((a, b) => b.tdur - a.tdur).slice(0, 5);
-  if (process.env.WDELTA_TRACE)
-    for (const { ts, dur, pid, tid, tdur } of long) {
-      const inside = traceEvents.filter((e) => e.pid === pid && e.tid === tid && e.ts >= ts && e.ts < ts + dur && e.tdur > 3000 && e.name !== 'RunTask');
-      console.log(`# ${tdur / 1000} ms: ${inside.map((e) => `${e.name} ${Math.round(e.tdur / 1000)} ${JSON.stringify(e.args?.data?.functionName ?? e.args?.data?.type ?? '')}${e.args?.data?.url ?? ''}:${e.args?.data?.lineNumber ?? ''}`).join(' | ')}`);
-    }
-  return long.map(({ tdur }) => Math.round(tdur / 1000));
+  const long = tasks.map(({ tdur }) => Math.round(tdur / 1000)).sort((a, b) => b - a);
+  return long.slice(0, 5);
 }
 
 const ready = (driven) => driven.page.locator('[data-key=start]:enabled').waitFor();

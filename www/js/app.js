@@ -171,7 +171,7 @@ function actionsOf(app) {
       if (!entry) return;
       const rows = new Map(rowsOf(entry).map((row) => [row.name, row]));
       const base = withBase ? sourceOf('base') : undefined;
-      let drawn = 0;
+      let next = 0;
       await jobs.run(
         'measure',
         names ? 'Measure tensor' : 'Measure',
@@ -199,9 +199,9 @@ function actionsOf(app) {
               etaSeconds: (total - done) / bytesPerSecond,
             });
             // Redrawing table and picture for each of thousands of tensors would take longer than measuring them.
-            if (performance.now() - drawn < REDRAW_EVERY) continue;
-            drawn = performance.now();
+            if (performance.now() < next) continue;
             store.set({ revision: store.state.revision + 1 });
+            next = performance.now() + Math.max(REDRAW_EVERY, rows.size / 4);
           }
         },
         { quiet: names !== null },

@@ -101,6 +101,30 @@ export function live(store, signal, element, select, render) {
   return element;
 }
 
+/** Resolves when a frame has been painted; hidden tabs get none. */
+export const nextFrame = () =>
+  new Promise((done) => (document.hidden ? setTimeout(done) : requestAnimationFrame(() => setTimeout(done))));
+
+/** Longest stretch of work between two frames, in milliseconds. */
+const SLICE = 10;
+
+/**
+ * Does something for each of many, as many per frame as fit.
+ * @template T
+ * @param {Iterable<T>} items @param {(item: T) => void} act
+ * @param {() => boolean} [over] tells that nobody waits for the rest any more
+ */
+export async function inSlices(items, act, over = () => false) {
+  let began = performance.now();
+  for (const item of items) {
+    act(item);
+    if (performance.now() - began < SLICE) continue;
+    await nextFrame();
+    if (over()) return;
+    began = performance.now();
+  }
+}
+
 /**
  * A button.
  * @param {Child} label

@@ -2,7 +2,7 @@
 // Inspect: what is in a delta, what it belongs to, whether it is intact.
 
 import { MEASURE_AT_ONCE } from '../constants.js';
-import { button, h, live } from '../dom.js';
+import { button, h, live, nextFrame } from '../dom.js';
 import { breakable, bytes, count, exact, name, number, percent, plain, plural, shape } from '../format.js';
 import { MEASURES } from '../model/measures.js';
 import { activeEntry, entryOf, rowNamed, rowsOf } from '../model/rows.js';
@@ -58,10 +58,19 @@ const COLUMNS = [
 ];
 /** @type {Map<string, Column[]>} */
 const choices = new Map();
+/** @type {{ rows: Row[], revision: number, columns: Column[] } | null} */
+let chosen = null;
 
 /** Columns that have something to say. @param {State} state */
 function columnsOf(state) {
   const rows = rowsOf(activeEntry(state));
+  if (chosen?.rows !== rows || chosen.revision !== state.revision)
+    chosen = { rows, revision: state.revision, columns: choose(rows) };
+  return chosen.columns;
+}
+
+/** @param {Row[]} rows */
+function choose(rows) {
   const some = (/** @type {(row: Row) => unknown} */ has) => rows.some((row) => has(row) !== undefined);
   const has = {
     stats: some((row) => row.stats),
@@ -250,8 +259,9 @@ function explore(app, signal) {
         }),
     ),
     findingsPanel(app, signal),
-    tableSection(app, signal, topic, 'Tensors of the delta'),
   );
+  // In a frame of its own: of a large model, picture and table are much work together.
+  void nextFrame().then(() => signal.aborted || main.append(tableSection(app, signal, topic, 'Tensors of the delta')));
   const aside = live(
     store,
     signal,
