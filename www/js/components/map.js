@@ -3,7 +3,7 @@
 
 import { AREA_CELLS, LEGEND_BINS } from '../constants.js';
 import { button, fill, h, inSlices, nextFrame, svg } from '../dom.js';
-import { breakable, exact, name, percent, plain, plural } from '../format.js';
+import { breakable, exact, middle, name, percent, plain, plural } from '../format.js';
 import { cellsOf, gridOf, squarify } from '../model/grid.js';
 import { scaleOf } from '../model/measures.js';
 import { worst } from '../model/rows.js';
@@ -135,7 +135,7 @@ export class BytesMap {
             'div',
             { class: 'line head', role: 'row' },
             h('span', { role: 'columnheader', class: 'axis' }, open === null ? 'layer' : 'expert'),
-            columns.map(({ label, key }) => h('span', { role: 'columnheader', title: plain(key) }, breakable(label))),
+            columns.map(({ label, key }) => h('span', { role: 'columnheader', title: plain(key) }, breakable(middle(label, 40)))),
           )
         : null,
       band(top),

@@ -49,6 +49,7 @@ const DELTA_COLUMNS = [
   {
     id: 'strategy',
     label: 'Strategy',
+    minor: true,
     value: (row) => `${row.side === 'b' ? '' : row.strategy}→${row.b?.strategy ?? ''}`,
     cell: (row) =>
       row.side === 'a'
@@ -367,7 +368,7 @@ function totals({ actions }, diff) {
     h('h3', null, 'Furthest apart'),
     h(
       'ul',
-      { class: 'plain-list' },
+      { class: 'plain-list pairs' },
       nearest.map((tensor) =>
         h(
           'li',

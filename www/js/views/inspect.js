@@ -306,7 +306,8 @@ function summary({ store }, signal) {
           item('Parameters', count(info.elements)),
           item('Stored', bytes(info.bytes)),
           item('Bits per parameter', number(info.elements ? (info.bytes * 8) / info.elements : null)),
-          base
+          // A base of another model would make it "60,000× smaller".
+          base && base.size > info.elements / 2 && base.size < info.elements * 9
             ? item(
                 'Against the base',
                 info.bytes < base.size

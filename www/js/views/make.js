@@ -97,7 +97,10 @@ export function makeView(app, signal) {
       ...saved
         .filter(({ kind }) => kind === 'make')
         .reverse()
-        .map((each) => savedView(app, each, madeView(app, /** @type {EncodeResult} */ (each.result)))),
+        .map((each) => {
+          const result = /** @type {EncodeResult} */ (each.result);
+          return savedView(app, each, madeView(app, result), errorTable(result));
+        }),
     ],
   );
   store.watch(
@@ -234,9 +237,8 @@ function preflight(app) {
   ];
 }
 
-/** Error per tensor, worst first. @param {App} app @param {EncodeResult} result */
+/** @param {App} app @param {EncodeResult} result */
 function madeView({ store, actions }, result) {
-  const worst = [...result.tensors].sort((a, b) => (b.relativeError ?? -1) - (a.relativeError ?? -1));
   const other = result.tensors.filter(({ strategy, requested }) => strategy !== requested).length;
   const entry = store.state.entries.find(({ made }) => made === result);
   return [
@@ -254,7 +256,13 @@ function madeView({ store, actions }, result) {
           button('See it in Inspect', () => actions.activate(entry.id, 'inspect', 'error'), { 'data-key': 'see made' }),
         )
       : null,
-    h(
+  ];
+}
+
+/** Error per tensor, worst first. @param {EncodeResult} result */
+function errorTable(result) {
+  const worst = [...result.tensors].sort((a, b) => (b.relativeError ?? -1) - (a.relativeError ?? -1));
+  return h(
       'details',
       null,
       h('summary', null, 'Error per tensor'),
@@ -301,6 +309,5 @@ function madeView({ store, actions }, result) {
           ),
         ),
       ),
-    ),
-  ];
+    );
 }
