@@ -105,6 +105,9 @@ export const activeEntry = ({ entries, active }) => entries.find(({ id }) => id 
 /** @param {State} state @param {import('../types.js').EntryRole} role */
 export const entryOf = ({ entries }, role) => entries.find((entry) => entry.role === role);
 
+/** Whether only its base tells how far a delta moves values: version 2 counts in steps of the base's. @param {Entry | undefined} entry */
+export const leansOnBase = (entry) => entry?.info?.version === 2;
+
 /** @param {Row[]} rows @param {string | null} name */
 export const rowNamed = (rows, name) => (name === null ? undefined : rows.find((row) => row.name === name));
 

@@ -5,7 +5,7 @@ import { MEASURE_AT_ONCE } from '../constants.js';
 import { button, h, live, nextFrame } from '../dom.js';
 import { breakable, bytes, count, exact, name, number, percent, plain, plural, shape } from '../format.js';
 import { MEASURES } from '../model/measures.js';
-import { activeEntry, entryOf, rowNamed, rowsOf } from '../model/rows.js';
+import { activeEntry, entryOf, leansOnBase, rowNamed, rowsOf } from '../model/rows.js';
 import { histogram, rowChart } from '../components/chart.js';
 import { picture, tableSection } from '../components/explorer.js';
 import { fileStrip, recordView } from '../components/file.js';
@@ -222,10 +222,11 @@ function explore(app, signal) {
       if (measure.of(rows) !== null) return [h('span', { class: 'muted' }, 'measured')];
       if (isRunning(state.job, 'measure'))
         return [button('Stop measuring', () => jobs.cancel(), { 'data-key': 'measure' })];
-      if (measure.needs === 'base' && !base) return [h('span', { class: 'muted' }, 'Open the base to measure this.')];
-      const size = (activeEntry(state)?.size ?? 0) + (measure.needs === 'base' ? (base?.size ?? 0) : 0);
+      const needsBase = measure.needs === 'base' || leansOnBase(activeEntry(state));
+      if (needsBase && !base) return [h('span', { class: 'muted' }, 'Open the base to measure this.')];
+      const size = (activeEntry(state)?.size ?? 0) + (needsBase ? (base?.size ?? 0) : 0);
       return [
-        button(`Measure all, reads ${bytes(size)}`, () => actions.measure(null, measure.needs === 'base'), {
+        button(`Measure all, reads ${bytes(size)}`, () => actions.measure(null, needsBase), {
           class: 'primary',
           disabled: Boolean(blocked(state)),
           title: blocked(state),
@@ -424,6 +425,7 @@ function tensorDetails(app, entry, row) {
   const { stats, error } = row;
   const running = store.state.job?.state === 'running';
   const read = bytes(row.bytes);
+  const lacks = leansOnBase(entry) && !entryOf(store.state, 'base');
   return [
     h(
       'div',
@@ -450,7 +452,7 @@ function tensorDetails(app, entry, row) {
       ['Shape', shape(row.shape)],
       ['Parameters', exact(row.elements)],
       [
-        'Strategy',
+        entry.info?.version === 2 ? 'Operation' : 'Strategy',
         [
           row.strategy,
           ...Object.entries(row.options ?? {}).map(([key, value]) =>
@@ -504,13 +506,17 @@ function tensorDetails(app, entry, row) {
               ? 'Measuring…'
               : running
                 ? 'Measured when the running job has ended.'
-                : row.bytes <= MEASURE_AT_ONCE
+                : lacks
+                  ? 'Not measured: version 2 tells how far values move only beside its base.'
+                  : row.bytes <= MEASURE_AT_ONCE
                   ? 'Not measured.'
                   : `Not measured: that reads ${read}.`,
           ),
           running
             ? null
-            : button(`Measure, reads ${read}`, () => actions.measure([row.name], false), { 'data-key': 'measure one' }),
+            : lacks
+              ? button('Open the base…', () => actions.pickFiles(), { 'data-key': 'open base' })
+              : button(`Measure, reads ${read}`, () => actions.measure([row.name], false), { 'data-key': 'measure one' }),
         ],
     h('h3', null, 'Bytes'),
     recordView(entry.source, row.records),
