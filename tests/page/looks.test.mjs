@@ -37,7 +37,7 @@ async function oddDelta() {
     const values = Float32Array.from({ length: 512 }, (_, i) => Math.sin(i) + add * Math.cos(3 * i));
     return writeModel(new Map(names.map((name, i) => [name, { dtype: 'F32', shape: [16, 32], bytes: Buffer.from((i === 1 ? values.map((v) => v + add * 1e-9) : values).buffer) }])));
   };
-  return Buffer.from((await encode({ base: model(0), finetuned: model(0.01) })).data);
+  return Buffer.from((await encode({ base: model(0), finetuned: model(0.01), strategy: 'int4' })).data);
 }
 
 before(async () => {

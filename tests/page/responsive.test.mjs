@@ -47,7 +47,7 @@ before(async () => {
   await sparseModel(at('base.safetensors'), { layers: 6, side: 4096, seed: 1 });
   await sparseModel(at('tuned.safetensors'), { layers: 6, side: 4096, seed: 2 });
   for (const name of ['', 'small-'])
-    await encode({ base: at(`${name}base.safetensors`), finetuned: at(`${name}tuned.safetensors`), output: at(`${name}delta.wdelta`) });
+    await encode({ base: at(`${name}base.safetensors`), finetuned: at(`${name}tuned.safetensors`), strategy: 'int4', output: at(`${name}delta.wdelta`) });
   site = await start();
 });
 

@@ -73,7 +73,7 @@ test('lineage, compare and rebuild of a chain, to the bytes of the fine-tune', a
   await driven.close();
 
   const pair = await site.open({ path: '#compare' });
-  await pair.give(path('one.wdelta'), BASE, { name: 'int4.wdelta', mimeType: '', buffer: Buffer.from((await encode({ base: BASE, finetuned: STEP1 })).data) });
+  await pair.give(path('one.wdelta'), BASE, { name: 'int4.wdelta', mimeType: '', buffer: Buffer.from((await encode({ base: BASE, finetuned: STEP1, strategy: 'int4' })).data) });
   await pair.page.locator('[data-key=diff]').click();
   await pair.page.getByText('Furthest apart').waitFor();
   await pair.close();

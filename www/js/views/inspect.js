@@ -125,7 +125,7 @@ const JOURNEYS = [
   ['Compare', 'two deltas, or two models', 'what differs, and by how much'],
   ['Lineage', 'several deltas', 'which follows which, and what is verified'],
   ['Rebuild', 'deltas and their base', 'the fine-tune as .safetensors, checked'],
-  ['Make', 'a base and a fine-tune', 'the delta, its size known before the start'],
+  ['Make', 'a base and a fine-tune', 'the delta: every bit, or smaller and close'],
 ];
 
 /** @param {App} app */

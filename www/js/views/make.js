@@ -24,10 +24,10 @@ import { chainOf, planChecks, radio, roomChecks } from './rebuild.js';
 
 /** @type {[id: string, label: string, note: string][]} */
 export const STRATEGIES = [
-  ['int4', 'int4', 'Sixteen levels per tensor, the largest changes apart. The usual choice.'],
+  ['lossless', 'lossless', 'Every bit of the fine-tune comes back. The size is a guess until it is made.'],
+  ['int4', 'int4', 'Sixteen levels per tensor, the largest changes apart.'],
   ['sparse', 'sparse', 'Only the largest changes, each exact; the rest is dropped.'],
   ['quantized', 'quantized', 'One sign per value, one scale per row. Smallest, and coarsest.'],
-  ['lossless', 'lossless', 'Every bit of the fine-tune comes back. Version 2; the size is a guess.'],
 ];
 
 /** Names what a plan was made for. @param {State} state @param {string} [strategy] */
