@@ -348,7 +348,7 @@ function totals({ actions }, diff) {
         /** @type {Finding} */ ({
           severity: what === 'strategy' ? 'note' : 'warning',
           code: what.toUpperCase(),
-          message: `${what}: ${a} in A, ${b} in B`,
+          message: `${what[0].toUpperCase()}${what.slice(1)} ${a} in A, ${b} in B`,
           tensor,
         }),
     ),
