@@ -41,8 +41,8 @@ pub struct Moved {
 }
 
 impl Change {
-    /// Values of the stream.
-    pub fn len(&self) -> u64 {
+    /// How many values the stream has.
+    pub fn values(&self) -> u64 {
         match self {
             Change::V1(delta) => delta.elements,
             Change::V2(moved) => moved.words,
