@@ -41,7 +41,7 @@ pub struct Moved {
 }
 
 impl Change {
-    /// How many values the stream has.
+    /// Values of the stream.
     pub fn values(&self) -> u64 {
         match self {
             Change::V1(delta) => delta.elements,

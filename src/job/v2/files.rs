@@ -15,11 +15,11 @@ pub fn bytes_of(t: &TensorRecord) -> u64 {
     element_count(&t.shape).and_then(|n| t.dtype.bytes_of(n)).unwrap_or(0)
 }
 
-/// A file, the bytes before its tensors, and the numbers of those.
-pub type Parts<'a> = (&'a FileRecord, Vec<u8>, Range<usize>);
+/// A file of a delta's result, the bytes before its tensors, and the tensors.
+pub type PlacedFile<'a> = (&'a FileRecord, Vec<u8>, Range<usize>);
 
-/// The files of a delta's result, each with the bytes before its tensors and those.
-pub fn files(delta: &OpenV2) -> Result<Vec<Parts<'_>>> {
+/// The files of a delta's result.
+pub fn files(delta: &OpenV2) -> Result<Vec<PlacedFile<'_>>> {
     let mut at = 0;
     let mut files = Vec::with_capacity(delta.index.files.len());
     for file in &delta.index.files {

@@ -76,11 +76,11 @@ async fn write(io: &Io, work: Round) -> Result<Vec<u64>> {
     Ok(written)
 }
 
-/// Path and bytes of a file without tensors.
-type Other = (String, Vec<u8>);
+/// Path and bytes of a file that is not a shard.
+type SideFile = (String, Vec<u8>);
 
 /// The files of the result, with the bytes before their tensors, and the other files.
-fn layout(chain: &Chain, options: &DecodeOptions) -> Result<(Vec<Shard>, Vec<Other>)> {
+fn layout(chain: &Chain, options: &DecodeOptions) -> Result<(Vec<Shard>, Vec<SideFile>)> {
     let Some(Link::V2(delta)) = chain.rooted().checked_sub(1).map(|i| &*chain.stages[i].link) else {
         return Err(Error::new(Code::Internal, "no link has files"));
     };
