@@ -215,6 +215,10 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     )
     .await;
 
+    if let Some(chain) = &mixed {
+        Parents::new(chain)?.check(&io).await?;
+    }
+
     // Round 1: the base's hash, the links before, and a look at every tensor.
     let hash_names = match (options.hash_order, wanted.reference) {
         (HashOrder::Memory, _) => names(base),
@@ -227,9 +231,7 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     }];
     let hash_tasks = tasks.len();
     let mut check = ChainCheck::new(base, &parents)?;
-    let mut of_mixed = mixed.as_ref().map(Parents::new).transpose()?;
-    let mut check_tasks = check.take_tasks();
-    check_tasks.extend(of_mixed.iter_mut().flat_map(|p| std::mem::take(&mut p.tasks)));
+    let check_tasks = check.take_tasks();
     let n_checks = check_tasks.len();
     tasks.extend(check_tasks);
     if !parents.is_empty() {
@@ -240,14 +242,11 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     tasks.extend(survey_tasks(&items)?);
     let reports = io.run(tasks).await?;
     let of_checks = &reports[hash_tasks..hash_tasks + n_checks];
-    let base_hash = match &of_mixed {
-        Some(check) => {
-            check.judge(&io, of_checks).await?;
-            ModelHash {
-                sha256: identify::hashes(&reports[0])?.swap_remove(0),
-                fast: Vec::new(),
-            }
-        }
+    let base_hash = match &mixed {
+        Some(_) => ModelHash {
+            sha256: identify::hashes(&reports[0])?.swap_remove(0),
+            fast: Vec::new(),
+        },
         None => from_wire(&reports[0])?,
     };
     let checksums = chain::read_checksums(&io, &parents).await?;
