@@ -29,7 +29,7 @@ pub async fn find_step(io: &Io, chain: &Chain, items: &[Item<'_>], look: Look, b
         return Ok(None);
     }
     while fine < coarse {
-        let middle = (fine + coarse) / 2;
+        let middle = fine + (coarse - fine) / 2;
         if size(
             io,
             chain,

@@ -19,8 +19,8 @@ pub const DITHER_CLASSES: usize = 64;
 /// Constant of the classes that are counted.
 pub const DITHER_OFFSET: i16 = 32;
 
-/// Bytes that a dithered tensor takes in the index, about.
-const RECORD_BYTES: u64 = 14;
+/// Bytes that a loss has to be worth: a dithered tensor takes 14 more in the index, and its tables are not shared yet.
+const WORTH_BYTES: u64 = 64;
 
 /// Bytes of a tensor's parameters beside the scales themselves.
 const PARAMS_BYTES: u64 = 9;
@@ -87,9 +87,13 @@ pub fn choose(sample: &Sample, effort: Effort, step: u8, share: u64, fit: &mut F
         ways.push(way(&scaled, Some(prediction), step, share));
     }
     let best = ways.into_iter().min_by_key(|w| w.length)?;
-    let record = (RECORD_BYTES << (FRACTION + 3)) / share;
+    if best.dithered.iter().flatten().all(|&c| c == 0) {
+        // All steps are below the type's own.
+        return None;
+    }
+    let worth = (WORTH_BYTES << (FRACTION + 3)) / share;
     // Lengths are estimates; what gains less than a 64th is not worth a loss.
-    if best.length + best.length / 64 + record >= exact {
+    if best.length + best.length / 64 + worth >= exact {
         return None;
     }
     fit.columns = best.columns;
