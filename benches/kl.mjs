@@ -11,7 +11,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { decode, encode, inspect, tensors } from '../pkg/src/node.js';
+import { decode, encode, inspect, tensors } from '../pkg/node.js';
 import { Llama, collect, softmax } from '../www/js/sample/llama.js';
 import { Tokenizer } from '../www/js/sample/tokenizer.js';
 
@@ -49,7 +49,7 @@ const text = windows();
 
 /** Next-token distributions after every token of every window. */
 async function distributions(file) {
-  const model = new Llama(config, await collect(tensors({ model: file, as: 'float32' })));
+  const model = new Llama(config, await collect(tensors({ base: file, as: 'float32' })));
   return text.flatMap((window) => {
     model.reset();
     return window.map((token) => softmax(model.forward(token)));

@@ -5,8 +5,8 @@
 //! `--target wasm32-unknown-unknown` and `wasm-bindgen-test-runner`.
 
 use wdelta::dtype::Dtype;
-use wdelta::kernels::v2::analyse::{differ, differ_scalar, take_apart, take_apart_scalar};
 use wdelta::kernels::v2::alphabet;
+use wdelta::kernels::v2::analyse::{differ, differ_scalar, take_apart, take_apart_scalar};
 use wdelta::kernels::v2::bits::BitReader;
 use wdelta::kernels::v2::cost::{add_columns, add_columns_scalar, add_row, add_row_scalar, CostTable, SHIFTS};
 use wdelta::kernels::v2::dither::{self, Dither, Lattices, Place, LEVELS};
@@ -257,7 +257,15 @@ fn decoding_dithered_rows() {
                 let (mut out, mut plain) = (vec![0; from.len()], vec![0; from.len()]);
                 let mut scratch = dither::Scratch::default();
                 dither::decode_row(
-                    layout, contexts, lattices, &tables, place, &source, &mut a, &mut scratch, &mut out,
+                    layout,
+                    contexts,
+                    lattices,
+                    &tables,
+                    place,
+                    &source,
+                    &mut a,
+                    &mut scratch,
+                    &mut out,
                 );
                 dithered_row(dtype, contexts, lattices, &tables, place, &source, &mut b, &mut plain);
                 assert!(out == plain, "{dtype:?}, round {round}, {n} elements");
