@@ -7,9 +7,9 @@ use super::decode::delta_sources;
 use super::fit::{Fit, FitItem, Fitted};
 use super::parents::Parents;
 use super::search::find_step;
-use super::tables::model;
+use super::tables::{model, Sections};
 use crate::error::Result;
-use crate::format::v2::index::{Digest, Dithered, Lost};
+use crate::format::v2::index::Lost;
 use crate::format::v2::{BaseRef, Index, Op, TensorRecord, PREAMBLE};
 use crate::job::chain::Care;
 use crate::job::encode::{Report, TensorReport};
@@ -80,9 +80,9 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     for report in io.run(tasks).await? {
         fitted.extend(from_wire::<Vec<Fitted>>(&report)?);
     }
-    let mut records: Vec<TensorRecord> = items.iter().zip(&fitted).zip(0..).map(record).collect();
+    let mut records: Vec<TensorRecord> = items.iter().zip(&fitted).map(record).collect();
     tie(&mut records);
-    let (sets, params) = model(&items, &mut records, &mut fitted);
+    let Sections { sets, params } = model(&items, &mut records, &fitted);
     // No block is longer than what it covers, but for its head.
     let sections: u64 = sets.iter().chain(&params).map(|s| s.len() as u64).sum();
     let bound = finetuned_bytes + finetuned_bytes / 64 + items.len() as u64 * 512 + (1 << 20) + sections;
@@ -248,7 +248,7 @@ fn tie(records: &mut [TensorRecord]) {
         match original {
             Some(f) if records[i].op != Op::Unchanged => {
                 let t = &mut records[i];
-                (t.op, t.base, t.back, t.dithered) = (Op::Tied, None, (i - f) as u64, None);
+                (t.op, t.base, t.back) = (Op::Tied, None, (i - f) as u64);
             }
             Some(_) => {}
             None => first = Some(i),
@@ -267,7 +267,7 @@ pub fn op_name(record: &TensorRecord) -> &'static str {
     }
 }
 
-fn record(((item, fitted), position): ((&Item<'_>, &Fitted), u64)) -> TensorRecord {
+fn record((item, fitted): (&Item<'_>, &Fitted)) -> TensorRecord {
     let t = item.tensor;
     let op = match item.base {
         None => Op::Stored,
@@ -290,16 +290,6 @@ fn record(((item, fitted), position): ((&Item<'_>, &Fitted), u64)) -> TensorReco
         set: 0,
         params: 0,
         back: 0,
-        dithered: fitted.step.filter(|_| op == Op::Delta).map(|step| Dithered {
-            step,
-            seed: seed(fitted.digest, position),
-            lost: Lost::default(),
-        }),
+        dithered: None,
     }
-}
-
-/// Levels depend on what the fine-tune is, so that a chain has other ones for each link, and on where it is, so that the
-/// same tensor twice has not.
-fn seed(fine: Digest, position: u64) -> u64 {
-    u32::from_le_bytes([fine[0], fine[1], fine[2], fine[3]]) as u64 ^ position
 }
