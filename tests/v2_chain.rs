@@ -269,3 +269,36 @@ fn lineage_finds_the_order_and_what_is_missing() {
     assert_eq!(report["links"][1]["state"], "not checked");
     assert!(host.entries.iter().all(|e| e.role == Role::Delta));
 }
+
+fn data(name: &str) -> Files {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/stories260k-full");
+    one(std::fs::read(folder.join(name)).unwrap())
+}
+
+#[test]
+fn a_lossy_link_is_what_it_decodes_to() {
+    let models = ["base", "ft-step1", "ft-step2", "ft-sft"].map(|name| data(&format!("{name}.safetensors")));
+    let base = &models[0];
+    let lossy = r#"{"strategy":"lossy","quality":40,"effort":0}"#;
+    let d1 = encode_after(base, &[], &models[1], lossy, false).unwrap().0;
+    let rebuilt = decode_chain(base, &[&d1], "{}").unwrap();
+    assert!(rebuilt != models[1], "nothing was lost");
+    // Its rows can be read alone, whatever was dithered before them.
+    let whole = read_safetensors(&rebuilt[0].1);
+    let (name, (_, bytes)) = whole.iter().max_by_key(|(_, t)| t.1.len()).unwrap();
+    let rows = streamed(base, &[&d1], &format!(r#"{{"names":["{name}"],"rows":[300,317]}}"#));
+    let row = bytes.len() / 512;
+    assert!(rows[0].1 == bytes[300 * row..317 * row], "{name}");
+    // The next links start from what it gives, with loss or without.
+    let exact = r#"{"effort":0}"#;
+    let d2 = encode_after(base, &[&d1], &models[2], exact, false).unwrap().0;
+    assert!(d2 == encode_after(&rebuilt, &[], &models[2], exact, false).unwrap().0);
+    assert!(decode_chain(base, &[&d1, &d2], "{}").unwrap() == models[2]);
+    let d3 = encode_after(base, &[&d1, &d2], &models[3], lossy, false).unwrap().0;
+    assert!(d3 == encode_after(&models[2], &[], &models[3], lossy, false).unwrap().0);
+    let last = decode_chain(base, &[&d1, &d2, &d3], "{}").unwrap();
+    assert!(last == decode_chain(&models[2], &[&d3], "{}").unwrap());
+    let report = with_deltas(base, &[&d3, &d1, &d2]).run("lineage", "{}").unwrap();
+    assert_eq!((&report["ok"], &report["order"]), (&json!(true), &json!([1, 2, 0])));
+    with_deltas(base, &[&d1, &d2, &d3]).run("verify", "{}").unwrap();
+}
