@@ -18,7 +18,6 @@ BITS = dict(BOOL=8, F4=4, F6_E2M3=6, F6_E3M2=6, U8=8, I8=8, F8_E5M2=8, F8_E4M3=8
 MANTISSA = dict(F16=10, BF16=7, F32=23, C64=23, F64=52, F8_E4M3=3, F8_E5M2=2, F8_E4M3FNUZ=3, F8_E5M2FNUZ=2)
 UNIT = dict(F16=25, BF16=134, F32=150, C64=150)
 ROOTS = np.uint32([0x3F800000, 0x3F8B95C2, 0x3F9837F0, 0x3FA5FED7, 0x3FB504F3, 0x3FC5672A, 0x3FD744FD, 0x3FEAC0C7]).view("<f4")
-LOSSY = False
 UNCHANGED, DELTA, STORED, TIED = range(4)
 
 def need(truth, what):
@@ -87,7 +86,8 @@ class Stream:
         for _ in range(self.number("length of a text")):
             partial = 1
             while partial < 256:
-                slots = [(n, (int.from_bytes(out[-n:], "big") * 256 + partial) * 0x9E3779B97F4A7C15 >> 48 & 0xFFFF) for n in (6, 4, 2, 1)]
+                keys = ((n, int.from_bytes(out[-n:], "big") * 256 + partial) for n in (6, 4, 2, 1))
+                slots = [(n, k * 0x9E3779B97F4A7C15 >> 48 & 0xFFFF) for n, k in keys]
                 bit = self.coded(self.counters[next((s for s in slots if self.counters[s][1]), slots[-1])][0])
                 partial = 2 * partial + [self.counter(*slot, bit=bit) for slot in slots][0]
             out.append(partial & 255)
@@ -98,7 +98,6 @@ class Stream:
             move = self.int("step", min(abs(move), 2))
             scale = clamp(scale + move, -8191, 8191)
             yield scale
-
 def finished(s, pieces=None, rans=None):
     need((s is None or s.at >= len(s.data)) and not (pieces and pieces.read()), "a part is too long")
     need(rans is None or next(rans.words, None) is None and {*rans.states} == {65536}, "lanes do not end as they should")
@@ -143,7 +142,7 @@ class Index:
             t["base"] = name, self.kind() if s.flag("retyped") else t["kind"]
         if t["op"] == DELTA:
             t["set"], t["params"] = s.number("set"), s.number("params")
-            t["dither"] = LOSSY and t["kind"][0] in UNIT and s.flag("dithered") and (s.number("dither step"), s.number("seed"))
+            t["dither"] = t["kind"][0] in UNIT and s.flag("dithered") and (s.number("dither step"), s.number("seed"))
         return t
 
 def header(metadata, tensors):
@@ -153,7 +152,6 @@ def header(metadata, tensors):
     text = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text
-
 def word_type(dtype):
     """4. Tensors as rows."""
     return np.dtype(f"<u{4 if dtype == 'C64' else max(BITS[dtype] // 8, 1)}")
@@ -164,15 +162,14 @@ def rows_of(t):
     dims = [total] if BITS[dtype] < 8 else [*shape, 2] if dtype == "C64" else [*shape]
     while dims and columns < 64:
         columns *= dims.pop()
-    if columns > 65536 or 1024 < columns == total:
-        columns = 1024
+    columns = 1024 if columns > 65536 or 1024 < columns == total else max(columns, 1)
     base, of = t["base"][1] if t["op"] == DELTA else (dtype, ())
     if t["op"] == DELTA and (base == dtype or not any(d == "C64" or d[0] == "F" and BITS[d] <= 8 for d in (dtype, base))):
         if math.prod(shape) == math.prod(of):
             common = total
         elif shape and of and shape[1:] == of[1:] and BITS[dtype] >= 8 and shape[0]:
             common = total // shape[0] * min(shape[0], of[0])
-    return max(columns, 1), common, total
+    return columns, common, total
 def numpy_type(dtype):
     return {"BOOL": "?", "C64": "<f4"}.get(dtype) or f"<{dtype[0].lower()}{BITS[dtype] // 8}"
 def floats(dtype, words):
@@ -287,7 +284,6 @@ class Params:
         for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
             x = (x ^ x >> np.uint64(shift)) * np.uint64(factor)
         return (x[:, None] >> np.arange(0, 64, 4, dtype=np.uint64)).astype(int).ravel()[:n] & 15
-
 def exponents(dtype, words):
     if dtype not in MANTISSA:
         return np.ones(len(words), int)
