@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 const SMALL: usize = 4096;
 
 /// Places that are looked at in larger files.
-const PLACES: usize = 700;
+const PLACES: usize = 500;
 
 /// Memory that nothing here comes near to.
 #[cfg(target_os = "linux")]

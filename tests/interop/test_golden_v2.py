@@ -12,6 +12,7 @@ import blake3
 import numpy as np
 
 import reference
+import wdelta2
 from wdelta2 import Delta
 
 FOLDER = pathlib.Path(__file__).parents[1] / "golden/v2"
@@ -70,6 +71,27 @@ class GoldenV2(unittest.TestCase):
                 files = {path: hashlib.sha256(content).hexdigest() for path, content in delta.decode(base).items()}
                 self.assertEqual(files, case["files"])
                 self.assertEqual(identity(delta.index.tensors).hex(), case["identity"])
+
+    def test_the_files_cover_what_there_is(self):
+        sets, tensors, kinds, ranks = [], [], set(), set()
+        for case in CASES:
+            tensors_before, data = read(case)
+            delta = Delta(data)
+            sets += delta.sets
+            tensors += delta.index.tensors
+            kinds |= {part[0] for part, _ in delta.parts}
+            with np.errstate(all="ignore"):
+                ranks |= {row[3].rank for _, common, row in delta.rows(tensors_before) if common}
+        deltas = [t for t in tensors if t["op"] == wdelta2.DELTA]
+        self.assertEqual({t["op"] for t in tensors}, {wdelta2.UNCHANGED, wdelta2.DELTA, wdelta2.STORED, wdelta2.TIED})
+        self.assertEqual({t["kind"][0] for t in deltas}, set(wdelta2.BITS))
+        self.assertEqual({t["kind"][0] for t in deltas if t["dither"]}, set(wdelta2.UNIT))
+        self.assertEqual(kinds, {0, 1, 2})
+        self.assertEqual({s.log for s in sets}, {9, 10, 11})
+        self.assertEqual({s.q for s in sets}, {0, 1})
+        self.assertGreater(max(ranks), 1)
+        self.assertEqual({len(case["deltas"]) for case in CASES}, {1, 2})
+        self.assertGreater(max(len(case["base"]) for case in CASES), 1)
 
     def test_damage_and_another_base_are_found(self):
         for case in CASES:
