@@ -93,6 +93,9 @@ enum Kind {
     Same,
 }
 
+/// A tensor: its name, that of the base's, dtype, shape, bytes, how it is coded, its table set.
+type Made<'a> = (&'a str, &'a str, Dtype, &'a [u64], Vec<u8>, Kind, u64);
+
 /// A file with a tensor that is predicted, two coded in one block, one each in planes and plain, and one that two names
 /// share.
 fn case(name: &'static str, covers: &'static str, log: u32, log2_q: u32, dtype: Dtype) -> Case {
@@ -101,7 +104,7 @@ fn case(name: &'static str, covers: &'static str, log: u32, log2_q: u32, dtype: 
     let n = 9 * 70 * layout.bytes();
     let data = bytes(n, 72);
     let other = bytes(3 * 100, 73);
-    let tensors: [(&str, &str, Dtype, &[u64], Vec<u8>, Kind, u64); 7] = [
+    let tensors: [Made; 7] = [
         ("predicted", "base", dtype, &shape, nudged(&data, 3), Kind::Coded, 0),
         ("coded", "base", dtype, &shape, nudged(&data, 17), Kind::Coded, 0),
         (
