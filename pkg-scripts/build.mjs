@@ -5,7 +5,7 @@
 //
 // Steps whose inputs have not changed are left out.
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -15,6 +15,8 @@ import { BuildError, capture, pkg, root, run, script, scripts, work } from './li
 
 const TARGET = 'wasm32-unknown-unknown';
 const WASM_OPT = ['-Oz', '--strip-debug', '--strip-producers'];
+/** The glue is generated: nobody reads it, and it is large for what it does. */
+const TERSER = ['--module', '--ecma', '2020', '--compress', 'passes=2', '--mangle'];
 const glue = `${work}/glue`;
 const types = `${work}/types`;
 
@@ -33,6 +35,18 @@ function compile() {
   return `${target}/${TARGET}/release/wdelta.wasm`;
 }
 
+/** Takes the loader out of the glue: the package compiles the module itself, and starts it with `initSync`. */
+function dropLoader() {
+  for (const [path, loader, rest] of /** @type {const} */ ([
+    ['wdelta.js', /export \{ initSync, __wbg_init as default \};/, 'export { initSync };'],
+    ['wdelta.d.ts', /\/\*\*\n(?: \*[^\n]*\n)+export default function __wbg_init [^]*$/, ''],
+  ])) {
+    const text = readFileSync(`${glue}/${path}`, 'utf8');
+    if (!loader.test(text)) throw new BuildError(`${path}, as wasm-bindgen wrote it, has no ${loader}.`);
+    writeFileSync(`${glue}/${path}`, text.replace(loader, rest));
+  }
+}
+
 /** @param {string} module */
 function bind(module) {
   const version = capture('wasm-bindgen', ['--version']).trim();
@@ -41,10 +55,12 @@ function bind(module) {
   const step = () => {
     rmSync(glue, { recursive: true, force: true });
     mkdirSync(glue, { recursive: true });
-    run('wasm-bindgen', ['--target', 'web', '--experimental-reset-state-function', '--out-dir', glue, '--out-name', 'wdelta', module]);
+    run('wasm-bindgen', ['--target', 'web', '--experimental-reset-state-function', '--omit-default-module-path', '--out-dir', glue, '--out-name', 'wdelta', module]);
     run(process.execPath, [`${scripts}/node_modules/binaryen/${binaryen.bin['wasm-opt']}`, ...WASM_OPT, wasm, '-o', wasm]);
+    dropLoader();
+    run(process.execPath, [`${scripts}/node_modules/terser/bin/terser`, `${glue}/wdelta.js`, ...TERSER, '-o', `${glue}/wdelta.js`]);
   };
-  once('glue', digest([module], version, binaryen.version, ...WASM_OPT), step, [wasm, `${glue}/wdelta.js`]);
+  once('glue', digest([module], version, binaryen.version, String(dropLoader), ...WASM_OPT, ...TERSER), step, [wasm, `${glue}/wdelta.js`]);
 }
 
 /**

@@ -221,7 +221,7 @@ fn what_does_not_fit_is_refused_first() {
     let error = encode(
         &[t("a", vec![4]), t("old", vec![4])],
         &[t("a", vec![4]), t("new", vec![4])],
-        "{}",
+        INT4,
     )
     .unwrap_err();
     assert_eq!(error.code, Code::MissingTensor);
@@ -234,7 +234,7 @@ fn what_does_not_fit_is_refused_first() {
     let (_, delta) = encode(
         &[t("w", vec![4, 6])],
         &[("w", "F32", vec![4, 6], f32s(&noise(10, 24, 0.1)))],
-        "{}",
+        INT4,
     )
     .unwrap();
     assert_eq!(
@@ -433,7 +433,7 @@ fn another_dtype_is_another_base() {
     let (_, delta) = encode(
         &f32_base,
         &[("w", "F32", vec![4], f32s(&[1.0, 2.0, 3.0, 4.0]))],
-        r#"{"baseName":"org/model"}"#,
+        r#"{"strategy":"int4","baseName":"org/model"}"#,
     )
     .unwrap();
     let error = decode(&bf16_base, &[&delta], "{}").unwrap_err();
@@ -452,7 +452,7 @@ fn extra_tensors_of_the_base_do_no_harm() {
     let (_, delta) = encode(
         std::slice::from_ref(&w),
         &[("w", "F32", vec![40], f32s(&noise(2, 40, 0.1)))],
-        "{}",
+        INT4,
     )
     .unwrap();
     let rebuilt = read_safetensors(&decode(&[extra, w], &[&delta], "{}").unwrap());

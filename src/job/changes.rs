@@ -42,7 +42,7 @@ pub struct Moved {
 
 impl Change {
     /// Values of the stream.
-    pub fn len(&self) -> u64 {
+    pub fn values(&self) -> u64 {
         match self {
             Change::V1(delta) => delta.elements,
             Change::V2(moved) => moved.words,

@@ -52,7 +52,7 @@ impl DiffItem {
     fn elements(&self) -> u64 {
         match &self.sides {
             Sides::Models { a, .. } => a.elements,
-            Sides::Deltas { a, .. } => a.len(),
+            Sides::Deltas { a, .. } => a.values(),
         }
     }
 }
@@ -116,6 +116,7 @@ async fn models(io: &Io, name: &str, a: &TensorRange, b: &TensorRange, base: Opt
         name: name.to_owned(),
         base: t.clone(),
         deltas: Vec::new(),
+        past: None,
     };
     let mut a = Values::open(io, &bare(a)).await?;
     let mut b = Values::open(io, &bare(b)).await?;
@@ -156,7 +157,7 @@ async fn deltas(io: &Io, name: &str, a: &Change, b: &Change) -> Result<Likeness>
     let mut left = Changes::open(io, name, a).await?;
     let mut right = Changes::open(io, name, b).await?;
     let (mut xs, mut ys) = (vec![0.0f32; BLOCK_ELEMENTS], vec![0.0f32; BLOCK_ELEMENTS]);
-    let mut rest = a.len();
+    let mut rest = a.values();
     while rest > 0 {
         let n = rest.min(BLOCK_ELEMENTS as u64) as usize;
         left.next(io, &mut xs[..n]).await?;
@@ -370,7 +371,7 @@ async fn of_deltas(io: &Io, sources: &[SourceEntry], a: u32, b: u32) -> Result<(
                 what,
             });
         };
-        if of_a.shape != of_b.shape || of_a.change.len() != of_b.change.len() {
+        if of_a.shape != of_b.shape || of_a.change.values() != of_b.change.values() {
             changed("shape", shape_text(&of_a.shape), shape_text(&of_b.shape));
             continue;
         }

@@ -198,7 +198,7 @@ impl Item {
 
 /// What the decoded delta of a tensor looks like.
 pub async fn look(io: &Io, of: &Looked<'_>, bins: u32) -> Result<Item> {
-    let n = of.change.len();
+    let n = of.change.values();
     let rows = match of.shape.len() {
         0 | 1 => 1,
         _ => rows_cols(of.shape).0,

@@ -68,8 +68,11 @@ pub(super) struct DeltaReport {
     pub(super) loss: Option<LossReport>,
 }
 
+/// Sources and names of the tensors that tasks report on.
+type Reported = Vec<(u32, String)>;
+
 /// The tasks that decode a delta's records into nothing, and the tensors that they report on.
-pub fn check_tasks(delta: &OpenDelta) -> Result<(Vec<TaskSpec>, Vec<(u32, String)>)> {
+pub fn check_tasks(delta: &OpenDelta) -> Result<(Vec<TaskSpec>, Reported)> {
     let names = || delta.header.tensors.iter().map(|t| t.name.clone());
     let tasks = batch(
         names().zip(delta.tensors.iter().cloned()).collect(),

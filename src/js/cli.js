@@ -6,7 +6,7 @@
 import { parseArgs } from 'node:util';
 import { decode, diff, encode, hash, inspect, lineage, plan, stats, verify, version, WdeltaError } from './node.js';
 import { suggest } from './options.js';
-import { columns, formatBytes, formatCount, formatDuration, formatNumber, printable, shorten } from './units.js';
+import { columns, formatBytes, formatCount, formatDuration, formatNumber, printable, shorten } from './cli-units.js';
 
 /**
  * @typedef {Record<string, any>} Flags

@@ -4,10 +4,8 @@
 //! reads and writes files without a copy; views on the memory must be taken again after every call, since it may grow.
 
 mod machine;
-mod worker_io;
 
 pub use machine::WasmMachine;
-pub use worker_io::read_blob;
 
 use crate::error::{Error, CODES};
 use serde::Serialize;

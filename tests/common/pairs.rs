@@ -90,6 +90,14 @@ pub fn nudged(bytes: &[u8], every: usize) -> Vec<u8> {
     out
 }
 
+/// A safetensors file with a few changes in its tensors.
+pub fn nudged_model(file: &[u8], every: usize) -> Vec<u8> {
+    let mut length = [0; 8];
+    length.copy_from_slice(&file[..8]);
+    let (head, data) = file.split_at(8 + u64::from_le_bytes(length) as usize);
+    [head, &nudged(data, every)].concat()
+}
+
 /// Bases and fine-tunes that cover every operation.
 pub fn variety() -> (Files, Files) {
     let w = noise;

@@ -16,7 +16,7 @@ export interface TensorInfo {
 }
 export interface Inspection {
   version: number, strategy: string, bytes: number, baseHash: string, baseName?: string, elements: number
-  layout: { header: Place, payload: Place, checksum: Place }
+  layout: { header: Place, payload: Place, checksum: Place, /** version 2: tables that tensors share */ sets?: Place[] }
   tensors: TensorInfo[], findings: Finding[]
 }
 export interface Stats {
@@ -36,6 +36,7 @@ export interface EncodedTensor {
   bytes: number, unchanged: number, relativeError: number | null, largestError: number | null
 }
 export interface EncodeResult {
+  version: number
   bytes: number, finetunedBytes: number, elements: number, baseHash: string, strategy: string, relativeError: number | null
   tensors: EncodedTensor[], findings: Finding[]
 }

@@ -54,7 +54,7 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
                 size: guess,
             }],
             problems: Vec::new(),
-            reads: 2 * (finetuned_bytes + base_bytes) + parents.tasks.iter().map(|t| t.cost).sum::<u64>(),
+            reads: 2 * (finetuned_bytes + base_bytes) + parents.cost(),
             writes: guess,
             tensors: items.len(),
             elements,
@@ -69,19 +69,16 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
         step: None,
         probe: false,
     };
+    parents.check(&io).await?;
     let step = match fidelity {
         Fidelity::Lossless => None,
         Fidelity::Quality(quality) => Some(quality::step(quality)),
         Fidelity::Ratio(ratio) => find_step(&io, &chain, &items, look, finetuned_bytes as f64 / ratio).await?,
     };
-    let mut tasks = std::mem::take(&mut parents.tasks);
-    let n_parents = tasks.len();
-    tasks.extend(fit_tasks(&chain, &items, Look { step, ..look })?);
-    let reports = io.run(tasks).await?;
-    parents.judge(&io, &reports[..n_parents]).await?;
+    let tasks = fit_tasks(&chain, &items, Look { step, ..look })?;
     let mut fitted: Vec<Fitted> = Vec::with_capacity(items.len());
-    for report in &reports[n_parents..] {
-        fitted.extend(from_wire::<Vec<Fitted>>(report)?);
+    for report in io.run(tasks).await? {
+        fitted.extend(from_wire::<Vec<Fitted>>(&report)?);
     }
     let mut records: Vec<TensorRecord> = items.iter().zip(&fitted).map(record).collect();
     tie(&mut records);

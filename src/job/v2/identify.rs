@@ -23,8 +23,17 @@ pub struct Identify {
     pub each: bool,
 }
 
-/// Runs the task; reports hashes in hex.
+/// Runs the task; reports hashes in hex, or what is wrong with the links, which need not be the cause: see [`hashes`].
 pub async fn identify(io: Io, work: Identify) -> Result<Vec<u8>> {
+    to_wire(&hash(&io, work).await)
+}
+
+/// The hashes that [`identify`] reports.
+pub fn hashes(report: &[u8]) -> Result<Vec<String>> {
+    from_wire::<Result<Vec<String>>>(report)?
+}
+
+async fn hash(io: &Io, work: Identify) -> Result<Vec<String>> {
     let mut reader = Reader::new(work.past);
     let top = reader.top();
     let mut digests = Vec::new();
@@ -37,7 +46,7 @@ pub async fn identify(io: Io, work: Identify) -> Result<Vec<u8>> {
         let mut done = 0;
         while done < len {
             let n = (len - done).min(CHUNK_BYTES as u64);
-            let mut bytes = reader.read(&io, top, tensor, done, n as usize).await?;
+            let mut bytes = reader.read(io, top, tensor, done, n as usize).await?;
             match work.each {
                 true => {
                     of_tensor.update(&bytes);
@@ -51,7 +60,7 @@ pub async fn identify(io: Io, work: Identify) -> Result<Vec<u8>> {
     if !work.each {
         digests = vec![hex(&io.digest(0).await?)];
     }
-    to_wire(&digests)
+    Ok(digests)
 }
 
 /// The task that hashes these tensors of the model after `n` links.
@@ -92,7 +101,7 @@ pub fn judge_parent(chain: &Chain, number: usize, reports: &[Vec<u8>]) -> Result
     };
     let mut found = Vec::with_capacity(reports.len());
     for report in reports {
-        found.extend(from_wire::<Vec<String>>(report)?);
+        found.extend(hashes(report)?);
     }
     let orders = orders(chain, number);
     match found.iter().position(|h| *h == delta.header.parent_hash) {

@@ -14,7 +14,7 @@ use crate::job::lineage::{path_to, LinkReport, Parent, Report};
 use crate::job::machine::{Io, Role, SourceEntry};
 use crate::job::open::{open_model, sources_of};
 use crate::job::plan::Plan;
-use crate::job::report::{from_wire, hex, to_json, Finding, Severity};
+use crate::job::report::{hex, to_json, Finding, Severity};
 use std::rc::Rc;
 
 /// Tensors that one task hashes.
@@ -217,7 +217,7 @@ async fn all_digests(io: &Io, chain: &Chain, n: usize) -> Result<Vec<String>> {
     let tasks = names.chunks(AT_ONCE).map(|some| identify::task(chain, n, some, true));
     let mut digests = Vec::with_capacity(names.len());
     for report in io.run(tasks.collect::<Result<_>>()?).await? {
-        digests.extend(from_wire::<Vec<String>>(&report)?);
+        digests.extend(identify::hashes(&report)?);
     }
     Ok(digests)
 }

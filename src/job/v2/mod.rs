@@ -7,8 +7,11 @@
 pub mod arrange;
 pub mod blocks;
 pub mod chain;
+pub mod checks;
+pub mod cut;
 pub mod decode;
 pub mod encode;
+pub mod files;
 pub mod fit;
 pub mod identify;
 pub mod inspect;

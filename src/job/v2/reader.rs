@@ -38,8 +38,6 @@ pub struct Reader {
 /// What is kept of a model between reads.
 #[derive(Default)]
 struct State {
-    /// Hashes of tensors whose digests are to be compared.
-    watches: Vec<Option<Watch>>,
     /// The version 1 delta that was read last: its tensor, and the element that comes next.
     stream: Option<(u32, u64, DeltaStream)>,
     /// The table set that was used last.
@@ -52,36 +50,10 @@ struct State {
     kept: Vec<(u32, Vec<Vec<u8>>)>,
 }
 
-/// A hash of bytes that pass in order.
-#[derive(Default)]
-struct Watch {
-    hasher: blake3::Hasher,
-    done: u64,
-}
-
-impl Watch {
-    /// Takes what of `bytes`, which start at `at`, has not passed yet and joins on.
-    fn see(&mut self, at: u64, bytes: &[u8]) {
-        let end = at + bytes.len() as u64;
-        if at <= self.done && self.done < end {
-            self.hasher.update(&bytes[(self.done - at) as usize..]);
-            self.done = end;
-        }
-    }
-}
-
 impl State {
     fn new(level: &Level) -> Self {
-        let watch = |expected: bool| expected.then(Watch::default);
         match level {
-            Level::Base(tensors) => Self {
-                watches: tensors.iter().map(|t| watch(t.expected.is_some())).collect(),
-                ..Self::default()
-            },
-            Level::V1(tensors) => Self {
-                watches: tensors.iter().map(|t| watch(t.expected.is_some())).collect(),
-                ..Self::default()
-            },
+            Level::Base(_) | Level::V1(_) => Self::default(),
             Level::V2(coded) => {
                 let mut places = vec![Vec::new(); coded.tensors.len()];
                 for (b, block) in coded.blocks.iter().zip(0..) {
@@ -131,16 +103,14 @@ impl Reader {
     /// `len` bytes from `at` of a tensor of model `level`. The caller has bounded `len`.
     pub fn read<'a>(&'a mut self, io: &'a Io, level: usize, tensor: u32, at: u64, len: usize) -> Reading<'a> {
         Box::pin(async move {
-            let bytes = match &self.levels[level] {
+            match &self.levels[level] {
                 Level::Base(tensors) => {
                     let place = &tensors[tensor as usize].place;
-                    io.read_vec(place.source, place.range.offset + at, len).await?
+                    io.read_vec(place.source, place.range.offset + at, len).await
                 }
-                Level::V1(_) => self.add(io, level, tensor, at, len).await?,
-                Level::V2(_) => self.copy(io, level, tensor, at, len).await?,
-            };
-            self.watch(level, tensor, at, &bytes);
-            Ok(bytes)
+                Level::V1(_) => self.add(io, level, tensor, at, len).await,
+                Level::V2(_) => self.copy(io, level, tensor, at, len).await,
+            }
         })
     }
 
@@ -176,17 +146,10 @@ impl Reader {
             buf: other.buf,
         };
         io.read(&mut [own, other]).await?;
-        self.watch(level, tensor, at, &bytes);
         Ok(bytes)
     }
 
-    fn watch(&mut self, level: usize, tensor: u32, at: u64, bytes: &[u8]) {
-        if let Some(Some(watch)) = self.states[level].watches.get_mut(tensor as usize) {
-            watch.see(at, bytes);
-        }
-    }
-
-    /// False when a tensor has another digest than the next link names; it is read to its end for that.
+    /// False when a tensor has another digest than the next link names, for which it is read to its end.
     pub async fn is_expected(&mut self, io: &Io, level: usize, tensor: u32) -> Result<bool> {
         let expected = match &self.levels[level] {
             Level::Base(tensors) => tensors[tensor as usize].expected,
@@ -194,16 +157,15 @@ impl Reader {
             Level::V2(_) => None,
         };
         let Some(expected) = expected else { return Ok(true) };
-        let (_, bytes) = self.shape_of(level, tensor);
-        loop {
-            let watch = &self.states[level].watches[tensor as usize];
-            let Some(watch) = watch.as_ref() else { return Ok(true) };
-            if watch.done >= bytes {
-                return Ok(digest(&watch.hasher) == expected);
-            }
-            let (at, n) = (watch.done, (bytes - watch.done).min(CHUNK_BYTES as u64));
-            self.read(io, level, tensor, at, n as usize).await?;
+        let (_, len) = self.shape_of(level, tensor);
+        let mut hasher = blake3::Hasher::new();
+        let mut done = 0;
+        while done < len {
+            let n = (len - done).min(CHUNK_BYTES as u64);
+            hasher.update(&self.read(io, level, tensor, done, n as usize).await?);
+            done += n;
         }
+        Ok(digest(&hasher) == expected)
     }
 
     /// Float32 values of a tensor after version 1 links, from element `first` on, in the dtype that the tensor had before
@@ -367,9 +329,9 @@ impl Reader {
         let coded = self.coded(level)?;
         let source = coded.source;
         let state = &self.states[level];
-        // Where the bytes are, where they start in what they are of, and whose they are.
+        // The block, the words of the base, the table set, the parameters.
         let mut wanted: Vec<(u32, ByteRange)> = vec![(source, range)];
-        let mut base_at = Vec::new();
+        let mut n_base = 0;
         for s in segments.iter().filter(|s| !s.stored) {
             let t = &coded.tensors[s.tensor as usize];
             let Some(base) = t.base else { continue };
@@ -378,7 +340,7 @@ impl Reader {
                 let (at, len) = span(place.dtype, t.dtype, s);
                 let range = ByteRange::new(place.range.offset + at, len as u64)?;
                 wanted.push((place.source, range));
-                base_at.push((base, at));
+                n_base += 1;
             }
         }
         let first = segments.iter().find(|s| !s.stored).map(|s| s.tensor as usize);
@@ -402,7 +364,7 @@ impl Reader {
         io.read(&mut reads).await?;
         let mut bytes = bytes.into_iter();
         *block = bytes.next().unwrap_or_default();
-        let mut of_base: Vec<Vec<u8>> = bytes.by_ref().take(base_at.len()).collect();
+        let mut of_base: Vec<Vec<u8>> = bytes.by_ref().take(n_base).collect();
         if let (Some(n), Some(&range)) = (set_at, set_range) {
             let parsed = TableSet::parse(&bytes.next().unwrap_or_default()).map_err(|e| damaged(e, source, range))?;
             let tables = DecodeTables::new(&parsed.freqs, parsed.log);
@@ -412,11 +374,8 @@ impl Reader {
             let params = self.parse_params(level, t, &bytes)?;
             self.states[level].params[t] = Some(params);
         }
-        for (bytes, &(base, at)) in of_base.iter().zip(&base_at) {
-            self.watch(level - 1, base, at, bytes);
-        }
         let mut of_base = of_base.drain(..);
-        let of_files = !base_at.is_empty();
+        let of_files = n_base > 0;
         let coded = self.coded(level)?;
         let words = segments.iter().map(|s| {
             let has = of_files && !s.stored && coded.tensors[s.tensor as usize].base.is_some();

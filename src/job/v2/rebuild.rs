@@ -164,9 +164,10 @@ pub async fn rebuild(io: Io, work: Rebuild) -> Result<Vec<u8>> {
             continue;
         }
         // Another base is the cause of whatever else is wrong.
-        match verdict(&io, &mut reader, i as u32, &p.of_result).await? {
-            Some(e) if e.code != Code::Checksum => p.fault = Some(e),
-            other => p.fault = p.fault.take().or(other),
+        match verdict(&io, &mut reader, i as u32, &p.of_result).await {
+            Ok(Some(e)) if e.code != Code::Checksum => p.fault = Some(e),
+            Ok(other) => p.fault = p.fault.take().or(other),
+            Err(e) => p.fault = p.fault.take().or(Some(e)),
         }
     }
     let report = |o: &Output| {
@@ -210,10 +211,15 @@ pub async fn verdict(io: &Io, reader: &mut Reader, tensor: u32, hasher: &blake3:
         return Ok(None);
     };
     let t = &coded.tensors[tensor as usize];
-    let (base, differs) = (t.base, digest(hasher) != t.digest);
-    if let Some((level, before)) = origin(reader, base) {
+    // What came out right was made from the right base. Otherwise that may be the cause.
+    if digest(hasher) == t.digest {
+        return Ok(None);
+    }
+    let text = "the rebuilt tensor differs from its digest; the delta is damaged, get it again";
+    let mut error = Error::new(Code::Checksum, text);
+    if let Some((level, before)) = origin(reader, t.base) {
         if !reader.is_expected(io, level, before).await? {
-            return Ok(Some(match level {
+            error = match level {
                 0 => Error::new(
                     Code::WrongBase,
                     "the base's tensor is not the one that the delta was made against",
@@ -225,11 +231,10 @@ pub async fn verdict(io: &Io, reader: &mut Reader, tensor: u32, hasher: &blake3:
                         level + 1
                     ),
                 ),
-            }));
+            };
         }
     }
-    let text = "the rebuilt tensor differs from its digest; the delta is damaged, get it again";
-    Ok(differs.then(|| Error::new(Code::Checksum, text)))
+    Ok(Some(error))
 }
 
 /// The tensor, and the number of its model, that a tensor of the last model comes from and that no index vouches for.

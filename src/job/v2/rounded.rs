@@ -1,8 +1,10 @@
 //! `decode` of chains with a version 2 delta whose last link is of version 1: in the files that the last version 2 link
 //! before it rebuilds, rounded to their dtypes, or in float32.
 
-use super::chain::{bytes_of, files, Chain, Link};
-use super::decode::{extra_tensors, links, Checks};
+use super::chain::{Chain, Link};
+use super::checks::{blame_base, Checks};
+use super::decode::{extra_tensors, links};
+use super::files::{bytes_of, files};
 use super::past::Past;
 use super::reader::Reader;
 use crate::dtype::Dtype;
@@ -43,8 +45,12 @@ pub struct RoundOutput {
     pub dtype: Dtype,
 }
 
-/// Runs the task; reports the fast hash of each result.
+/// Runs the task; reports the fast hash of each result, or what is wrong with the links.
 pub async fn round(io: Io, work: Round) -> Result<Vec<u8>> {
+    to_wire(&write(&io, work).await)
+}
+
+async fn write(io: &Io, work: Round) -> Result<Vec<u64>> {
     let mut reader = Reader::new(work.past);
     let top = reader.top();
     let mut written = Vec::with_capacity(work.outputs.len());
@@ -55,10 +61,10 @@ pub async fn round(io: Io, work: Round) -> Result<Vec<u8>> {
         let mut hasher = Xxh3::new();
         while done < len {
             let n = step.min(len - done);
-            let read = reader.read(&io, top, o.tensor, done, n as usize).await;
+            let read = reader.read(io, top, o.tensor, done, n as usize).await;
             let mut bytes = read.map_err(|e| e.tensor(&o.name))?;
             if dtype != o.dtype {
-                bytes = reader.rooted(&io, o.tensor, done / 4, &bytes).await?;
+                bytes = reader.rooted(io, o.tensor, done / 4, &bytes).await?;
             }
             hasher.update(&bytes);
             io.write(&mut [(o.sink, o.offset + put, &mut bytes)]).await;
@@ -67,11 +73,14 @@ pub async fn round(io: Io, work: Round) -> Result<Vec<u8>> {
         }
         written.push(hasher.digest());
     }
-    to_wire(&written)
+    Ok(written)
 }
 
+/// Path and bytes of a file that is not a shard.
+type SideFile = (String, Vec<u8>);
+
 /// The files of the result, with the bytes before their tensors, and the other files.
-fn layout(chain: &Chain, options: &DecodeOptions) -> Result<(Vec<Shard>, Vec<(String, Vec<u8>)>)> {
+fn layout(chain: &Chain, options: &DecodeOptions) -> Result<(Vec<Shard>, Vec<SideFile>)> {
     let Some(Link::V2(delta)) = chain.rooted().checked_sub(1).map(|i| &*chain.stages[i].link) else {
         return Err(Error::new(Code::Internal, "no link has files"));
     };
@@ -224,11 +233,14 @@ pub async fn decode(
     }
     let reports = io.run(tasks).await?;
     let orders = checks.judge(&io, chain, &reports[first_check..]).await?;
-    if options.read_back {
-        let mut written = Vec::with_capacity(places.len());
-        for report in &reports[..n_round] {
-            written.extend(from_wire::<Vec<u64>>(report)?);
+    let mut written = Vec::with_capacity(places.len());
+    for report in &reports[..n_round] {
+        match from_wire::<Result<Vec<u64>>>(report)? {
+            Ok(hashes) => written.extend(hashes),
+            Err(e) => return Err(blame_base(&io, chain, e).await?),
         }
+    }
+    if options.read_back {
         let mut tasks = Vec::new();
         for (i, output) in outputs.iter().enumerate() {
             let own = places.iter().zip(&written).filter(|((sink, _), _)| *sink as usize == i);

@@ -1,9 +1,10 @@
 //! `verify` of deltas of which one is of version 2.
 
-use super::chain::{examined, files, open_link, Chain, Link};
-use super::decode::{
-    delta_sources, elements, expected, extra_tensors, judge_checksums, with_others, Checks, RebuildTasks,
-};
+use super::chain::{open_link, Chain, Link};
+use super::checks::{judge_checksums, with_others, Checks, RebuildTasks};
+use super::cut::examined;
+use super::decode::{delta_sources, elements, expected, extra_tensors};
+use super::files::files;
 use super::inspect::{is_lossless, total};
 use super::rebuild::Rebuilt;
 use crate::error::{Error, Result};

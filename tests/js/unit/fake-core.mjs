@@ -6,7 +6,7 @@ let memory;
 let top;
 let instance = 0;
 
-export default async function start() {
+export function initSync() {
   if (!memory) __wbg_reset_state();
 }
 

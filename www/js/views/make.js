@@ -24,7 +24,8 @@ import { chainOf, planChecks, radio, roomChecks } from './rebuild.js';
 
 /** @type {[id: string, label: string, note: string][]} */
 export const STRATEGIES = [
-  ['int4', 'int4', 'Sixteen levels per tensor, the largest changes apart. The usual choice.'],
+  ['lossless', 'lossless', 'Every bit of the fine-tune comes back. The size is a guess until it is made.'],
+  ['int4', 'int4', 'Sixteen levels per tensor, the largest changes apart.'],
   ['sparse', 'sparse', 'Only the largest changes, each exact; the rest is dropped.'],
   ['quantized', 'quantized', 'One sign per value, one scale per row. Smallest, and coarsest.'],
 ];
@@ -97,7 +98,10 @@ export function makeView(app, signal) {
       ...saved
         .filter(({ kind }) => kind === 'make')
         .reverse()
-        .map((each) => savedView(app, each, madeView(app, /** @type {EncodeResult} */ (each.result)))),
+        .map((each) => {
+          const result = /** @type {EncodeResult} */ (each.result);
+          return savedView(app, each, madeView(app, result), errorTable(result));
+        }),
     ],
   );
   store.watch(
@@ -120,9 +124,12 @@ export function makeView(app, signal) {
   return [root];
 }
 
-/** @param {Plan | Problem | null | undefined} plan */
-const sizeOf = (plan) =>
-  plan && 'outputs' in plan ? `${plan.exact ? '' : '≤ '}${bytes(plan.bytes)}` : plan ? 'not possible' : '…';
+/** Whether a size before the start is an estimate, not a bound. @param {string} strategy */
+const isEstimate = (strategy) => strategy === 'lossless';
+
+/** @param {Plan | Problem | null | undefined} plan @param {boolean} estimated */
+const sizeOf = (plan, estimated) =>
+  plan && 'outputs' in plan ? `${plan.exact ? '' : estimated ? '≈ ' : '≤ '}${bytes(plan.bytes)}` : plan ? 'not possible' : '…';
 
 /** @param {App} app */
 function formOf({ store, actions }) {
@@ -164,7 +171,7 @@ function formOf({ store, actions }) {
       h('legend', null, 'Strategy'),
       STRATEGIES.map(([id, label, note]) => {
         const option = radio('strategy', id, make.strategy, label, note, () => set({ strategy: id }));
-        option.append(h('span', { class: 'num size' }, sizeOf(state.plans.get(makeKey(state, id)))));
+        option.append(h('span', { class: 'num size' }, sizeOf(state.plans.get(makeKey(state, id)), isEstimate(id))));
         return option;
       }),
     ),
@@ -213,9 +220,9 @@ function preflight(app) {
   let ready = false;
   if (plan && 'outputs' in plan) {
     ready = !plan.problems.some(({ severity }) => severity === 'error');
-    checks.push(...roomChecks(app, plan));
+    checks.push(...roomChecks(app, plan, isEstimate(state.make.strategy)));
     if (finetuned && plan.bytes)
-      checks.push({ mood: 'note', text: `${plan.exact ? '' : 'At least '}${number(finetuned.size / plan.bytes)}× smaller than the fine-tune.` });
+      checks.push({ mood: 'note', text: `${plan.exact ? '' : isEstimate(state.make.strategy) ? 'About ' : 'At least '}${number(finetuned.size / plan.bytes)}× smaller than the fine-tune.` });
   }
   return [
     h('h2', null, 'Before the start'),
@@ -234,14 +241,14 @@ function preflight(app) {
   ];
 }
 
-/** Error per tensor, worst first. @param {App} app @param {EncodeResult} result */
+/** @param {App} app @param {EncodeResult} result */
 function madeView({ store, actions }, result) {
-  const worst = [...result.tensors].sort((a, b) => (b.relativeError ?? -1) - (a.relativeError ?? -1));
-  const other = result.tensors.filter(({ strategy, requested }) => strategy !== requested).length;
+  // Version 2 chooses an operation for each tensor, by size.
+  const other = result.version === 2 ? 0 : result.tensors.filter(({ strategy, requested }) => strategy !== requested).length;
   const entry = store.state.entries.find(({ made }) => made === result);
   return [
     facts([
-      ['Error of the delta', result.relativeError === null ? '–' : `${percent(result.relativeError)} relative RMS`],
+      ['Error of the delta', result.strategy === 'lossless' ? 'none: every bit comes back' : result.relativeError === null ? '–' : `${percent(result.relativeError)} relative RMS`],
       ['Against the fine-tune', `${number(result.finetunedBytes / result.bytes)}× smaller`],
       ['Unchanged tensors', exact(result.tensors.filter(({ unchanged, elements }) => unchanged === elements).length)],
       ['Stored otherwise', other ? `${plural(other, 'tensor')}, because the strategy would have spoilt them` : 'none'],
@@ -254,7 +261,13 @@ function madeView({ store, actions }, result) {
           button('See it in Inspect', () => actions.activate(entry.id, 'inspect', 'error'), { 'data-key': 'see made' }),
         )
       : null,
-    h(
+  ];
+}
+
+/** Error per tensor, worst first. @param {EncodeResult} result */
+function errorTable(result) {
+  const worst = [...result.tensors].sort((a, b) => (b.relativeError ?? -1) - (a.relativeError ?? -1));
+  return h(
       'details',
       null,
       h('summary', null, 'Error per tensor'),
@@ -289,7 +302,7 @@ function madeView({ store, actions }, result) {
                   h(
                     'td',
                     { title: tensor.reason ? plain(tensor.reason) : null },
-                    tensor.strategy === tensor.requested
+                    tensor.strategy === tensor.requested || result.version === 2
                       ? tensor.strategy
                       : `${tensor.strategy} instead of ${tensor.requested}`,
                   ),
@@ -301,6 +314,5 @@ function madeView({ store, actions }, result) {
           ),
         ),
       ),
-    ),
-  ];
+    );
 }
