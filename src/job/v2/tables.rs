@@ -22,6 +22,9 @@ const TABLE_LOG: u32 = 11;
 /// Bytes of a dithered tensor's step, seed and loss in the index.
 const RECORD_BYTES: u64 = 14;
 
+/// Bytes that a loss has to be worth at least.
+const WORTH_BYTES: u64 = 32;
+
 /// Table sets and the parameters of every tensor, as in the file.
 pub struct Sections {
     /// The table sets, one for each width of words that has deltas.
@@ -56,8 +59,8 @@ pub fn model(items: &[Item<'_>], records: &mut [TensorRecord], fitted: &[Fitted]
         let mut chosen = (of_one_width(width, &exact), exact);
         if best.iter().any(|c| c.step.is_some()) {
             let lossy = of_one_width(width, &best);
-            // What does not even gain a hundredth is not worth a loss.
-            if lossy.bits + lossy.bits / 100 < chosen.0.bits {
+            // Both are estimates, and what hardly gains is not worth a loss.
+            if lossy.bits + lossy.bits / 32 + 8 * WORTH_BYTES < chosen.0.bits {
                 chosen = (lossy, best);
             }
         }
