@@ -109,6 +109,9 @@ for (const [look, { size, theme, media }] of Object.entries(LOOKS)) {
     await key('measure').click();
     await page.getByText('measured', { exact: true }).waitFor();
     await shot('measured');
+    // A map without colours would say nothing.
+    const colours = await page.locator('.map .cell').evaluateAll((cells) => new Set(cells.map((cell) => getComputedStyle(cell).backgroundColor)).size);
+    assert.ok(colours > 5, `${colours} colours`);
     await key('Picture area').click();
     await shot('area');
     await key('Picture depth').click();

@@ -40,6 +40,27 @@ test('make: lossless, with the bytes that Node gives, its size called a guess', 
   await driven.close();
 });
 
+test('make: lossy, by its quality or by how small it shall be', async () => {
+  const driven = await site.open({ path: '#make' });
+  const { page } = driven;
+  await driven.give(BASE, STEP1);
+  await page.getByRole('radio', { name: /^lossy/ }).check();
+  for (const [field, value, options] of [
+    [/^Quality/, '80', { quality: 80 }],
+    [/^Or: how many times smaller/, '12', { ratio: 12 }],
+  ]) {
+    await page.getByLabel(field).fill(value);
+    await page.getByLabel(field).press('Tab');
+    const before = await page.locator('.saved').count();
+    await page.locator('[data-key=start]:enabled').click();
+    await page.locator('.saved').nth(before).waitFor();
+    const { bytes } = await driven.download(/^Download ft-step1/);
+    const { data } = await encode({ base: BASE, finetuned: STEP1, strategy: 'lossy', ...options });
+    assert.ok(bytes.equals(data), `${JSON.stringify(options)}: ${bytes.length} bytes, Node gives ${data.length}`);
+  }
+  await driven.close();
+});
+
 test('inspect: version, operations and tables; values are measured once the base is open', async () => {
   const driven = await site.open();
   const { page } = driven;

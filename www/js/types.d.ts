@@ -107,7 +107,7 @@ export interface State {
   lineage: { key: string, result: Lineage } | null
   chain: string[]
   rebuild: { dtype: 'base' | 'float32', layout: 'auto' | 'single', name: string }
-  make: { against: 'base' | 'chain', strategy: string, outlierFraction: string, sparsity: string, baseName: string, name: string }
+  make: { against: 'base' | 'chain', strategy: string, outlierFraction: string, sparsity: string, quality: string, ratio: string, baseName: string, name: string }
   /** where results go, if the user has chosen */
   to: string
   plans: Map<string, Plan | Problem | null>

@@ -25,6 +25,7 @@ import { chainOf, planChecks, radio, roomChecks } from './rebuild.js';
 /** @type {[id: string, label: string, note: string][]} */
 export const STRATEGIES = [
   ['lossless', 'lossless', 'Every bit of the fine-tune comes back. The size is a guess until it is made.'],
+  ['lossy', 'lossy', 'Close to the fine-tune, as small as its quality says. The size is a guess too.'],
   ['int4', 'int4', 'Sixteen levels per tensor, the largest changes apart.'],
   ['sparse', 'sparse', 'Only the largest changes, each exact; the rest is dropped.'],
   ['quantized', 'quantized', 'One sign per value, one scale per row. Smallest, and coarsest.'],
@@ -32,26 +33,28 @@ export const STRATEGIES = [
 
 /** Names what a plan was made for. @param {State} state @param {string} [strategy] */
 export function makeKey(state, strategy = state.make.strategy) {
-  const option = strategy === 'int4' ? state.make.outlierFraction : strategy === 'sparse' ? state.make.sparsity : '';
+  const options = JSON.stringify(optionsOf(state.make, strategy));
   const parents = parentsOf(state).map(({ id }) => id);
-  return ['encode', entryOf(state, 'base')?.id, entryOf(state, 'finetuned')?.id, strategy, option, ...parents].join(' ');
+  return ['encode', entryOf(state, 'base')?.id, entryOf(state, 'finetuned')?.id, strategy, options, ...parents].join(' ');
 }
 
 /** The deltas that lead from the base to what the new one is made against. @param {State} state */
 export const parentsOf = (state) => (state.make.against === 'chain' ? chainOf(state) : []);
 
-/** @param {State} state @param {string} [strategy] the options for the package */
-export function makeOptions({ make }, strategy = make.strategy) {
-  return {
-    strategy,
-    ...(strategy === 'int4'
-      ? { outlierFraction: Number(make.outlierFraction) }
-      : strategy === 'sparse'
-        ? { sparsity: Number(make.sparsity) }
-        : {}),
-    ...(make.baseName ? { baseName: make.baseName } : {}),
-  };
+/** What a strategy is given. @param {State['make']} make @param {string} strategy @returns {Record<string, number>} */
+function optionsOf({ outlierFraction, sparsity, quality, ratio }, strategy) {
+  if (strategy === 'int4') return { outlierFraction: Number(outlierFraction) };
+  if (strategy === 'sparse') return { sparsity: Number(sparsity) };
+  if (strategy !== 'lossy') return {};
+  return ratio ? { ratio: Number(ratio) } : { quality: Number(quality) };
 }
+
+/** @param {State} state @param {string} [strategy] the options for the package */
+export const makeOptions = ({ make }, strategy = make.strategy) => ({
+  strategy,
+  ...optionsOf(make, strategy),
+  ...(make.baseName ? { baseName: make.baseName } : {}),
+});
 
 /** @param {State} state */
 export const makeName = (state) =>
@@ -125,7 +128,7 @@ export function makeView(app, signal) {
 }
 
 /** Whether a size before the start is an estimate, not a bound. @param {string} strategy */
-const isEstimate = (strategy) => strategy === 'lossless';
+const isEstimate = (strategy) => strategy === 'lossless' || strategy === 'lossy';
 
 /** @param {Plan | Problem | null | undefined} plan @param {boolean} estimated */
 const sizeOf = (plan, estimated) =>
@@ -186,6 +189,18 @@ function formOf({ store, actions }) {
           inputmode: 'decimal',
           disabled: busy,
         })
+      : null,
+    make.strategy === 'lossy'
+      ? [
+          textField('Quality, 1 (smallest) to 100 (lossless)', make.quality, (quality) => set({ quality }), {
+            inputmode: 'decimal',
+            disabled: busy || Boolean(make.ratio),
+          }),
+          textField('Or: how many times smaller than the fine-tune', make.ratio, (ratio) => set({ ratio }), {
+            inputmode: 'decimal',
+            disabled: busy,
+          }),
+        ]
       : null,
     textField('Where the base is to be had (optional)', make.baseName, (baseName) => set({ baseName }), {
       disabled: busy,
