@@ -185,7 +185,7 @@ fn an_index_that_claims_the_impossible_is_refused() {
             path: path.into(),
             ..Default::default()
         });
-        let e = decode(&base, &of_index(&index), "{}", false).unwrap_err();
-        assert_eq!(e.code, Code::Malformed, "{path}: {e}");
+        // Writing and reading are one pass: what cannot be read cannot be written.
+        assert_eq!(index.to_bytes().unwrap_err().code, Code::Malformed, "{path}");
     }
 }

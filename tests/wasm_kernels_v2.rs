@@ -5,9 +5,11 @@
 //! `--target wasm32-unknown-unknown` and `wasm-bindgen-test-runner`.
 
 use wdelta::dtype::Dtype;
+use wdelta::kernels::v2::alphabet;
 use wdelta::kernels::v2::analyse::{differ, differ_scalar, take_apart, take_apart_scalar};
 use wdelta::kernels::v2::bits::BitReader;
 use wdelta::kernels::v2::cost::{add_columns, add_columns_scalar, add_row, add_row_scalar, CostTable, SHIFTS};
+use wdelta::kernels::v2::dither::{self, Dither, Lattices, Place, LEVELS};
 use wdelta::kernels::v2::element::Layout;
 use wdelta::kernels::v2::predict::{predict_row, predict_row_scalar, Columns};
 use wdelta::kernels::v2::rans::{self, Words, LANES};
@@ -112,6 +114,163 @@ fn decoding_rows_of_streams_that_nobody_wrote() {
                     assert_eq!(a.words.is_exhausted(), b.words.is_exhausted());
                     assert_eq!(a.raw.get(40), b.raw.get(40));
                 }
+            }
+        }
+    }
+}
+
+/// A dithered row as the specification has it (section 8), one weight after the other.
+#[allow(clippy::too_many_arguments)]
+fn dithered_row(
+    dtype: Dtype,
+    contexts: Contexts,
+    lattices: Lattices,
+    tables: &DecodeTables,
+    place: Place,
+    source: &Source<'_>,
+    streams: &mut Streams,
+    out: &mut [u8],
+) {
+    let layout = Layout::of(dtype);
+    let (width, q) = (layout.bytes(), contexts.log2_q);
+    let n = out.len() / width;
+    let relative = place.dither.step as i32 - 128;
+    let e = (source.row << (3 - q)) + relative;
+    let word = |bytes: &[u8], i: usize| {
+        let mut w = [0; 8];
+        w[..width].copy_from_slice(&bytes[i * width..(i + 1) * width]);
+        u64::from_le_bytes(w)
+    };
+    let level = |i: usize| {
+        let counter = place.row.wrapping_mul(place.groups).wrapping_add((i / 16) as u64);
+        let mut x = place
+            .dither
+            .seed
+            .wrapping_add(counter.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        x ^= x >> 31;
+        (x >> (4 * (i % 16)) & 15) as i32
+    };
+    let is_dithered = |start: u64| {
+        let exponent = layout.exponent(start);
+        exponent < layout.exponent_mask as i32 && 8 * exponent < e
+    };
+    let mut which: Vec<u8> = (0..n)
+        .map(|i| {
+            let start = word(source.from, i);
+            let column = source.columns[i] as i32;
+            if is_dithered(start) {
+                let c = column - (relative >> (3 - q)) + lattices.offset as i32;
+                return lattices.first + 8 * c.clamp(0, lattices.classes as i32 - 1) as u8 + (level(i) & 7) as u8;
+            }
+            let variant = source.variants.get(i).map_or(0, |v| v & 127);
+            contexts.of(source.row + column - (layout.exponent(start) << q), variant)
+        })
+        .collect();
+    which.resize(n.div_ceil(LANES) * LANES, tables.contexts() as u8);
+    let mut codes = vec![0; which.len()];
+    rans::decode_row_scalar(&mut streams.states, &mut streams.words, tables, &which, &mut codes);
+    let octave = ((e >> 3) - 5 - layout.unit_exponent()).clamp(-126, 127);
+    let root = 2f64.powi(e & 7).sqrt().sqrt().sqrt() as f32;
+    let unit = (root as f64 * 2f64.powi(octave)) as f32;
+    for i in 0..n {
+        let (start, code) = (word(source.from, i), codes[i]);
+        let bits = alphabet::raw_bits(code, layout.bits);
+        let raw = streams.raw.get(bits);
+        let difference = alphabet::decode(code, bits, raw);
+        let result = if !is_dithered(start) {
+            let flip = source.variants.get(i).is_some_and(|v| v & 128 != 0);
+            let difference = if flip { difference.wrapping_neg() } else { difference };
+            layout.unkey(layout.key(start).wrapping_add(difference))
+        } else if code.unsigned_abs() > 126 {
+            raw
+        } else {
+            let m = 32 * (difference as i16 as i32) - 2 * (level(i) & 7) - 1;
+            let by = if level(i) & 8 != 0 { -m } else { m } as f32 * unit;
+            match dtype {
+                Dtype::BF16 => half::bf16::from_f32(half::bf16::from_bits(start as u16).to_f32() + by).to_bits() as u64,
+                Dtype::F16 => half::f16::from_f32(half::f16::from_bits(start as u16).to_f32() + by).to_bits() as u64,
+                _ => (f32::from_bits(start as u32) + by).to_bits() as u64,
+            }
+        };
+        out[i * width..(i + 1) * width].copy_from_slice(&result.to_le_bytes()[..width]);
+    }
+}
+
+#[test]
+fn decoding_dithered_rows() {
+    let mut rng = Lcg(6);
+    for dtype in [Dtype::BF16, Dtype::F16, Dtype::F32] {
+        let layout = Layout::of(dtype);
+        for round in 0..24 {
+            let log2_q = rng.below(2);
+            let contexts = Contexts {
+                log2_q,
+                offset: 20,
+                classes: 24,
+                phased: 9,
+            };
+            let classes = 1 + rng.below(9) as u8;
+            let lattices = Lattices {
+                first: contexts.count() as u8 + 2,
+                offset: rng.below(20) as i16 - 10,
+                classes,
+            };
+            let n_tables = contexts.count() + 2 + LEVELS * classes as usize;
+            let tables = DecodeTables::new(&tables(&mut rng, n_tables, 9 + round % 3), 9 + round % 3);
+            for n in LENGTHS {
+                let from = rng.bytes(layout.bytes() * n);
+                let variants: Vec<u8> = match round % 2 {
+                    0 => (0..n).map(|_| [0, 1, 2, 129, 130][rng.below(5) as usize]).collect(),
+                    _ => Vec::new(),
+                };
+                let columns: Vec<i16> = (0..n.div_ceil(LANES) * LANES)
+                    .map(|_| rng.below(9) as i16 - 4)
+                    .collect();
+                let source = Source {
+                    from: &from,
+                    variants: &variants,
+                    // Mostly among the exponents there are, so that some weights are dithered and some are not.
+                    row: match rng.below(4) {
+                        0 => rng.below(16_383) as i32 - 8191,
+                        _ => rng.below(layout.exponent_mask << log2_q) as i32,
+                    },
+                    columns: &columns,
+                };
+                let place = Place {
+                    dither: Dither {
+                        step: rng.next() as u8,
+                        seed: (rng.next() as u64) << 32 | rng.next() as u64,
+                    },
+                    row: rng.next() as u64 >> rng.below(32),
+                    groups: n.div_ceil(LANES) as u64,
+                };
+                let (words, raw) = (rng.bytes(n), rng.bytes(n / 2));
+                let states: [u32; LANES] = std::array::from_fn(|_| rng.next() | (1 << 16));
+                let streams = || Streams {
+                    states,
+                    words: Words::new(&words),
+                    raw: BitReader::new(&raw),
+                };
+                let (mut a, mut b) = (streams(), streams());
+                let (mut out, mut plain) = (vec![0; from.len()], vec![0; from.len()]);
+                let mut scratch = dither::Scratch::default();
+                dither::decode_row(
+                    layout,
+                    contexts,
+                    lattices,
+                    &tables,
+                    place,
+                    &source,
+                    &mut a,
+                    &mut scratch,
+                    &mut out,
+                );
+                dithered_row(dtype, contexts, lattices, &tables, place, &source, &mut b, &mut plain);
+                assert!(out == plain, "{dtype:?}, round {round}, {n} elements");
+                assert_eq!(a.states, b.states);
+                assert_eq!(a.raw.get(40), b.raw.get(40));
             }
         }
     }

@@ -205,6 +205,7 @@ pub fn origins_of(base: &Model, deltas: &[&OpenDelta]) -> Vec<Origin> {
             name: t.name.clone(),
             base: TensorRange::from(t),
             deltas: deltas.iter().filter_map(|d| d.tensor(&t.name).cloned()).collect(),
+            past: None,
         })
         .collect()
 }

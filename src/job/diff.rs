@@ -116,6 +116,7 @@ async fn models(io: &Io, name: &str, a: &TensorRange, b: &TensorRange, base: Opt
         name: name.to_owned(),
         base: t.clone(),
         deltas: Vec::new(),
+        past: None,
     };
     let mut a = Values::open(io, &bare(a)).await?;
     let mut b = Values::open(io, &bare(b)).await?;

@@ -2,6 +2,8 @@
 
 use super::machine::{Io, Read};
 use super::placed::{DeltaTensor, TensorRange};
+use super::v2::past::Past;
+use super::v2::reader::Reader;
 use crate::error::{Code, Error, Result};
 use crate::format::v1::header::ResultDtype;
 use crate::format::v1::writer::record_header;
@@ -20,6 +22,8 @@ pub struct Origin {
     pub base: TensorRange,
     /// Its records in each delta of the chain, first link first.
     pub deltas: Vec<DeltaTensor>,
+    /// Where the base is what links of version 2 rebuild: how, for this tensor alone. Its place says its size then.
+    pub past: Option<Past>,
 }
 
 impl Origin {
@@ -229,6 +233,7 @@ pub struct Block<'a> {
 /// Streams the values of one [`Origin`].
 pub struct Values {
     base: TensorRange,
+    past: Option<Reader>,
     width: usize,
     deltas: Vec<DeltaStream>,
     position: u64,
@@ -259,6 +264,7 @@ impl Values {
         }
         Ok(Self {
             base: origin.base.clone(),
+            past: origin.past.clone().map(Reader::new),
             width,
             deltas,
             position: 0,
@@ -294,12 +300,16 @@ impl Values {
         for d in &mut self.deltas {
             d.want(n);
         }
-        let offset = self.base.range.offset + self.position * self.width as u64;
-        let mut reads: Vec<Read<'_>> = vec![Read {
-            source: self.base.source,
-            offset,
-            buf: &mut self.chunk,
-        }];
+        let at = self.position * self.width as u64;
+        let mut reads = Vec::new();
+        match &mut self.past {
+            Some(past) => self.chunk = past.read(io, past.top(), 0, at, n * self.width).await?,
+            None => reads.push(Read {
+                source: self.base.source,
+                offset: self.base.range.offset + at,
+                buf: &mut self.chunk,
+            }),
+        }
         reads.extend(self.deltas.iter_mut().flat_map(DeltaStream::reads));
         reads.extend(more.iter_mut().map(|r| Read {
             source: r.source,

@@ -99,11 +99,16 @@ export interface EncodeOptions extends OutputOptions {
   finetuned: ModelInput;
   /** Deltas that lead from `base` to what the new delta is made against, in order. */
   parents?: readonly FileInput[];
-  strategy?: 'lossless' | 'int4' | 'sparse' | 'quantized';
-  /** Of `lossless`: how much is tried, 0 to 3; 2 by default. */
+  /** `lossless` by default; with `reference: true`, `int4`. */
+  strategy?: 'lossless' | 'lossy' | 'int4' | 'sparse' | 'quantized';
+  /** Of `lossless` and `lossy`: how much is tried, 0 to 3; 2 by default. */
   effort?: number | string;
-  /** Of `lossless`: whether a low-rank prediction is tried. */
+  /** Of `lossless` and `lossy`: whether a low-rank prediction is tried; `auto` by default. */
   lowRank?: 'auto' | 'off';
+  /** Of `lossy`: 1 (smallest) to 100 (loses nothing); 50 by default. */
+  quality?: number | string;
+  /** Of `lossy`, instead of a quality: how many times smaller than the fine-tune the delta is to be. */
+  ratio?: number | string;
   outlierFraction?: number | string;
   sparsity?: number | string;
   reference?: boolean;

@@ -29,6 +29,8 @@ pub struct Memory {
     pub backwards: bool,
     /// Fail when this many bytes have been written.
     pub disk: Option<u64>,
+    /// Refuse outputs of more bytes than this in all.
+    pub room: Option<u64>,
     pub stop_at_plan: bool,
     /// Called before each read with the source, the offset and the files: a chance to change them.
     #[allow(clippy::type_complexity)]
@@ -106,6 +108,12 @@ impl Host for Memory {
     }
 
     fn create(&mut self, outputs: &[OutputFile]) -> Result<()> {
+        if self
+            .room
+            .is_some_and(|room| outputs.iter().map(|o| o.size).sum::<u64>() > room)
+        {
+            return Err(Error::new(Code::Io, "the disk is too small"));
+        }
         self.outputs = outputs
             .iter()
             .map(|o| (o.path.clone(), vec![0xAA; o.size as usize]))

@@ -13,6 +13,7 @@ use crate::format::v2::Op;
 use crate::job::changes::Moved;
 use crate::job::open::OpenDelta;
 use crate::job::placed::TensorRange;
+use crate::job::values::Origin;
 use crate::kernels::v2::element::Layout;
 use crate::order::{rearranged, sorted_positions};
 use std::ops::Range;
@@ -190,6 +191,29 @@ impl Chain {
             blocks: blocks.collect(),
         };
         (Level::V2(coded), next)
+    }
+
+    /// What each tensor of the chain is rebuilt from for version 1: what the last version 2 link gives, and the links of
+    /// version 1 after it. In the order of names.
+    pub fn origins(&self) -> Result<Vec<Origin>> {
+        let n = self.rooted();
+        let mut origins = Vec::with_capacity(self.last().tensors.len());
+        for t in &self.last().tensors {
+            let Some(of_root) = self.model(n).find(&t.name) else {
+                continue;
+            };
+            let after = self.stages[n..].iter().filter_map(|s| match &*s.link {
+                Link::V1(delta) => delta.tensor(&t.name).cloned(),
+                Link::V2(_) => None,
+            });
+            origins.push(Origin {
+                name: t.name.clone(),
+                base: TensorRange::from(of_root),
+                deltas: after.collect(),
+                past: Some(self.past_of(n, &[&t.name], false)?.0),
+            });
+        }
+        Ok(origins)
     }
 
     /// A tensor of the model after the last link, which is of version 2, and what that moved it from.

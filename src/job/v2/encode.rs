@@ -7,9 +7,9 @@ use super::decode::delta_sources;
 use super::fit::{Fit, FitItem, Fitted};
 use super::parents::Parents;
 use super::search::find_step;
-use super::tables::model;
+use super::tables::{model, Sections};
 use crate::error::Result;
-use crate::format::v2::index::{Digest, Dithered, Lost};
+use crate::format::v2::index::Lost;
 use crate::format::v2::{BaseRef, Index, Op, TensorRecord, PREAMBLE};
 use crate::job::chain::Care;
 use crate::job::encode::{Report, TensorReport};
@@ -54,7 +54,7 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
                 size: guess,
             }],
             problems: Vec::new(),
-            reads: 2 * (finetuned_bytes + base_bytes) + parents.tasks.iter().map(|t| t.cost).sum::<u64>(),
+            reads: 2 * (finetuned_bytes + base_bytes) + parents.cost(),
             writes: guess,
             tensors: items.len(),
             elements,
@@ -69,23 +69,20 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
         step: None,
         probe: false,
     };
+    parents.check(&io).await?;
     let step = match fidelity {
         Fidelity::Lossless => None,
         Fidelity::Quality(quality) => Some(quality::step(quality)),
         Fidelity::Ratio(ratio) => find_step(&io, &chain, &items, look, finetuned_bytes as f64 / ratio).await?,
     };
-    let mut tasks = std::mem::take(&mut parents.tasks);
-    let n_parents = tasks.len();
-    tasks.extend(fit_tasks(&chain, &items, Look { step, ..look })?);
-    let reports = io.run(tasks).await?;
-    parents.judge(&io, &reports[..n_parents]).await?;
+    let tasks = fit_tasks(&chain, &items, Look { step, ..look })?;
     let mut fitted: Vec<Fitted> = Vec::with_capacity(items.len());
-    for report in &reports[n_parents..] {
-        fitted.extend(from_wire::<Vec<Fitted>>(report)?);
+    for report in io.run(tasks).await? {
+        fitted.extend(from_wire::<Vec<Fitted>>(&report)?);
     }
-    let mut records: Vec<TensorRecord> = items.iter().zip(&fitted).zip(0..).map(record).collect();
+    let mut records: Vec<TensorRecord> = items.iter().zip(&fitted).map(record).collect();
     tie(&mut records);
-    let (sets, params) = model(&items, &mut records, &mut fitted);
+    let Sections { sets, params } = model(&items, &mut records, &fitted);
     // No block is longer than what it covers, but for its head.
     let sections: u64 = sets.iter().chain(&params).map(|s| s.len() as u64).sum();
     let bound = finetuned_bytes + finetuned_bytes / 64 + items.len() as u64 * 512 + (1 << 20) + sections;
@@ -251,7 +248,7 @@ fn tie(records: &mut [TensorRecord]) {
         match original {
             Some(f) if records[i].op != Op::Unchanged => {
                 let t = &mut records[i];
-                (t.op, t.base, t.back, t.dithered) = (Op::Tied, None, (i - f) as u64, None);
+                (t.op, t.base, t.back) = (Op::Tied, None, (i - f) as u64);
             }
             Some(_) => {}
             None => first = Some(i),
@@ -270,7 +267,7 @@ pub fn op_name(record: &TensorRecord) -> &'static str {
     }
 }
 
-fn record(((item, fitted), position): ((&Item<'_>, &Fitted), u64)) -> TensorRecord {
+fn record((item, fitted): (&Item<'_>, &Fitted)) -> TensorRecord {
     let t = item.tensor;
     let op = match item.base {
         None => Op::Stored,
@@ -293,16 +290,6 @@ fn record(((item, fitted), position): ((&Item<'_>, &Fitted), u64)) -> TensorReco
         set: 0,
         params: 0,
         back: 0,
-        dithered: fitted.step.filter(|_| op == Op::Delta).map(|step| Dithered {
-            step,
-            seed: seed(fitted.digest, position),
-            lost: Lost::default(),
-        }),
+        dithered: None,
     }
-}
-
-/// Levels depend on what the fine-tune is, so that a chain has other ones for each link, and on where it is, so that the
-/// same tensor twice has not.
-fn seed(fine: Digest, position: u64) -> u64 {
-    u32::from_le_bytes([fine[0], fine[1], fine[2], fine[3]]) as u64 ^ position
 }

@@ -78,6 +78,22 @@ pub struct Fitted {
     /// Fast hashes of the fine-tune's bytes and of the base's, for each block of the common words and then of the others,
     /// so that a change until they are encoded is noticed.
     pub seen: Vec<(u64, u64)>,
+    /// How it is coded without any loss.
+    pub exact: Coding,
+    /// How it is coded with the loss that was asked for, where that pays.
+    pub lossy: Option<Coding>,
+}
+
+impl Fitted {
+    /// The way that is thought to be shortest.
+    pub fn best(&self) -> &Coding {
+        self.lossy.as_ref().unwrap_or(&self.exact)
+    }
+}
+
+/// A way to code a tensor.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Coding {
     /// Scales of the columns.
     pub columns: Vec<i16>,
     /// The prediction.
@@ -111,12 +127,8 @@ async fn fit_tensor(io: &Io, item: &FitItem, reader: &mut Reader) -> Result<Fitt
         digest: [0; 16],
         equal: true,
         seen: Vec::new(),
-        columns: Vec::new(),
-        factors: None,
-        counts: Vec::new(),
-        factor_counts: Vec::new(),
-        step: None,
-        dither_counts: Vec::new(),
+        exact: Coding::default(),
+        lossy: None,
     };
     let mut done = 0;
     let mut b = Vec::new();
@@ -173,20 +185,25 @@ async fn fit_tensor(io: &Io, item: &FitItem, reader: &mut Reader) -> Result<Fitt
         }
         if !found.equal {
             let effort = Effort::level(item.effort, item.low_rank && !item.probe);
-            let mut fit = fit(&sample, effort);
-            let dithered = item
-                .step
-                .and_then(|step| choose(&sample, effort, step, stride, &mut fit));
-            if let Some(dithered) = dithered {
-                found.step = Some(dithered.step);
-                found.dither_counts = sparse(&dithered.counts, stride as u32);
-            }
-            found.columns = fit.columns;
-            found.factors = fit.factors;
-            found.counts = sparse(&fit.counts, stride as u32);
-            found.factor_counts = sparse(&fit.factor_counts, 1);
+            let fit = fit(&sample, effort);
+            let lossy = item.step.and_then(|step| choose(&sample, effort, step, stride, &fit));
+            found.lossy = lossy.map(|way| Coding {
+                columns: way.columns,
+                factors: way.factors,
+                counts: sparse(&way.exact, stride as u32),
+                factor_counts: sparse(&way.factor_counts, 1),
+                step: Some(way.step),
+                dither_counts: sparse(&way.dithered, stride as u32),
+            });
+            found.exact = Coding {
+                columns: fit.columns,
+                factors: fit.factors,
+                counts: sparse(&fit.counts, stride as u32),
+                factor_counts: sparse(&fit.factor_counts, 1),
+                ..Coding::default()
+            };
         } else {
-            found.columns = vec![0; item.columns as usize];
+            found.exact.columns = vec![0; item.columns as usize];
         }
     }
     let words = item.fine.range.len / width;

@@ -11,8 +11,7 @@ pub struct Parents<'a> {
     checks: Checks,
     n_checks: usize,
     rebuild: Option<RebuildTasks<'a>>,
-    /// The tasks; their reports go to [`Parents::judge`].
-    pub tasks: Vec<TaskSpec>,
+    tasks: Vec<TaskSpec>,
 }
 
 impl<'a> Parents<'a> {
@@ -39,8 +38,14 @@ impl<'a> Parents<'a> {
         })
     }
 
-    /// An error when a link does not hold.
-    pub async fn judge(&self, io: &Io, reports: &[Vec<u8>]) -> Result<()> {
+    /// Bytes that are read for them.
+    pub fn cost(&self) -> u64 {
+        self.tasks.iter().map(|t| t.cost).sum()
+    }
+
+    /// Runs them; an error when a link does not hold. This comes before anything is made of what the links rebuild.
+    pub async fn check(&mut self, io: &Io) -> Result<()> {
+        let reports = io.run(std::mem::take(&mut self.tasks)).await?;
         let (of_checks, of_rebuild) = reports.split_at(self.n_checks.min(reports.len()));
         let checked = self.checks.judge(io, self.chain, of_checks).await;
         if let Some(rebuild) = &self.rebuild {

@@ -164,9 +164,10 @@ pub async fn rebuild(io: Io, work: Rebuild) -> Result<Vec<u8>> {
             continue;
         }
         // Another base is the cause of whatever else is wrong.
-        match verdict(&io, &mut reader, i as u32, &p.of_result).await? {
-            Some(e) if e.code != Code::Checksum => p.fault = Some(e),
-            other => p.fault = p.fault.take().or(other),
+        match verdict(&io, &mut reader, i as u32, &p.of_result).await {
+            Ok(Some(e)) if e.code != Code::Checksum => p.fault = Some(e),
+            Ok(other) => p.fault = p.fault.take().or(other),
+            Err(e) => p.fault = p.fault.take().or(Some(e)),
         }
     }
     let report = |o: &Output| {

@@ -3,13 +3,13 @@
 use super::arrange::Item;
 use super::chain::Chain;
 use super::encode::{fit_tasks, Look};
-use super::fit::{Fitted, Sparse};
-use super::tables::sum;
+use super::fit::{Coding, Fitted, Sparse};
+use super::tables::{narrowed, sum};
 use crate::error::Result;
 use crate::job::machine::Io;
 use crate::job::report::from_wire;
 use crate::kernels::v2::dither::LEVELS;
-use crate::strategy::lossless::fit::{Counts, VARIANTS};
+use crate::strategy::lossless::fit::VARIANTS;
 use crate::strategy::lossless::low_rank::FACTOR_CLASSES;
 use crate::strategy::lossless::model::Window;
 use crate::strategy::lossy::fit::{length, side_length, DITHER_CLASSES};
@@ -29,7 +29,7 @@ pub async fn find_step(io: &Io, chain: &Chain, items: &[Item<'_>], look: Look, b
         return Ok(None);
     }
     while fine < coarse {
-        let middle = (fine + coarse) / 2;
+        let middle = fine + (coarse - fine) / 2;
         if size(
             io,
             chain,
@@ -62,11 +62,11 @@ async fn size(io: &Io, chain: &Chain, items: &[Item<'_>], look: Look) -> Result<
             let pairs = items.iter().zip(&fitted);
             pairs
                 .filter(move |(i, _)| i.geometry.layout.bits == width)
-                .map(|(_, f)| f)
+                .map(|(_, f)| f.best())
         };
         let classes = Window::for_width(width).classes as usize;
-        let all = |n: usize, of: fn(&Fitted) -> &Sparse, bits: u32| -> u64 {
-            let counts: Counts = sum(n, of_width().map(of));
+        let all = |n: usize, of: fn(&Coding) -> &Sparse, bits: u32| -> u64 {
+            let counts = narrowed(&sum(n, of_width().map(of)));
             length(&counts, bits)
         };
         let q8 = all(VARIANTS * classes, |f| &f.counts, width)
@@ -80,7 +80,8 @@ async fn size(io: &Io, chain: &Chain, items: &[Item<'_>], look: Look) -> Result<
         bits += (g.words - g.common) as f64 * g.layout.bits as f64;
         if !f.equal {
             bits += g.rows().0 as f64 * ROW_BITS;
-            bits += side_length(&f.columns, f.factors.is_some()) as f64 / 256.0;
+            let coding = f.best();
+            bits += side_length(&coding.columns, coding.factors.is_some()) as f64 / 256.0;
         }
     }
     Ok(bits / 8.0)

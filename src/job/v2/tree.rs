@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn parts_give_the_digest_of_the_whole() {
-        let bytes: Vec<u8> = (0..9 * PIECE as u32).map(|i| ((i * i) >> 5) as u8).collect();
+        let bytes: Vec<u8> = (0..9 * PIECE as u32).map(|i| (i.wrapping_mul(i) >> 5) as u8).collect();
         for total in [
             0,
             1,

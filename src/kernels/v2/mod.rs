@@ -14,6 +14,7 @@ pub mod bits;
 pub mod cost;
 pub mod dither;
 pub mod element;
+pub mod lattice;
 pub mod log2;
 pub mod predict;
 pub mod rans;

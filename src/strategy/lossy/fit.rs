@@ -19,36 +19,37 @@ pub const DITHER_CLASSES: usize = 64;
 /// Constant of the classes that are counted.
 pub const DITHER_OFFSET: i16 = 32;
 
-/// Bytes that a dithered tensor takes in the index, about.
-const RECORD_BYTES: u64 = 14;
+/// Bytes that a loss has to be worth: a dithered tensor takes 14 more in the index, and its tables are not shared yet.
+const WORTH_BYTES: u64 = 64;
+
+/// Bits of a symbol's frequency in a table, about.
+const SYMBOL_BITS: u64 = 8;
 
 /// Bytes of a tensor's parameters beside the scales themselves.
 const PARAMS_BYTES: u64 = 9;
 
-/// A tensor that is dithered.
-pub struct Dithered {
-    /// Its step.
+/// A way to dither a sample.
+pub struct Way {
+    /// Number of the step.
     pub step: u8,
-    /// Counts of symbols by class and level: [`LEVELS`] contexts for each of [`DITHER_CLASSES`].
-    pub counts: Counts,
-}
-
-/// A way to code a sample.
-struct Way {
-    step: u8,
-    columns: Vec<i16>,
-    factors: Option<Factors>,
-    exact: Counts,
-    dithered: Counts,
-    factor_counts: Counts,
+    /// Column scales.
+    pub columns: Vec<i16>,
+    /// The prediction, if there is one.
+    pub factors: Option<Factors>,
+    /// Counts of exact weights.
+    pub exact: Counts,
+    /// Counts of dithered weights by class and level: [`LEVELS`] contexts for each of [`DITHER_CLASSES`].
+    pub dithered: Counts,
+    /// Counts of factors.
+    pub factor_counts: Counts,
+    /// Length of everything in 2^-8 bits, about.
     length: u64,
 }
 
-/// Chooses how a sample is dithered with steps of this number, and puts what it found in place of what an exact `fit`
-/// found; none where exact coding is as short.
+/// Chooses how a sample is dithered with steps of this number; none where exact coding, as `fit` has it, is as short.
 ///
 /// `share`: the part of the tensor's rows that the sample has, as one in so many.
-pub fn choose(sample: &Sample, effort: Effort, step: u8, share: u64, fit: &mut Fit) -> Option<Dithered> {
+pub fn choose(sample: &Sample, effort: Effort, step: u8, share: u64, fit: &Fit) -> Option<Way> {
     if let Some(few) = sample.few(effort) {
         return choose(&few, Effort { few: false, ..effort }, step, share, fit);
     }
@@ -87,19 +88,16 @@ pub fn choose(sample: &Sample, effort: Effort, step: u8, share: u64, fit: &mut F
         ways.push(way(&scaled, Some(prediction), step, share));
     }
     let best = ways.into_iter().min_by_key(|w| w.length)?;
-    let record = (RECORD_BYTES << (FRACTION + 3)) / share;
-    // Lengths are estimates; what gains less than a 64th is not worth a loss.
-    if best.length + best.length / 64 + record >= exact {
+    if best.dithered.iter().flatten().all(|&c| c == 0) {
+        // All steps are below the type's own.
         return None;
     }
-    fit.columns = best.columns;
-    fit.factors = best.factors;
-    fit.counts = best.exact;
-    fit.factor_counts = best.factor_counts;
-    Some(Dithered {
-        step: best.step,
-        counts: best.dithered,
-    })
+    let worth = (WORTH_BYTES << (FRACTION + 3)) / share;
+    // Lengths are estimates; what gains less than a 32nd is not worth a loss.
+    if best.length + best.length / 32 + worth >= exact {
+        return None;
+    }
+    Some(best)
 }
 
 fn way(scaled: &Scaled<'_>, prediction: Option<Prediction<'_>>, step: u8, share: u64) -> Way {
@@ -194,8 +192,7 @@ pub fn length(counts: &Counts, width: u32) -> u64 {
             let c = c as u64;
             sum += c * (raw_bits(s as u8 as i8, width) << FRACTION) as u64;
             sum -= c * log2_q8(c) as u64;
-            // What a frequency is worth when it is known no better than from so many symbols.
-            sum += log2_q8(total) as u64 / 2;
+            sum += SYMBOL_BITS << FRACTION;
         }
     }
     sum
