@@ -40,19 +40,25 @@ test('make: lossless, with the bytes that Node gives, its size called a guess', 
   await driven.close();
 });
 
-test('make: lossy, by its quality, with the bytes that Node gives', async () => {
+test('make: lossy, by its quality or by how small it shall be, with the bytes that Node gives', async () => {
   const driven = await site.open({ path: '#make' });
   const { page } = driven;
   await driven.give(BASE, STEP1);
   await page.getByRole('radio', { name: /^lossy/ }).check();
-  const quality = page.getByLabel(/^Quality/);
-  await quality.fill('80');
-  await quality.press('Tab');
-  await page.locator('[data-key=start]:enabled').click();
-  await page.locator('[data-result]').waitFor();
-  const { bytes } = await driven.download(/^Download ft-step1/);
-  const { data } = await encode({ base: BASE, finetuned: STEP1, strategy: 'lossy', quality: 80 });
-  assert.ok(bytes.equals(data), `${bytes.length} bytes, Node gives ${data.length}`);
+  for (const [label, value, options] of [
+    [/^Quality/, '80', { quality: 80 }],
+    [/^Or: how many times smaller/, '12', { ratio: 12 }],
+  ]) {
+    const field = page.getByLabel(label);
+    await field.fill(value);
+    await field.press('Tab');
+    const made = await page.locator('.saved').count();
+    await page.locator('[data-key=start]:enabled').click();
+    await page.locator('.saved').nth(made).waitFor();
+    const { bytes } = await driven.download(/^Download ft-step1/);
+    const { data } = await encode({ base: BASE, finetuned: STEP1, strategy: 'lossy', ...options });
+    assert.ok(bytes.equals(data), `${JSON.stringify(options)}: ${bytes.length} bytes, Node gives ${data.length}`);
+  }
   await driven.close();
 });
 
