@@ -45,13 +45,21 @@ fn low_rank() -> Vec<Case> {
         ),
         ("low-rank-f32", "a prediction of low rank, F32", pair("w", "F32", &f32s)),
     ];
-    all.map(|(name, covers, (base, fine))| {
+    let dithered = |name, (base, fine)| {
+        let options = r#"{"strategy":"lossy","quality":85,"effort":3}"#;
+        case(name, "dither on a prediction of low rank", options, base, fine)
+    };
+    let lossy = [
+        dithered("dither-low-rank-bf16", pair("w", "BF16", &bf16s)),
+        dithered("dither-low-rank-f32", pair("w", "F32", &f32s)),
+    ];
+    let exact = all.map(|(name, covers, (base, fine))| {
         let case = case(name, covers, r#"{"strategy":"lossless","effort":3}"#, base, fine);
         // The head of the table set, which stands first, says whether there are factors.
         assert_eq!(case.deltas[0][12 + 6] & 1, 1, "{name}: the encoder found no prediction");
         case
-    })
-    .into()
+    });
+    exact.into_iter().chain(lossy).collect()
 }
 
 /// Some tensors of a model and its fine-tune.
@@ -119,7 +127,7 @@ fn dithered() -> Vec<Case> {
         ),
         case(
             "dither-real",
-            "dither of a model, with predictions where they pay",
+            "dither of the attention of a layer of a language model",
             &lossy(30),
             base,
             fine,
