@@ -1,8 +1,7 @@
-//! Golden files that the encoder writes.
+//! Golden files that the encoder writes: what a file can say.
 
 use super::common::{self, bf16s, f32s, noise, Memory, Tensor};
 use super::Files;
-use std::path::Path;
 use wdelta::dtype::Dtype;
 use wdelta::job::machine::Role;
 use wdelta::kernels::convert;
@@ -18,15 +17,15 @@ pub struct Case {
     pub fine: Option<Files>,
 }
 
-const LOSSLESS: &str = r#"{"strategy":"lossless"}"#;
+pub const LOSSLESS: &str = r#"{"strategy":"lossless"}"#;
 
-fn encode(options: &str, base: &Files, fine: &Files) -> Vec<u8> {
+pub fn encode(options: &str, base: &Files, fine: &Files) -> Vec<u8> {
     let mut host = Memory::new().model(Role::Base, base).model(Role::Finetuned, fine);
     host.run("encode", options).unwrap();
     host.outputs.remove(0).1
 }
 
-fn case(name: &'static str, covers: &'static str, options: &str, base: Files, fine: Files) -> Case {
+pub fn case(name: &'static str, covers: &'static str, options: &str, base: Files, fine: Files) -> Case {
     Case {
         name,
         covers,
@@ -68,7 +67,7 @@ pub fn nudged(bytes: &[u8], every: usize) -> Vec<u8> {
 }
 
 pub fn all() -> Vec<Case> {
-    let mut all = vec![
+    vec![
         operations(),
         dtypes(),
         converted(),
@@ -77,12 +76,7 @@ pub fn all() -> Vec<Case> {
         nothing(),
         rows(),
         escapes(),
-    ];
-    all.extend(low_rank());
-    all.extend(real());
-    all.extend(dithered());
-    all.extend(chains());
-    all
+    ]
 }
 
 fn operations() -> Case {
@@ -390,167 +384,4 @@ fn escapes() -> Case {
         model(6, 0.1),
         model(9, 0.2),
     )
-}
-
-fn low_rank() -> Vec<Case> {
-    let (m, n) = (72, 72);
-    let (u, v) = (noise(20, 2 * m, 1.0), noise(21, 2 * n, 0.001));
-    let w = noise(22, m * n, 0.05);
-    let rest = noise(23, m * n, 0.00002);
-    let at = |i: usize| u[2 * (i / n)] * v[2 * (i % n)] + u[2 * (i / n) + 1] * v[2 * (i % n) + 1];
-    let moved: Vec<f32> = w
-        .iter()
-        .zip(&rest)
-        .enumerate()
-        .map(|(i, (w, r))| w + at(i) + r)
-        .collect();
-    let halves = |v: &[f32]| v.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect();
-    let shape = vec![m as u64, n as u64];
-    let pair = |name, dtype, bytes: &dyn Fn(&[f32]) -> Vec<u8>| {
-        let model = |w: &[f32]| one(safetensors(&[(name, dtype, shape.clone(), bytes(w))]));
-        (model(&w), model(&moved))
-    };
-    let all = [
-        (
-            "low-rank-bf16",
-            "a prediction of low rank, BF16",
-            pair("w", "BF16", &bf16s),
-        ),
-        (
-            "low-rank-f16",
-            "a prediction of low rank, F16",
-            pair("w", "F16", &halves),
-        ),
-        ("low-rank-f32", "a prediction of low rank, F32", pair("w", "F32", &f32s)),
-    ];
-    all.map(|(name, covers, (base, fine))| {
-        let case = case(name, covers, r#"{"strategy":"lossless","effort":3}"#, base, fine);
-        // The head of the table set, which stands first, says whether there are factors.
-        assert_eq!(case.deltas[0][12 + 6] & 1, 1, "{name}: the encoder found no prediction");
-        case
-    })
-    .into()
-}
-
-/// Some tensors of a model and its fine-tune.
-fn slice(file: &str) -> Files {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/stories260k-full");
-    let bytes = std::fs::read(folder.join(file)).unwrap();
-    let model = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    let mut names = model.names();
-    names.retain(|n| n.contains("layers.0.self_attn") || n.contains("layers.0.input"));
-    names.sort();
-    let tensor = |name: &&str| {
-        let t = model.tensor(name).unwrap();
-        let shape = t.shape().iter().map(|&d| d as u64).collect();
-        let dtype: &'static str = Box::leak(format!("{:?}", t.dtype()).into_boxed_str());
-        let name: &'static str = Box::leak((*name).to_owned().into_boxed_str());
-        (name, dtype, shape, t.data().to_vec())
-    };
-    one(safetensors(&names.iter().map(tensor).collect::<Vec<_>>()))
-}
-
-fn real() -> Vec<Case> {
-    let (base, fine) = (slice("base.safetensors"), slice("ft-sft.safetensors"));
-    vec![case(
-        "real",
-        "the attention of a layer of a language model",
-        LOSSLESS,
-        base,
-        fine,
-    )]
-}
-
-fn dithered() -> Vec<Case> {
-    let w = noise(30, 16 * 72, 0.05);
-    let moved: Vec<f32> = w.iter().zip(noise(31, w.len(), 0.003)).map(|(w, d)| w + d).collect();
-    let halves = |v: &[f32]| v.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect();
-    let model = |w: &[f32]| {
-        let mut kept = w.to_vec();
-        // A row as in the base, and words that no step can be added to.
-        kept[72..144].copy_from_slice(&noise(32, 72, 0.05));
-        kept[150..154].copy_from_slice(&[f32::INFINITY, f32::NAN, 0.0, -0.0]);
-        one(safetensors(&[
-            ("bfloat16", "BF16", vec![16, 72], bf16s(&kept)),
-            ("float16", "F16", vec![16, 72], halves(&kept)),
-            ("float32", "F32", vec![16, 72], f32s(&kept)),
-            ("complex", "C64", vec![8, 72], f32s(&kept)),
-            ("integers", "I16", vec![100], bytes(200, w[0].to_bits())),
-        ]))
-    };
-    let (base, fine) = (slice("base.safetensors"), slice("ft-sft.safetensors"));
-    let lossy = |quality: u32| format!(r#"{{"strategy":"lossy","quality":{quality}}}"#);
-    vec![
-        case(
-            "dither",
-            "dither of every dtype that has it",
-            &lossy(50),
-            model(&w),
-            model(&moved),
-        ),
-        case(
-            "dither-fine",
-            "the same with finer steps, some of them exact",
-            &lossy(90),
-            model(&w),
-            model(&moved),
-        ),
-        case(
-            "dither-real",
-            "dither of a model, with predictions where they pay",
-            &lossy(30),
-            base,
-            fine,
-        ),
-    ]
-}
-
-/// The files of a model after a delta.
-fn after(base: &Files, delta: &[u8], options: &str) -> Files {
-    let mut host = Memory::new()
-        .model(Role::Base, base)
-        .with(Role::Delta, 0, "delta.wdelta", delta);
-    host.run("decode", options).unwrap();
-    host.outputs
-}
-
-fn chains() -> Vec<Case> {
-    let model = |seed: u64, scale: f32, dtype: &'static str| {
-        let moved: Vec<f32> = noise(40, 900, 0.1)
-            .iter()
-            .zip(noise(seed, 900, scale))
-            .map(|(w, d)| w + d)
-            .collect();
-        let bytes = match dtype {
-            "F32" => f32s(&moved),
-            _ => bf16s(&moved),
-        };
-        one(safetensors(&[
-            ("w", dtype, vec![9, 100], bytes),
-            ("same", "I32", vec![3], vec![7; 12]),
-        ]))
-    };
-    let (base, middle, last) = (
-        model(41, 0.0, "BF16"),
-        model(42, 0.002, "BF16"),
-        model(43, 0.003, "BF16"),
-    );
-    let two = Case {
-        name: "chain",
-        covers: "a delta against what another one rebuilds",
-        deltas: vec![encode(LOSSLESS, &base, &middle), encode(LOSSLESS, &middle, &last)],
-        base,
-        fine: Some(last),
-    };
-    let (base, middle, last) = (model(41, 0.0, "F32"), model(42, 0.002, "F32"), model(43, 0.003, "BF16"));
-    let first = encode(r#"{"strategy":"quantized"}"#, &base, &middle);
-    let between = after(&base, &first, r#"{"dtype":"float32","layout":"single"}"#);
-    let mixed = Case {
-        name: "chain-mixed",
-        covers: "a delta against the float32 that a version 1 delta decodes to",
-        deltas: vec![first, encode(LOSSLESS, &between, &last)],
-        base,
-        fine: Some(last),
-    };
-    vec![two, mixed]
 }

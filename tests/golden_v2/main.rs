@@ -9,6 +9,7 @@ mod cases;
 mod common;
 mod damage;
 mod handmade;
+mod weights;
 
 use common::Memory;
 use serde_json::{json, Value};
@@ -139,7 +140,7 @@ fn every_golden_file_decodes_to_what_it_was_made_of() {
 fn write() {
     let mut manifest = manifest();
     let listed = manifest["cases"].as_array_mut().unwrap();
-    for case in cases::all().into_iter().chain(handmade::all()) {
+    for case in cases::all().into_iter().chain(weights::all()).chain(handmade::all()) {
         if listed.iter().any(|c| c["name"] == case.name) {
             continue;
         }

@@ -81,7 +81,8 @@ class GoldenV2(unittest.TestCase):
             tensors += delta.index.tensors
             kinds |= {part[0] for part, _ in delta.parts}
             with np.errstate(all="ignore"):
-                ranks |= {row[3].rank for _, common, row in delta.rows(tensors_before) if common}
+                params = [row[3] for _, common, row in delta.rows(tensors_before) if common]
+                ranks |= {(p.rank > 1, bool(p.dither)) for p in params}
         deltas = [t for t in tensors if t["op"] == wdelta2.DELTA]
         self.assertEqual({t["op"] for t in tensors}, {wdelta2.UNCHANGED, wdelta2.DELTA, wdelta2.STORED, wdelta2.TIED})
         self.assertEqual({t["kind"][0] for t in deltas}, set(wdelta2.BITS))
@@ -89,7 +90,7 @@ class GoldenV2(unittest.TestCase):
         self.assertEqual(kinds, {0, 1, 2})
         self.assertEqual({s.log for s in sets}, {9, 10, 11})
         self.assertEqual({s.q for s in sets}, {0, 1})
-        self.assertGreater(max(ranks), 1)
+        self.assertEqual(ranks, {(rank, dither) for rank in (False, True) for dither in (False, True)})
         self.assertEqual({len(case["deltas"]) for case in CASES}, {1, 2})
         self.assertGreater(max(len(case["base"]) for case in CASES), 1)
 
