@@ -22,7 +22,7 @@ const BOS = 1;
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { tokens: { type: 'string', default: '8160' }, 'low-rank': { type: 'string', default: 'auto' } },
+  options: { tokens: { type: 'string', default: '2040' }, 'low-rank': { type: 'string', default: 'auto' } },
 });
 const qualities = positionals.length ? positionals.map(Number) : QUALITIES;
 const folder = fileURLToPath(new URL('../tests/data/stories260k-full/', import.meta.url));
