@@ -65,8 +65,11 @@ async function divergence(file) {
   return wanted.reduce((sum, p, i) => sum + at(p, got[i]), 0) / wanted.length;
 }
 
-/** Bits of payload for each weight. */
-const bits = ({ layout, elements }) => (layout.payload.length * 8) / elements;
+/** Bits of payload for each weight; of version 1 without what stands before each array. */
+function bits({ version, layout, elements, tensors }) {
+  const arrays = () => tensors.flatMap((t) => t.records).reduce((sum, record) => sum + record.length, 0);
+  return ((version === 1 ? arrays() : layout.payload.length) * 8) / elements;
+}
 
 const scratch = mkdtempSync(join(tmpdir(), 'kl-'));
 try {
