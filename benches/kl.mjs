@@ -22,7 +22,7 @@ const BOS = 1;
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { tokens: { type: 'string', default: '8160' }, 'low-rank': { type: 'string', default: 'auto' } },
+  options: { tokens: { type: 'string', default: '2040' }, 'low-rank': { type: 'string', default: 'auto' } },
 });
 const qualities = positionals.length ? positionals.map(Number) : QUALITIES;
 const folder = fileURLToPath(new URL('../tests/data/stories260k-full/', import.meta.url));
@@ -65,8 +65,11 @@ async function divergence(file) {
   return wanted.reduce((sum, p, i) => sum + at(p, got[i]), 0) / wanted.length;
 }
 
-/** Bits of payload for each weight. */
-const bits = ({ layout, elements }) => (layout.payload.length * 8) / elements;
+/** Bits of payload for each weight; of version 1 without what stands before each array. */
+function bits({ version, layout, elements, tensors }) {
+  const arrays = () => tensors.flatMap((t) => t.records).reduce((sum, record) => sum + record.length, 0);
+  return ((version === 1 ? arrays() : layout.payload.length) * 8) / elements;
+}
 
 const scratch = mkdtempSync(join(tmpdir(), 'kl-'));
 try {

@@ -120,9 +120,9 @@ pub fn contexts_row(
     padding: u8,
     out: &mut [u8],
 ) {
-    match (layout.bits, layout.mantissa) {
-        (16, 7) => contexts_of::<Bf16>(layout, contexts, lattices, step, source, levels, out),
-        (16, _) => contexts_of::<Half>(layout, contexts, lattices, step, source, levels, out),
+    // Only the width of the words matters here.
+    match layout.bits {
+        16 => contexts_of::<Bf16>(layout, contexts, lattices, step, source, levels, out),
         _ => contexts_of::<Single>(layout, contexts, lattices, step, source, levels, out),
     }
     out[source.from.len() / layout.bytes()..].fill(padding);

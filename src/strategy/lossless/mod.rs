@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`rows`] | a tensor as rows, a row as classes and codes |
 //! | [`fit`] | column scales and predictions of a tensor, and counts of its symbols |
+//! | [`scaled`] | rows and columns with their scales, while fitting |
 //! | [`low_rank`] | the prediction's factors |
 //! | [`merge`] | from the counts of many tensors to shared tables |
 //! | [`model`] | those tables, and how they are coded |
