@@ -66,7 +66,7 @@ impl Given {
         let value = match self.number(name)? {
             None => return Ok(None),
             Some(NumberText::Number(n)) => n,
-            Some(NumberText::Text(text)) => text.parse().unwrap_or(f64::NAN),
+            Some(NumberText::Text(text)) => decimal::parse(&text).unwrap_or(f64::NAN),
         };
         match (0..=most).find(|&n| f64::from(n) == value) {
             Some(n) => Ok(Some(n)),
