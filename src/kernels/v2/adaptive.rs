@@ -199,7 +199,7 @@ pub struct Int {
 
 impl Int {
     /// Codes `value`, which the decoder ignores and returns.
-    pub fn code<C: Coder + ?Sized>(&mut self, coder: &mut C, value: i32) -> i32 {
+    pub fn code(&mut self, coder: &mut dyn Coder, value: i32) -> i32 {
         let magnitude = value.unsigned_abs();
         let len = (32 - magnitude.leading_zeros()) as usize;
         let mut size = 0;
