@@ -1,16 +1,17 @@
 #!/usr/bin/env node
 // Builds the npm package into pkg/, or with --site DIR also the static site into DIR.
 //
-//   cargo -> wasm-bindgen -> wasm-opt -> types from JSDoc -> pkg/ -> size budgets
+//   cargo -> wasm-bindgen -> locations of panics -> wasm-opt -> types from JSDoc -> pkg/ -> size budgets
 //
 // Steps whose inputs have not changed are left out.
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { digest, list, once, sync } from './lib/files.mjs';
+import { withoutLocations } from './lib/locations.mjs';
 import { BuildError, capture, pkg, root, run, script, scripts, work } from './lib/run.mjs';
 
 const TARGET = 'wasm32-unknown-unknown';
@@ -42,9 +43,12 @@ function bind(module) {
     rmSync(glue, { recursive: true, force: true });
     mkdirSync(glue, { recursive: true });
     run('wasm-bindgen', ['--target', 'web', '--experimental-reset-state-function', '--out-dir', glue, '--out-name', 'wdelta', module]);
+    const { wasm: leaner, locations } = withoutLocations(readFileSync(wasm));
+    if (locations === 0) throw new BuildError('no location of a panic was found in the wasm module; see pkg-scripts/lib/locations.mjs.');
+    writeFileSync(wasm, leaner);
     run(process.execPath, [`${scripts}/node_modules/binaryen/${binaryen.bin['wasm-opt']}`, ...WASM_OPT, wasm, '-o', wasm]);
   };
-  once('glue', digest([module], version, binaryen.version, ...WASM_OPT), step, [wasm, `${glue}/wdelta.js`]);
+  once('glue', digest([module, `${scripts}/lib/locations.mjs`], version, binaryen.version, ...WASM_OPT), step, [wasm, `${glue}/wdelta.js`]);
 }
 
 /**
