@@ -12,19 +12,20 @@ use super::values::{DeltaStream, Origin, Values};
 use crate::error::{Code, Error, Result};
 use crate::format::model::Model;
 use crate::format::{self, Kind};
+use crate::job::wire::{wire, wire_enum};
 use crate::kernels::stats::Likeness;
 use crate::limits::BLOCK_ELEMENTS;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// A tensor on both sides.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct DiffItem {
     name: String,
     sides: Sides,
 }
+wire!(DiffItem { name, sides });
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone)]
 enum Sides {
     /// Two models, and the base that both came from.
     Models {
@@ -35,6 +36,10 @@ enum Sides {
     /// Two deltas.
     Deltas { a: DeltaTensor, b: DeltaTensor },
 }
+wire_enum!(Sides {
+    0: Models { a: a, b: b, base: base },
+    1: Deltas { a: a, b: b }
+});
 
 impl DiffItem {
     fn cost(&self) -> u64 {
@@ -53,7 +58,7 @@ impl DiffItem {
 }
 
 /// Sums over one tensor.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Sums {
     dot: f64,
     a_sq: f64,
@@ -61,6 +66,13 @@ pub struct Sums {
     apart_sq: f64,
     equal: u64,
 }
+wire!(Sums {
+    dot,
+    a_sq,
+    b_sq,
+    apart_sq,
+    equal
+});
 
 impl Sums {
     fn add(&mut self, other: &Sums) {

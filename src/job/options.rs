@@ -2,7 +2,7 @@
 
 use super::machine::{Role, SourceEntry};
 use crate::decimal;
-use crate::error::{Code, Error, Result};
+use crate::error::{quoted, Code, Error, Result};
 use crate::format::json::Value;
 use crate::format::v1::writer::{option_text, py_float};
 
@@ -90,7 +90,10 @@ impl Given {
     fn done(&self) -> Result<()> {
         match self.0.first() {
             None => Ok(()),
-            Some((name, _)) => Err(Error::new(Code::Usage, format!("there is no option {name:?} here"))),
+            Some((name, _)) => Err(Error::new(
+                Code::Usage,
+                format!("there is no option {name} here", name = quoted(name)),
+            )),
         }
     }
 }
@@ -151,7 +154,7 @@ impl NumberText {
             )
         };
         let (text, value) = match self {
-            NumberText::Text(text) => option_text(text).map_err(|_| refuse(&format!("{text:?}")))?,
+            NumberText::Text(text) => option_text(text).map_err(|_| refuse(&format!("{text}", text = quoted(text))))?,
             NumberText::Number(n) => (py_float(*n), *n),
         };
         if !(0.0..1.0).contains(&value) {

@@ -5,14 +5,14 @@ use super::placed::{DeltaTensor, TensorRange};
 use crate::error::{Code, Error, Result};
 use crate::format::v1::header::ResultDtype;
 use crate::format::v1::writer::record_header;
+use crate::job::wire::wire;
 use crate::kernels::{apply, convert, float16};
 use crate::limits::{BLOCK_ELEMENTS, CHUNK_ELEMENTS};
 use crate::strategy::{Expander, MAX_FIELDS};
-use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 /// What a tensor is rebuilt from.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct Origin {
     /// Its name, for errors and reports.
     pub name: String,
@@ -21,6 +21,7 @@ pub struct Origin {
     /// Its records in each delta of the chain, first link first.
     pub deltas: Vec<DeltaTensor>,
 }
+wire!(Origin { name, base, deltas });
 
 impl Origin {
     /// True when no delta holds anything for this tensor, so that it is the base's, byte for byte.

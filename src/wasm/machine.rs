@@ -17,7 +17,7 @@ enum JsStep {
     Digest { lane: u32 },
     Plan { json: String },
     Create { outputs: Vec<OutputFile> },
-    Resize { file: u32, size: f64 },
+    Resize { file: u32, size: u64 },
     Run { tasks: Vec<TaskSpec> },
     Item { json: String, at: usize, len: usize },
     Done { json: String },
@@ -26,7 +26,7 @@ enum JsStep {
 #[derive(Serialize)]
 struct Place {
     file: u32,
-    offset: f64,
+    offset: u64,
     len: usize,
     at: usize,
 }
@@ -59,7 +59,7 @@ impl WasmMachine {
         let mut places = |transfers: Vec<Transfer>| -> Vec<Place> {
             let place = |t: Transfer| Place {
                 file: t.file,
-                offset: t.offset as f64,
+                offset: t.offset,
                 len: t.len,
                 at: at(t.buf).0,
             };
@@ -79,10 +79,7 @@ impl WasmMachine {
             Step::Digest { lane } => JsStep::Digest { lane },
             Step::Plan(json) => JsStep::Plan { json },
             Step::Create(outputs) => JsStep::Create { outputs },
-            Step::Resize { file, size } => JsStep::Resize {
-                file,
-                size: size as f64,
-            },
+            Step::Resize { file, size } => JsStep::Resize { file, size },
             Step::Run(tasks) => JsStep::Run { tasks },
             Step::Item { json, buf } => {
                 let (at, len) = buf.map_or((0, 0), at);

@@ -6,10 +6,10 @@ use crate::format::v2::index::Digest;
 use crate::job::machine::{Io, Read};
 use crate::job::placed::TensorRange;
 use crate::job::report::to_wire;
+use crate::job::wire::wire;
 use crate::kernels::v2::element::Layout;
 use crate::strategy::lossless::fit::{fit, Counts, Effort, Sample};
 use crate::strategy::lossless::low_rank::Factors;
-use serde::{Deserialize, Serialize};
 
 /// Bytes of each side that are kept to fit on.
 const SAMPLE_BYTES: u64 = 8 << 20;
@@ -18,7 +18,7 @@ const SAMPLE_BYTES: u64 = 8 << 20;
 const PIECE_BYTES: u64 = 2 << 20;
 
 /// A tensor to be fitted.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct FitItem {
     /// Its name.
     pub name: String,
@@ -35,6 +35,15 @@ pub struct FitItem {
     /// Whether a prediction is tried.
     pub low_rank: bool,
 }
+wire!(FitItem {
+    name,
+    fine,
+    base,
+    columns,
+    common,
+    effort,
+    low_rank
+});
 
 impl FitItem {
     /// Bytes that it reads.
@@ -44,7 +53,7 @@ impl FitItem {
 }
 
 /// What fitting a tensor found.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub struct Fitted {
     /// Digest of the base's bytes.
     pub base: Digest,
@@ -61,6 +70,15 @@ pub struct Fitted {
     /// Counts of factors by class.
     pub factor_counts: Vec<(u16, u8, u32)>,
 }
+wire!(Fitted {
+    base,
+    digest,
+    equal,
+    columns,
+    factors,
+    counts,
+    factor_counts
+});
 
 /// Runs the fit task; reports a list of [`Fitted`].
 pub async fn fit_tensors(io: Io, items: Vec<FitItem>) -> Result<String> {

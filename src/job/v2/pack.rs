@@ -6,16 +6,16 @@ use crate::error::Result;
 use crate::job::machine::Io;
 use crate::job::placed::TensorRange;
 use crate::job::report::to_wire;
+use crate::job::wire::wire;
 use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::tables::DecodeTables;
 use crate::strategy::lossless::block::{self, cost_table, Stats};
 use crate::strategy::lossless::model::TableSet;
 use crate::strategy::lossless::params::Params;
 use crate::strategy::lossless::{fit::Effort, stored};
-use serde::{Deserialize, Serialize};
 
 /// A block to encode.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub struct Pack {
     /// The table set as in the file; empty for a stored block.
     pub set: Vec<u8>,
@@ -24,9 +24,10 @@ pub struct Pack {
     /// What it covers.
     pub segments: Vec<PackSegment>,
 }
+wire!(Pack { set, effort, segments });
 
 /// Rows of one tensor.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct PackSegment {
     /// The whole tensor of the fine-tune.
     pub fine: TensorRange,
@@ -41,6 +42,14 @@ pub struct PackSegment {
     /// The tensor's parameters as in the file.
     pub params: Vec<u8>,
 }
+wire!(PackSegment {
+    fine,
+    base,
+    first,
+    words,
+    columns,
+    params
+});
 
 /// Stored bytes of words of a tensor, when those of `dtype` are wanted in the end.
 pub async fn read_words(io: &Io, tensor: &TensorRange, dtype: Dtype, first: u64, words: u64) -> Result<Vec<u8>> {

@@ -8,6 +8,7 @@ use crate::format::v2::index::Digest;
 use crate::job::machine::Io;
 use crate::job::placed::TensorRange;
 use crate::job::report::to_wire;
+use crate::job::wire::wire;
 use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::tables::DecodeTables;
 use crate::limits::CHUNK_BYTES;
@@ -17,11 +18,10 @@ use crate::strategy::lossless::model::TableSet;
 use crate::strategy::lossless::params::Params;
 use crate::strategy::lossless::stored;
 use crate::strategy::lossless::wire::unseal;
-use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 /// Tensors to rebuild, and the blocks that cover them.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default)]
 pub struct Rebuild {
     /// Number of the delta's source.
     pub delta: u32,
@@ -34,9 +34,16 @@ pub struct Rebuild {
     /// The blocks.
     pub blocks: Vec<RebuildBlock>,
 }
+wire!(Rebuild {
+    delta,
+    check_only,
+    set,
+    tensors,
+    blocks
+});
 
 /// One tensor.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub struct RebuildTensor {
     /// Its name.
     pub name: String,
@@ -59,18 +66,31 @@ pub struct RebuildTensor {
     /// Position of its first byte there.
     pub offset: u64,
 }
+wire!(RebuildTensor {
+    name,
+    dtype,
+    columns,
+    params,
+    base,
+    base_digest,
+    digest,
+    unchanged,
+    sink,
+    offset
+});
 
 /// One block.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub struct RebuildBlock {
     /// Its bytes.
     pub range: ByteRange,
     /// What it covers.
     pub segments: Vec<RebuildSegment>,
 }
+wire!(RebuildBlock { range, segments });
 
 /// Rows of one of the task's tensors.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub struct RebuildSegment {
     /// Which.
     pub tensor: u32,
@@ -81,15 +101,22 @@ pub struct RebuildSegment {
     /// True in the part without a base.
     pub stored: bool,
 }
+wire!(RebuildSegment {
+    tensor,
+    first,
+    words,
+    stored
+});
 
 /// What became of a tensor: what was wrong with it, or the fast hash of its bytes.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub struct Rebuilt {
     /// What was wrong.
     pub fault: Option<Error>,
     /// xxh3 of the result.
     pub written: u64,
 }
+wire!(Rebuilt { fault, written });
 
 /// A tensor on its way.
 #[derive(Default)]

@@ -4,13 +4,12 @@ use crate::kernels::v2::element::power_of_two;
 use crate::kernels::v2::log2::{log2_q8, steps};
 use crate::kernels::v2::predict::Columns;
 use crate::kernels::v2::subspace::{components, times, Components, MAX_RANK};
-use serde::{Deserialize, Serialize};
 
 /// Classes of factors by their size: half octaves of their rms, from 2^-2 on.
 pub const FACTOR_CLASSES: usize = 14;
 
 /// What predicts a tensor, apart from the rows' own factors.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct Factors {
     /// Number of components.
     pub rank: usize,
@@ -25,7 +24,6 @@ pub struct Factors {
     /// Scale of each column in octaves.
     pub octaves: Vec<i16>,
     /// The columns as the kernels read them; not part of what travels.
-    #[serde(skip)]
     pub columns: Columns,
     /// Factors, `rank` per column.
     pub right: Vec<i8>,
