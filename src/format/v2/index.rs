@@ -3,7 +3,7 @@
 use super::malformed;
 use super::text::{Flag, Number, Text};
 use crate::dtype::Dtype;
-use crate::error::{Code, Error, Result};
+use crate::error::{quoted, Code, Error, Result};
 use crate::kernels::v2::adaptive::{Coder, Decoder, Encoder};
 use crate::limits::{MAX_HEADER_BYTES, MAX_NAME_BYTES, MAX_RANK, MAX_TENSORS};
 
@@ -341,7 +341,10 @@ fn check_path(path: &str) -> Result<()> {
     let inside = !path.contains(['\\', ':', '\0']) && path.split('/').all(|part| !matches!(part, "" | "." | ".."));
     match inside {
         true => Ok(()),
-        false => Err(malformed(format!("{path:?} is no path inside a folder"))),
+        false => Err(malformed(format!(
+            "{path} is no path inside a folder",
+            path = quoted(path)
+        ))),
     }
 }
 
