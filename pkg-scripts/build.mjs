@@ -15,7 +15,7 @@ import { withoutLocations } from './lib/locations.mjs';
 import { BuildError, capture, pkg, root, run, script, scripts, work } from './lib/run.mjs';
 
 const TARGET = 'wasm32-unknown-unknown';
-const WASM_OPT = ['-Oz', '--strip-debug', '--strip-producers'];
+const WASM_OPT = ['-Oz', '--low-memory-unused', '--strip-debug', '--strip-producers'];
 const glue = `${work}/glue`;
 const types = `${work}/types`;
 
