@@ -446,7 +446,7 @@ mod tests {
     fn any_bytes_give_something_of_their_size() {
         for seed in 0..2000u32 {
             let bytes: Vec<u8> = (0..60u32)
-                .map(|i| ((i + seed).wrapping_mul(seed * 2654435 + 977) >> 9) as u8)
+                .map(|i| ((i + seed).wrapping_mul(seed.wrapping_mul(2_654_435) + 977) >> 9) as u8)
                 .collect();
             let list = Vec::<All>::get(&mut Reader::new(&bytes));
             assert!(list.len() <= bytes.len());
