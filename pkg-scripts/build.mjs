@@ -17,6 +17,8 @@ import { BuildError, capture, pkg, root, run, script, scripts, work } from './li
 const TARGET = 'wasm32-unknown-unknown';
 // Like functions beside each other compress better. Nothing lies below 1 KiB: the stack does, and grows downwards to it.
 const WASM_OPT = ['-Oz', '--low-memory-unused', '--reorder-functions-by-name', '--strip-debug', '--strip-producers'];
+/** The glue is generated: nobody reads it, and it is large for what it does. */
+const TERSER = ['--module', '--ecma', '2020', '--compress', 'passes=2', '--mangle'];
 const glue = `${work}/glue`;
 const types = `${work}/types`;
 
@@ -35,6 +37,18 @@ function compile() {
   return `${target}/${TARGET}/release/wdelta.wasm`;
 }
 
+/** Takes the loader out of the glue: the package compiles the module itself, and starts it with `initSync`. */
+function dropLoader() {
+  for (const [path, loader, rest] of /** @type {const} */ ([
+    ['wdelta.js', /export \{ initSync, __wbg_init as default \};/, 'export { initSync };'],
+    ['wdelta.d.ts', /\/\*\*\n(?: \*[^\n]*\n)+export default function __wbg_init [^]*$/, ''],
+  ])) {
+    const text = readFileSync(`${glue}/${path}`, 'utf8');
+    if (!loader.test(text)) throw new BuildError(`${path}, as wasm-bindgen wrote it, has no ${loader}.`);
+    writeFileSync(`${glue}/${path}`, text.replace(loader, rest));
+  }
+}
+
 /** @param {string} module */
 function bind(module) {
   const version = capture('wasm-bindgen', ['--version']).trim();
@@ -43,13 +57,16 @@ function bind(module) {
   const step = () => {
     rmSync(glue, { recursive: true, force: true });
     mkdirSync(glue, { recursive: true });
-    run('wasm-bindgen', ['--target', 'web', '--experimental-reset-state-function', '--out-dir', glue, '--out-name', 'wdelta', module]);
+    run('wasm-bindgen', ['--target', 'web', '--experimental-reset-state-function', '--omit-default-module-path', '--out-dir', glue, '--out-name', 'wdelta', module]);
     const { wasm: leaner, locations } = withoutLocations(readFileSync(wasm));
     if (locations === 0) throw new BuildError('no location of a panic was found in the wasm module; see pkg-scripts/lib/locations.mjs.');
     writeFileSync(wasm, leaner);
     run(process.execPath, [`${scripts}/node_modules/binaryen/${binaryen.bin['wasm-opt']}`, ...WASM_OPT, wasm, '-o', wasm]);
+    dropLoader();
+    run(process.execPath, [`${scripts}/node_modules/terser/bin/terser`, `${glue}/wdelta.js`, ...TERSER, '-o', `${glue}/wdelta.js`]);
   };
-  once('glue', digest([module, `${scripts}/lib/locations.mjs`], version, binaryen.version, ...WASM_OPT), step, [wasm, `${glue}/wdelta.js`]);
+  const settings = [version, binaryen.version, String(dropLoader), ...WASM_OPT, ...TERSER];
+  once('glue', digest([module, `${scripts}/lib/locations.mjs`], ...settings), step, [wasm, `${glue}/wdelta.js`]);
 }
 
 /**

@@ -48,8 +48,11 @@ step "package"
 node pkg-scripts/build.mjs
 
 step "JavaScript tests"
-mapfile -t files < <(find tests/js tests/page -name '*.test.mjs' | sort)
+mapfile -t files < <(find tests/js tests/page -name '*.test.mjs' ! -name 'responsive*' | sort)
 node --test --test-reporter=spec "${files[@]}"
+
+step "JavaScript tests: the page's main thread, alone"
+node --test --test-reporter=spec tests/page/responsive.test.mjs
 
 step "interop with deltatensors (Python)"
 bash tests/interop/run.sh

@@ -7,6 +7,9 @@ use serde_json::{json, Value};
 use wdelta::error::Code;
 use wdelta::job::machine::Role;
 
+/// What these entries are about, where no other strategy is named.
+const INT4: &str = r#"{"strategy":"int4"}"#;
+
 /// Encodes a pair of single-file models and gives report and delta.
 fn encode(base: &[Tensor<'_>], finetuned: &[Tensor<'_>], options: &str) -> wdelta::error::Result<(Value, Vec<u8>)> {
     let mut host = Memory::new()
@@ -142,8 +145,11 @@ fn sharding_does_not_matter() {
                 let mut host = Memory::new()
                     .model(Role::Base, &shards(base, 0.0))
                     .model(Role::Finetuned, &shards(finetuned, 0.01));
-                host.run("encode", &json!({ "reference": reference }).to_string())
-                    .unwrap();
+                host.run(
+                    "encode",
+                    &json!({ "strategy": "int4", "reference": reference }).to_string(),
+                )
+                .unwrap();
                 let delta = host.outputs.remove(0).1;
                 // The same layout always fits. Another one fits where the reference's hash orders agree.
                 let mut host =
@@ -185,7 +191,7 @@ fn a_resharded_base_fits() {
             Memory::new()
                 .model(Role::Base, made)
                 .with(Role::Finetuned, 0, "ft.safetensors", safetensors(&finetuned));
-        host.run("encode", "{}").unwrap();
+        host.run("encode", INT4).unwrap();
         let delta = host.outputs.remove(0).1;
         let mut host = Memory::new()
             .model(Role::Base, used)
@@ -208,14 +214,14 @@ fn what_does_not_fit_is_refused_first() {
         (vec![4, 6], vec![6, 4]),
         (vec![6, 1], vec![6]),
     ] {
-        let error = encode(&[t("w", a)], &[t("w", b)], "{}").unwrap_err();
+        let error = encode(&[t("w", a)], &[t("w", b)], INT4).unwrap_err();
         assert_eq!(error.code, Code::ShapeMismatch);
         assert_eq!(error.tensor.as_deref(), Some("w"));
     }
     let error = encode(
         &[t("a", vec![4]), t("old", vec![4])],
         &[t("a", vec![4]), t("new", vec![4])],
-        "{}",
+        INT4,
     )
     .unwrap_err();
     assert_eq!(error.code, Code::MissingTensor);
@@ -228,7 +234,7 @@ fn what_does_not_fit_is_refused_first() {
     let (_, delta) = encode(
         &[t("w", vec![4, 6])],
         &[("w", "F32", vec![4, 6], f32s(&noise(10, 24, 0.1)))],
-        "{}",
+        INT4,
     )
     .unwrap();
     assert_eq!(
@@ -246,7 +252,7 @@ fn what_does_not_fit_is_refused_first() {
 fn a_full_disk_ends_the_call() {
     let base = [("w", "BF16", vec![32, 32], bf16s(&noise(1, 1024, 0.1)))];
     let finetuned = [("w", "BF16", vec![32, 32], bf16s(&noise(2, 1024, 0.1)))];
-    let (_, delta) = encode(&base, &finetuned, "{}").unwrap();
+    let (_, delta) = encode(&base, &finetuned, INT4).unwrap();
     let total = delta.len() as u64;
     for room in [0, 1, 100, total / 2, total - 33, total - 32, total - 1] {
         let mut host = Memory::new().with(Role::Base, 0, "b", safetensors(&base)).with(
@@ -256,7 +262,7 @@ fn a_full_disk_ends_the_call() {
             safetensors(&finetuned),
         );
         host.disk = Some(room);
-        assert_eq!(host.run("encode", "{}").unwrap_err().code, Code::Io, "{room}");
+        assert_eq!(host.run("encode", INT4).unwrap_err().code, Code::Io, "{room}");
     }
 }
 
@@ -319,7 +325,7 @@ fn non_finite_values_do_not_spread() {
     let mut moved = plus(&masked, &noise(3, 10_000, 0.01));
     moved[5] = masked[5];
     moved[6] = masked[6];
-    let (_, delta) = encode(&model(&masked), &model(&moved), "{}").unwrap();
+    let (_, delta) = encode(&model(&masked), &model(&moved), INT4).unwrap();
     let rebuilt = values(&read_safetensors(&decode(&model(&masked), &[&delta], "{}").unwrap())["w"].1);
     assert_eq!(rebuilt.iter().filter(|v| !v.is_finite()).count(), 2);
     assert_eq!(rebuilt[5], f32::NEG_INFINITY);
@@ -409,13 +415,13 @@ fn integers_are_exact_or_refused() {
     }
     let mut far = finetuned.clone();
     far[1].3 = i64s(&[1, 16_777_216, 3, -4]);
-    let error = encode(&base, &far, "{}").unwrap_err();
+    let error = encode(&base, &far, INT4).unwrap_err();
     assert_eq!(
         (error.code, error.tensor.as_deref()),
         (Code::UnsupportedDtype, Some("ids"))
     );
     let f8 = |b: u8| [("q", "F8_E5M2", vec![2], vec![b, 2])];
-    assert_eq!(encode(&f8(1), &f8(3), "{}").unwrap_err().code, Code::UnsupportedDtype);
+    assert_eq!(encode(&f8(1), &f8(3), INT4).unwrap_err().code, Code::UnsupportedDtype);
 }
 
 /// Entry 14: the same values in another dtype are another parent, and the message says so.
@@ -427,7 +433,7 @@ fn another_dtype_is_another_base() {
     let (_, delta) = encode(
         &f32_base,
         &[("w", "F32", vec![4], f32s(&[1.0, 2.0, 3.0, 4.0]))],
-        r#"{"baseName":"org/model"}"#,
+        r#"{"strategy":"int4","baseName":"org/model"}"#,
     )
     .unwrap();
     let error = decode(&bf16_base, &[&delta], "{}").unwrap_err();
@@ -446,7 +452,7 @@ fn extra_tensors_of_the_base_do_no_harm() {
     let (_, delta) = encode(
         std::slice::from_ref(&w),
         &[("w", "F32", vec![40], f32s(&noise(2, 40, 0.1)))],
-        "{}",
+        INT4,
     )
     .unwrap();
     let rebuilt = read_safetensors(&decode(&[extra, w], &[&delta], "{}").unwrap());
@@ -479,7 +485,7 @@ fn wrong_options_are_refused() {
 fn a_base_that_changes_is_noticed() {
     let base = [("w", "F32", vec![4000], f32s(&noise(1, 4000, 0.1)))];
     let finetuned = [("w", "F32", vec![4000], f32s(&noise(2, 4000, 0.1)))];
-    let (_, delta) = encode(&base, &finetuned, "{}").unwrap();
+    let (_, delta) = encode(&base, &finetuned, INT4).unwrap();
     let mut host = Memory::new()
         .with(Role::Base, 0, "b", safetensors(&base))
         .with(Role::Delta, 0, "d", delta);

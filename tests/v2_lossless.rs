@@ -170,7 +170,7 @@ fn small(dtype: Dtype) -> (Vec<Tensor>, Coded) {
         coded.fits[0].factors = Some(factors(5, 35, rng));
         let flat: Freqs = [(1 << coded.set.log) / SYMBOLS as u16; SYMBOLS];
         coded.set.freqs.extend([flat; FACTOR_CLASSES]);
-        let segments: Vec<_> = tensors
+        let mut segments: Vec<_> = tensors
             .iter()
             .zip(&coded.fits)
             .map(|(t, f)| Segment {
@@ -178,12 +178,13 @@ fn small(dtype: Dtype) -> (Vec<Tensor>, Coded) {
                 columns: t.columns,
                 scales: &f.columns,
                 factors: f.factors.as_ref(),
+                dithering: None,
                 base: &t.base,
                 fine: &t.fine,
             })
             .collect();
         let mut stats = Stats::default();
-        coded.block = block::encode(&coded.set, None, &segments, &mut stats);
+        coded.block = block::encode(&coded.set, None, &mut segments, &mut stats);
         coded.stats = stats;
     }
     assert_exact(&tensors, &coded);
@@ -304,6 +305,7 @@ fn changed(dtype: Dtype, change: impl FnOnce(&mut Vec<Tensor>, &mut Coded)) -> C
             columns: t.columns,
             scales: &f.columns,
             factors: f.factors.as_ref(),
+            dither: None,
             base: &t.base,
             out,
         })

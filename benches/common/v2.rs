@@ -61,7 +61,7 @@ pub fn encode(tensors: &[Tensor], effort: Effort) -> Coded {
         }
     }
     let set = merge::tables(window, width, 11, &counts, &factor_counts);
-    let segments: Vec<_> = tensors
+    let mut segments: Vec<_> = tensors
         .iter()
         .zip(&fits)
         .map(|(t, f)| block::Segment {
@@ -69,13 +69,14 @@ pub fn encode(tensors: &[Tensor], effort: Effort) -> Coded {
             columns: t.columns,
             scales: &f.columns,
             factors: f.factors.as_ref(),
+            dithering: None,
             base: &t.base,
             fine: &t.fine,
         })
         .collect();
     let mut stats = block::Stats::default();
     let cost = (effort.rounds > 0).then(|| block::cost_table(&set, width));
-    let block = block::encode(&set, cost.as_ref(), &segments, &mut stats);
+    let block = block::encode(&set, cost.as_ref(), &mut segments, &mut stats);
     Coded {
         fits,
         set,
@@ -94,6 +95,7 @@ pub fn decode(tensors: &[Tensor], coded: &Coded, outs: &mut [Vec<u8>]) -> wdelta
             columns: t.columns,
             scales: &f.columns,
             factors: f.factors.as_ref(),
+            dither: None,
             base: &t.base,
             out,
         })

@@ -205,6 +205,7 @@ pub fn origins_of(base: &Model, deltas: &[&OpenDelta]) -> Vec<Origin> {
             name: t.name.clone(),
             base: TensorRange::from(t),
             deltas: deltas.iter().filter_map(|d| d.tensor(&t.name).cloned()).collect(),
+            past: None,
         })
         .collect()
 }
@@ -326,7 +327,7 @@ impl ChainCheck {
 
     /// Judges the reports. `checksums` are the last 32 bytes of each delta. On the first thing that does not hold the
     /// error names the link.
-    pub fn finish(&self, reports: &[String], deltas: &[OpenDelta], checksums: &[[u8; 32]]) -> Result<ChainResult> {
+    pub fn finish(&self, reports: &[Vec<u8>], deltas: &[OpenDelta], checksums: &[[u8; 32]]) -> Result<ChainResult> {
         let mut result = ChainResult {
             links: Vec::new(),
             fast: Vec::new(),
@@ -391,7 +392,8 @@ pub fn short(hash: &str) -> &str {
     hash.get(..12).unwrap_or(hash)
 }
 
-fn wrong_base(delta: &OpenDelta, found: &str) -> Error {
+/// The error of a base that gives another hash than the delta names.
+pub fn wrong_base(delta: &OpenDelta, found: &str) -> Error {
     Error::new(
         Code::WrongBase,
         format!(
@@ -410,7 +412,7 @@ pub fn checksum_task(delta: &OpenDelta) -> Result<TaskSpec> {
 }
 
 /// Compares the report of [`checksum_task`] with the stored checksum.
-pub fn check_checksum(delta: &OpenDelta, report: &str, stored: &[u8; 32]) -> Result<()> {
+pub fn check_checksum(delta: &OpenDelta, report: &[u8], stored: &[u8; 32]) -> Result<()> {
     let found: String = from_wire(report)?;
     let stored = hex(stored);
     if found == stored {

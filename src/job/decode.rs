@@ -63,7 +63,7 @@ pub struct Decoded {
 wire!(Decoded { seen, written });
 
 /// Runs the decode task; reports the [`Outcome`] with a list of [`Decoded`].
-pub async fn decode_tensors(io: Io, items: Vec<DecodeItem>) -> Result<String> {
+pub async fn decode_tensors(io: Io, items: Vec<DecodeItem>) -> Result<Vec<u8>> {
     Outcome::report(rebuild(&io, &items).await)
 }
 
@@ -137,7 +137,7 @@ async fn rebuild_tensor(io: &Io, item: &DecodeItem, out: &mut Vec<u8>) -> Result
 }
 
 /// Runs the copy task.
-pub async fn copy_file(io: Io, source: u32, sink: u32) -> Result<String> {
+pub async fn copy_file(io: Io, source: u32, sink: u32) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let (mut done, size) = (0, io.size(source));
     while done < size {
@@ -155,7 +155,7 @@ pub async fn copy_file(io: Io, source: u32, sink: u32) -> Result<String> {
 }
 
 /// Runs the read-back task: `IO` when what lies in the output is not what was written.
-pub async fn read_back(io: Io, source: u32, items: Vec<(ByteRange, String)>) -> Result<String> {
+pub async fn read_back(io: Io, source: u32, items: Vec<(ByteRange, String)>) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     for (range, written) in items {
         let mut seen = Xxh3::new();
@@ -202,16 +202,16 @@ pub(super) enum OutputDtypeName {
 }
 
 /// One `.safetensors` file of the result.
-struct Shard {
-    path: String,
-    head: Head,
+pub(super) struct Shard {
+    pub(super) path: String,
+    pub(super) head: Head,
     /// Name, dtype and absolute range of each tensor.
-    tensors: Vec<(String, Dtype, ByteRange)>,
-    size: u64,
+    pub(super) tensors: Vec<(String, Dtype, ByteRange)>,
+    pub(super) size: u64,
 }
 
 /// The bytes before a shard's data.
-enum Head {
+pub(super) enum Head {
     /// New ones.
     Written(Vec<u8>),
     /// The base's own: this many bytes at the start of this source.
@@ -465,7 +465,13 @@ fn kept_entries<'a>(file: &'a ModelFile, origins: &[Origin]) -> Vec<&'a Entry> {
     rearranged(entries, &order)
 }
 
-fn written_shard(path: &str, metadata: &[(String, String)], entries: &[&Entry], dtype: OutputDtype) -> Result<Shard> {
+/// A shard with a header of its own.
+pub(super) fn written_shard(
+    path: &str,
+    metadata: &[(String, String)],
+    entries: &[&Entry],
+    dtype: OutputDtype,
+) -> Result<Shard> {
     let too_large = || Error::new(Code::Limit, "the result would be larger than any file");
     let mut at = 0u64;
     let mut placed = Vec::with_capacity(entries.len());

@@ -1,20 +1,25 @@
 //! `diff`: two models or two deltas, tensor by tensor.
 
 use super::chain::{self, shape_text};
+use super::changes::{Change, Changes};
 use super::machine::{Io, Role, SourceEntry};
-use super::open::{open_model, sources_of, OpenDelta};
+use super::open::{open_model, sources_of};
 use super::options::NoOptions;
-use super::placed::{DeltaTensor, TensorRange};
+use super::placed::TensorRange;
 use super::plan::Plan;
 use super::report::{to_json, Outcome};
 use super::task::{batch, Task};
-use super::values::{DeltaStream, Origin, Values};
+use super::v2::chain::{open_link, Chain, Link};
+use super::v2::encode::op_name;
+use super::v2::open::is_v2;
+use super::values::{Origin, Values};
 use crate::error::{Code, Error, Result};
-use crate::format::model::Model;
+use crate::format::model::{Model, Tensor};
 use crate::format::{self, Kind};
 use crate::job::wire::{wire, wire_enum};
 use crate::kernels::stats::Likeness;
 use crate::limits::BLOCK_ELEMENTS;
+use crate::order::{rearranged, sorted_positions};
 use serde::Serialize;
 
 /// A tensor on both sides.
@@ -34,7 +39,7 @@ enum Sides {
         base: Option<TensorRange>,
     },
     /// Two deltas.
-    Deltas { a: DeltaTensor, b: DeltaTensor },
+    Deltas { a: Change, b: Change },
 }
 wire_enum!(Sides {
     0: Models { a: a, b: b, base: base },
@@ -52,7 +57,7 @@ impl DiffItem {
     fn elements(&self) -> u64 {
         match &self.sides {
             Sides::Models { a, .. } => a.elements,
-            Sides::Deltas { a, .. } => a.elements,
+            Sides::Deltas { a, .. } => a.values(),
         }
     }
 }
@@ -95,7 +100,7 @@ impl Sums {
 }
 
 /// Runs the diff task; reports the [`Outcome`] with a list of [`Sums`].
-pub async fn diff_tensors(io: Io, items: Vec<DiffItem>) -> Result<String> {
+pub async fn diff_tensors(io: Io, items: Vec<DiffItem>) -> Result<Vec<u8>> {
     Outcome::report(compare(&io, &items).await)
 }
 
@@ -123,6 +128,7 @@ async fn models(io: &Io, name: &str, a: &TensorRange, b: &TensorRange, base: Opt
         name: name.to_owned(),
         base: t.clone(),
         deltas: Vec::new(),
+        past: None,
     };
     let mut a = Values::open(io, &bare(a)).await?;
     let mut b = Values::open(io, &bare(b)).await?;
@@ -158,16 +164,16 @@ async fn gather(io: &Io, values: &mut Values, out: &mut Vec<f32>) -> Result<()> 
         .await
 }
 
-async fn deltas(io: &Io, name: &str, a: &DeltaTensor, b: &DeltaTensor) -> Result<Likeness> {
+async fn deltas(io: &Io, name: &str, a: &Change, b: &Change) -> Result<Likeness> {
     let mut likeness = Likeness::default();
-    let mut left = DeltaStream::open(io, name, a).await?;
-    let mut right = DeltaStream::open(io, name, b).await?;
+    let mut left = Changes::open(io, name, a).await?;
+    let mut right = Changes::open(io, name, b).await?;
     let (mut xs, mut ys) = (vec![0.0f32; BLOCK_ELEMENTS], vec![0.0f32; BLOCK_ELEMENTS]);
-    let mut rest = a.elements;
+    let mut rest = a.values();
     while rest > 0 {
         let n = rest.min(BLOCK_ELEMENTS as u64) as usize;
-        left.expand(io, &mut xs[..n]).await?;
-        right.expand(io, &mut ys[..n]).await?;
+        left.next(io, &mut xs[..n]).await?;
+        right.next(io, &mut ys[..n]).await?;
         likeness.feed(&xs[..n], &ys[..n]);
         rest -= n as u64;
     }
@@ -219,7 +225,7 @@ pub async fn diff(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<Str
         return Err(Error::new(Code::Usage, "diff takes two models or two deltas"));
     }
     let (mut report, items) = match (is_delta(&io, &a).await?, is_delta(&io, &b).await?) {
-        (true, true) => of_deltas(&io, a[0], b[0]).await?,
+        (true, true) => of_deltas(&io, &sources, a[0], b[0]).await?,
         (false, false) => of_models(&io, &sources).await?,
         _ => {
             return Err(Error::new(
@@ -300,46 +306,95 @@ fn empty_report(kind: &'static str) -> Report {
     }
 }
 
-async fn of_deltas(io: &Io, a: u32, b: u32) -> Result<(Report, Vec<DiffItem>)> {
-    let opened = chain::open_chain(io, &[a, b], None, chain::Care::Checked).await?;
-    let (a, b) = (&opened[0], &opened[1]);
-    let mut report = empty_report("deltas");
-    let missing = |from: &OpenDelta, to: &OpenDelta| {
-        from.header
-            .tensors
-            .iter()
-            .map(|t| t.name.clone())
-            .filter(|n| to.tensor(n).is_none())
-            .collect::<Vec<_>>()
+/// A tensor of a delta that is compared.
+struct Held {
+    name: String,
+    shape: Vec<u64>,
+    strategy: &'static str,
+    change: Change,
+}
+
+/// The tensors of a delta by name. A version 2 delta needs its base.
+async fn held(io: &Io, source: u32, base: Option<&Model>) -> Result<Vec<Held>> {
+    if !is_v2(io, source).await? {
+        let link = open_link(io, source, base, chain::Care::Checked).await?;
+        let Link::V1(delta) = &*link else { return Ok(Vec::new()) };
+        let tensors = delta.header.tensors.iter().zip(&delta.tensors);
+        let mut held: Vec<Held> = tensors
+            .map(|(t, placed)| Held {
+                name: t.name.clone(),
+                shape: t.shape.clone(),
+                strategy: t.strategy.name(),
+                change: Change::V1(placed.clone()),
+            })
+            .collect();
+        let order = sorted_positions(held.len(), &|a, b| held[a].name.cmp(&held[b].name));
+        held = rearranged(held, &order);
+        return Ok(held);
+    }
+    let Some(base) = base else {
+        return Err(Error::new(
+            Code::Usage,
+            "a version 2 delta says how far values move only where its base is known: give the base",
+        )
+        .source(source));
     };
-    report.only_a = missing(a, b);
-    report.only_b = missing(b, a);
+    let chain = Chain::open(io, base.clone(), &[source], chain::Care::Checked).await?;
+    let Some(Link::V2(delta)) = chain.stages.last().map(|s| &*s.link) else {
+        return Ok(Vec::new());
+    };
+    let of = |t: &Tensor| {
+        let record = delta.find(&t.name).map(|i| &delta.index.tensors[i]);
+        Ok(Held {
+            name: t.name.clone(),
+            shape: t.shape.clone(),
+            strategy: record.map_or("", |r| op_name(r)),
+            change: Change::V2(chain.moved(&t.name)?),
+        })
+    };
+    chain.last().tensors.iter().map(of).collect()
+}
+
+async fn of_deltas(io: &Io, sources: &[SourceEntry], a: u32, b: u32) -> Result<(Report, Vec<DiffItem>)> {
+    let base = match sources_of(sources, Role::Base, 0).is_empty() {
+        true => None,
+        false => Some(open_model(io, sources, Role::Base, 0).await?.model),
+    };
+    let a = held(io, a, base.as_ref()).await?;
+    let b = held(io, b, base.as_ref()).await?;
+    let mut report = empty_report("deltas");
+    let find = |all: &[Held], name: &str| all.binary_search_by(|h| h.name.as_str().cmp(name)).ok();
+    let missing = |from: &[Held], to: &[Held]| {
+        let names = from.iter().map(|h| h.name.clone());
+        names.filter(|n| find(to, n).is_none()).collect::<Vec<_>>()
+    };
+    report.only_a = missing(&a, &b);
+    report.only_b = missing(&b, &a);
     let mut items = Vec::new();
-    for (of_a, placed_a) in a.header.tensors.iter().zip(&a.tensors) {
-        let Some(i) = b.header.find(&of_a.name) else { continue };
-        let (of_b, placed_b) = (&b.header.tensors[i], &b.tensors[i]);
-        if of_a.shape != of_b.shape {
+    for of_a in a {
+        let Some(of_b) = find(&b, &of_a.name).map(|i| &b[i]) else {
+            continue;
+        };
+        let mut changed = |what, a: String, b: String| {
             report.changed.push(Changed {
                 name: of_a.name.clone(),
-                a: shape_text(&of_a.shape),
-                b: shape_text(&of_b.shape),
-                what: "shape",
+                a,
+                b,
+                what,
             });
+        };
+        if of_a.shape != of_b.shape || of_a.change.values() != of_b.change.values() {
+            changed("shape", shape_text(&of_a.shape), shape_text(&of_b.shape));
             continue;
         }
         if of_a.strategy != of_b.strategy {
-            report.changed.push(Changed {
-                name: of_a.name.clone(),
-                a: of_a.strategy.name().to_owned(),
-                b: of_b.strategy.name().to_owned(),
-                what: "strategy",
-            });
+            changed("strategy", of_a.strategy.to_owned(), of_b.strategy.to_owned());
         }
         items.push(DiffItem {
-            name: of_a.name.clone(),
+            name: of_a.name,
             sides: Sides::Deltas {
-                a: placed_a.clone(),
-                b: placed_b.clone(),
+                a: of_a.change,
+                b: of_b.change.clone(),
             },
         });
     }

@@ -59,7 +59,7 @@ pub fn run_job(kind: &str, options: &str, sources: Vec<SourceEntry>, host: &mut 
                 }
             }
             Step::Run(tasks) => {
-                let mut reports = vec![String::new(); tasks.len()];
+                let mut reports = vec![Vec::new(); tasks.len()];
                 for i in host.order(&tasks) {
                     reports[i] = run_task(&tasks[i].spec, sizes.clone(), host)?;
                 }
@@ -71,14 +71,14 @@ pub fn run_job(kind: &str, options: &str, sources: Vec<SourceEntry>, host: &mut 
                     *of_output = size;
                 }
             }
-            Step::Done(report) => return Ok(Ended::Done(report)),
+            Step::Done(report) => return Ok(Ended::Done(String::from_utf8_lossy(&report).into_owned())),
             step => answer(step, &mut machine, &mut lanes, host)?,
         }
     }
 }
 
 /// Runs one task; `sizes` are those of all sources and, after them, of the outputs.
-pub fn run_task(spec: &str, sizes: Vec<u64>, host: &mut impl Host) -> Result<String> {
+pub fn run_task(spec: &[u8], sizes: Vec<u64>, host: &mut impl Host) -> Result<Vec<u8>> {
     let mut machine = start_task(spec, sizes)?;
     let mut lanes = HashMap::new();
     loop {

@@ -72,7 +72,7 @@ pub struct Emitted {
 wire!(Emitted { loss, seen });
 
 /// Runs the emit task; reports a list of [`Emitted`].
-pub async fn emit(io: Io, items: Vec<EmitItem>) -> Result<String> {
+pub async fn emit(io: Io, items: Vec<EmitItem>) -> Result<Vec<u8>> {
     let mut emitted = Vec::with_capacity(items.len());
     for item in &items {
         emitted.push(emit_tensor(&io, item).await?);

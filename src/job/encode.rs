@@ -8,13 +8,17 @@ use super::choose::{choose, Choice, Decision};
 use super::emit::{EmitItem, Emitted};
 use super::hashing::{self, ModelHash};
 use super::machine::{Io, OutputFile, Role, SourceEntry};
-use super::open::{groups_of, open_model, sources_of, OpenDelta};
+use super::open::{groups_of, open_model, sources_of};
 use super::options::{EncodeOptions, HashOrder};
 use super::placed::TensorRange;
 use super::plan::Plan;
 use super::report::{from_wire, list_names, to_json, Finding, Severity};
 use super::survey::{Seen, SurveyItem};
 use super::task::{batch, Task};
+use super::v2::chain::{Chain, Link};
+use super::v2::identify;
+use super::v2::open::any_v2;
+use super::v2::parents::Parents;
 use crate::error::{Code, Error, Result};
 use crate::format::model::Model;
 use crate::format::v1::parent_hash;
@@ -67,11 +71,12 @@ struct Wanted {
 impl Wanted {
     fn new(options: &EncodeOptions) -> Result<Self> {
         let strategy = Strategy::parse(&options.strategy)?;
+        options.fidelity()?;
         if options.effort.is_some() || options.low_rank.is_some() {
             return Err(Error::new(
                 Code::Usage,
                 format!(
-                    "effort and lowRank are options of lossless, but the strategy is {}",
+                    "effort and lowRank are options of lossless and lossy, but the strategy is {}",
                     strategy.name()
                 ),
             ));
@@ -141,8 +146,8 @@ impl Wanted {
 
 /// Runs the job.
 pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -> Result<String> {
-    if options.strategy == "lossless" {
-        check_lossless(&options)?;
+    if matches!(options.strategy.as_str(), "lossless" | "lossy") {
+        check_v2(&options)?;
         return Box::pin(super::v2::encode::encode(io, sources, options)).await;
     }
     let wanted = Wanted::new(&options)?;
@@ -152,20 +157,28 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     let parent_sources: Vec<u32> = (0..groups_of(&sources, Role::Delta))
         .flat_map(|g| sources_of(&sources, Role::Delta, g))
         .collect();
-    let parents = chain::open_chain(&io, &parent_sources, Some(base), chain::Care::Checked).await?;
+    let (mut parents, mut mixed) = (Vec::new(), None);
+    match any_v2(&io, &sources, groups_of(&sources, Role::Delta)).await? {
+        true => mixed = Some(Chain::open(&io, base.clone(), &parent_sources, chain::Care::Checked).await?),
+        false => parents = chain::open_chain(&io, &parent_sources, Some(base), chain::Care::Checked).await?,
+    }
+    // What the last link of version 2 rebuilds stands for the base.
+    let base = mixed.as_ref().map_or(base, |c| c.model(c.rooted()));
     let mut findings = Vec::new();
     compare_models(base, finetuned, wanted.reference, &mut findings)?;
     chain::check_fit_or_damage(&io, base, &parents).await?;
-    check_parents_complete(finetuned, &parents)?;
 
-    let origins = chain::origins(base, &parents);
+    let origins = match &mixed {
+        Some(chain) => chain.origins()?,
+        None => chain::origins(base, &parents),
+    };
     let items: Vec<SurveyItem> = finetuned
         .tensors
         .iter()
         .map(|t| {
             let origin = chain::find_origin(&origins, &t.name).cloned();
             Ok(SurveyItem {
-                origin: origin.ok_or_else(|| Error::new(Code::Internal, "a tensor was lost"))?,
+                origin: origin.ok_or_else(|| not_in_parents(&t.name))?,
                 finetuned: TensorRange::from(t),
                 shape: t.shape.clone(),
                 strategy: wanted.strategy,
@@ -204,13 +217,20 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     )
     .await;
 
+    if let Some(chain) = &mixed {
+        Parents::new(chain)?.check(&io).await?;
+    }
+
     // Round 1: the base's hash, the links before, and a look at every tensor.
     let hash_names = match (options.hash_order, wanted.reference) {
         (HashOrder::Memory, _) => names(base),
         (HashOrder::Paths, true) => record_order.clone(),
         (HashOrder::Paths, false) => base.shard_groups(),
     };
-    let mut tasks = vec![hashing::model_task("base", chain::ranges(base, &hash_names))?];
+    let mut tasks = vec![match &mixed {
+        Some(chain) => chain_hash(chain, base, &hash_names)?,
+        None => hashing::model_task("base", chain::ranges(base, &hash_names))?,
+    }];
     let hash_tasks = tasks.len();
     let mut check = ChainCheck::new(base, &parents)?;
     let check_tasks = check.take_tasks();
@@ -223,9 +243,16 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     let before_surveys = tasks.len();
     tasks.extend(survey_tasks(&items)?);
     let reports = io.run(tasks).await?;
-    let base_hash: ModelHash = from_wire(&reports[0])?;
+    let of_checks = &reports[hash_tasks..hash_tasks + n_checks];
+    let base_hash = match &mixed {
+        Some(_) => ModelHash {
+            sha256: identify::hashes(&reports[0])?.swap_remove(0),
+            fast: Vec::new(),
+        },
+        None => from_wire(&reports[0])?,
+    };
     let checksums = chain::read_checksums(&io, &parents).await?;
-    check.finish(&reports[hash_tasks..hash_tasks + n_checks], &parents, &checksums)?;
+    check.finish(of_checks, &parents, &checksums)?;
     let parent_hash = match parents.len() {
         0 => base_hash.sha256.clone(),
         _ => from_wire::<Vec<String>>(&reports[before_surveys - 1])?.swap_remove(0),
@@ -281,7 +308,7 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
 }
 
 /// Options of version 1 do not go with version 2.
-fn check_lossless(options: &EncodeOptions) -> Result<()> {
+fn check_v2(options: &EncodeOptions) -> Result<()> {
     let given = [
         (options.outlier_fraction.is_some(), "outlierFraction"),
         (options.sparsity.is_some(), "sparsity"),
@@ -291,7 +318,10 @@ fn check_lossless(options: &EncodeOptions) -> Result<()> {
         None => Ok(()),
         Some((_, name)) => Err(Error::new(
             Code::Usage,
-            format!("{name} is an option of version 1, but the strategy is lossless"),
+            format!(
+                "{name} is an option of version 1, but the strategy is {}",
+                options.strategy
+            ),
         )),
     }
 }
@@ -373,20 +403,24 @@ fn compare_models(base: &Model, finetuned: &Model, reference: bool, findings: &m
     Ok(())
 }
 
-fn check_parents_complete(finetuned: &Model, parents: &[OpenDelta]) -> Result<()> {
-    let Some(first) = parents.first() else { return Ok(()) };
-    match finetuned.tensors.iter().find(|t| first.tensor(&t.name).is_none()) {
-        None => Ok(()),
-        Some(t) => Err(Error::new(
-            Code::MissingTensor,
-            format!(
-                "tensor `{}` is not in the parent delta; a chain keeps the same tensors from link to link",
-                t.name
-            ),
-        )
-        .tensor(&t.name)
-        .source(first.source)),
-    }
+fn not_in_parents(name: &str) -> Error {
+    Error::new(
+        Code::MissingTensor,
+        format!("tensor `{name}` is not in the parent deltas; a chain keeps the same tensors from link to link"),
+    )
+    .tensor(name)
+}
+
+/// The task that hashes what a chain with links of version 2 rebuilds: after a link of version 1 in sorted order, as there
+/// are no files then.
+fn chain_hash(chain: &Chain, root: &Model, order: &[String]) -> Result<super::machine::TaskSpec> {
+    let sorted = names(root);
+    let order = match chain.stages.last().map(|s| &*s.link) {
+        Some(Link::V1(_)) => &sorted[..],
+        _ => order,
+    };
+    let order: Vec<&str> = order.iter().map(String::as_str).collect();
+    identify::task(chain, chain.stages.len(), &order, false)
 }
 
 /// The order of the records: sorted, or, as the reference's path-based writer has it, by shards of both sides.
@@ -410,7 +444,7 @@ fn survey_tasks(items: &[SurveyItem]) -> Result<Vec<super::machine::TaskSpec>> {
 }
 
 /// The items of batched reports, in order.
-fn gather<T: Wire>(reports: &[String], expected: usize) -> Result<Vec<T>> {
+fn gather<T: Wire>(reports: &[Vec<u8>], expected: usize) -> Result<Vec<T>> {
     let mut all = Vec::with_capacity(expected);
     for report in reports {
         all.extend(from_wire::<Vec<T>>(report)?);

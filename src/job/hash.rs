@@ -85,6 +85,7 @@ fn bare_origins(model: &Model, names: &[String]) -> Vec<Origin> {
             name: t.name.clone(),
             base: TensorRange::from(t),
             deltas: Vec::new(),
+            past: None,
         })
         .collect()
 }

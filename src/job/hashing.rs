@@ -40,7 +40,7 @@ pub struct ModelHash {
 wire!(ModelHash { sha256, fast });
 
 /// Runs [`Task::HashModel`].
-pub async fn hash_model(io: Io, order: Vec<(String, TensorRange)>) -> Result<String> {
+pub async fn hash_model(io: Io, order: Vec<(String, TensorRange)>) -> Result<Vec<u8>> {
     let mut chunk = Vec::new();
     let mut fast = Vec::with_capacity(order.len());
     for (name, tensor) in order {
@@ -71,7 +71,7 @@ pub async fn hash_model(io: Io, order: Vec<(String, TensorRange)>) -> Result<Str
 }
 
 /// Runs [`Task::HashFile`]; reports the hex digest.
-pub async fn hash_file(io: Io, source: u32, len: u64) -> Result<String> {
+pub async fn hash_file(io: Io, source: u32, len: u64) -> Result<Vec<u8>> {
     let mut chunk = Vec::new();
     let mut done = 0;
     while done < len {
@@ -89,7 +89,7 @@ pub async fn hash_file(io: Io, source: u32, len: u64) -> Result<String> {
 }
 
 /// Runs [`Task::HashValues`]; reports a hex digest for each wanted number of links.
-pub async fn hash_values(io: Io, tensors: Vec<Origin>, links: Vec<usize>) -> Result<String> {
+pub async fn hash_values(io: Io, tensors: Vec<Origin>, links: Vec<usize>) -> Result<Vec<u8>> {
     let mut lanes: Vec<Vec<u8>> = links.iter().map(|_| Vec::new()).collect();
     for origin in tensors {
         for lane in 0..lanes.len() as u32 {

@@ -21,6 +21,10 @@ pub(super) struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) base_name: Option<String>,
     pub(super) elements: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) lossless: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) loss: Option<LossReport>,
     pub(super) layout: LayoutReport,
     pub(super) tensors: Vec<TensorReport>,
     pub(super) findings: Vec<Finding>,
@@ -31,6 +35,9 @@ pub(super) struct LayoutReport {
     pub(super) header: Place,
     pub(super) payload: Place,
     pub(super) checksum: Place,
+    /// The table sets of version 2.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) sets: Vec<Place>,
 }
 
 #[derive(Serialize)]
@@ -47,9 +54,32 @@ pub(super) struct TensorReport {
     pub(super) elements: u64,
     pub(super) strategy: &'static str,
     pub(super) bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) lossless: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) loss: Option<LossReport>,
     pub(super) options: OptionsReport,
     pub(super) group: Group,
     pub(super) records: Vec<RecordReport>,
+}
+
+/// What a lossy delta of version 2 says was lost.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct LossReport {
+    /// Steps in units of the rows' mean changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) step: Option<f64>,
+    /// Norm of the error over norm of the change.
+    pub(super) relative_error: f64,
+    /// Largest magnitude of an error.
+    pub(super) largest_error: f64,
+    /// Norm of the error.
+    pub(super) error: f64,
+    /// Norm of the change.
+    pub(super) change: f64,
+    /// Sum of the products of error and change.
+    pub(super) product: f64,
 }
 
 #[derive(Serialize, Default)]
@@ -106,6 +136,8 @@ fn report(delta: &OpenDelta) -> Report {
                 elements: t.elements,
                 strategy: t.strategy.name(),
                 bytes: placed.bytes(),
+                lossless: None,
+                loss: None,
                 options,
                 group: group(&t.name),
                 records: t
@@ -135,6 +167,8 @@ fn report(delta: &OpenDelta) -> Report {
         base_hash: header.parent_hash.clone(),
         base_name: header.base_name.clone(),
         elements: delta.elements(),
+        lossless: None,
+        loss: None,
         layout: LayoutReport {
             header: place(delta.header_range),
             payload: place(delta.payload()),
@@ -142,6 +176,7 @@ fn report(delta: &OpenDelta) -> Report {
                 offset: delta.size - 32,
                 length: 32,
             },
+            sets: Vec::new(),
         },
         tensors,
         findings: findings(delta),

@@ -7,33 +7,34 @@ use super::open::{groups_of, open_model, sources_of, OpenDelta};
 use super::options::NoOptions;
 use super::plan::Plan;
 use super::report::{from_wire, to_json, Finding, Severity};
+use super::v2::open::any_v2;
 use crate::error::{Code, Error, Result};
 use crate::format::model::Model;
 use serde::Serialize;
 
 #[derive(Serialize)]
-struct Report {
-    ok: bool,
-    order: Vec<usize>,
-    links: Vec<LinkReport>,
-    findings: Vec<Finding>,
+pub(super) struct Report {
+    pub(super) ok: bool,
+    pub(super) order: Vec<usize>,
+    pub(super) links: Vec<LinkReport>,
+    pub(super) findings: Vec<Finding>,
 }
 
 #[derive(Serialize)]
-struct LinkReport {
-    index: usize,
-    parent: Option<Parent>,
-    state: &'static str,
-    expected: String,
+pub(super) struct LinkReport {
+    pub(super) index: usize,
+    pub(super) parent: Option<Parent>,
+    pub(super) state: &'static str,
+    pub(super) expected: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    found: Option<String>,
+    pub(super) found: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
+    pub(super) reason: Option<String>,
 }
 
 /// `"base"`, or the number of a delta.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Parent {
+pub(super) enum Parent {
     Base,
     Delta(usize),
 }
@@ -57,6 +58,9 @@ pub async fn lineage(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<
             Code::Usage,
             "no delta was given; name the .wdelta files whose order you want to know",
         ));
+    }
+    if any_v2(&io, &sources, groups_of(&sources, Role::Delta)).await? {
+        return super::v2::lineage::lineage(io, sources).await;
     }
     let base = match sources_of(&sources, Role::Base, 0).is_empty() {
         true => None,
@@ -220,7 +224,7 @@ async fn with_base(io: &Io, model: &Model, deltas: &[OpenDelta]) -> Result<Repor
 }
 
 /// The deltas from the base to `i`, in order.
-fn path_to(parents: &[Option<Parent>], i: usize) -> Vec<usize> {
+pub(super) fn path_to(parents: &[Option<Parent>], i: usize) -> Vec<usize> {
     let mut path = vec![i];
     let mut at = i;
     while let Some(Parent::Delta(p)) = parents[at] {

@@ -87,8 +87,14 @@ pub struct TaskSpec {
     pub phase: String,
     /// Bytes that it reads and writes.
     pub cost: u64,
-    /// What to do, as JSON; only the core reads it.
-    pub spec: String,
+    /// What to do; only the core reads it.
+    #[serde(serialize_with = "as_bytes")]
+    pub spec: Vec<u8>,
+}
+
+/// Serializes as one run of bytes.
+pub fn as_bytes<S: serde::Serializer>(bytes: &[u8], to: S) -> std::result::Result<S::Ok, S::Error> {
+    to.serialize_bytes(bytes)
 }
 
 /// What the machine wants next.
@@ -114,8 +120,8 @@ pub enum Step {
     Run(Vec<TaskSpec>),
     /// An item of a streamed result: JSON that describes it, and a buffer with its bytes, if it has any.
     Item { json: String, buf: Option<usize> },
-    /// Finished, with the report as JSON.
-    Done(String),
+    /// Finished, with the report: JSON of a job; of a task, what only the core reads.
+    Done(Vec<u8>),
 }
 
 #[derive(Default)]
@@ -124,7 +130,7 @@ struct Mailbox {
     bufs: Vec<Vec<u8>>,
     wish: Option<Step>,
     digest: Option<[u8; 32]>,
-    reports: Option<Vec<String>>,
+    reports: Option<Vec<Vec<u8>>>,
 }
 
 /// The function's end of the mailbox.
@@ -284,7 +290,7 @@ impl Io {
     }
 
     /// Has the tasks run; their reports come back in the order of the tasks.
-    pub async fn run(&self, tasks: Vec<TaskSpec>) -> Result<Vec<String>> {
+    pub async fn run(&self, tasks: Vec<TaskSpec>) -> Result<Vec<Vec<u8>>> {
         let n = tasks.len();
         if n == 0 {
             return Ok(Vec::new());
@@ -313,24 +319,28 @@ fn no_answer(what: &str) -> Error {
     Error::new(Code::Internal, format!("the host stepped on without giving {what}"))
 }
 
+type Running = Pin<Box<dyn Future<Output = Result<Vec<u8>>>>>;
+
 /// A job or task in progress.
 pub struct Machine {
-    future: Option<Pin<Box<dyn Future<Output = Result<String>>>>>,
+    future: Option<Running>,
     mailbox: Rc<RefCell<Mailbox>>,
 }
 
 impl Machine {
     /// A machine over sources of these sizes that runs `function`.
-    pub fn new<F, Fut>(sizes: Vec<u64>, function: F) -> Self
+    pub fn new<F, Fut, T>(sizes: Vec<u64>, function: F) -> Self
     where
         F: FnOnce(Io) -> Fut,
-        Fut: Future<Output = Result<String>> + 'static,
+        Fut: Future<Output = Result<T>> + 'static,
+        T: Into<Vec<u8>>,
     {
         let mailbox = Rc::new(RefCell::new(Mailbox {
             sizes,
             ..Mailbox::default()
         }));
         let future = function(Io(mailbox.clone()));
+        let future = async { future.await.map(Into::into) };
         Self {
             future: Some(Box::pin(future)),
             mailbox,
@@ -370,7 +380,7 @@ impl Machine {
     }
 
     /// Answers [`Step::Run`].
-    pub fn put_reports(&mut self, reports: Vec<String>) {
+    pub fn put_reports(&mut self, reports: Vec<Vec<u8>>) {
         self.mailbox.borrow_mut().reports = Some(reports);
     }
 

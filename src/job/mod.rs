@@ -5,6 +5,7 @@
 //! [`machine::Step`]; with feature `drive`, `drive` does so for native callers.
 
 pub mod chain;
+pub mod changes;
 pub mod choose;
 pub mod decode;
 pub mod diff;

@@ -2,7 +2,7 @@
 
 use super::machine::{Role, SourceEntry};
 use crate::decimal;
-use crate::error::{quoted, Code, Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::format::json::Value;
 use crate::format::v1::writer::{option_text, py_float};
 
@@ -65,8 +65,7 @@ impl Given {
     fn small(&mut self, name: &str, most: u32) -> Result<Option<u32>> {
         let value = match self.number(name)? {
             None => return Ok(None),
-            Some(NumberText::Number(n)) => n,
-            Some(NumberText::Text(text)) => decimal::parse(&text).unwrap_or(f64::NAN),
+            Some(number) => number.value(),
         };
         match (0..=most).find(|&n| f64::from(n) == value) {
             Some(n) => Ok(Some(n)),
@@ -90,10 +89,7 @@ impl Given {
     fn done(&self) -> Result<()> {
         match self.0.first() {
             None => Ok(()),
-            Some((name, _)) => Err(Error::new(
-                Code::Usage,
-                format!("there is no option {name} here", name = quoted(name)),
-            )),
+            Some((name, _)) => Err(Error::new(Code::Usage, format!("there is no option {name:?} here"))),
         }
     }
 }
@@ -145,6 +141,14 @@ pub enum NumberText {
 }
 
 impl NumberText {
+    /// The number; NaN for a text that is none.
+    fn value(self) -> f64 {
+        match self {
+            NumberText::Number(n) => n,
+            NumberText::Text(text) => decimal::parse(&text).unwrap_or(f64::NAN),
+        }
+    }
+
     /// The header's spelling and the value, which must be in `0 <= value < 1`.
     pub fn resolve(&self, option: &str) -> Result<(String, f64)> {
         let refuse = |what: &str| {
@@ -154,7 +158,7 @@ impl NumberText {
             )
         };
         let (text, value) = match self {
-            NumberText::Text(text) => option_text(text).map_err(|_| refuse(&format!("{text}", text = quoted(text))))?,
+            NumberText::Text(text) => option_text(text).map_err(|_| refuse(&format!("{text:?}")))?,
             NumberText::Number(n) => (py_float(*n), *n),
         };
         if !(0.0..1.0).contains(&value) {
@@ -177,12 +181,16 @@ pub enum HashOrder {
 /// Options of `encode`.
 #[derive(Clone, Debug)]
 pub struct EncodeOptions {
-    /// `lossless`, `int4`, `sparse` or `quantized`.
+    /// `lossless`, `lossy`, `int4`, `sparse` or `quantized`; `lossless` by default, `int4` in reference mode.
     pub strategy: String,
-    /// How much `lossless` tries, 0 to 3.
+    /// How much `lossless` and `lossy` try, 0 to 3.
     pub effort: Option<u32>,
-    /// Whether `lossless` tries a low-rank prediction; given only when it was asked for.
+    /// Whether `lossless` and `lossy` try a low-rank prediction; given only when it was asked for.
     pub low_rank: Option<bool>,
+    /// How good `lossy` is, 1 to 100; 100 loses nothing.
+    pub quality: Option<u32>,
+    /// How many times smaller than the fine-tune's files `lossy` is to be, instead of a quality.
+    pub ratio: Option<f64>,
     /// Share of elements that `int4` keeps as outliers; the reference's default is 0.01.
     pub outlier_fraction: Option<NumberText>,
     /// Share of elements that `sparse` drops; the reference's default is 0.9.
@@ -195,10 +203,53 @@ pub struct EncodeOptions {
     pub hash_order: HashOrder,
 }
 
+/// How much version 2 may lose.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fidelity {
+    /// Nothing.
+    Lossless,
+    /// As much as a quality from 1 to 99 says.
+    Quality(u32),
+    /// As much as it takes to be so many times smaller than the fine-tune's files.
+    Ratio(f64),
+}
+
+/// The quality when none is given.
+const DEFAULT_QUALITY: u32 = 50;
+
+impl EncodeOptions {
+    /// What the strategies of version 2 may lose.
+    pub fn fidelity(&self) -> Result<Fidelity> {
+        let lossy = self.strategy == "lossy";
+        match (self.quality, self.ratio) {
+            (None, None) if !lossy => Ok(Fidelity::Lossless),
+            _ if !lossy => Err(Error::new(
+                Code::Usage,
+                format!(
+                    "quality and ratio are options of lossy, but the strategy is {}",
+                    self.strategy
+                ),
+            )),
+            (Some(_), Some(_)) => Err(Error::new(Code::Usage, "give a quality or a ratio, not both")),
+            (Some(0), None) => Err(wrong("quality", "a whole number from 1 to 100")),
+            (Some(100), None) => Ok(Fidelity::Lossless),
+            (None, Some(ratio)) if ratio >= 1.0 && ratio.is_finite() => Ok(Fidelity::Ratio(ratio)),
+            (None, Some(_)) => Err(wrong(
+                "ratio",
+                "a number from 1 on: how many times smaller the delta is to be",
+            )),
+            (quality, None) => Ok(Fidelity::Quality(quality.unwrap_or(DEFAULT_QUALITY))),
+        }
+    }
+}
+
 impl Options for EncodeOptions {
     fn take(given: &mut Given) -> Result<Self> {
+        let reference = given.flag("reference", false)?;
+        // What the reference would take; else the one that loses nothing.
+        let default = if reference { "int4" } else { "lossless" };
         Ok(Self {
-            strategy: given.text("strategy")?.unwrap_or_else(|| "int4".into()),
+            strategy: given.text("strategy")?.unwrap_or_else(|| default.into()),
             effort: given.small("effort", 3)?,
             low_rank: match given.text("lowRank")?.as_deref() {
                 None => None,
@@ -206,9 +257,11 @@ impl Options for EncodeOptions {
                 Some("off") => Some(false),
                 Some(_) => return Err(wrong("lowRank", "auto or off")),
             },
+            quality: given.small("quality", 100)?,
+            ratio: given.number("ratio")?.map(NumberText::value),
             outlier_fraction: given.number("outlierFraction")?,
             sparsity: given.number("sparsity")?,
-            reference: given.flag("reference", false)?,
+            reference,
             base_name: given.text("baseName")?,
             hash_order: [HashOrder::Paths, HashOrder::Memory][given.word("hashOrder", &["paths", "memory"])?],
         })

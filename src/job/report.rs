@@ -55,31 +55,21 @@ pub fn to_json<T: Serialize>(report: &T) -> Result<String> {
     json::write(report).map_err(|e| Error::new(Code::Internal, format!("a report could not be written: {e}")))
 }
 
-/// What travels between a job and its tasks, as text that hosts can pass on: its bytes, one character each. Always `Ok`:
-/// it is how a task ends.
-pub fn to_wire<T: Wire>(message: &T) -> Result<String> {
+/// What travels between a job and its tasks. Always `Ok`: it is how a task ends.
+pub fn to_wire<T: Wire>(message: &T) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     message.put(&mut bytes);
-    Ok(as_text(&bytes))
+    Ok(bytes)
 }
 
 /// Reads what [`to_wire`] wrote.
-pub fn from_wire<T: Wire>(text: &str) -> Result<T> {
-    let bytes = as_bytes(text);
-    let mut reader = Reader::new(&bytes);
+pub fn from_wire<T: Wire>(bytes: &[u8]) -> Result<T> {
+    let mut reader = Reader::new(bytes);
     let message = T::get(&mut reader);
     match reader.is_done() {
         true => Ok(message),
         false => Err(not_passed()),
     }
-}
-
-fn as_text(bytes: &[u8]) -> String {
-    bytes.iter().copied().map(char::from).collect()
-}
-
-fn as_bytes(text: &str) -> Vec<u8> {
-    text.chars().map(|c| c as u8).collect()
 }
 
 fn not_passed() -> Error {
@@ -119,7 +109,7 @@ impl<T: Wire> Wire for Outcome<T> {
 
 impl<T: Wire> Outcome<T> {
     /// The report of a task that ended with `result`; errors other than damage stay errors.
-    pub fn report(result: Result<T>) -> Result<String> {
+    pub fn report(result: Result<T>) -> Result<Vec<u8>> {
         match result {
             Ok(found) => to_wire(&Outcome::Found(found)),
             Err(e) if matches!(e.code, Code::Malformed | Code::Truncated | Code::Limit) => {
@@ -132,7 +122,7 @@ impl<T: Wire> Outcome<T> {
 
 impl<T: Wire> Outcome<T> {
     /// What the task found, or its damage as the error.
-    pub fn read(report: &str) -> Result<T> {
+    pub fn read(report: &[u8]) -> Result<T> {
         match from_wire(report)? {
             Outcome::Found(found) => Ok(found),
             Outcome::Damaged(error) => Err(error),

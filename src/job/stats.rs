@@ -1,13 +1,15 @@
 //! `stats`: what the decoded delta of each tensor looks like.
 
 use super::chain;
+use super::changes::{Change, Changes};
 use super::machine::{Io, Read, Role, SourceEntry};
-use super::open::{open_model, sources_of, OpenDelta};
+use super::open::{groups_of, open_model, sources_of, OpenDelta};
 use super::options::StatsOptions;
 use super::placed::{DeltaTensor, TensorRange};
 use super::plan::Plan;
 use super::report::to_json;
-use super::values::DeltaStream;
+use super::v2::decode::delta_sources;
+use super::v2::open::any_v2;
 use crate::error::{Code, Error, Result};
 use crate::format::v1::header::V1Tensor;
 use crate::kernels::convert;
@@ -23,9 +25,10 @@ const MAX_BINS: u32 = 4096;
 /// Most rows that are reported one by one; more are taken together.
 const MAX_ROWS: u64 = 256;
 
+/// What a tensor's decoded delta looks like.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Item {
+pub struct Item {
     name: String,
     dtype: &'static str,
     shape: Vec<u64>,
@@ -85,7 +88,10 @@ pub async fn stats(io: Io, sources: Vec<SourceEntry>, options: StatsOptions) -> 
             format!("bins must be from 1 to {MAX_BINS}, not {}", options.bins),
         ));
     }
-    let &[source] = &sources_of(&sources, Role::Delta, 0)[..] else {
+    if any_v2(&io, &sources, groups_of(&sources, Role::Delta)).await? {
+        return super::v2::stats::stats(io, sources, options).await;
+    }
+    let &[source] = &delta_sources(&sources)[..] else {
         return Err(Error::new(Code::Usage, "stats takes one .wdelta file"));
     };
     let base = match sources_of(&sources, Role::Base, 0).is_empty() {
@@ -120,7 +126,22 @@ pub async fn stats(io: Io, sources: Vec<SourceEntry>, options: StatsOptions) -> 
     )
     .await;
     for (header, placed) in chosen {
-        let item = look(&io, header, placed, range_of(header), options.bins).await?;
+        let base = range_of(header);
+        let looked_at = Looked {
+            name: &header.name,
+            dtype: base.as_ref().map_or("F32", |b| b.dtype.name()),
+            shape: &header.shape,
+            strategy: placed.strategy.name(),
+            change: Change::V1(placed.clone()),
+        };
+        let mut item = look(&io, &looked_at, options.bins).await?;
+        if let Some(base) = base.filter(|b| b.dtype.to_f32_defined()) {
+            item.set_base(base_norm(&io, &base).await?);
+        }
+        item.levels = levels(&io, placed).await?;
+        if let Strategy::Int4 | Strategy::Sparse = placed.strategy {
+            item.set_outliers(placed.fields.first().map_or(0, |f| f.elements));
+        }
         io.item(to_json(&item)?, None).await;
     }
     to_json(&())
@@ -145,21 +166,53 @@ fn wanted<'a>(delta: &'a OpenDelta, names: Option<&Vec<String>>) -> Result<Vec<(
         .collect()
 }
 
-async fn look(io: &Io, header: &V1Tensor, placed: &DeltaTensor, base: Option<TensorRange>, bins: u32) -> Result<Item> {
-    let n = placed.elements;
-    let (rows, cols) = match header.shape.len() {
-        0 | 1 => (1, n),
-        _ => rows_cols(&header.shape),
+/// A tensor that is looked at.
+pub struct Looked<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its dtype.
+    pub dtype: &'static str,
+    /// Its shape.
+    pub shape: &'a [u64],
+    /// How it is stored.
+    pub strategy: &'static str,
+    /// Its decoded delta.
+    pub change: Change,
+}
+
+impl Item {
+    /// Adds what the base has.
+    fn set_base(&mut self, norm: f64) {
+        self.base_norm = Some(norm);
+        self.relative = (norm > 0.0).then(|| self.norm / norm);
+    }
+
+    fn set_outliers(&mut self, count: u64) {
+        let n = self.elements.max(1) as f64;
+        self.outliers = Outliers {
+            count,
+            share: count as f64 / n,
+        };
+    }
+}
+
+/// What the decoded delta of a tensor looks like.
+pub async fn look(io: &Io, of: &Looked<'_>, bins: u32) -> Result<Item> {
+    let n = of.change.values();
+    let rows = match of.shape.len() {
+        0 | 1 => 1,
+        _ => rows_cols(of.shape).0,
     };
+    let cols = n / rows.max(1);
     let per = rows.div_ceil(MAX_ROWS).max(1);
     let mut row_sums = vec![0.0f64; rows.div_ceil(per).min(MAX_ROWS) as usize];
     let mut moments = Moments::default();
     let mut block = vec![0.0f32; BLOCK_ELEMENTS];
     let mut at = 0u64;
-    let mut first = DeltaStream::open(io, &header.name, placed).await?;
+    let mut first = Changes::open(io, of.name, &of.change).await?;
     while at < n {
         let len = (n - at).min(block.len() as u64) as usize;
-        first.expand(io, &mut block[..len]).await?;
+        first.next(io, &mut block[..len]).await?;
         moments.feed(&block[..len]);
         add_rows(&mut row_sums, &block[..len], at, cols * per);
         at += len as u64;
@@ -167,31 +220,23 @@ async fn look(io: &Io, header: &V1Tensor, placed: &DeltaTensor, base: Option<Ten
     let largest = moments.largest();
     let mut counts = vec![0; bins as usize];
     if largest > 0.0 {
-        let mut second = DeltaStream::open(io, &header.name, placed).await?;
+        let mut second = Changes::open(io, of.name, &of.change).await?;
         let mut left = n;
         while left > 0 {
             let len = left.min(block.len() as u64) as usize;
-            second.expand(io, &mut block[..len]).await?;
+            second.next(io, &mut block[..len]).await?;
             histogram(&block[..len], -largest, largest, &mut counts);
             left -= len as u64;
         }
     }
-    let base_norm = match &base {
-        Some(base) if base.dtype.to_f32_defined() => Some(base_norm(io, base).await?),
-        _ => None,
-    };
     let finite = (n - moments.non_finite()).max(1) as f64;
     let norm = moments.sum_sq().sqrt();
-    let outliers = match placed.strategy {
-        Strategy::Int4 | Strategy::Sparse => placed.fields.first().map_or(0, |f| f.elements),
-        Strategy::Quantized => 0,
-    };
-    Ok(Item {
-        name: header.name.clone(),
-        dtype: base.as_ref().map_or("F32", |b| b.dtype.name()),
-        shape: header.shape.clone(),
+    let mut item = Item {
+        name: of.name.to_owned(),
+        dtype: of.dtype,
+        shape: of.shape.to_vec(),
         elements: n,
-        strategy: placed.strategy.name(),
+        strategy: of.strategy,
         zeros: moments.zeros(),
         non_finite: moments.non_finite(),
         mean: moments.sum() / finite,
@@ -199,8 +244,8 @@ async fn look(io: &Io, header: &V1Tensor, placed: &DeltaTensor, base: Option<Ten
         min: moments.min().map_or(0.0, f64::from),
         max: moments.max().map_or(0.0, f64::from),
         norm,
-        base_norm,
-        relative: base_norm.filter(|b| *b > 0.0).map(|b| norm / b),
+        base_norm: None,
+        relative: None,
         histogram: Histogram {
             lo: -f64::from(largest),
             hi: f64::from(largest),
@@ -214,12 +259,13 @@ async fn look(io: &Io, header: &V1Tensor, placed: &DeltaTensor, base: Option<Ten
                 .collect(),
             per,
         },
-        outliers: Outliers {
-            count: outliers,
-            share: if n > 0 { outliers as f64 / n as f64 } else { 0.0 },
-        },
-        levels: levels(io, placed).await?,
-    })
+        outliers: Outliers { count: 0, share: 0.0 },
+        levels: None,
+    };
+    if let Some(base) = first.base() {
+        item.set_base(base.sum_sq().sqrt());
+    }
+    Ok(item)
 }
 
 /// Adds squares to the sums of groups of `group` elements; `at` is the position of the first value.

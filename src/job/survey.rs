@@ -4,6 +4,7 @@ use super::machine::{Io, Read};
 use super::pair::Pair;
 use super::placed::TensorRange;
 use super::report::to_wire;
+use super::v2::reader::Reader;
 use super::values::Origin;
 use crate::dtype::Dtype;
 use crate::error::Result;
@@ -62,7 +63,7 @@ pub struct Seen {
 wire!(Seen { equal, exact, surveyed });
 
 /// Runs the survey task; reports a list of [`Seen`].
-pub async fn survey(io: Io, items: Vec<SurveyItem>) -> Result<String> {
+pub async fn survey(io: Io, items: Vec<SurveyItem>) -> Result<Vec<u8>> {
     let mut seen = Vec::with_capacity(items.len());
     for item in &items {
         let convertible = item.origin.base.dtype.to_f32_defined() && item.finetuned.dtype.to_f32_defined();
@@ -122,25 +123,29 @@ fn restores(dtype: Dtype, block: &super::pair::PairBlock<'_>) -> bool {
 async fn compare(io: &Io, item: &SurveyItem) -> Result<Seen> {
     let (base, own) = (&item.origin.base, &item.finetuned);
     let mut equal = base.dtype == own.dtype && base.range.len == own.range.len && item.origin.is_unchanged();
+    let mut past = item.origin.past.clone().map(Reader::new);
     let (mut a, mut b) = (Vec::new(), Vec::new());
     let mut done = 0;
     while equal && done < base.range.len {
         let len = (base.range.len - done).min(CHUNK_BYTES as u64) as usize;
-        a.resize(len, 0);
         b.resize(len, 0);
-        io.read(&mut [
-            Read {
-                source: base.source,
-                offset: base.range.offset + done,
-                buf: &mut a,
-            },
-            Read {
-                source: own.source,
-                offset: own.range.offset + done,
-                buf: &mut b,
-            },
-        ])
-        .await?;
+        let mut reads = vec![Read {
+            source: own.source,
+            offset: own.range.offset + done,
+            buf: &mut b,
+        }];
+        match &mut past {
+            Some(past) => a = past.read(io, past.top(), 0, done, len).await?,
+            None => {
+                a.resize(len, 0);
+                reads.push(Read {
+                    source: base.source,
+                    offset: base.range.offset + done,
+                    buf: &mut a,
+                });
+            }
+        }
+        io.read(&mut reads).await?;
         equal = a == b;
         done += len as u64;
     }

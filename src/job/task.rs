@@ -34,11 +34,17 @@ pub enum Task {
     /// Copy a file.
     Copy { source: u32, sink: u32 },
     /// Find the scales and predictions of tensors for version 2.
-    Fit { items: Vec<v2::fit::FitItem> },
+    Fit(v2::fit::Fit),
     /// Encode a block of version 2.
     Pack(v2::pack::Pack),
     /// Rebuild tensors from blocks of version 2, or see that they can be.
     Rebuild(v2::rebuild::Rebuild),
+    /// Look at the parts of a version 2 delta without a base.
+    Examine(v2::past::Coded),
+    /// Write tensors after a version 1 link that comes after a version 2 link.
+    Round(v2::rounded::Round),
+    /// Hash models that links rebuild.
+    Identify(v2::identify::Identify),
     /// Read back what was written and compare its fast hash.
     ReadBack {
         source: u32,
@@ -65,10 +71,13 @@ wire_enum!(Task {
         source: source,
         sink: sink
     },
-    9: Fit { items: items },
+    9: Fit { 0: work },
     10: Pack { 0: pack },
     11: Rebuild { 0: work },
-    12: ReadBack {
+    12: Examine { 0: coded },
+    13: Round { 0: work },
+    14: Identify { 0: work },
+    15: ReadBack {
         source: source,
         items: items
     },
@@ -86,10 +95,10 @@ impl Task {
     }
 }
 
-type Boxed = Pin<Box<dyn Future<Output = Result<String>>>>;
+type Boxed = Pin<Box<dyn Future<Output = Result<Vec<u8>>>>>;
 
 /// A machine for the task `spec` over sources of these sizes.
-pub fn start_task(spec: &str, sizes: Vec<u64>) -> Result<Machine> {
+pub fn start_task(spec: &[u8], sizes: Vec<u64>) -> Result<Machine> {
     let task: Task = from_wire(spec)?;
     // Each in a box: one future for all of them would be one function that is inlined into.
     Ok(Machine::new(sizes, |io| -> Boxed {
@@ -103,9 +112,12 @@ pub fn start_task(spec: &str, sizes: Vec<u64>) -> Result<Machine> {
             Task::Check { items } => Box::pin(verify::check_records(io, items)),
             Task::Diff { items } => Box::pin(diff::diff_tensors(io, items)),
             Task::Copy { source, sink } => Box::pin(decode::copy_file(io, source, sink)),
-            Task::Fit { items } => Box::pin(v2::fit::fit_tensors(io, items)),
+            Task::Fit(work) => Box::pin(v2::fit::fit_tensors(io, work)),
             Task::Pack(pack) => Box::pin(v2::pack::pack(io, pack)),
             Task::Rebuild(work) => Box::pin(v2::rebuild::rebuild(io, work)),
+            Task::Examine(coded) => Box::pin(v2::rebuild::examine(io, coded)),
+            Task::Round(work) => Box::pin(v2::rounded::round(io, work)),
+            Task::Identify(work) => Box::pin(v2::identify::identify(io, work)),
             Task::ReadBack { source, items } => Box::pin(decode::read_back(io, source, items)),
         }
     }))
@@ -113,7 +125,7 @@ pub fn start_task(spec: &str, sizes: Vec<u64>) -> Result<Machine> {
 
 /// Tasks above this many bytes stand alone; smaller items share one, so that a model of many small tensors does not
 /// spend its time on handing out work.
-const BATCH_BYTES: u64 = 4 << 20;
+pub const BATCH_BYTES: u64 = 4 << 20;
 
 /// Groups items into tasks of at least 4 MiB. `cost` gives an item's bytes, `name` its tensor.
 pub fn batch<T>(

@@ -6,6 +6,7 @@ use super::open::{groups_of, open_model, sources_of};
 use super::options::{As, TensorsOptions};
 use super::plan::Plan;
 use super::report::to_json;
+use super::v2::open::any_v2;
 use super::values::{Origin, Values};
 use crate::dtype::Dtype;
 use crate::error::{Code, Error, Result};
@@ -26,6 +27,9 @@ struct Piece<'a> {
 
 /// Runs the job: every tensor asked for, in pieces of whole rows where a row fits a piece.
 pub async fn tensors(io: Io, sources: Vec<SourceEntry>, options: TensorsOptions) -> Result<String> {
+    if any_v2(&io, &sources, groups_of(&sources, Role::Delta)).await? {
+        return super::v2::tensors::tensors(io, sources, options).await;
+    }
     let opened = open_model(&io, &sources, Role::Base, 0).await?;
     let model = &opened.model;
     let delta_sources: Vec<u32> = (0..groups_of(&sources, Role::Delta))
@@ -73,7 +77,18 @@ pub fn find<'a>(origins: &'a [Origin], name: &str) -> Result<&'a Origin> {
     })
 }
 
-async fn stream(io: &Io, origin: &Origin, tensor: &Tensor, options: &TensorsOptions) -> Result<()> {
+/// The elements of a tensor that are wanted, and how many a row has.
+pub struct Part {
+    /// First element.
+    pub first: u64,
+    /// One past the last.
+    pub end: u64,
+    /// Elements per row.
+    pub row: u64,
+}
+
+/// The part of a tensor that the options name, none if it is empty; `USAGE` if there is no such part.
+pub fn part_of(tensor: &Tensor, dtype: Dtype, options: &TensorsOptions) -> Result<Option<Part>> {
     let rows = tensor.shape.first().copied().unwrap_or(1);
     let row = tensor.elements.checked_div(rows).unwrap_or(0);
     let (from, to) = options.rows.unwrap_or((0, rows));
@@ -82,44 +97,48 @@ async fn stream(io: &Io, origin: &Origin, tensor: &Tensor, options: &TensorsOpti
             Code::Usage,
             format!(
                 "tensor `{}` has {rows} rows; rows {from} to {to} are not among them",
-                origin.name
+                tensor.name
             ),
         )
-        .tensor(&origin.name));
+        .tensor(&tensor.name));
     }
-    let dtype = match options.form {
-        As::Stored => tensor.dtype,
-        As::Float32 => Dtype::F32,
-    };
     if tensor.elements == 0 || from == to {
-        return Ok(());
+        return Ok(None);
     }
     if (row * dtype.bits()) % 8 != 0 && options.rows.is_some() {
         return Err(Error::new(
             Code::Usage,
             format!(
                 "tensor `{}`: its rows do not fill whole bytes; take it whole",
-                origin.name
+                tensor.name
             ),
         )
-        .tensor(&origin.name));
+        .tensor(&tensor.name));
     }
-    let copy = origin.is_unchanged() && dtype == tensor.dtype;
-    let mut gather = Gather {
-        io,
-        tensor,
-        dtype,
+    Ok(Some(Part {
+        first: from * row,
+        end: to * row,
         row,
-        bytes: Vec::new(),
-        sent: from * row,
+    }))
+}
+
+async fn stream(io: &Io, origin: &Origin, tensor: &Tensor, options: &TensorsOptions) -> Result<()> {
+    let dtype = match options.form {
+        As::Stored => tensor.dtype,
+        As::Float32 => Dtype::F32,
     };
+    let Some(part) = part_of(tensor, dtype, options)? else {
+        return Ok(());
+    };
+    let (first, end) = (part.first, part.end);
+    let copy = origin.is_unchanged() && dtype == tensor.dtype;
+    let mut gather = Gather::new(io, tensor, dtype, &part);
     if copy {
-        return copy_rows(&mut gather, from * row, to * row).await;
+        return copy_rows(&mut gather, first, end).await;
     }
     let width = dtype
         .bytes()
         .ok_or_else(|| Error::new(Code::Internal, "a packed dtype cannot be rebuilt"))?;
-    let (first, end) = (from * row, to * row);
     let mut values = Values::open(io, origin).await?;
     let mut at = 0u64;
     let mut piece = Vec::new();
@@ -154,7 +173,7 @@ async fn stream(io: &Io, origin: &Origin, tensor: &Tensor, options: &TensorsOpti
 }
 
 /// Collects bytes and hands them out in whole rows.
-struct Gather<'a> {
+pub struct Gather<'a> {
     io: &'a Io,
     tensor: &'a Tensor,
     dtype: Dtype,
@@ -164,8 +183,21 @@ struct Gather<'a> {
     sent: u64,
 }
 
-impl Gather<'_> {
-    async fn push(&mut self, piece: &[u8]) {
+impl<'a> Gather<'a> {
+    /// Collects the bytes of a part of a tensor, in this dtype.
+    pub fn new(io: &'a Io, tensor: &'a Tensor, dtype: Dtype, part: &Part) -> Self {
+        Self {
+            io,
+            tensor,
+            dtype,
+            row: part.row,
+            bytes: Vec::new(),
+            sent: part.first,
+        }
+    }
+
+    /// Takes the next bytes.
+    pub async fn push(&mut self, piece: &[u8]) {
         self.bytes.extend_from_slice(piece);
         let bits = self.dtype.bits();
         let row_bytes = (self.row * bits / 8) as usize;
@@ -200,7 +232,8 @@ impl Gather<'_> {
         self.io.item(json, Some(&mut bytes)).await;
     }
 
-    async fn finish(&mut self) {
+    /// Hands out what is left.
+    pub async fn finish(&mut self) {
         if !self.bytes.is_empty() {
             self.send(self.bytes.len()).await;
         }

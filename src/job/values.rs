@@ -2,6 +2,8 @@
 
 use super::machine::{Io, Read};
 use super::placed::{DeltaTensor, TensorRange};
+use super::v2::past::Past;
+use super::v2::reader::Reader;
 use crate::error::{Code, Error, Result};
 use crate::format::v1::header::ResultDtype;
 use crate::format::v1::writer::record_header;
@@ -20,8 +22,15 @@ pub struct Origin {
     pub base: TensorRange,
     /// Its records in each delta of the chain, first link first.
     pub deltas: Vec<DeltaTensor>,
+    /// Where the base is what links of version 2 rebuild: how, for this tensor alone. Its place says its size then.
+    pub past: Option<Past>,
 }
-wire!(Origin { name, base, deltas });
+wire!(Origin {
+    name,
+    base,
+    deltas,
+    past
+});
 
 impl Origin {
     /// True when no delta holds anything for this tensor, so that it is the base's, byte for byte.
@@ -143,6 +152,14 @@ impl DeltaStream {
         self.windows.iter_mut().for_each(Window::take);
     }
 
+    /// Reads what the next `n` deltas will probably take.
+    pub async fn prefetch(&mut self, io: &Io, n: usize) -> Result<()> {
+        self.want(n);
+        io.read(&mut self.reads().collect::<Vec<_>>()).await?;
+        self.take();
+        Ok(())
+    }
+
     /// Decodes the next `out.len()` deltas, reading more where the windows run dry.
     pub async fn expand(&mut self, io: &Io, out: &mut [f32]) -> Result<()> {
         let mut done = 0;
@@ -222,6 +239,7 @@ pub struct Block<'a> {
 /// Streams the values of one [`Origin`].
 pub struct Values {
     base: TensorRange,
+    past: Option<Reader>,
     width: usize,
     deltas: Vec<DeltaStream>,
     position: u64,
@@ -252,6 +270,7 @@ impl Values {
         }
         Ok(Self {
             base: origin.base.clone(),
+            past: origin.past.clone().map(Reader::new),
             width,
             deltas,
             position: 0,
@@ -287,12 +306,16 @@ impl Values {
         for d in &mut self.deltas {
             d.want(n);
         }
-        let offset = self.base.range.offset + self.position * self.width as u64;
-        let mut reads: Vec<Read<'_>> = vec![Read {
-            source: self.base.source,
-            offset,
-            buf: &mut self.chunk,
-        }];
+        let at = self.position * self.width as u64;
+        let mut reads = Vec::new();
+        match &mut self.past {
+            Some(past) => self.chunk = past.read(io, past.top(), 0, at, n * self.width).await?,
+            None => reads.push(Read {
+                source: self.base.source,
+                offset: self.base.range.offset + at,
+                buf: &mut self.chunk,
+            }),
+        }
         reads.extend(self.deltas.iter_mut().flat_map(DeltaStream::reads));
         reads.extend(more.iter_mut().map(|r| Read {
             source: r.source,
@@ -368,7 +391,7 @@ impl Values {
 
 /// Adds one link's delta as the reference does (FORMAT-V1 2): in float32, or, where a foreign header names another
 /// dtype, with the delta and the sum rounded to that dtype.
-fn add_link(dtype: ResultDtype, values: &mut [f32], delta: &[f32]) {
+pub fn add_link(dtype: ResultDtype, values: &mut [f32], delta: &[f32]) {
     match dtype {
         // float64: the delta is a float32 number, and the sum of two float32 numbers rounded to float64 and then to
         // float32 is the float32 sum, since float64 has more than twice its digits.

@@ -1,8 +1,9 @@
 //! `verify`: checksums, records that decode, and, with a base, every link.
 
 use super::chain::{self, ChainCheck};
-use super::machine::{Io, Role, SourceEntry};
-use super::open::{groups_of, open_model, sources_of};
+use super::inspect::LossReport;
+use super::machine::{Io, Role, SourceEntry, TaskSpec};
+use super::open::{groups_of, open_model, sources_of, OpenDelta};
 use super::options::NoOptions;
 use super::placed::DeltaTensor;
 use super::plan::Plan;
@@ -23,7 +24,7 @@ struct Checked {
 wire!(Checked { non_finite });
 
 /// Runs the check task: decodes records into nothing.
-pub async fn check_records(io: Io, items: Vec<(String, DeltaTensor)>) -> Result<String> {
+pub async fn check_records(io: Io, items: Vec<(String, DeltaTensor)>) -> Result<Vec<u8>> {
     Outcome::report(check(&io, &items).await)
 }
 
@@ -63,6 +64,45 @@ pub(super) struct DeltaReport {
     pub(super) tensors: usize,
     pub(super) base_hash: String,
     pub(super) base: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) lossless: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) loss: Option<LossReport>,
+}
+
+/// Sources and names of the tensors that tasks report on.
+type Reported = Vec<(u32, String)>;
+
+/// The tasks that decode a delta's records into nothing, and the tensors that they report on.
+pub fn check_tasks(delta: &OpenDelta) -> Result<(Vec<TaskSpec>, Reported)> {
+    let names = || delta.header.tensors.iter().map(|t| t.name.clone());
+    let tasks = batch(
+        names().zip(delta.tensors.iter().cloned()).collect(),
+        "checking",
+        |(_, d): &(String, DeltaTensor)| d.bytes(),
+        |(n, _)| n,
+        |items| Task::Check { items },
+    )?;
+    Ok((tasks, names().map(|n| (delta.source, n)).collect()))
+}
+
+/// What the reports of [`check_tasks`] give notice of; damage is an error.
+pub fn check_findings(names: &[(u32, String)], reports: &[Vec<u8>]) -> Result<Vec<Finding>> {
+    let mut checked: Vec<Checked> = Vec::with_capacity(names.len());
+    for report in reports {
+        checked.extend(Outcome::<Vec<Checked>>::read(report)?);
+    }
+    let findings = names.iter().zip(&checked).filter(|(_, c)| c.non_finite > 0);
+    Ok(findings
+        .map(|((_, name), c)| {
+            Finding::new(
+                Severity::Warning,
+                "non-finite",
+                format!("{} values of the decoded delta are NaN or infinite", c.non_finite),
+            )
+            .tensor(name)
+        })
+        .collect())
 }
 
 /// Runs the job. Whatever does not hold is an error that names the file, the tensor or the link.
@@ -77,7 +117,7 @@ pub async fn verify(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<S
         ));
     }
     if any_v2(&io, &sources, groups_of(&sources, Role::Delta)).await? {
-        return Box::pin(super::v2::decode::verify(io, sources)).await;
+        return Box::pin(super::v2::verify::verify(io, sources)).await;
     }
     let with_base = !sources_of(&sources, Role::Base, 0).is_empty();
     let base = match with_base {
@@ -95,25 +135,13 @@ pub async fn verify(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<S
         None => deltas.iter().map(chain::checksum_task).collect::<Result<_>>()?,
     };
     let n_checks = tasks.len();
-    let items: Vec<(String, DeltaTensor)> = deltas
-        .iter()
-        .flat_map(|d| {
-            d.header
-                .tensors
-                .iter()
-                .map(|t| t.name.clone())
-                .zip(d.tensors.iter().cloned())
-        })
-        .collect();
-    let names: Vec<(u32, String)> = items.iter().map(|(n, d)| (d.source, n.clone())).collect();
-    let elements = items.iter().map(|(_, d)| d.elements).sum();
-    tasks.extend(batch(
-        items,
-        "checking",
-        |(_, d)| d.bytes(),
-        |(n, _)| n,
-        |items| Task::Check { items },
-    )?);
+    let elements = deltas.iter().map(OpenDelta::elements).sum();
+    let mut names = Vec::new();
+    for delta in &deltas {
+        let (own, of_delta) = check_tasks(delta)?;
+        tasks.extend(own);
+        names.extend(of_delta);
+    }
     io.plan(
         Plan {
             job: "verify",
@@ -141,23 +169,7 @@ pub async fn verify(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<S
             }
         }
     }
-    let mut checked: Vec<Checked> = Vec::with_capacity(names.len());
-    for report in &reports[n_checks..] {
-        checked.extend(Outcome::<Vec<Checked>>::read(report)?);
-    }
-    let findings = names
-        .iter()
-        .zip(&checked)
-        .filter(|(_, c)| c.non_finite > 0)
-        .map(|((_, name), c)| {
-            Finding::new(
-                Severity::Warning,
-                "non-finite",
-                format!("{} values of the decoded delta are NaN or infinite", c.non_finite),
-            )
-            .tensor(name)
-        })
-        .collect();
+    let findings = check_findings(&names, &reports[n_checks..])?;
     to_json(&Report {
         ok: true,
         version: 1,
@@ -171,6 +183,8 @@ pub async fn verify(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<S
                 tensors: d.tensors.len(),
                 base_hash: d.header.parent_hash.clone(),
                 base: if with_base { "verified" } else { "not checked" },
+                lossless: None,
+                loss: None,
             })
             .collect(),
         findings,

@@ -7,8 +7,10 @@
 use crate::dtype::Dtype;
 use crate::error::{Code, Error, CODES};
 use crate::format::v1::header::ResultDtype;
+use crate::kernels::v2::dither::Dither;
 use crate::offset::ByteRange;
 use crate::strategy::lossless::low_rank::Factors;
+use crate::strategy::lossy::loss::Loss as Lost;
 use crate::strategy::{Cut, Loss, Strategy, Surveyed};
 
 /// The bytes of a message that are still to be read.
@@ -213,6 +215,22 @@ impl<T: Wire> Wire for Option<T> {
     }
 }
 
+impl<T: Wire> Wire for Result<T, Error> {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.is_ok().put(out);
+        match self {
+            Ok(value) => value.put(out),
+            Err(error) => error.put(out),
+        }
+    }
+    fn get(from: &mut Reader) -> Self {
+        match bool::get(from) {
+            true => Ok(T::get(from)),
+            false => Err(Error::get(from)),
+        }
+    }
+}
+
 impl<const N: usize> Wire for [u8; N] {
     fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self);
@@ -312,6 +330,13 @@ wire!(Surveyed {
     spoiled
 });
 wire!(Factors { rank, shift, gains, left_classes, right_classes, octaves, right } but { columns });
+wire!(Dither { step, seed });
+wire!(Lost {
+    product,
+    errors,
+    changes,
+    largest
+});
 wire_enum!(Strategy {
     0: Int4 {},
     1: Sparse {},

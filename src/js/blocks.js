@@ -3,7 +3,7 @@
 // for a while. Records of a delta lie side by side, and several of them are read in turn.
 
 /** Reads up to this length go through blocks of it, in bytes. */
-const BLOCK = 64 << 10;
+export const BLOCK = 64 << 10;
 /** Blocks that are kept. */
 const MAX_BLOCKS = 32;
 
@@ -22,19 +22,17 @@ export class Blocks {
 
   /**
    * @param {number} offset
-   * @param {Uint8Array} into filled
+   * @param {number} len
+   * @param {(part: Uint8Array, from: number) => void} put takes each part of it, `from` bytes after `offset`
    */
-  async read(offset, into) {
-    const end = offset + into.length;
-    if (into.length > BLOCK) {
-      into.set(await this.fetchRange(offset, end));
-      return;
-    }
+  async read(offset, len, put) {
+    const end = offset + len;
+    if (len > BLOCK) return put(await this.fetchRange(offset, end), 0);
     for (let at = offset; at < end; ) {
       const number = Math.floor(at / BLOCK);
       const from = at - number * BLOCK;
       const part = (await this.#block(number)).subarray(from, from + end - at);
-      into.set(part, at - offset);
+      put(part, at - offset);
       at += part.length;
     }
   }

@@ -6,7 +6,7 @@
 import { parseArgs } from 'node:util';
 import { decode, diff, encode, hash, inspect, lineage, plan, stats, verify, version, WdeltaError } from './node.js';
 import { suggest } from './options.js';
-import { columns, formatBytes, formatCount, formatDuration, formatNumber, printable, shorten } from './units.js';
+import { columns, formatBytes, formatCount, formatDuration, formatNumber, printable, shorten } from './cli-units.js';
 
 /**
  * @typedef {Record<string, any>} Flags
@@ -66,9 +66,10 @@ const COMMANDS = {
     run: runInspect,
   },
   encode: {
-    usage: 'encode --base PATH --finetuned PATH -o FILE [--strategy int4|sparse|quantized] [--parent FILE]…',
+    usage: 'encode --base PATH --finetuned PATH -o FILE [--strategy NAME] [--effort 0…3] [--quality N] [--parent FILE]…',
     about: 'Makes a delta of a fine-tune against its base.',
     examples: `  wdelta encode --base llama/ --finetuned chat/ -o chat.wdelta
+  wdelta encode --base llama/ --finetuned chat/ -o chat.wdelta --strategy lossy --ratio 30
   wdelta encode --base llama/ --finetuned chat/ -o chat.wdelta --strategy sparse --sparsity 0.95
   wdelta encode --base llama/ --finetuned chat-v2/ --parent chat.wdelta -o chat-v2.wdelta
   wdelta encode --base llama/ --finetuned chat/ --dry-run`,
@@ -77,7 +78,11 @@ const COMMANDS = {
       base: BASE,
       finetuned: { type: 'string', value: 'PATH', about: 'the fine-tuned model: a .safetensors file or a folder' },
       output: { type: 'string', short: 'o', value: 'FILE', about: 'the delta to write' },
-      strategy: { type: 'string', value: 'NAME', about: 'int4 (default), sparse or quantized' },
+      strategy: { type: 'string', value: 'NAME', about: 'lossless (default) or lossy; int4, sparse or quantized as deltatensors has them (version 1)' },
+      effort: { type: 'string', value: 'N', about: 'lossless, lossy: 0 (fastest) to 3 (smallest), default 2' },
+      'low-rank': { type: 'string', value: 'WHEN', about: 'lossless, lossy: auto (default) looks for a low-rank part of each change, off does not' },
+      quality: { type: 'string', value: 'N', about: 'lossy: 1 (smallest) to 100 (lossless), default 50' },
+      ratio: { type: 'string', value: 'N', about: 'lossy: how many times smaller than the fine-tune the delta shall be, instead of a quality' },
       parent: { type: 'string', multiple: true, value: 'FILE', about: 'a delta between the base and the fine-tune; repeat it for a chain, in order' },
       'outlier-fraction': { type: 'string', value: 'X', about: 'int4: share of the largest changes that are kept exactly (default 0.01)' },
       sparsity: { type: 'string', value: 'X', about: 'sparse: share of the smallest changes that are dropped (default 0.9)' },
@@ -462,6 +467,10 @@ async function runEncode(_, flags, call) {
     finetuned: flags.finetuned,
     parents: flags.parent,
     strategy: flags.strategy,
+    effort: flags.effort,
+    lowRank: flags['low-rank'],
+    quality: flags.quality,
+    ratio: flags.ratio,
     // As spelled: in reference mode it is written into the file.
     outlierFraction: flags['outlier-fraction'],
     sparsity: flags.sparsity,
@@ -477,10 +486,12 @@ async function runEncode(_, flags, call) {
   if (flags.json) return printJson(report);
   const { bytes, finetunedBytes, relativeError, tensors, elements, findings } = report;
   print(printable(`${flags.output}: ${formatBytes(bytes)}, the fine-tune has ${formatBytes(finetunedBytes)} (${formatNumber(finetunedBytes / bytes)} times as much)`));
-  print(`${report.strategy}, ${plural(tensors.length, 'tensor')}, ${formatCount(elements)} weights, ${bits(bytes, elements)} bits each, relative error of the delta ${formatNumber(relativeError)}`);
+  const error = relativeError ? `relative error of the delta ${formatNumber(relativeError)}` : 'exact';
+  print(`${report.strategy}, ${plural(tensors.length, 'tensor')}, ${formatCount(elements)} weights, ${bits(bytes, elements)} bits each, ${error}`);
   const changed = tensors.filter(({ unchanged, elements }) => unchanged < elements);
   if (changed.length < tensors.length) print(`${plural(tensors.length - changed.length, 'tensor')} as in the base`);
-  const other = changed.filter(({ strategy, requested }) => strategy !== requested);
+  // In version 2 a tensor's strategy is an operation, chosen for it: nothing was asked for that it could differ from.
+  const other = changed.filter(({ strategy, requested, reason }) => report.version === 1 ? strategy !== requested : reason);
   for (const { name, strategy, requested, reason } of other) print(printable(`${name}: ${strategy} instead of ${requested}${reason ? `: ${reason}` : ''}`));
   printFindings(findings);
 }

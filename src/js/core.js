@@ -1,7 +1,8 @@
 // @ts-check
 // The compiled core: loading it once per thread, and calling it so that a panic does no further harm.
 /** @import { Hasher, InitOptions, Machine } from './types.js' */
-import start, * as glue from './wdelta.js';
+import * as glue from './wdelta.js';
+import { held } from './buffers.js';
 import { WdeltaError } from './errors.js';
 
 /**
@@ -32,8 +33,8 @@ let dead;
  */
 export function load(module) {
   if (!loaded) {
-    loaded = compile(module).then(async (compiled) => {
-      await start({ module_or_path: compiled });
+    loaded = compile(module).then((compiled) => {
+      glue.initSync({ module: compiled });
       return compiled;
     });
     loaded.catch(() => (loaded = undefined));
@@ -106,8 +107,8 @@ export function machine(make) {
  */
 export const view = (at, len) => new Uint8Array(/** @type {WebAssembly.Memory} */ (glue.wasmMemory()).buffer, at, len);
 
-/** Reads a Blob in a worker, straight into the core's memory, and gives the number of bytes that were there. */
-export const readBlob = glue.readBlob;
+/** Bytes of the core's memory in this thread, and of buffers. */
+export const memory = () => view(0, 0).buffer.byteLength + held();
 
 /** @returns {Hasher} */
 export const hasher = () => engine.hasher?.() ?? call(() => new glue.Sha256());

@@ -1,6 +1,7 @@
 // @ts-check
 // The step loop: gives a machine what it needs, takes what it has ready, and hands the rest to its owner.
-/** @import { Host, Machine, Step, Transfer } from './types.js' */
+/** @import { Host, Machine, OwnStep, Step, Transfer } from './types.js' */
+import { view } from './core.js';
 
 /**
  * Runs a machine and frees it at the end. Yields the steps that only its owner can answer; the owner answers through
@@ -47,6 +48,18 @@ export async function* steps(machine, host) {
   } finally {
     machine.free();
   }
+}
+
+/**
+ * A step whose content is the receiver's own.
+ * @param {Exclude<Step, { kind: 'need' | 'ready' | 'hash' | 'digest' }>} step
+ * @returns {OwnStep}
+ */
+export function unpack(step) {
+  if (step.kind === 'done') return { kind: 'done', value: JSON.parse(new TextDecoder().decode(step.report)) };
+  if (!('json' in step)) return step;
+  const { at = 0, len = 0 } = /** @type {{ at?: number, len?: number }} */ (step);
+  return { kind: step.kind, value: JSON.parse(step.json), data: len ? view(at, len).slice() : undefined };
 }
 
 /** @param {Transfer[]} transfers */

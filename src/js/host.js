@@ -2,7 +2,7 @@
 // What a machine runs against in the calling thread: asynchronous reads and writes, and turns for everybody else.
 /** @import { Host, Output, Source, Transfer } from './types.js' */
 /** @import { Progress } from './progress.js' */
-import { hasher, view } from './core.js';
+import { hasher, memory, view } from './core.js';
 import { bytesOf } from './drive.js';
 import { checkAbort, failed, orAborted } from './errors.js';
 
@@ -31,25 +31,24 @@ const turn = () =>
 export const attempt = async (action) => action();
 
 /**
- * Reads a range of a file into fresh bytes.
+ * Reads a range of a file.
  * @param {Source | Output} file
  * @param {number} offset
- * @param {number} len
+ * @param {Uint8Array} into
  */
-export async function readRange(file, offset, len) {
-  const into = new Uint8Array(len);
+export async function readRange(file, offset, into) {
   await attempt(() => file.read(offset, into)).catch(failed(file.name));
   return into;
 }
 
 /**
- * Writes bytes that nobody else will touch.
+ * Writes bytes that nobody else will touch, and gives them back.
  * @param {Output} output
  * @param {number} offset
  * @param {Uint8Array} bytes
  */
 export async function writeRange(output, offset, bytes) {
-  await attempt(() => output.write(offset, bytes)).catch(failed(output.name, 'written'));
+  return (await attempt(() => output.write(offset, bytes)).catch(failed(output.name, 'written'))) ?? bytes;
 }
 
 /**
@@ -68,7 +67,7 @@ export function localHost(sources, outputs, progress, signal) {
       const all = Promise.all(
         transfers.map(({ file, offset, len }) => {
           const source = sources[file] ?? outputs[file - sources.length];
-          return source.bytes?.subarray(offset, offset + len) ?? readRange(source, offset, len);
+          return source.bytes?.subarray(offset, offset + len) ?? readRange(source, offset, new Uint8Array(len));
         }),
       );
       const got = await orAborted(all, signal);
@@ -82,6 +81,7 @@ export function localHost(sources, outputs, progress, signal) {
     },
     pause() {
       checkAbort(signal);
+      progress.held.set('here', memory());
       if (progress.failed) throw progress.failed;
       if (performance.now() - since < SLICE) return;
       return turn().then(() => {

@@ -141,16 +141,14 @@ export const diff = (options) => finish('diff', options);
 export const hash = (options) => finish('hash', options);
 
 /**
- * Reads tensors of a rebuilt model in bounded pieces, without writing it anywhere. Runs in the calling thread, a few
- * milliseconds at a time.
+ * Reads tensors of a rebuilt model in bounded pieces, without writing it anywhere. A large one is read in a worker.
  * @param {T.TensorsOptions} options
  * @returns {AsyncGenerator<T.TensorPiece, void, void> & AsyncDisposable}
  */
 export const tensors = (options) => disposable(runJob('tensors', options));
 
 /**
- * Describes each tensor of a decoded delta: moments, histogram, rows, outliers. Runs in the calling thread, a few
- * milliseconds at a time.
+ * Describes each tensor of a decoded delta: moments, histogram, rows, outliers. A large one is read in a worker.
  * @param {T.StatsOptions} options
  * @returns {AsyncGenerator<T.TensorStats, void, void> & AsyncDisposable}
  */

@@ -1,12 +1,13 @@
 // @ts-check
 // One call from beginning to end: open, plan, run, check, commit; and whatever happens, nothing left behind.
-/** @import { Output, Plan, Sink, Source, Step } from './types.js' */
-import { load, machine, view } from './core.js';
-import { bytesOf, steps } from './drive.js';
+/** @import { JobRun, Output, Plan, Sink, Source } from './types.js' */
+import { load, machine } from './core.js';
+import { steps, unpack } from './drive.js';
 import { checkAbort, toError, usage } from './errors.js';
 import { localHost } from './host.js';
 import { sortOptions } from './options.js';
-import { runTasks } from './pool.js';
+import { platform } from './platform.js';
+import { leadJob, runTasks } from './pool.js';
 import { Progress } from './progress.js';
 import { checkPath, openSink } from './sink.js';
 import { openSources } from './source.js';
@@ -43,13 +44,16 @@ export async function* runJob(kind, given, planOnly = false) {
     if (!planOnly) sink = place;
 
     const list = sources.map(({ role, group, path, size }) => ({ role, group, path, size }));
-    const job = machine((Machine) => Machine.job(kind, options, list));
+    const streams = kind === 'tensors' || kind === 'stats';
+    const large = call.workers ?? (sources.reduce((sum, { size }) => sum + size, 0) >= platform.tiny);
+    const run = { sources, outputs, progress, ...call };
+    const job = large && (streams || platform.paints) ? leadJob(kind, options, list, run) : runHere(kind, options, list, run);
     let report;
-    for await (const step of steps(job, localHost(sources, outputs, progress, signal))) {
+    for await (const step of job.steps()) {
       switch (step.kind) {
         case 'plan': {
           /** @type {Plan} */
-          const plan = JSON.parse(step.json);
+          const plan = step.value;
           plan.outputs.forEach(({ path }) => checkPath(path));
           if (planOnly) {
             await place?.check(plan.outputs).catch(({ code, message }) => plan.problems.push({ severity: 'error', code, message }));
@@ -62,7 +66,10 @@ export async function* runJob(kind, given, planOnly = false) {
         case 'create':
           step.outputs.forEach(({ path }) => checkPath(path));
           outputs.push(...(await /** @type {Sink} */ (sink).create(step.outputs)));
-          outputs.forEach(({ size }, i) => job.putSize(sources.length + i, size));
+          outputs.forEach(({ size, bytes }, i) => {
+            job.putSize(sources.length + i, size);
+            progress.held.set(i, bytes?.length ?? 0);
+          });
           break;
         case 'resize': {
           const output = outputs[step.file];
@@ -71,13 +78,14 @@ export async function* runJob(kind, given, planOnly = false) {
           break;
         }
         case 'run':
-          job.putReports(await runTasks(step.tasks, { sources, outputs, progress, ...call }));
+          job.putReports(await runTasks(step.tasks, run));
           break;
         case 'item':
-          yield toItem(step, kind === 'tensors', options.as === 'float32', progress);
+          progress.phase('reading', step.value.name);
+          yield kind === 'tensors' ? { ...step.value, data: toValues(step.data, options.as === 'float32') } : step.value;
           break;
         case 'done':
-          report = JSON.parse(step.json);
+          report = step.value;
       }
     }
     if (planOnly) throw usage(`${kind} has no plan: it only reads what it shows`);
@@ -101,19 +109,29 @@ export async function* runJob(kind, given, planOnly = false) {
 }
 
 /**
- * @param {Step & { kind: 'item' }} step
- * @param {boolean} bytes whether items carry bytes
- * @param {boolean} floats
- * @param {Progress} progress
+ * A whole job but for its tasks in the calling thread.
+ * @param {string} kind
+ * @param {object} options
+ * @param {object[]} list of the sources
+ * @param {{ sources: Source[], outputs: Output[], progress: Progress, signal?: AbortSignal }} run
+ * @returns {JobRun}
  */
-function toItem({ json, at = 0, len = 0 }, bytes, floats, progress) {
-  const item = JSON.parse(json);
-  progress.phase('reading', item.name);
-  if (!bytes) return item;
-  // A copy: the core goes on to use its own.
-  const data = view(at, len).slice();
-  return { ...item, data: floats ? new Float32Array(data.buffer) : data };
+function runHere(kind, options, list, { sources, outputs, progress, signal }) {
+  const job = machine((Machine) => Machine.job(kind, options, list));
+  return {
+    putSize: job.putSize,
+    putReports: job.putReports,
+    async *steps() {
+      for await (const step of steps(job, localHost(sources, outputs, progress, signal))) yield unpack(step);
+    },
+  };
 }
+
+/**
+ * @param {Uint8Array} [bytes] of their own
+ * @param {boolean} [floats]
+ */
+const toValues = (bytes = new Uint8Array(), floats) => (floats ? new Float32Array(bytes.buffer) : bytes);
 
 /**
  * Runs a job whose result is its report.

@@ -29,6 +29,8 @@ engine.hasher = nodeHasher;
 Object.assign(platform, {
   // The calling thread only waits.
   workers: availableParallelism(),
+  tiny: 8e6,
+  paints: false,
   // Flags of the process are not for the worker: with some, such as --input-type, it would not start.
   createWorker: () => new Worker(new URL('./worker-node.js', import.meta.url), { execArgv: [] }),
   spool: nodeSpool,

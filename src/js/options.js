@@ -16,6 +16,8 @@ const JOBS = {
     strategy: 'string',
     effort: 'number|string',
     lowRank: 'string',
+    quality: 'number|string',
+    ratio: 'number|string',
     outlierFraction: 'number|string',
     sparsity: 'number|string',
     reference: 'boolean',

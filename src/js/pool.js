@@ -1,6 +1,7 @@
 // @ts-check
-// Runs a job's tasks on workers that share nothing, the largest first, or in the calling thread.
-/** @import { Output, Source, Task } from './types.js' */
+// Runs a job on workers that share nothing: its tasks, the largest first, and what comes before and after them. Or in the
+// calling thread.
+/** @import { JobRun, Output, Source, Task } from './types.js' */
 /** @import { Progress } from './progress.js' */
 import { machine } from './core.js';
 import { steps } from './drive.js';
@@ -11,8 +12,6 @@ import { Seat } from './seat.js';
 
 /** Most workers that are taken unasked. */
 const MAX_WORKERS = 8;
-/** Work below this many bytes is done before a worker has started. */
-const TINY = 8e6;
 /** Time after which an unused worker ends, in ms. */
 const IDLE = 10_000;
 
@@ -55,16 +54,106 @@ function giveBack(seat) {
  * Runs tasks in any order. When one fails or the job is aborted, all its workers are stopped before this rejects.
  * @param {Task[]} tasks
  * @param {Job} job
- * @returns {Promise<string[]>} their reports, in the order of `tasks`
+ * @returns {Promise<Uint8Array[]>} their reports, in the order of `tasks`
  */
 export async function runTasks(tasks, job) {
   const cost = tasks.reduce((sum, task) => sum + task.cost, 0);
-  const workers = job.workers ?? (cost < TINY ? 0 : Math.min(MAX_WORKERS, platform.workers));
+  const workers = job.workers ?? (cost < platform.tiny ? 0 : Math.min(MAX_WORKERS, platform.workers));
   return workers ? runOnSeats(tasks, job, Math.min(workers, tasks.length)) : runHere(tasks, job);
 }
 
 /** @param {Job} job */
 const sizesOf = ({ sources, outputs }) => Float64Array.from([...sources, ...outputs], ({ size }) => size);
+
+/** What a worker is told about a job. @param {Job} job */
+function startOf(job) {
+  const files = [...job.sources, ...job.outputs];
+  return {
+    type: 'job',
+    sources: job.sources.length,
+    names: files.map(({ name }) => name),
+    ports: files.map((file) => file.port?.()),
+    sizes: sizesOf(job),
+  };
+}
+
+/**
+ * A worker that works for a job. What it cannot do itself is done here; bytes move both ways without a copy.
+ * @param {Job} job
+ */
+function seatFor({ sources, outputs, progress }) {
+  const seat = take();
+  seat.answer = async (/** @type {any} */ question) => {
+    switch (question.type) {
+      case 'progress':
+        progress.held.set(seat, question.memory);
+        return progress.add(question.bytes);
+      case 'write': {
+        const reply = await writeRange(outputs[question.file], question.offset, question.bytes);
+        return { reply, transfer: [reply.buffer] };
+      }
+      case 'read': {
+        const all = question.ranges.map((/** @type {any} */ { file, offset, into }) =>
+          readRange(sources[file] ?? outputs[file - sources.length], offset, into),
+        );
+        const reply = await Promise.all(all);
+        return { reply, transfer: reply.map(({ buffer }) => buffer) };
+      }
+    }
+  };
+  return seat;
+}
+
+/**
+ * A whole job but for its tasks in a worker of its own: headers of large models take long to read.
+ * @param {string} kind
+ * @param {object} options
+ * @param {object[]} list of the sources
+ * @param {Job} job
+ * @returns {JobRun}
+ */
+export function leadJob(kind, options, list, job) {
+  /** @type {{ sizes?: [number, number][], reports?: Uint8Array[] }} */
+  let answers = {};
+  return {
+    putSize: (source, size) => (answers.sizes ??= []).push([source, size]),
+    putReports: (reports) => (answers.reports = reports),
+    async *steps() {
+      const seat = seatFor(job);
+      const others = seat.answer;
+      /** @type {Record<string, any[]>} */
+      let parts = {};
+      seat.answer = (question) => {
+        if (question.type !== 'part') return others(question);
+        (parts[question.key] ??= []).push(...question.list);
+      };
+      let asked = true;
+      const ask = (/** @type {any} */ question, /** @type {Transferable[]} */ transfer = []) => orAborted(seat.ask(question, transfer), job.signal);
+      try {
+        await seat.ready;
+        await ask(startOf(job));
+        await ask({ type: 'lead', kind, options, list });
+        for (;;) {
+          // There are outputs now.
+          if (answers.sizes) await ask(startOf(job));
+          const question = { type: 'next', ...answers };
+          answers = {};
+          const list = await ask(question);
+          const last = list[list.length - 1];
+          Object.assign(last.value ?? last, parts);
+          parts = {};
+          asked = false;
+          yield* list;
+          if (last.kind === 'done') return;
+          asked = true;
+        }
+      } finally {
+        if (asked) await seat.end();
+        else giveBack(seat);
+      }
+    },
+  };
+}
 
 /**
  * @param {Task[]} tasks
@@ -77,7 +166,7 @@ async function runHere(tasks, job) {
     progress.phase(phase, label);
     const task = machine((Machine) => Machine.task(spec, sizesOf(job)));
     for await (const step of steps(task, localHost(sources, outputs, progress, signal))) {
-      if (step.kind === 'done') reports.push(step.json);
+      if (step.kind === 'done') reports.push(step.report);
     }
   }
   return reports;
@@ -89,17 +178,10 @@ async function runHere(tasks, job) {
  * @param {number} count
  */
 async function runOnSeats(tasks, job, count) {
-  const { sources, outputs, progress, signal } = job;
-  const files = [...sources, ...outputs];
-  const start = {
-    type: 'job',
-    sources: sources.length,
-    names: files.map(({ name }) => name),
-    ports: files.map((file) => file.port?.()),
-    sizes: sizesOf(job),
-  };
+  const { progress, signal } = job;
+  const start = startOf(job);
   const order = tasks.map((_, i) => i).sort((a, b) => tasks[b].cost - tasks[a].cost);
-  /** @type {string[]} */
+  /** @type {Uint8Array[]} */
   const reports = [];
   /** @type {Seat[]} */
   const seats = [];
@@ -115,27 +197,8 @@ async function runOnSeats(tasks, job, count) {
     }
   };
 
-  /** What a worker cannot do itself is done here; bytes move both ways without a copy. */
-  const answer = async (/** @type {any} */ question) => {
-    switch (question.type) {
-      case 'progress':
-        return progress.add(question.bytes);
-      case 'write':
-        return writeRange(outputs[question.file], question.offset, question.bytes);
-      case 'read': {
-        const all = question.ranges.map((/** @type {any} */ { file, offset, len }) => readRange(files[file], offset, len));
-        const reply = await Promise.all(all);
-        return { reply, transfer: reply.map(({ buffer }) => buffer) };
-      }
-    }
-  };
-
   try {
-    while (seats.length < count) {
-      const seat = take();
-      seat.answer = answer;
-      seats.push(seat);
-    }
+    while (seats.length < count) seats.push(seatFor(job));
     await orAborted(Promise.all(seats.map(work)), signal);
   } catch (error) {
     await Promise.all(seats.map((seat) => seat.end()));

@@ -14,13 +14,15 @@ const FIRST = 1000;
 export class Progress {
   #listener;
   #now;
-  /** @type {Omit<ProgressEvent, 'bytesPerSecond' | 'etaSeconds'>} */
+  /** @type {Pick<ProgressEvent, 'phase' | 'tensor' | 'done' | 'total'>} */
   #state = { phase: 'opening', tensor: undefined, done: 0, total: 0 };
   /** Time and bytes, oldest first, no two closer than an interval. @type {[number, number][]} */
   #samples = [];
   #last = -Infinity;
   /** @type {any} */
   #timer;
+  /** Bytes of memory by who holds them: a thread with its core and buffers, an output. @type {Map<unknown, number>} */
+  held = new Map();
   /** The listener's failure, which ends the job. @type {WdeltaError | undefined} */
   failed;
 
@@ -85,7 +87,9 @@ export class Progress {
     this.#timer = undefined;
     this.#last = now;
     try {
-      this.#listener({ ...this.#state, ...this.#rate(now) });
+      let memory = 0;
+      for (const bytes of this.held.values()) memory += bytes;
+      this.#listener({ ...this.#state, ...this.#rate(now), memory });
     } catch (cause) {
       this.failed ??= new WdeltaError('USAGE', `onProgress failed: ${cause}`, { cause });
     }

@@ -122,7 +122,7 @@ function spoolSink(target) {
         open.push({ sink, name: output.name });
         for (let offset = 0; offset < size; offset += CHUNK) {
           checkAbort(signal);
-          const bytes = await readRange(output, offset, Math.min(CHUNK, size - offset));
+          const bytes = await readRange(output, offset, new Uint8Array(Math.min(CHUNK, size - offset)));
           await orAborted(attempt(() => sink.write(offset, bytes)), signal).catch(failed(output.name, 'written'));
           wrote(bytes.length);
         }

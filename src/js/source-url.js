@@ -69,7 +69,7 @@ export class UrlSource {
    */
   read(offset, into) {
     if (this.#spool) return this.#spool.read(offset, into);
-    return this.#blocks.read(offset, into);
+    return this.#blocks.read(offset, into.length, (part, from) => into.set(part, from));
   }
 
   async close() {

@@ -86,7 +86,7 @@ function fromBlob(blob, label, path) {
     size: blob.size,
     // Node cannot post a Blob of a file.
     port: () => (platform.openPath ? undefined : { blob }),
-    read: (offset, into) => blocks.read(offset, into),
+    read: (offset, into) => blocks.read(offset, into.length, (part, from) => into.set(part, from)),
   };
 }
 

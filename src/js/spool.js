@@ -1,6 +1,7 @@
 // @ts-check
 // Room for an output until it is verified: memory for small ones, the origin-private file system for the rest.
 /** @import { Spool } from './types.js' */
+import { give, take } from './buffers.js';
 import { WdeltaError } from './errors.js';
 import { Seat } from './seat.js';
 
@@ -74,7 +75,7 @@ async function privateSpool(root) {
   const held = (writer ??= { seat: new Seat(), open: 0 });
   const { seat } = held;
   held.open++;
-  const release = () => {
+  const leave = () => {
     if (--held.open) return;
     if (writer === held) writer = undefined;
     seat.end();
@@ -100,23 +101,25 @@ async function privateSpool(root) {
     return {
       handle,
       seal: () => shut(true),
-      async write(offset, bytes) {
-        await seat.ask({ type: 'write', spool, offset, bytes }, [/** @type {ArrayBuffer} */ (bytes.buffer)]);
-      },
+      write: (offset, bytes) => seat.ask({ type: 'write', spool, offset, bytes }, [/** @type {ArrayBuffer} */ (bytes.buffer)]),
       async read(offset, into) {
-        into.set(await seat.ask({ type: 'read', spool, offset, bytes: new Uint8Array(into.length) }));
+        // Lent bytes cannot be posted.
+        const bytes = take(into.length);
+        const filled = await seat.ask({ type: 'read', spool, offset, bytes }, [bytes.buffer]);
+        into.set(filled);
+        give(filled);
       },
       async close() {
         if (closed) return;
         closed = true;
         // The last one ends the worker, with whatever it has still to write: a caller that aborts does not wait for it.
-        release();
+        leave();
         await shut(false).catch(() => {});
         await remove(folder, name);
       },
     };
   } catch (error) {
-    release();
+    leave();
     throw error;
   }
 }

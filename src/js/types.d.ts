@@ -72,6 +72,8 @@ export interface ProgressEvent {
   /** Over the last ten seconds; null in the first. */
   bytesPerSecond: number | null;
   etaSeconds: number | null;
+  /** Bytes that the call holds now: the core's memory in every thread, buffers on their way, results kept in memory. */
+  memory: number;
 }
 
 /** What every call takes. */
@@ -97,11 +99,16 @@ export interface EncodeOptions extends OutputOptions {
   finetuned: ModelInput;
   /** Deltas that lead from `base` to what the new delta is made against, in order. */
   parents?: readonly FileInput[];
-  strategy?: 'lossless' | 'int4' | 'sparse' | 'quantized';
-  /** Of `lossless`: how much is tried, 0 to 3; 2 by default. */
+  /** `lossless` by default; with `reference: true`, `int4`. */
+  strategy?: 'lossless' | 'lossy' | 'int4' | 'sparse' | 'quantized';
+  /** Of `lossless` and `lossy`: how much is tried, 0 to 3; 2 by default. */
   effort?: number | string;
-  /** Of `lossless`: whether a low-rank prediction is tried. */
+  /** Of `lossless` and `lossy`: whether a low-rank prediction is tried; `auto` by default. */
   lowRank?: 'auto' | 'off';
+  /** Of `lossy`: 1 (smallest) to 100 (loses nothing); 50 by default. */
+  quality?: number | string;
+  /** Of `lossy`, instead of a quality: how many times smaller than the fine-tune the delta is to be. */
+  ratio?: number | string;
   outlierFraction?: number | string;
   sparsity?: number | string;
   reference?: boolean;
@@ -336,7 +343,10 @@ export interface Source {
 
 /** A place to write to at any position and to read back from. */
 export interface Spool {
-  write(offset: number, bytes: Uint8Array): Promise<void> | void;
+  /** Its whole content, where it is in memory. */
+  bytes?: Uint8Array;
+  /** May give the bytes back in another view. */
+  write(offset: number, bytes: Uint8Array): Promise<Uint8Array | void> | void;
   read(offset: number, into: Uint8Array): Promise<void> | void;
   port?(): Port;
   /** Closes it and gives back its room. */
@@ -359,7 +369,7 @@ export interface Sink {
 }
 
 export interface Transfer { file: number; offset: number; len: number; at: number }
-export interface Task { label: string; phase: string; cost: number; spec: string }
+export interface Task { label: string; phase: string; cost: number; spec: Uint8Array }
 export type Step =
   | { kind: 'need'; transfers: Transfer[] }
   | { kind: 'ready'; transfers: Transfer[] }
@@ -370,13 +380,23 @@ export type Step =
   | { kind: 'resize'; file: number; size: number }
   | { kind: 'run'; tasks: Task[] }
   | { kind: 'item'; json: string; at?: number; len?: number }
-  | { kind: 'done'; json: string };
+  | { kind: 'done'; report: Uint8Array<ArrayBuffer> };
+
+/** A step as its owner gets it, from whichever thread. */
+export type OwnStep =
+  | Extract<Step, { kind: 'create' | 'resize' | 'run' }>
+  | { kind: 'plan' | 'item' | 'done'; value: any; data?: Uint8Array };
+
+/** A whole job, here or in a worker. The owner answers a step before it asks for the next one. */
+export interface JobRun extends Pick<Machine, 'putReports' | 'putSize'> {
+  steps(): AsyncGenerator<OwnStep, void, void>;
+}
 
 /** The core's state machine. */
 export interface Machine {
   step(): Step;
   putDigest(digest: Uint8Array): void;
-  putReports(reports: string[]): void;
+  putReports(reports: Uint8Array[]): void;
   putSize(source: number, size: number): void;
   free(): void;
 }
@@ -385,8 +405,8 @@ export interface Hasher { update(at: number, len: number): void; digest(): Uint8
 
 /** What a machine runs against. A promise is waited for; nothing means that it is done. */
 export interface Host {
-  read(transfers: Transfer[]): Promise<void> | void;
-  write(transfers: Transfer[]): Promise<void> | void;
+  read(transfers: Transfer[]): Promise<unknown> | void;
+  write(transfers: Transfer[]): Promise<unknown> | void;
   hasher(): Hasher;
   /** Called after each step: throws when the job was aborted, gives a promise when others should have a turn. */
   pause?(): Promise<void> | void;
@@ -406,6 +426,10 @@ export interface Link {
 export interface Platform {
   /** How many workers are worth having. */
   workers: number;
+  /** Work below this many bytes is done before a worker has started. */
+  tiny: number;
+  /** Whether the calling thread has more to do than to wait. */
+  paints: boolean;
   createWorker(): any;
   connect(worker: any): Link;
   spool(size: number): Promise<Spool>;

@@ -1,16 +1,58 @@
 // @ts-check
-// What runs in a worker: tasks of the core, and files of the origin-private file system that only workers can write to
+// What runs in a worker: tasks of the core, whole jobs but for these, and files of the origin-private file system that only workers can write to
 // at a position. The same in browsers and in Node, which enters through worker-node.js.
-/** @import { Host, Port, Transfer } from './types.js' */
+/** @import { Host, Machine, Port, Transfer } from './types.js' */
 import { Channel } from './channel.js';
-import { hasher, load, machine, readBlob, view } from './core.js';
-import { bytesOf, steps } from './drive.js';
-import { fileError } from './errors.js';
+import { BLOCK, Blocks } from './blocks.js';
+import { give, take } from './buffers.js';
+import { hasher, load, machine, memory, view } from './core.js';
+import { bytesOf, steps, unpack } from './drive.js';
+import { failed, fileError } from './errors.js';
 
 /** Most bytes on their way to the main thread that it has not written yet. */
 const MAX_UNWRITTEN = 4 << 20;
+/** Longest list that is posted at once: unpacking it keeps the other side busy. */
+const MAX_LIST = 500;
 /** Shortest time between two words about progress, in ms. */
 const TELL = 50;
+
+const scope = /** @type {any} */ (globalThis);
+
+/**
+ * Bytes that `take` gave into the core's memory.
+ * @param {number} at
+ * @param {Uint8Array} bytes
+ */
+function put(at, bytes) {
+  view(at, bytes.length).set(bytes);
+  give(bytes);
+}
+
+/**
+ * @param {Blob} blob
+ * @param {Transfer} transfer
+ */
+async function readBlob(blob, { offset, len, at }) {
+  const part = blob.slice(offset, offset + len);
+  let bytes = take(len);
+  let reader;
+  try {
+    reader = /** @type {any} */ (part.stream()).getReader({ mode: 'byob' });
+  } catch {
+    // Not every browser reads into a buffer that it is given.
+    bytes.set(new Uint8Array(await part.arrayBuffer()));
+    return put(at, bytes);
+  }
+  for (let got = 0; got < len; ) {
+    // The buffer goes to the reader and comes back.
+    const { value, done } = await reader.read(new Uint8Array(bytes.buffer, got, len - got));
+    if (done) throw { name: 'NotReadableError' };
+    got += value.length;
+    bytes = new Uint8Array(value.buffer, 0, len);
+  }
+  await reader.cancel();
+  put(at, bytes);
+}
 
 /**
  * What a worker is told about a job: its sources, then its outputs.
@@ -19,6 +61,7 @@ const TELL = 50;
  * @property {string[]} names
  * @property {Port[]} ports
  * @property {Float64Array} sizes
+ * @property {Blocks[]} blocks what lies around small reads of sources
  */
 
 /**
@@ -36,8 +79,11 @@ const TELL = 50;
 export function serve(post, files) {
   /** @type {Promise<unknown>} */
   let ready = Promise.resolve();
-  /** @type {JobStart} */
-  let job;
+  const job = /** @type {JobStart} */ ({});
+  /** The machine of a whole job, and its steps. @type {Machine} */
+  let led;
+  /** @type {ReturnType<typeof steps> | undefined} */
+  let leading;
   /** Open files of the origin-private file system. @type {Map<number, any>} */
   const spools = new Map();
 
@@ -47,18 +93,27 @@ export function serve(post, files) {
       case 'init':
         return (ready = load(question.module)).then(() => {});
       case 'job':
-        job = question;
+        Object.assign(job, question, { blocks: [] });
         return;
-      case 'task':
+      case 'task': {
         await ready;
-        return { reply: await runTask(question.spec, job, channel, files) };
+        const reply = await runTask(question.spec);
+        return { reply, transfer: [reply.buffer] };
+      }
+      case 'lead':
+        await leading?.return();
+        led = machine((Machine) => Machine.job(question.kind, question.options, question.list));
+        leading = steps(led, host);
+        return;
+      case 'next':
+        return nextStep(question);
       case 'open':
         spools.set(spool, await question.handle.createSyncAccessHandle());
         return;
       case 'write':
         // A full disk shows as fewer bytes written.
         if (spools.get(spool).write(bytes, { at: offset }) < bytes.length) throw { name: 'QuotaExceededError' };
-        return;
+        return { reply: bytes, transfer: [bytes.buffer] };
       case 'read':
         spools.get(spool).read(bytes, { at: offset });
         return { reply: bytes, transfer: [bytes.buffer] };
@@ -68,38 +123,79 @@ export function serve(post, files) {
         spools.delete(spool);
     }
   });
+  const { host, settle } = hostOf(job, channel, files);
+
+  /** @param {Uint8Array} spec */
+  async function runTask(spec) {
+    let report = new Uint8Array();
+    for await (const step of steps(machine((Machine) => Machine.task(spec, job.sizes)), host)) {
+      if (step.kind === 'done') report = step.report;
+    }
+    await settle();
+    return report;
+  }
+
+  /** @param {{ sizes?: [source: number, size: number][], reports?: Uint8Array[] }} answers of the step before */
+  async function nextStep({ sizes = [], reports }) {
+    for (const [source, size] of sizes) led.putSize(source, size);
+    if (reports) led.putReports(reports);
+    const began = performance.now();
+    const reply = [];
+    let step;
+    // Small items come several at a time.
+    do {
+      const { value } = await /** @type {ReturnType<typeof steps>} */ (leading).next();
+      step = /** @type {any} */ (unpack(/** @type {any} */ (value)));
+      reply.push(step);
+    } while (step.kind === 'item' && !step.data && performance.now() - began < TELL);
+    await settle();
+    const lists = step.value ?? step;
+    for (const [key, list] of Object.entries(lists)) {
+      if (!Array.isArray(list) || list.length <= MAX_LIST) continue;
+      for (let i = 0; i < list.length; i += MAX_LIST) channel.tell({ type: 'part', key, list: list.slice(i, i + MAX_LIST) });
+      lists[key] = [];
+    }
+    return { reply, transfer: step.data && [step.data.buffer] };
+  }
+
   return (message) => channel.receive(message);
 }
 
 /**
- * @param {string} spec
  * @param {JobStart} job
  * @param {Channel} channel
  * @param {Files} [files]
- * @returns {Promise<string>} the task's report
+ * @returns {{ host: Host, settle: () => Promise<void> }} `settle` waits for everything that is written
  */
-async function runTask(spec, { sources, names, ports, sizes }, channel, files) {
+function hostOf(job, channel, files) {
   let count = 0;
   let told = performance.now();
   let unwritten = 0;
   /** Writes that the main thread has not answered, or has refused. @type {Set<Promise<void>>} */
   const writes = new Set();
-  const sync = 'FileReaderSync' in globalThis;
 
   const tally = (/** @type {Transfer[]} */ transfers) => {
     count += bytesOf(transfers);
     if (performance.now() - told > TELL) tell();
   };
   const tell = () => {
-    channel.tell({ type: 'progress', bytes: count });
+    channel.tell({ type: 'progress', bytes: count, memory: memory() });
     count = 0;
     told = performance.now();
   };
 
+  const blocksOf = (/** @type {number} */ file) =>
+    (job.blocks[file] ??= new Blocks(job.sizes[file], async (start, end) => {
+      const blob = /** @type {any} */ (job.ports[file])?.blob;
+      if (blob) return new Uint8Array(await blob.slice(start, end).arrayBuffer().catch(failed(job.names[file])));
+      const [got] = await channel.ask({ type: 'read', ranges: [{ file, offset: start, into: new Uint8Array(end - start) }] });
+      return got;
+    }));
+
   const fetchRanges = async (/** @type {Transfer[]} */ transfers) => {
-    const ranges = transfers.map(({ file, offset, len }) => ({ file, offset, len }));
-    const got = await channel.ask({ type: 'read', ranges });
-    transfers.forEach(({ at, len }, i) => view(at, len).set(got[i]));
+    const ranges = transfers.map(({ file, offset, len }) => ({ file, offset, into: take(len) }));
+    const got = await channel.ask({ type: 'read', ranges }, ranges.map(({ into }) => into.buffer));
+    transfers.forEach(({ at }, i) => put(at, got[i]));
   };
 
   /** @type {Host} */
@@ -107,35 +203,43 @@ async function runTask(spec, { sources, names, ports, sizes }, channel, files) {
     hasher,
     read(transfers) {
       tally(transfers);
-      const far = transfers.filter((transfer) => {
+      /** @type {Transfer[]} */
+      const far = [];
+      /** @type {Promise<void>[]} */
+      const near = [];
+      for (const transfer of transfers) {
         const { file, offset, len, at } = transfer;
-        const port = /** @type {any} */ (ports[file]);
-        try {
-          if (port?.fd !== undefined && files) files.read(port.fd, offset, view(at, len));
-          else if (port?.blob && sync) {
-            if (readBlob(port.blob, offset, at, len) < len) throw { name: 'NotReadableError' };
-          } else return true;
-        } catch (cause) {
-          throw fileError(cause, names[file]);
-        }
-      });
-      if (far.length) return fetchRanges(far);
+        const port = /** @type {any} */ (job.ports[file]);
+        if (port?.fd !== undefined && files) {
+          try {
+            files.read(port.fd, offset, view(at, len));
+          } catch (cause) {
+            throw fileError(cause, job.names[file]);
+          }
+        } else if (len <= BLOCK && file < job.sources) near.push(blocksOf(file).read(offset, len, (part, from) => view(at + from, part.length).set(part)));
+        else if (port?.blob) near.push(readBlob(port.blob, transfer).catch(failed(job.names[file])));
+        else far.push(transfer);
+      }
+      if (far.length) near.push(fetchRanges(far));
+      if (near.length) return Promise.all(near);
     },
     write(transfers) {
       tally(transfers);
       for (const { file, offset, len, at } of transfers) {
-        const port = /** @type {any} */ (ports[sources + file]);
+        const port = /** @type {any} */ (job.ports[job.sources + file]);
         if (port?.fd !== undefined && files) {
           try {
             files.write(port.fd, offset, view(at, len));
           } catch (cause) {
-            throw fileError(cause, names[sources + file], 'written');
+            throw fileError(cause, job.names[job.sources + file], 'written');
           }
           continue;
         }
-        const bytes = view(at, len).slice();
+        const bytes = take(len);
+        bytes.set(view(at, len));
         unwritten += len;
-        const writing = channel.ask({ type: 'write', file, offset, bytes }, [bytes.buffer]).then(() => {
+        const writing = channel.ask({ type: 'write', file, offset, bytes }, [bytes.buffer]).then((back) => {
+          give(back);
           unwritten -= len;
           writes.delete(writing);
         });
@@ -149,16 +253,15 @@ async function runTask(spec, { sources, names, ports, sizes }, channel, files) {
     while (unwritten > MAX_UNWRITTEN) await Promise.race(writes);
   };
 
-  let report = '';
-  for await (const step of steps(machine((Machine) => Machine.task(spec, sizes)), host)) {
-    if (step.kind === 'done') report = step.json;
-  }
-  await Promise.all(writes);
-  tell();
-  return report;
+  return {
+    host,
+    async settle() {
+      await Promise.all(writes);
+      if (count) tell();
+    },
+  };
 }
 
-const scope = /** @type {any} */ (globalThis);
 if (scope.WorkerGlobalScope && scope instanceof scope.WorkerGlobalScope) {
   const receive = serve((message, transfer = []) => scope.postMessage(message, transfer));
   // Set before anything is awaited: browsers drop messages that find no handler.

@@ -24,8 +24,33 @@ pub fn to_f32(dtype: Dtype, src: &[u8], out: &mut [f32]) {
         Dtype::F32 => widen(src, out, f32::from_le_bytes),
         Dtype::U64 => widen(src, out, |b| u64::from_le_bytes(b) as f32),
         Dtype::I64 => widen(src, out, |b| i64::from_le_bytes(b) as f32),
-        Dtype::F64 => widen(src, out, |b| f64::from_le_bytes(b) as f32),
+        Dtype::F64 => widen(src, out, |b| f64_to_f32(f64::from_le_bytes(b))),
         _ => no_values(dtype),
+    }
+}
+
+/// float64 to float32, nearest even. A NaN keeps its sign and the upper bits of its mantissa, made quiet: what becomes of
+/// these is up to the machine otherwise, and a delta against the result needs the same bits everywhere.
+#[inline(always)]
+fn f64_to_f32(x: f64) -> f32 {
+    let bits = x.to_bits();
+    let nan = (bits >> 32) as u32 & 0x8000_0000 | 0x7fc0_0000 | (bits >> 29) as u32 & 0x003f_ffff;
+    if x.is_nan() {
+        f32::from_bits(nan)
+    } else {
+        x as f32
+    }
+}
+
+/// float32 to float64, exact; for a NaN as [`f64_to_f32`].
+#[inline(always)]
+fn f32_to_f64(x: f32) -> f64 {
+    let bits = u64::from(x.to_bits());
+    let nan = (bits & 0x8000_0000) << 32 | 0x7ff8_0000_0000_0000 | (bits & 0x003f_ffff) << 29;
+    if x.is_nan() {
+        f64::from_bits(nan)
+    } else {
+        f64::from(x)
     }
 }
 
@@ -48,7 +73,7 @@ pub fn from_f32(dtype: Dtype, src: &[f32], out: &mut [u8]) {
         Dtype::F32 => narrow(src, out, f32::to_le_bytes),
         Dtype::U64 => narrow(src, out, |v| (v.round_ties_even() as u64).to_le_bytes()),
         Dtype::I64 => narrow(src, out, |v| (v.round_ties_even() as i64).to_le_bytes()),
-        Dtype::F64 => narrow(src, out, |v| f64::from(v).to_le_bytes()),
+        Dtype::F64 => narrow(src, out, |v| f32_to_f64(v).to_le_bytes()),
         _ => no_values(dtype),
     }
 }
@@ -192,6 +217,14 @@ mod tests {
             assert!(back(dtype, &[f32::NAN])[0].is_nan());
         }
         assert_eq!(back(Dtype::F16, &[65_520.0, 1e-8]), [f32::INFINITY, 0.0]);
+    }
+
+    #[test]
+    fn what_a_nan_carries_is_kept_and_made_quiet() {
+        assert_eq!(f64_to_f32(f64::from_bits(0xfff4_5678_9abc_def0)).to_bits(), 0xffe2_b3c4);
+        assert_eq!(f32_to_f64(f32::from_bits(0x7f80_1234)).to_bits(), 0x7ff8_0246_8000_0000);
+        assert_eq!(f64_to_f32(1e300), f32::INFINITY);
+        assert_eq!(f32_to_f64(-0.0).to_bits(), (-0.0f64).to_bits());
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod emitter;
 mod expander;
 mod int4;
 pub mod lossless;
+pub mod lossy;
 mod quantized;
 mod sparse;
 mod survey;

@@ -1,7 +1,7 @@
 //! A job or task as JavaScript sees it.
 
 use super::{error_to_js, to_js};
-use crate::job::machine::{Machine, OutputFile, Step, TaskSpec, Transfer};
+use crate::job::machine::{as_bytes, Machine, OutputFile, Step, TaskSpec, Transfer};
 use crate::job::options::sources as sources_of;
 use crate::job::{start_job, task::start_task};
 use serde::Serialize;
@@ -11,22 +11,48 @@ use wasm_bindgen::prelude::*;
 #[derive(Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 enum JsStep {
-    Need { transfers: Vec<Place> },
-    Ready { transfers: Vec<Place> },
-    Hash { lanes: Vec<u32>, at: usize, len: usize },
-    Digest { lane: u32 },
-    Plan { json: String },
-    Create { outputs: Vec<OutputFile> },
-    Resize { file: u32, size: u64 },
-    Run { tasks: Vec<TaskSpec> },
-    Item { json: String, at: usize, len: usize },
-    Done { json: String },
+    Need {
+        transfers: Vec<Place>,
+    },
+    Ready {
+        transfers: Vec<Place>,
+    },
+    Hash {
+        lanes: Vec<u32>,
+        at: usize,
+        len: usize,
+    },
+    Digest {
+        lane: u32,
+    },
+    Plan {
+        json: String,
+    },
+    Create {
+        outputs: Vec<OutputFile>,
+    },
+    Resize {
+        file: u32,
+        size: f64,
+    },
+    Run {
+        tasks: Vec<TaskSpec>,
+    },
+    Item {
+        json: String,
+        at: usize,
+        len: usize,
+    },
+    Done {
+        #[serde(serialize_with = "as_bytes")]
+        report: Vec<u8>,
+    },
 }
 
 #[derive(Serialize)]
 struct Place {
     file: u32,
-    offset: u64,
+    offset: f64,
     len: usize,
     at: usize,
 }
@@ -46,7 +72,7 @@ impl WasmMachine {
     }
 
     /// Begins a task of a `run` step; `sizes` are those of all sources and, after them, of the outputs.
-    pub fn task(spec: &str, sizes: Vec<f64>) -> Result<WasmMachine, JsValue> {
+    pub fn task(spec: &[u8], sizes: Vec<f64>) -> Result<WasmMachine, JsValue> {
         let sizes = sizes.into_iter().map(|s| s as u64).collect();
         start_task(spec, sizes).map(Self).map_err(|e| error_to_js(&e))
     }
@@ -59,7 +85,7 @@ impl WasmMachine {
         let mut places = |transfers: Vec<Transfer>| -> Vec<Place> {
             let place = |t: Transfer| Place {
                 file: t.file,
-                offset: t.offset,
+                offset: t.offset as f64,
                 len: t.len,
                 at: at(t.buf).0,
             };
@@ -79,13 +105,16 @@ impl WasmMachine {
             Step::Digest { lane } => JsStep::Digest { lane },
             Step::Plan(json) => JsStep::Plan { json },
             Step::Create(outputs) => JsStep::Create { outputs },
-            Step::Resize { file, size } => JsStep::Resize { file, size },
+            Step::Resize { file, size } => JsStep::Resize {
+                file,
+                size: size as f64,
+            },
             Step::Run(tasks) => JsStep::Run { tasks },
             Step::Item { json, buf } => {
                 let (at, len) = buf.map_or((0, 0), at);
                 JsStep::Item { json, at, len }
             }
-            Step::Done(json) => JsStep::Done { json },
+            Step::Done(report) => JsStep::Done { report },
         })
     }
 
@@ -99,8 +128,9 @@ impl WasmMachine {
 
     /// Answers a `run` step with the reports in the order of its tasks.
     #[wasm_bindgen(js_name = putReports)]
-    pub fn put_reports(&mut self, reports: Vec<String>) {
-        self.0.put_reports(reports);
+    pub fn put_reports(&mut self, reports: Vec<js_sys::Uint8Array>) {
+        self.0
+            .put_reports(reports.iter().map(js_sys::Uint8Array::to_vec).collect());
     }
 
     /// Answers a `create` step: output i can be read as source `number of sources + i`.

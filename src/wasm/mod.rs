@@ -4,13 +4,10 @@
 //! reads and writes files without a copy; views on the memory must be taken again after every call, since it may grow.
 
 mod machine;
-mod worker_io;
 
 pub use machine::WasmMachine;
-pub use worker_io::read_blob;
 
 use crate::error::{Error, CODES};
-use crate::job::report::to_json;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use wasm_bindgen::prelude::*;
@@ -93,7 +90,7 @@ fn error_to_js(error: &Error) -> JsValue {
         #[serde(skip_serializing_if = "Option::is_none")]
         tensor: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
-        offset: Option<u64>,
+        offset: Option<f64>,
         #[serde(skip_serializing_if = "Option::is_none")]
         source_id: Option<u32>,
     }
@@ -101,14 +98,15 @@ fn error_to_js(error: &Error) -> JsValue {
         code: error.code.as_str(),
         message: &error.message,
         tensor: error.tensor.as_deref(),
-        offset: error.offset,
+        offset: error.offset.map(|o| o as f64),
         source_id: error.source_id,
     };
     to_js(&plain).unwrap_or_else(|e| e)
 }
 
-/// A plain object. By way of JSON, since the core can write that already.
 fn to_js<T: Serialize>(value: &T) -> Result<JsValue, JsValue> {
-    let text = to_json(value).map_err(|e| JsValue::from_str(&e.message))?;
-    js_sys::JSON::parse(&text)
+    let serializer = serde_wasm_bindgen::Serializer::json_compatible().serialize_bytes_as_arrays(false);
+    value
+        .serialize(&serializer)
+        .map_err(|e| JsValue::from_str(&e.to_string()))
 }

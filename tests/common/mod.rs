@@ -1,6 +1,8 @@
 //! A host in memory for the step machines, and small models to feed them.
 #![allow(dead_code)] // each test binary uses a part
 
+pub mod pairs;
+
 use serde_json::Value;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -27,6 +29,8 @@ pub struct Memory {
     pub backwards: bool,
     /// Fail when this many bytes have been written.
     pub disk: Option<u64>,
+    /// Refuse outputs of more bytes than this in all.
+    pub room: Option<u64>,
     pub stop_at_plan: bool,
     /// Called before each read with the source, the offset and the files: a chance to change them.
     #[allow(clippy::type_complexity)]
@@ -104,6 +108,12 @@ impl Host for Memory {
     }
 
     fn create(&mut self, outputs: &[OutputFile]) -> Result<()> {
+        if self
+            .room
+            .is_some_and(|room| outputs.iter().map(|o| o.size).sum::<u64>() > room)
+        {
+            return Err(Error::new(Code::Io, "the disk is too small"));
+        }
         self.outputs = outputs
             .iter()
             .map(|o| (o.path.clone(), vec![0xAA; o.size as usize]))

@@ -39,9 +39,9 @@ const named = (name, bytes) => ({ name, mimeType: 'application/octet-stream', bu
 
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), 'wdelta-page-'));
-  await encode({ base: BASE, finetuned: SFT, output: path('sft.wdelta') });
-  await encode({ base: BASE, finetuned: STEP1, output: path('one.wdelta') });
-  await encode({ base: BASE, finetuned: STEP2, parents: [path('one.wdelta')], output: path('two.wdelta') });
+  await encode({ base: BASE, finetuned: SFT, strategy: 'int4', output: path('sft.wdelta') });
+  await encode({ base: BASE, finetuned: STEP1, strategy: 'int4', output: path('one.wdelta') });
+  await encode({ base: BASE, finetuned: STEP2, parents: [path('one.wdelta')], strategy: 'int4', output: path('two.wdelta') });
   site = await start();
 });
 
@@ -198,7 +198,7 @@ test('hostile tensor names are text', async () => {
     return writeModel(new Map(HOSTILE.map((name) => [name, tensor])));
   };
   const [base, finetuned] = [make(0), make(0.01)];
-  const { data } = await encode({ base, finetuned });
+  const { data } = await encode({ base, finetuned, strategy: 'int4' });
   const driven = await site.open();
   const { page } = driven;
   page.on('dialog', (dialog) => assert.fail(`a dialog opened: ${dialog.message()}`));

@@ -10,7 +10,7 @@ import { addDelta, setRole, take } from './intake/intake.js';
 import { remember, remembered, reopen } from './intake/recent.js';
 import { fetchWhole, linkOf, openLink, remote } from './intake/remote.js';
 import { Jobs } from './jobs.js';
-import { activeEntry, entryOf, rowNamed, rowsOf } from './model/rows.js';
+import { activeEntry, entryOf, leansOnBase, rowNamed, rowsOf } from './model/rows.js';
 import { download, open } from './output/destination.js';
 import { copies, fetchCopy, remove, room } from './output/private.js';
 import { initial, reduce, Store } from './state.js';
@@ -52,6 +52,11 @@ function actionsOf(app) {
   const parents = (/** @type {import('./types.js').State} */ state) => {
     const sources = parentsOf(state).map(({ source }) => source);
     return sources.length ? { parents: sources } : {};
+  };
+  /** A delta, with those before it in the chain. @param {Entry} entry */
+  const upTo = (entry) => {
+    const chain = chainOf(store.state);
+    return chain.includes(entry) ? chain.slice(0, chain.indexOf(entry) + 1) : [entry];
   };
   const sourceOf = (/** @type {'base' | 'finetuned'} */ role) => entryOf(store.state, role)?.source;
 
@@ -157,6 +162,7 @@ function actionsOf(app) {
         !passing &&
         store.state.view === 'inspect' &&
         row.bytes <= MEASURE_AT_ONCE &&
+        (!leansOnBase(activeEntry(store.state)) || sourceOf('base')) &&
         !jobs.running
       )
         void actions.measure([row.name], false);
@@ -170,8 +176,8 @@ function actionsOf(app) {
       const entry = activeEntry(store.state);
       if (!entry) return;
       const rows = new Map(rowsOf(entry).map((row) => [row.name, row]));
-      const base = withBase ? sourceOf('base') : undefined;
-      let drawn = 0;
+      const base = withBase || leansOnBase(entry) ? sourceOf('base') : undefined;
+      let next = 0;
       await jobs.run(
         'measure',
         names ? 'Measure tensor' : 'Measure',
@@ -183,7 +189,7 @@ function actionsOf(app) {
           const started = performance.now();
           let done = 0;
           onProgress({ phase: 'measuring', done, total });
-          const job = { deltas: [entry.source], ...(base ? { base } : {}), ...(names ? { names } : {}), signal };
+          const job = { deltas: (base ? upTo(entry) : [entry]).map(({ source }) => source), ...(base ? { base } : {}), ...(names ? { names } : {}), signal };
           for await (const stats of (await api()).stats(job)) {
             const row = rows.get(stats.name);
             if (!row) continue;
@@ -199,9 +205,9 @@ function actionsOf(app) {
               etaSeconds: (total - done) / bytesPerSecond,
             });
             // Redrawing table and picture for each of thousands of tensors would take longer than measuring them.
-            if (performance.now() - drawn < REDRAW_EVERY) continue;
-            drawn = performance.now();
+            if (performance.now() < next) continue;
             store.set({ revision: store.state.revision + 1 });
+            next = performance.now() + Math.max(REDRAW_EVERY, rows.size / 4);
           }
         },
         { quiet: names !== null },
@@ -213,9 +219,7 @@ function actionsOf(app) {
     async verify(entry, withBase) {
       const base = withBase ? entryOf(store.state, 'base') : undefined;
       const key = base ? `${entry.id}:${base.id}` : entry.id;
-      const chain = chainOf(store.state);
-      const at = chain.indexOf(entry);
-      const deltas = base && at > 0 ? chain.slice(0, at + 1) : [entry];
+      const deltas = base ? upTo(entry) : [entry];
       const result = await jobs.run(
         'verify',
         'Check',

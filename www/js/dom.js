@@ -101,6 +101,30 @@ export function live(store, signal, element, select, render) {
   return element;
 }
 
+/** Resolves when a frame has been painted; hidden tabs get none. */
+export const nextFrame = () =>
+  new Promise((done) => (document.hidden ? setTimeout(done) : requestAnimationFrame(() => setTimeout(done))));
+
+/** Longest stretch of work between two frames, in milliseconds. */
+const SLICE = 10;
+
+/**
+ * Does something for each of many, as many per frame as fit.
+ * @template T
+ * @param {Iterable<T>} items @param {(item: T) => void} act
+ * @param {() => boolean} [over] tells that nobody waits for the rest any more
+ */
+export async function inSlices(items, act, over = () => false) {
+  let began = performance.now();
+  for (const item of items) {
+    act(item);
+    if (performance.now() - began < SLICE) continue;
+    await nextFrame();
+    if (over()) return;
+    began = performance.now();
+  }
+}
+
 /**
  * A button.
  * @param {Child} label
@@ -152,7 +176,7 @@ export function segmented(label, options, value, onChange) {
 /** @type {Record<string, string>} paths of the icons, in a box of 16 × 16 */
 const ICONS = {
   ok: 'M3 8.5 6.5 12 13 4.5',
-  error: 'M4 4l8 8M12 4l-8 8',
+  error: 'M8 1.5a6.5 6.5 0 1 0 .01 0ZM5.7 5.7l4.6 4.6M10.3 5.7l-4.6 4.6',
   warning: 'M8 2 1.5 13.5h13ZM8 6.5v3.5M8 11.7v.6',
   note: 'M8 1.5a6.5 6.5 0 1 0 .01 0ZM8 7.2v4M8 4.6v.6',
   wait: 'M8 1.5a6.5 6.5 0 1 0 .01 0ZM8 4.5V8l2.5 1.5',

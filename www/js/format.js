@@ -27,6 +27,10 @@ export const count = (n) => scaled(n, ['', 'k', 'M', 'B', 'T'], '\u00a0');
 /** @param {number} n all digits, in groups */
 export const exact = (n) => exactNumber.format(n);
 
+/** A message of the package as a sentence. @param {string} text */
+export const sentence = (text) =>
+  text.replace(/^[a-z](?=[a-z]* )/, (letter) => letter.toUpperCase()) + (/[.!?:)]$/.test(text) ? '' : '.');
+
 /** @param {number | null | undefined} n three significant digits */
 export function number(n) {
   if (n === null || n === undefined) return '–';

@@ -10,6 +10,7 @@ import { plural } from './format.js';
 import { dropped, picked } from './intake/collect.js';
 import { take } from './intake/intake.js';
 import { remember } from './intake/recent.js';
+import { sweep } from './output/private.js';
 import { linkOf, openLink, remote } from './intake/remote.js';
 import { compareView } from './views/compare.js';
 import { inspectView } from './views/inspect.js';
@@ -242,6 +243,7 @@ async function worker() {
   });
 }
 
+void sweep().catch(() => {});
 void actions.listCopies();
 void actions.offerReopen();
 // The package is loaded while the user still looks for a file; that it cannot be loaded is said where it is needed.

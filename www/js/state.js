@@ -28,7 +28,7 @@ export const initial = {
   lineage: null,
   chain: [],
   rebuild: { dtype: 'base', layout: 'auto', name: '' },
-  make: { against: 'base', strategy: 'int4', outlierFraction: '0.01', sparsity: '0.9', baseName: '', name: '' },
+  make: { against: 'base', strategy: 'lossless', outlierFraction: '0.01', sparsity: '0.9', quality: '50', ratio: '', baseName: '', name: '' },
   to: '',
   plans: new Map(),
   saved: [],

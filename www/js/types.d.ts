@@ -16,7 +16,7 @@ export interface TensorInfo {
 }
 export interface Inspection {
   version: number, strategy: string, bytes: number, baseHash: string, baseName?: string, elements: number
-  layout: { header: Place, payload: Place, checksum: Place }
+  layout: { header: Place, payload: Place, checksum: Place, /** version 2: tables that tensors share */ sets?: Place[] }
   tensors: TensorInfo[], findings: Finding[]
 }
 export interface Stats {
@@ -36,6 +36,7 @@ export interface EncodedTensor {
   bytes: number, unchanged: number, relativeError: number | null, largestError: number | null
 }
 export interface EncodeResult {
+  version: number
   bytes: number, finetunedBytes: number, elements: number, baseHash: string, strategy: string, relativeError: number | null
   tensors: EncodedTensor[], findings: Finding[]
 }
@@ -106,7 +107,7 @@ export interface State {
   lineage: { key: string, result: Lineage } | null
   chain: string[]
   rebuild: { dtype: 'base' | 'float32', layout: 'auto' | 'single', name: string }
-  make: { against: 'base' | 'chain', strategy: string, outlierFraction: string, sparsity: string, baseName: string, name: string }
+  make: { against: 'base' | 'chain', strategy: string, outlierFraction: string, sparsity: string, quality: string, ratio: string, baseName: string, name: string }
   /** where results go, if the user has chosen */
   to: string
   plans: Map<string, Plan | Problem | null>

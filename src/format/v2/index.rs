@@ -1,128 +1,17 @@
 //! The index: what is in a file, written after everything else.
 
 use super::malformed;
+pub use super::records::{BaseRef, Block, Digest, Dithered, FileRecord, Head, Index, Lost, Op, TensorRecord};
 use super::text::{Flag, Number, Text};
 use crate::dtype::Dtype;
 use crate::error::{quoted, Code, Error, Result};
 use crate::kernels::v2::adaptive::{Coder, Decoder, Encoder};
+use crate::kernels::v2::dither::can_dither;
+use crate::kernels::v2::element::Layout;
 use crate::limits::{MAX_HEADER_BYTES, MAX_NAME_BYTES, MAX_RANK, MAX_TENSORS};
-
-/// A digest of 128 bits: the first half of a BLAKE3 hash.
-pub type Digest = [u8; 16];
 
 /// Most blocks of a file: 16 TiB of result at the usual size.
 const MAX_BLOCKS: u64 = 1 << 23;
-
-/// How a tensor is rebuilt.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Op {
-    /// It is the base's tensor.
-    #[default]
-    Unchanged,
-    /// Coded against the base's tensor; elements that the base lacks are stored.
-    Delta,
-    /// Stored by itself.
-    Stored,
-}
-
-/// The tensor of the base that one is rebuilt from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BaseRef {
-    /// Its name.
-    pub name: String,
-    /// Its dtype.
-    pub dtype: Dtype,
-    /// Its dimensions.
-    pub shape: Vec<u64>,
-    /// Digest of its bytes.
-    pub digest: Digest,
-}
-
-/// A tensor of the result.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TensorRecord {
-    /// Its name.
-    pub name: String,
-    /// Its dtype.
-    pub dtype: Dtype,
-    /// Its dimensions.
-    pub shape: Vec<u64>,
-    /// How it is rebuilt.
-    pub op: Op,
-    /// From what; none for a stored one.
-    pub base: Option<BaseRef>,
-    /// Digest of its bytes.
-    pub digest: Digest,
-    /// Number of its table set, for a delta.
-    pub set: u64,
-    /// Length of its parameters.
-    pub params: u64,
-}
-
-impl Default for TensorRecord {
-    fn default() -> Self {
-        Self {
-            name: String::new(),
-            dtype: Dtype::U8,
-            shape: Vec::new(),
-            op: Op::Stored,
-            base: None,
-            digest: [0; 16],
-            set: 0,
-            params: 0,
-        }
-    }
-}
-
-/// A file of the result.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FileRecord {
-    /// Its path.
-    pub path: String,
-    /// What it starts with.
-    pub head: Head,
-    /// How many tensors follow: the next ones of the index, in the order of their bytes.
-    pub tensors: u64,
-}
-
-/// The bytes of a file before its tensors.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Head {
-    /// The header that follows from its tensors, with these metadata.
-    Written(Vec<(String, String)>),
-    /// These bytes: an unusual header, or a whole file that is not safetensors.
-    Verbatim(Vec<u8>),
-}
-
-impl Default for Head {
-    fn default() -> Self {
-        Head::Written(Vec::new())
-    }
-}
-
-/// A block.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Block {
-    /// Its bytes.
-    pub len: u64,
-    /// How many rows it covers.
-    pub rows: u64,
-}
-
-/// Everything that a file says about itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Index {
-    /// Free texts, such as where the base is to be had.
-    pub metadata: Vec<(String, String)>,
-    /// Length of each table set.
-    pub sets: Vec<u64>,
-    /// The files of the result.
-    pub files: Vec<FileRecord>,
-    /// The tensors of all files.
-    pub tensors: Vec<TensorRecord>,
-    /// The blocks.
-    pub blocks: Vec<Block>,
-}
 
 /// The adaptive models of an index.
 #[derive(Default)]
@@ -133,7 +22,8 @@ struct Models {
     verbatim: Flag,
     renamed: Flag,
     reshaped: Flag,
-    op: [Flag; 2],
+    op: [Flag; 3],
+    back: Number,
     head: Number,
     /// Dtypes and shapes that came before, the latest last.
     recent: Vec<(Dtype, Vec<u64>)>,
@@ -143,6 +33,9 @@ struct Models {
     dims: [Number; 4],
     set: Number,
     params: Number,
+    dithered: Flag,
+    step: Number,
+    seed: Number,
     block_len: Number,
     block_rows: Number,
     /// Bytes of text so far.
@@ -279,13 +172,19 @@ impl<'a> Pass<'a> {
         self.shaped(&mut t.dtype, &mut t.shape)?;
         t.op = match self.m.op[0].code(self.coder, t.op != Op::Unchanged) {
             false => Op::Unchanged,
-            true => match self.m.op[1].code(self.coder, t.op == Op::Stored) {
-                true => Op::Stored,
+            true => match self.m.op[1].code(self.coder, t.op != Op::Delta) {
+                true => match self.m.op[2].code(self.coder, t.op == Op::Tied) {
+                    true => Op::Tied,
+                    false => Op::Stored,
+                },
                 false => Op::Delta,
             },
         };
-        if t.op == Op::Stored {
+        if matches!(t.op, Op::Stored | Op::Tied) {
             t.base = None;
+            if t.op == Op::Tied {
+                t.back = self.m.back.code(self.coder, t.back);
+            }
             return Ok(());
         }
         let mut base = t.base.take().unwrap_or_else(|| BaseRef {
@@ -312,6 +211,12 @@ impl<'a> Pass<'a> {
         if t.op == Op::Delta {
             t.set = self.m.set.code(self.coder, t.set);
             t.params = self.m.params.code(self.coder, t.params);
+            if can_dither(Layout::of(t.dtype)) && self.m.dithered.code(self.coder, t.dithered.is_some()) {
+                let d = t.dithered.get_or_insert_default();
+                let step = self.m.step.code(self.coder, d.step as u64);
+                d.step = u8::try_from(step).map_err(|_| malformed(format!("a tensor has a step of number {step}")))?;
+                d.seed = self.m.seed.code(self.coder, d.seed);
+            }
         }
         Ok(())
     }
@@ -334,6 +239,17 @@ impl<'a> Pass<'a> {
         self.list(&mut index.tensors, MAX_TENSORS as u64, Self::tensor)?;
         self.list(&mut index.blocks, MAX_BLOCKS, Self::block)
     }
+}
+
+fn short() -> Error {
+    malformed("it is shorter than its parts")
+}
+
+/// Takes so many bytes from the front.
+fn take<'a, const N: usize>(bytes: &mut &'a [u8]) -> Result<&'a [u8; N]> {
+    let (head, rest) = bytes.split_first_chunk().ok_or_else(short)?;
+    *bytes = rest;
+    Ok(head)
 }
 
 /// A path must stay inside the folder that it is written to.
@@ -360,8 +276,11 @@ impl Index {
             if let Some(base) = &t.base {
                 out.extend_from_slice(&base.digest);
             }
-            if t.op != Op::Unchanged {
+            if !matches!(t.op, Op::Unchanged | Op::Tied) {
                 out.extend_from_slice(&t.digest);
+            }
+            for value in t.dithered.iter().flat_map(|d| d.lost.0) {
+                out.extend_from_slice(&value.to_le_bytes());
             }
         }
         Ok(out)
@@ -369,7 +288,6 @@ impl Index {
 
     /// Reads such bytes. What they say about places is checked by [`super::placed`].
     pub fn parse(bytes: &[u8]) -> Result<Self> {
-        let short = || malformed("it is shorter than its parts");
         let (head, rest) = bytes.split_first_chunk::<8>().ok_or_else(short)?;
         let n = u64::from_le_bytes(*head);
         if n > rest.len() as u64 {
@@ -382,18 +300,27 @@ impl Index {
         if !coder.is_exhausted() {
             return Err(malformed("it is longer than its parts"));
         }
-        let mut take = || -> Result<Digest> {
-            let (digest, rest) = digests.split_first_chunk::<16>().ok_or_else(short)?;
-            digests = rest;
-            Ok(*digest)
-        };
-        for t in &mut index.tensors {
+        for i in 0..index.tensors.len() {
+            let (earlier, rest) = index.tensors.split_at_mut(i);
+            let t = &mut rest[0];
             if let Some(base) = &mut t.base {
-                base.digest = take()?;
+                base.digest = *take(&mut digests)?;
                 t.digest = base.digest;
             }
-            if t.op != Op::Unchanged {
-                t.digest = take()?;
+            match t.op {
+                Op::Unchanged => {}
+                Op::Tied => {
+                    let original = (i as u64).checked_sub(t.back).and_then(|at| earlier.get(at as usize));
+                    let same = |o: &&TensorRecord| o.op != Op::Tied && (o.dtype, &o.shape) == (t.dtype, &t.shape);
+                    let none = || malformed("a tensor is tied to none that it can be tied to").tensor(&t.name);
+                    t.digest = original.filter(same).ok_or_else(none)?.digest;
+                }
+                Op::Delta | Op::Stored => t.digest = *take(&mut digests)?,
+            }
+            if let Some(d) = &mut t.dithered {
+                for value in &mut d.lost.0 {
+                    *value = u16::from_le_bytes(*take(&mut digests)?);
+                }
             }
         }
         match digests.is_empty() {

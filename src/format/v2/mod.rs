@@ -2,6 +2,7 @@
 
 pub mod index;
 pub mod placed;
+pub mod records;
 pub mod text;
 
 pub use index::{BaseRef, Block, FileRecord, Head, Index, Op, TensorRecord};

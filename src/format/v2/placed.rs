@@ -7,6 +7,7 @@ use crate::kernels::v2::element::Layout;
 use crate::offset::{element_count, ByteRange};
 use crate::order::sorted_positions;
 use crate::strategy::lossless::rows;
+use std::ops::Range;
 
 /// Longest table set, parameters or block: none needs as much.
 const MAX_SECTION_BYTES: u64 = 4 * MAX_BLOCK_BYTES;
@@ -117,6 +118,20 @@ pub struct Placed {
     pub blocks: Vec<PlacedBlock>,
     /// Each tensor as rows.
     pub geometry: Vec<Geometry>,
+    /// The numbers of the blocks that hold rows of each tensor.
+    pub spans: Vec<Range<usize>>,
+}
+
+impl Placed {
+    /// The blocks with words of tensor `tensor` that lie in these bytes of it.
+    pub fn blocks_of(&self, tensor: usize, bytes: &Range<u64>) -> impl Iterator<Item = usize> + '_ {
+        let width = self.geometry[tensor].layout.bytes() as u64;
+        let (from, to) = (bytes.start / width, bytes.end.div_ceil(width));
+        self.spans[tensor].clone().filter(move |&b| {
+            let mut own = self.blocks[b].segments.iter().filter(|s| s.tensor == tensor);
+            from < to && own.any(|s| s.first < to && from < s.first + s.words)
+        })
+    }
 }
 
 /// The geometry of a record, of which nothing was checked before.
@@ -177,6 +192,14 @@ pub fn place(index: &Index, end: u64) -> Result<Placed> {
     if walk.tensor < index.tensors.len() {
         return Err(malformed("its blocks do not cover the tensor").tensor(name(walk.tensor)));
     }
+    placed.spans = vec![0..0; index.tensors.len()];
+    for (i, block) in placed.blocks.iter().enumerate() {
+        for s in &block.segments {
+            let span = &mut placed.spans[s.tensor];
+            span.start = if span.start == span.end { i } else { span.start };
+            span.end = i + 1;
+        }
+    }
     match at == end {
         true => Ok(placed),
         false => Err(malformed("its parts do not fill the file")),
@@ -196,7 +219,7 @@ impl Walk<'_> {
     fn left(&self) -> u64 {
         let (coded, stored) = self.geometry[self.tensor].rows();
         match self.index.tensors[self.tensor].op {
-            Op::Unchanged => 0,
+            Op::Unchanged | Op::Tied => 0,
             _ if self.stored => stored - self.row,
             _ => coded - self.row,
         }
@@ -266,13 +289,15 @@ mod tests {
             digest: [3; 16],
             set: 0,
             params: if op == Op::Delta { 30 } else { 0 },
+            back: if op == Op::Tied { 2 } else { 0 },
+            dithered: None,
         };
         Index {
             metadata: vec![("base".into(), "somewhere".into())],
             sets: vec![100],
             files: vec![FileRecord {
                 path: "a/model.safetensors".into(),
-                tensors: 5,
+                tensors: 6,
                 ..FileRecord::default()
             }],
             tensors: vec![
@@ -281,6 +306,7 @@ mod tests {
                 tensor("c", &[10, 128], Op::Delta, Some(&[10, 128])),
                 tensor("d", &[70], Op::Delta, Some(&[70])),
                 tensor("e", &[7, 100], Op::Stored, None),
+                tensor("f", &[70], Op::Tied, None),
             ],
             blocks: [(50, 90), (20, 10), (40, 11), (15, 7)]
                 .map(|(len, rows)| Block { len, rows })
@@ -313,8 +339,34 @@ mod tests {
                 vec![(4, 0, 700, true)],
             ]
         );
+        assert_eq!(placed.spans, [0..2, 0..0, 2..3, 2..3, 3..4, 0..0]);
+        let blocks = |t: usize, bytes: Range<u64>| placed.blocks_of(t, &bytes).collect::<Vec<_>>();
+        assert_eq!(blocks(0, 0..2), [0]);
+        assert_eq!(blocks(0, 11_519..11_521), [0, 1]);
+        assert_eq!(blocks(0, 11_520..11_522), [1]);
+        assert!(blocks(1, 0..128).is_empty() && blocks(2, 4..4).is_empty());
         assert!(place(&index, END + 1).is_err());
         assert!(place(&index, END - 1).is_err());
+    }
+
+    #[test]
+    fn a_tensor_is_tied_to_one_like_it_that_came_before() {
+        for (back, sound) in [
+            (0, false),
+            (1, false),
+            (2, true),
+            (3, false),
+            (6, false),
+            (u64::MAX, false),
+        ] {
+            let mut index = index();
+            index.tensors[5].back = back;
+            assert_eq!(Index::parse(&index.to_bytes().unwrap()).is_ok(), sound, "{back}");
+        }
+        let mut index = index();
+        index.tensors[3].op = Op::Tied;
+        index.tensors[3].base = None;
+        assert!(Index::parse(&index.to_bytes().unwrap()).is_err());
     }
 
     #[test]
@@ -325,7 +377,7 @@ mod tests {
             assert!(place(&index, END).is_err());
         };
         refuse(&|i| i.tensors[1].name = "a".into());
-        refuse(&|i| i.files[0].tensors = 4);
+        refuse(&|i| i.files[0].tensors = 5);
         refuse(&|i| i.files[0].tensors = u64::MAX);
         refuse(&|i| i.sets[0] = u64::MAX);
         refuse(&|i| i.tensors[0].set = 1);

@@ -4,26 +4,39 @@ use super::encode::op_name;
 use super::open::{base_identity, open_v2};
 use crate::error::Result;
 use crate::format::grouping::group;
-use crate::format::v2::{Op, PREAMBLE, TRAILER};
-use crate::job::inspect::{LayoutReport, OptionsReport, Place, RecordReport, Report, TensorReport};
+use crate::format::v2::index::Dithered;
+use crate::format::v2::{Index, Op, PREAMBLE, TRAILER};
+use crate::job::inspect::{LayoutReport, LossReport, OptionsReport, Place, RecordReport, Report, TensorReport};
 use crate::job::machine::Io;
 use crate::job::report::{hex, to_json, Finding, Severity};
 use crate::offset::{element_count, ByteRange};
+use crate::strategy::lossy::loss::Loss;
 
 /// Runs `inspect` on the version 2 file `source`.
 pub async fn inspect(io: Io, source: u32) -> Result<String> {
     let delta = open_v2(&io, source).await?;
     let (index, placed) = (&delta.index, &delta.placed);
+    // What is lost of a tensor is lost of those that are tied to it.
+    let dithered = |i: usize| {
+        let t = &index.tensors[i];
+        match t.op {
+            Op::Tied => index.tensors[i - t.back as usize].dithered,
+            _ => t.dithered,
+        }
+    };
     let mut tensors: Vec<TensorReport> = index
         .tensors
         .iter()
-        .map(|t| TensorReport {
+        .enumerate()
+        .map(|(i, t)| TensorReport {
             name: t.name.clone(),
             dtype: t.dtype.name(),
             shape: t.shape.clone(),
             elements: element_count(&t.shape).unwrap_or(0),
-            strategy: op_name(t.op),
+            strategy: op_name(t),
             bytes: t.params,
+            lossless: Some(dithered(i).is_none()),
+            loss: dithered(i).map(loss),
             options: OptionsReport::default(),
             group: group(&t.name),
             records: Vec::new(),
@@ -58,22 +71,67 @@ pub async fn inspect(io: Io, source: u32) -> Result<String> {
             format!("{n} of {} tensors are the base's own", index.tensors.len()),
         )],
     };
+    let lossless = is_lossless(index);
     let place = |offset, length| Place { offset, length };
     let start = PREAMBLE.len() as u64;
     let base_name = index.metadata.iter().find(|(key, _)| key == "base");
     to_json(&Report {
         version: 2,
-        strategy: "lossless".into(),
+        strategy: if lossless { "lossless" } else { "lossy" }.into(),
         bytes: delta.size,
         base_hash: hex(&base_identity(index)),
         base_name: base_name.map(|(_, name)| name.clone()),
         elements: tensors.iter().fold(0, |n, t| n.saturating_add(t.elements)),
+        lossless: Some(lossless),
+        loss: total(index),
         layout: LayoutReport {
             header: place(delta.index_range.offset, delta.index_range.len + TRAILER - 32),
             payload: place(start, delta.index_range.offset - start),
             checksum: place(delta.size - 32, 32),
+            sets: placed.sets.iter().map(|r| place(r.offset, r.len)).collect(),
         },
         tensors,
         findings,
+    })
+}
+
+/// True when everything that is rebuilt is the fine-tune's.
+pub(in crate::job) fn is_lossless(index: &Index) -> bool {
+    index.tensors.iter().all(|t| t.dithered.is_none())
+}
+
+/// What a dithered tensor says was lost of it.
+fn loss(d: Dithered) -> LossReport {
+    let [product, error, change, largest_error] = d.lost.values();
+    LossReport {
+        step: Some(d.dither().relative_step()),
+        relative_error: d.lost.relative_error(),
+        largest_error,
+        error,
+        change,
+        product,
+    }
+}
+
+/// The same of all dithered tensors together.
+pub(in crate::job) fn total(index: &Index) -> Option<LossReport> {
+    let mut total = Loss::default();
+    let lost: Vec<_> = index.tensors.iter().filter_map(|t| t.dithered).collect();
+    for d in &lost {
+        let [product, error, change, largest] = d.lost.values();
+        total.add(&Loss {
+            product,
+            errors: error * error,
+            changes: change * change,
+            largest,
+        });
+    }
+    (!lost.is_empty()).then(|| LossReport {
+        step: None,
+        relative_error: total.relative_error(),
+        largest_error: total.largest,
+        error: total.errors.sqrt(),
+        change: total.changes.sqrt(),
+        product: total.product,
     })
 }

@@ -4,21 +4,36 @@
 //! tables; (3) blocks are encoded in waves and appended in order; the index and the checksum come last. Decoding: a task
 //! rebuilds the tensors that share blocks, and compares the digests of what it read and of what it wrote.
 
+pub mod arrange;
+pub mod blocks;
+pub mod chain;
+pub mod checks;
+pub mod cut;
 pub mod decode;
 pub mod encode;
+pub mod files;
 pub mod fit;
+pub mod identify;
 pub mod inspect;
+pub mod lineage;
 pub mod open;
 pub mod pack;
+pub mod parents;
+pub mod past;
+pub mod reader;
 pub mod rebuild;
+pub mod rounded;
+pub mod search;
+pub mod stats;
+pub mod tables;
+pub mod tensors;
+pub mod tree;
+pub mod verify;
 
-use super::machine::{Io, Read};
 use super::placed::TensorRange;
 use crate::dtype::Dtype;
-use crate::error::Result;
 use crate::format::v2::index::Digest;
 use crate::kernels::convert;
-use crate::limits::CHUNK_BYTES;
 
 /// The first half of a BLAKE3 hash.
 fn digest(hasher: &blake3::Hasher) -> Digest {
@@ -45,21 +60,4 @@ fn in_dtype<'a>(from: Dtype, to: Dtype, bytes: &'a [u8], scratch: &'a mut Vec<u8
 /// Position and length of `words` words from word `first` of a tensor whose words have `width` bytes.
 fn part(tensor: &TensorRange, first: u64, words: u64, width: u64) -> (u64, usize) {
     (tensor.range.offset + first * width, (words * width) as usize)
-}
-
-/// Feeds the bytes of a tensor from `done` on to a hash.
-async fn hash_rest(io: &Io, tensor: &TensorRange, mut done: u64, hasher: &mut blake3::Hasher) -> Result<()> {
-    let mut bytes = Vec::new();
-    while done < tensor.range.len {
-        bytes.resize((tensor.range.len - done).min(CHUNK_BYTES as u64) as usize, 0);
-        io.read(&mut [Read {
-            source: tensor.source,
-            offset: tensor.range.offset + done,
-            buf: &mut bytes,
-        }])
-        .await?;
-        hasher.update(&bytes);
-        done += bytes.len() as u64;
-    }
-    Ok(())
 }

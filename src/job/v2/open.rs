@@ -1,9 +1,10 @@
 //! Opens version 2 deltas: one read of the end of the file, one of the index.
 
+use crate::dtype::Dtype;
 use crate::error::{Code, Error, Result};
 use crate::format::v2::index::Digest;
 use crate::format::v2::placed::{place, Placed};
-use crate::format::v2::{Index, PREAMBLE, TRAILER};
+use crate::format::v2::{Index, Op, PREAMBLE, TRAILER};
 use crate::format::{self, Kind};
 use crate::job::machine::{Io, Role, SourceEntry};
 use crate::job::open::sources_of;
@@ -27,31 +28,44 @@ pub struct OpenV2 {
     pub index_range: ByteRange,
     /// Where everything lies.
     pub placed: Placed,
+    /// The numbers of the tensors in the order of their names.
+    by_name: Vec<usize>,
+}
+
+impl OpenV2 {
+    /// The number of a tensor of the result.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        let tensors = &self.index.tensors;
+        let at = self.by_name.binary_search_by(|&t| tensors[t].name.as_str().cmp(name));
+        Some(self.by_name[at.ok()?])
+    }
+
+    /// The tensor that tensor `number` is tied to, or itself.
+    pub fn origin(&self, number: usize) -> usize {
+        match &self.index.tensors[number] {
+            // Looked at when the index was read.
+            t if t.op == Op::Tied => number - t.back as usize,
+            _ => number,
+        }
+    }
+}
+
+/// True when `source` is a delta of version 2.
+pub async fn is_v2(io: &Io, source: u32) -> Result<bool> {
+    let head = io
+        .read_vec(source, 0, io.size(source).min(SNIFF_BYTES) as usize)
+        .await?;
+    Ok(format::sniff(&head) == (Kind::Wdelta { version: 2 }))
 }
 
 /// True when one of the deltas is of version 2.
 pub async fn any_v2(io: &Io, sources: &[SourceEntry], groups: u32) -> Result<bool> {
     for source in (0..groups).flat_map(|g| sources_of(sources, Role::Delta, g)) {
-        let head = io
-            .read_vec(source, 0, io.size(source).min(SNIFF_BYTES) as usize)
-            .await?;
-        if format::sniff(&head) == (Kind::Wdelta { version: 2 }) {
+        if is_v2(io, source).await? {
             return Ok(true);
         }
     }
     Ok(false)
-}
-
-/// Opens the only delta of a job; chains of version 2 are decoded one link at a time.
-pub async fn open_only(io: &Io, sources: &[SourceEntry], groups: u32) -> Result<OpenV2> {
-    let all: Vec<u32> = (0..groups).flat_map(|g| sources_of(sources, Role::Delta, g)).collect();
-    match all[..] {
-        [source] => open_v2(io, source).await,
-        _ => Err(Error::new(
-            Code::Usage,
-            "a chain with a version 2 delta is rebuilt one link at a time: decode the first, and give the result as the base of the next",
-        )),
-    }
 }
 
 /// Opens the version 2 file `source`.
@@ -105,30 +119,56 @@ pub async fn open_v2(io: &Io, source: u32) -> Result<OpenV2> {
     }
     let index = Index::parse(&bytes).map_err(|e| e.source(source))?;
     let placed = place(&index, at).map_err(|e| e.source(source))?;
+    let name = |t: usize| index.tensors[t].name.as_str();
+    let by_name = sorted_positions(index.tensors.len(), &|a, b| name(a).cmp(name(b)));
     Ok(OpenV2 {
         source,
         size,
         index,
         index_range: ByteRange { offset: at, len },
         placed,
+        by_name,
     })
 }
 
 /// The identity of what a delta needs of its base: one hash of names, dtypes, shapes and digests in the order of names.
 pub fn base_identity(index: &Index) -> Digest {
-    let bases: Vec<_> = index.tensors.iter().filter_map(|t| t.base.as_ref()).collect();
+    let bases = index.tensors.iter().filter_map(|t| t.base.as_ref());
+    identity(
+        bases
+            .map(|b| (b.name.as_str(), b.dtype, &b.shape[..], &b.digest))
+            .collect(),
+    )
+}
+
+/// The same of what it rebuilds.
+pub fn result_identity(index: &Index) -> Digest {
+    let tensors = index.tensors.iter();
+    identity(
+        tensors
+            .map(|t| (t.name.as_str(), t.dtype, &t.shape[..], &t.digest))
+            .collect(),
+    )
+}
+
+fn identity(tensors: Vec<(&str, Dtype, &[u64], &Digest)>) -> Digest {
     let mut hasher = blake3::Hasher::new();
-    for i in sorted_positions(bases.len(), &|a, b| bases[a].name.cmp(&bases[b].name)) {
-        let b = bases[i];
-        for text in [b.name.as_str(), b.dtype.name()] {
+    let mut before = None;
+    for i in sorted_positions(tensors.len(), &|a, b| tensors[a].0.cmp(tensors[b].0)) {
+        // Several tensors may refer to one of the base.
+        if before.replace(tensors[i]) == Some(tensors[i]) {
+            continue;
+        }
+        let (name, dtype, shape, of_bytes) = tensors[i];
+        for text in [name, dtype.name()] {
             hasher.update(&(text.len() as u64).to_le_bytes());
             hasher.update(text.as_bytes());
         }
-        hasher.update(&(b.shape.len() as u64).to_le_bytes());
-        for dim in &b.shape {
+        hasher.update(&(shape.len() as u64).to_le_bytes());
+        for dim in shape {
             hasher.update(&dim.to_le_bytes());
         }
-        hasher.update(&b.digest);
+        hasher.update(of_bytes);
     }
     super::digest(&hasher)
 }

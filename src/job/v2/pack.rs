@@ -1,18 +1,24 @@
 //! The pack task: one block.
 
+use super::past::Past;
+use super::reader::Reader;
+use super::tree::Part;
 use super::{in_dtype, part};
-use crate::dtype::Dtype;
-use crate::error::Result;
-use crate::job::machine::Io;
+use crate::error::{Code, Error, Result};
+use crate::job::machine::{Io, Read};
 use crate::job::placed::TensorRange;
 use crate::job::report::to_wire;
 use crate::job::wire::wire;
+use crate::kernels::v2::dither::Dither;
 use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::tables::DecodeTables;
 use crate::strategy::lossless::block::{self, cost_table, Stats};
 use crate::strategy::lossless::model::TableSet;
 use crate::strategy::lossless::params::Params;
 use crate::strategy::lossless::{fit::Effort, stored};
+use crate::strategy::lossy::loss::Loss;
+use crate::strategy::lossy::row::Dithering;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// A block to encode.
 #[derive(Debug)]
@@ -21,18 +27,27 @@ pub struct Pack {
     pub set: Vec<u8>,
     /// Level of effort.
     pub effort: u32,
+    /// The models before.
+    pub past: Past,
     /// What it covers.
     pub segments: Vec<PackSegment>,
 }
-wire!(Pack { set, effort, segments });
+wire!(Pack {
+    set,
+    effort,
+    past,
+    segments
+});
 
 /// Rows of one tensor.
 #[derive(Debug, Clone)]
 pub struct PackSegment {
+    /// Its name.
+    pub name: String,
     /// The whole tensor of the fine-tune.
     pub fine: TensorRange,
-    /// The whole tensor of the base; none for stored rows.
-    pub base: Option<TensorRange>,
+    /// Number of the base's tensor in the last model of the past; none for stored rows.
+    pub base: Option<u32>,
     /// First word.
     pub first: u64,
     /// Number of words.
@@ -41,75 +56,152 @@ pub struct PackSegment {
     pub columns: u64,
     /// The tensor's parameters as in the file.
     pub params: Vec<u8>,
+    /// Its dither, if it has one.
+    pub dither: Option<Dither>,
+    /// Fast hashes that the bytes of fine-tune and base had when they were read first.
+    pub seen: (u64, u64),
 }
 wire!(PackSegment {
+    name,
     fine,
     base,
     first,
     words,
     columns,
-    params
+    params,
+    dither,
+    seen
 });
 
-/// Stored bytes of words of a tensor, when those of `dtype` are wanted in the end.
-pub async fn read_words(io: &Io, tensor: &TensorRange, dtype: Dtype, first: u64, words: u64) -> Result<Vec<u8>> {
-    let width = match tensor.dtype == dtype {
-        true => Layout::of(dtype).bytes(),
-        false => tensor.dtype.bytes().unwrap_or(1),
-    };
-    let (offset, len) = part(tensor, first, words, width as u64);
-    io.read_vec(tensor.source, offset, len).await
+/// An encoded block.
+#[derive(Debug)]
+pub struct Packed {
+    /// Its bytes.
+    pub block: Vec<u8>,
+    /// How much of it each segment takes, in no particular unit.
+    pub shares: Vec<u64>,
+    /// For each segment of a dithered tensor: what is rebuilt, and what was lost.
+    pub rebuilt: Vec<(Part, Loss)>,
 }
+wire!(Packed { block, shares, rebuilt });
 
-/// Runs the pack task; reports the block.
-pub async fn pack(io: Io, pack: Pack) -> Result<String> {
+/// Runs the pack task; reports a [`Packed`].
+pub async fn pack(io: Io, mut pack: Pack) -> Result<Vec<u8>> {
+    let mut reader = Reader::new(std::mem::take(&mut pack.past));
     let mut fine = Vec::new();
     let mut base = Vec::new();
     for s in &pack.segments {
         let dtype = s.fine.dtype;
-        fine.push(read_words(&io, &s.fine, dtype, s.first, s.words).await?);
-        if let Some(b) = &s.base {
-            let bytes = read_words(&io, b, dtype, s.first, s.words).await?;
-            base.push(match b.dtype == dtype {
-                true => bytes,
-                false => in_dtype(b.dtype, dtype, &bytes, &mut Vec::new()).to_vec(),
-            });
+        let width = Layout::of(dtype).bytes();
+        let (offset, len) = part(&s.fine, s.first, s.words, width as u64);
+        let mut own = vec![0; len];
+        let mut read = Read {
+            source: s.fine.source,
+            offset,
+            buf: &mut own,
+        };
+        let mut before = Vec::new();
+        if let Some(base) = s.base {
+            let (of_base, _) = reader.shape_of(reader.top(), base);
+            let width = if of_base == dtype {
+                width
+            } else {
+                of_base.bytes().unwrap_or(1)
+            } as u64;
+            let (at, len) = (s.first * width, (s.words * width) as usize);
+            before = reader.read_with(&io, base, at, len, &mut read).await?;
+            check_unchanged(s, &before, s.seen.1, "base")?;
+            if of_base != dtype {
+                before = in_dtype(of_base, dtype, &before, &mut Vec::new()).to_vec();
+            }
+        } else {
+            io.read(&mut [read]).await?;
         }
+        check_unchanged(s, &own, s.seen.0, "fine-tune")?;
+        fine.push(own);
+        base.push(before);
     }
-    let Some(layout) = pack.segments.first().map(|s| Layout::of(s.fine.dtype)) else {
-        return to_wire(&Vec::<u8>::new());
-    };
-    let plain: usize = fine.iter().map(Vec::len).sum();
-    let mut best = Vec::new();
+    // What is rebuilt, where that is not the fine-tune.
+    let mut rebuilt: Vec<Vec<u8>> = vec![Vec::new(); pack.segments.len()];
+    let mut shares = fine.iter().map(|f| f.len() as u64).collect();
+    let mut block = Vec::new();
     if !pack.set.is_empty() {
-        let set = TableSet::parse(&pack.set)?;
-        let tables = DecodeTables::new(&set.freqs, set.log);
-        let parse =
-            |s: &PackSegment| Params::parse(&set, &tables, Layout::of(s.fine.dtype), s.columns as usize, &s.params);
-        let params = pack.segments.iter().map(parse).collect::<Result<Vec<_>>>()?;
-        let segments: Vec<_> = pack
-            .segments
-            .iter()
-            .zip(&params)
-            .zip(base.iter().zip(&fine))
-            .map(|((s, params), (base, fine))| block::Segment {
-                layout: Layout::of(s.fine.dtype),
-                columns: s.columns as usize,
-                scales: &params.scales,
-                factors: params.factors.as_ref(),
-                base,
-                fine,
-            })
-            .collect();
-        let cost = (Effort::level(pack.effort, false).rounds > 0).then(|| cost_table(&set, layout.bits));
-        best = block::encode(&set, cost.as_ref(), &segments, &mut Stats::default());
+        (block, shares) = encode(&pack, &base, &fine, &mut rebuilt)?;
     }
     // A base that has nothing to do with the fine-tune is no help.
-    if best.is_empty() || best.len() > plain / 8 * 5 {
-        let alone = stored::encode(&fine.concat(), layout.bytes());
-        if best.is_empty() || alone.len() < best.len() {
-            best = alone;
+    let plain: usize = fine.iter().map(Vec::len).sum();
+    if block.is_empty() || block.len() > plain / 8 * 5 {
+        let width = pack.segments.first().map_or(1, |s| Layout::of(s.fine.dtype).bytes());
+        let alone = stored::encode(&fine.concat(), width);
+        if block.is_empty() || alone.len() < block.len() {
+            block = alone;
+            rebuilt.iter_mut().for_each(Vec::clear);
         }
     }
-    to_wire(&best)
+    let mut parts = Vec::new();
+    for (((s, base), fine), rebuilt) in pack.segments.iter().zip(&base).zip(&fine).zip(&rebuilt) {
+        if s.dither.is_none() {
+            continue;
+        }
+        let layout = Layout::of(s.fine.dtype);
+        let result = if rebuilt.is_empty() { fine } else { rebuilt };
+        let mut loss = Loss::default();
+        loss.feed(layout, base, fine, result);
+        let at = s.first * layout.bytes() as u64;
+        parts.push((Part::new(at, result, s.fine.range.len), loss));
+    }
+    to_wire(&Packed {
+        block,
+        shares,
+        rebuilt: parts,
+    })
+}
+
+/// Encodes against the base; gives the block and the segments' shares of it.
+fn encode(pack: &Pack, base: &[Vec<u8>], fine: &[Vec<u8>], rebuilt: &mut [Vec<u8>]) -> Result<(Vec<u8>, Vec<u64>)> {
+    let set = TableSet::parse(&pack.set)?;
+    let tables = DecodeTables::new(&set.freqs, set.log);
+    let parse = |s: &PackSegment| Params::parse(&set, &tables, Layout::of(s.fine.dtype), s.columns as usize, &s.params);
+    let params = pack.segments.iter().map(parse).collect::<Result<Vec<_>>>()?;
+    let mut segments = Vec::with_capacity(pack.segments.len());
+    for ((s, params), ((base, fine), rebuilt)) in pack
+        .segments
+        .iter()
+        .zip(&params)
+        .zip(base.iter().zip(fine).zip(rebuilt))
+    {
+        segments.push(block::Segment {
+            layout: Layout::of(s.fine.dtype),
+            columns: s.columns as usize,
+            scales: &params.scales,
+            factors: params.factors.as_ref(),
+            dithering: s.dither.map(|dither| Dithering {
+                dither,
+                first: s.first / s.columns,
+                rebuilt,
+            }),
+            base,
+            fine,
+        });
+    }
+    let width = segments.first().map_or(8, |s| s.layout.bits);
+    let cost = (Effort::level(pack.effort, false).rounds > 0).then(|| cost_table(&set, width));
+    let mut stats = Stats::default();
+    let block = block::encode(&set, cost.as_ref(), &mut segments, &mut stats);
+    Ok((block, stats.shares))
+}
+
+/// `SOURCE_CHANGED` when bytes are not what they were when they were fitted.
+fn check_unchanged(s: &PackSegment, bytes: &[u8], seen: u64, which: &str) -> Result<()> {
+    if xxh3_64(bytes) == seen {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::SourceChanged,
+        format!(
+            "tensor `{}`: the {which} changed while it was read; close whatever writes to it and run again",
+            s.name
+        ),
+    )
+    .tensor(&s.name))
 }

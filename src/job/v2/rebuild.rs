@@ -1,14 +1,15 @@
-//! The rebuild task: tensors that share blocks, from the base and the delta.
+//! The tasks that rebuild tensors from the models before and the blocks of a delta, or look at the blocks alone.
 
-use super::pack::read_words;
-use super::{digest, hash_rest, in_dtype};
+use super::digest;
+use super::past::{Coded, Level, Past};
+use super::reader::{damaged, Reader, Set};
 use crate::dtype::Dtype;
 use crate::error::{Code, Error, Result};
 use crate::format::v2::index::Digest;
 use crate::job::machine::Io;
-use crate::job::placed::TensorRange;
 use crate::job::report::to_wire;
 use crate::job::wire::wire;
+use crate::kernels::v2::dither::Dither;
 use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::tables::DecodeTables;
 use crate::limits::CHUNK_BYTES;
@@ -20,67 +21,67 @@ use crate::strategy::lossless::stored;
 use crate::strategy::lossless::wire::unseal;
 use xxhash_rust::xxh3::Xxh3;
 
-/// Tensors to rebuild, and the blocks that cover them.
-#[derive(Debug, Default)]
-pub struct Rebuild {
-    /// Number of the delta's source.
-    pub delta: u32,
-    /// Only checks what can be checked without a base: checksums, tables, parameters.
-    pub check_only: bool,
-    /// The table set, if a block needs one.
-    pub set: Option<ByteRange>,
-    /// The tensors.
-    pub tensors: Vec<RebuildTensor>,
-    /// The blocks.
-    pub blocks: Vec<RebuildBlock>,
-}
-wire!(Rebuild {
-    delta,
-    check_only,
-    set,
-    tensors,
-    blocks
-});
-
-/// One tensor.
+/// Tensors of the last model of a past, which a version 2 link makes, to be rebuilt.
 #[derive(Debug)]
-pub struct RebuildTensor {
-    /// Its name.
-    pub name: String,
-    /// Its dtype.
-    pub dtype: Dtype,
-    /// Words per row.
-    pub columns: u64,
-    /// Its parameters.
-    pub params: ByteRange,
-    /// The base's tensor.
-    pub base: Option<TensorRange>,
-    /// Digest that the base's tensor must have.
-    pub base_digest: Digest,
-    /// Digest that it must have.
-    pub digest: Digest,
-    /// True when it is the base's.
-    pub unchanged: bool,
+pub struct Rebuild {
+    /// The models.
+    pub past: Past,
+    /// Where results go: for each a tensor of the last model, in the order of the tensors.
+    pub outputs: Vec<Output>,
+}
+wire!(Rebuild { past, outputs });
+
+/// One result.
+#[derive(Debug)]
+pub struct Output {
+    /// Number of the tensor.
+    pub tensor: u32,
     /// Where it goes; none to see only whether it can be rebuilt.
     pub sink: Option<u32>,
     /// Position of its first byte there.
     pub offset: u64,
 }
+wire!(Output { tensor, sink, offset });
+
+/// A tensor after a version 2 link.
+#[derive(Clone, Debug)]
+pub struct RebuildTensor {
+    /// Its name.
+    pub name: String,
+    /// Its dtype.
+    pub dtype: Dtype,
+    /// Its length.
+    pub bytes: u64,
+    /// Words per row.
+    pub columns: u64,
+    /// Number of its table set.
+    pub set: u32,
+    /// Its parameters.
+    pub params: ByteRange,
+    /// Number of the tensor in the model before.
+    pub base: Option<u32>,
+    /// Digest that it must have.
+    pub digest: Digest,
+    /// True when it is the base's.
+    pub unchanged: bool,
+    /// Its dither, if it has one.
+    pub dither: Option<Dither>,
+}
 wire!(RebuildTensor {
     name,
     dtype,
+    bytes,
     columns,
+    set,
     params,
     base,
-    base_digest,
     digest,
     unchanged,
-    sink,
-    offset
+    dither
 });
 
 /// One block.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RebuildBlock {
     /// Its bytes.
     pub range: ByteRange,
@@ -89,8 +90,8 @@ pub struct RebuildBlock {
 }
 wire!(RebuildBlock { range, segments });
 
-/// Rows of one of the task's tensors.
-#[derive(Debug)]
+/// Rows of one tensor.
+#[derive(Clone, Debug)]
 pub struct RebuildSegment {
     /// Which.
     pub tensor: u32,
@@ -108,7 +109,7 @@ wire!(RebuildSegment {
     stored
 });
 
-/// What became of a tensor: what was wrong with it, or the fast hash of its bytes.
+/// What became of a result: what was wrong with it, or the fast hash of its bytes.
 #[derive(Debug)]
 pub struct Rebuilt {
     /// What was wrong.
@@ -121,153 +122,216 @@ wire!(Rebuilt { fault, written });
 /// A tensor on its way.
 #[derive(Default)]
 struct Progress {
-    of_base: blake3::Hasher,
-    base_done: u64,
     of_result: blake3::Hasher,
     written: Xxh3,
-    params: Option<Params>,
     fault: Option<Error>,
 }
 
-/// Runs the rebuild task; reports a [`Rebuilt`] for each tensor. Damage of one leaves the others alone.
-pub async fn rebuild(io: Io, work: Rebuild) -> Result<String> {
-    let mut progress: Vec<Progress> = work.tensors.iter().map(|_| Progress::default()).collect();
-    let mut set = None;
-    if let Some(range) = work.set {
-        let bytes = io.read_vec(work.delta, range.offset, range.len as usize).await?;
-        match TableSet::parse(&bytes) {
-            Ok(parsed) => {
-                let tables = DecodeTables::new(&parsed.freqs, parsed.log);
-                set = Some((parsed, tables));
-            }
-            Err(e) => {
-                for p in &mut progress {
-                    p.fault = Some(e.clone().at(range.offset));
-                }
+impl Progress {
+    /// Takes the next bytes and writes them to where they belong.
+    async fn put(&mut self, io: &Io, outputs: &[Output], at: u64, bytes: &mut Vec<u8>) {
+        self.of_result.update(bytes);
+        self.written.update(bytes);
+        for o in outputs {
+            if let Some(sink) = o.sink {
+                io.write(&mut [(sink, o.offset + at, bytes)]).await;
             }
         }
     }
-    for (t, p) in work.tensors.iter().zip(&mut progress) {
-        if let Some((set, tables)) = &set {
-            let bytes = io.read_vec(work.delta, t.params.offset, t.params.len as usize).await?;
-            match Params::parse(set, tables, Layout::of(t.dtype), t.columns as usize, &bytes) {
-                Ok(params) => p.params = Some(params),
-                Err(e) => p.fault = Some(e.at(t.params.offset)),
-            }
-        }
-        if t.unchanged {
-            copy(&io, t, p).await?;
+}
+
+/// Runs the rebuild task; reports a [`Rebuilt`] for each output. Damage of one tensor leaves the others alone.
+pub async fn rebuild(io: Io, work: Rebuild) -> Result<Vec<u8>> {
+    let Some(Level::V2(coded)) = work.past.levels.last().cloned() else {
+        return to_wire(&Vec::<Rebuilt>::new());
+    };
+    let mut reader = Reader::new(work.past);
+    let top = reader.top();
+    let outputs_of: Vec<&[Output]> = (0..coded.tensors.len() as u32)
+        .map(|t| {
+            let start = work.outputs.partition_point(|o| o.tensor < t);
+            let n = work.outputs[start..].partition_point(|o| o.tensor == t);
+            &work.outputs[start..start + n]
+        })
+        .collect();
+    let mut progress: Vec<Progress> = coded.tensors.iter().map(|_| Progress::default()).collect();
+    for ((t, p), outputs) in coded.tensors.iter().zip(&mut progress).zip(&outputs_of) {
+        if let (true, Some(base)) = (t.unchanged, t.base) {
+            p.fault = take_over(&io, &mut reader, base, t.bytes, p, outputs).await.err();
         }
     }
-    for b in &work.blocks {
-        let sound = |s: &RebuildSegment| progress[s.tensor as usize].fault.is_none();
-        if !b.segments.iter().all(sound) {
+    for (i, b) in coded.blocks.iter().enumerate() {
+        let of_use = |s: &RebuildSegment| {
+            let t = s.tensor as usize;
+            !outputs_of[t].is_empty() && progress[t].fault.is_none()
+        };
+        if !b.segments.iter().any(of_use) {
             continue;
         }
-        if let Err(e) = one_block(&io, &work, b, set.as_ref(), &mut progress).await? {
-            for s in &b.segments {
-                progress[s.tensor as usize].fault = Some(e.clone().at(b.range.offset));
+        match reader.block(&io, top, i).await {
+            Ok(decoded) => {
+                for (s, mut bytes) in b.segments.iter().zip(decoded) {
+                    let t = s.tensor as usize;
+                    let at = s.first * Layout::of(coded.tensors[t].dtype).bytes() as u64;
+                    progress[t].put(&io, outputs_of[t], at, &mut bytes).await;
+                }
             }
+            Err(e) => b.segments.iter().for_each(|s| {
+                progress[s.tensor as usize].fault.get_or_insert_with(|| e.clone());
+            }),
         }
     }
-    let mut rebuilt = Vec::with_capacity(progress.len());
-    for (t, mut p) in work.tensors.iter().zip(progress) {
-        if let Some(base) = &t.base {
-            hash_rest(&io, base, p.base_done, &mut p.of_base).await?;
-            if digest(&p.of_base) != t.base_digest {
-                // The cause of whatever else is wrong.
-                p.fault = Some(Error::new(
-                    Code::WrongBase,
-                    "the base's tensor is not the one that the delta was made against",
-                ));
-            }
+    for (i, p) in progress.iter_mut().enumerate() {
+        if outputs_of[i].is_empty() {
+            continue;
         }
-        if p.fault.is_none() && !work.check_only && digest(&p.of_result) != t.digest {
-            p.fault = Some(Error::new(
-                Code::Checksum,
-                "the rebuilt tensor differs from its digest; the delta is damaged, get it again",
-            ));
+        // Another base is the cause of whatever else is wrong.
+        match verdict(&io, &mut reader, i as u32, &p.of_result).await {
+            Ok(Some(e)) if e.code != Code::Checksum => p.fault = Some(e),
+            Ok(other) => p.fault = p.fault.take().or(other),
+            Err(e) => p.fault = p.fault.take().or(Some(e)),
         }
-        rebuilt.push(Rebuilt {
-            fault: p.fault.map(|e| e.tensor(&t.name).source(work.delta)),
+    }
+    let report = |o: &Output| {
+        let (t, p) = (&coded.tensors[o.tensor as usize], &progress[o.tensor as usize]);
+        Rebuilt {
+            fault: p.fault.clone().map(|e| e.tensor(&t.name).source(coded.source)),
             written: p.written.digest(),
-        });
-    }
-    to_wire(&rebuilt)
+        }
+    };
+    to_wire(&work.outputs.iter().map(report).collect::<Vec<_>>())
 }
 
 /// Takes an unchanged tensor over.
-async fn copy(io: &Io, t: &RebuildTensor, p: &mut Progress) -> Result<()> {
-    let Some(base) = &t.base else { return Ok(()) };
-    while p.base_done < base.range.len {
-        let n = (base.range.len - p.base_done).min(CHUNK_BYTES as u64);
-        let offset = base.range.offset + p.base_done;
-        let mut bytes = io.read_vec(base.source, offset, n as usize).await?;
-        p.of_base.update(&bytes);
-        p.written.update(&bytes);
-        if let Some(sink) = t.sink {
-            io.write(&mut [(sink, t.offset + p.base_done, &mut bytes)]).await;
-        }
-        p.base_done += n;
+async fn take_over(
+    io: &Io,
+    reader: &mut Reader,
+    base: u32,
+    len: u64,
+    p: &mut Progress,
+    outputs: &[Output],
+) -> Result<()> {
+    if outputs.is_empty() {
+        return Ok(());
     }
-    // The result is what was read.
-    p.of_result = p.of_base.clone();
+    let level = reader.top() - 1;
+    let mut done = 0;
+    while done < len {
+        let n = (len - done).min(CHUNK_BYTES as u64);
+        let mut bytes = reader.read(io, level, base, done, n as usize).await?;
+        p.put(io, outputs, done, &mut bytes).await;
+        done += n;
+    }
     Ok(())
 }
 
-/// Decodes a block and writes what it covers. The inner result is damage of the block.
-async fn one_block(
-    io: &Io,
-    work: &Rebuild,
-    b: &RebuildBlock,
-    set: Option<&(TableSet, DecodeTables)>,
-    progress: &mut [Progress],
-) -> Result<Result<()>> {
-    let bytes = io.read_vec(work.delta, b.range.offset, b.range.len as usize).await?;
-    if work.check_only {
-        return Ok(unseal(&bytes).map(drop));
+/// What is wrong with a whole tensor of the last model that has this hash, if something is: the tensor that it comes from,
+/// or the tensor itself.
+pub async fn verdict(io: &Io, reader: &mut Reader, tensor: u32, hasher: &blake3::Hasher) -> Result<Option<Error>> {
+    let top = reader.top();
+    let Level::V2(coded) = &reader.levels()[top] else {
+        return Ok(None);
+    };
+    let t = &coded.tensors[tensor as usize];
+    // What came out right was made from the right base. Otherwise that may be the cause.
+    if digest(hasher) == t.digest {
+        return Ok(None);
     }
-    let (mut from, mut out) = (Vec::new(), Vec::new());
-    for s in &b.segments {
-        let t = &work.tensors[s.tensor as usize];
-        let mut words = Vec::new();
-        if let (Some(base), false) = (&t.base, s.stored) {
-            words = read_words(io, base, t.dtype, s.first, s.words).await?;
-            let p = &mut progress[s.tensor as usize];
-            p.of_base.update(&words);
-            p.base_done += words.len() as u64;
-            if base.dtype != t.dtype {
-                words = in_dtype(base.dtype, t.dtype, &words, &mut Vec::new()).to_vec();
-            }
-        }
-        from.push(words);
-        out.push(vec![0u8; s.words as usize * Layout::of(t.dtype).bytes()]);
-    }
-    if let Err(e) = decode_block(work, b, &bytes, set, progress, &from, &mut out) {
-        return Ok(Err(e));
-    }
-    for (s, mut out) in b.segments.iter().zip(out) {
-        let (t, p) = (&work.tensors[s.tensor as usize], &mut progress[s.tensor as usize]);
-        p.of_result.update(&out);
-        p.written.update(&out);
-        let at = s.first * Layout::of(t.dtype).bytes() as u64;
-        if let Some(sink) = t.sink {
-            io.write(&mut [(sink, t.offset + at, &mut out)]).await;
+    let text = "the rebuilt tensor differs from its digest; the delta is damaged, get it again";
+    let mut error = Error::new(Code::Checksum, text);
+    if let Some((level, before)) = origin(reader, t.base) {
+        if !reader.is_expected(io, level, before).await? {
+            error = match level {
+                0 => Error::new(
+                    Code::WrongBase,
+                    "the base's tensor is not the one that the delta was made against",
+                ),
+                _ => Error::new(
+                    Code::BrokenChain,
+                    format!(
+                        "link {level} rebuilds another model than link {} was made against",
+                        level + 1
+                    ),
+                ),
+            };
         }
     }
-    Ok(Ok(()))
+    Ok(Some(error))
 }
 
-fn decode_block(
-    work: &Rebuild,
+/// The tensor, and the number of its model, that a tensor of the last model comes from and that no index vouches for.
+fn origin(reader: &Reader, base: Option<u32>) -> Option<(usize, u32)> {
+    let (mut level, mut tensor) = (reader.top().checked_sub(1)?, base?);
+    while let Level::V2(coded) = &reader.levels()[level] {
+        tensor = coded.tensors[tensor as usize].base?;
+        level -= 1;
+    }
+    Some((level, tensor))
+}
+
+/// Runs the task that looks at the parts of a delta without a base: checksums, tables, parameters. Reports a [`Rebuilt`]
+/// for each tensor.
+pub async fn examine(io: Io, coded: Coded) -> Result<Vec<u8>> {
+    let mut faults: Vec<Option<Error>> = vec![None; coded.tensors.len()];
+    let mut set: Option<(u32, Result<Set>)> = None;
+    for (t, fault) in coded.tensors.iter().zip(&mut faults) {
+        let Some(&range) = coded
+            .sets
+            .get(t.set as usize)
+            .filter(|_| t.base.is_some() && !t.unchanged)
+        else {
+            continue;
+        };
+        if set.as_ref().is_none_or(|(of, _)| *of != t.set) {
+            let bytes = io.read_vec(coded.source, range.offset, range.len as usize).await?;
+            let with_tables = |parsed: TableSet| {
+                let tables = DecodeTables::new(&parsed.freqs, parsed.log);
+                (parsed, tables)
+            };
+            let parsed = TableSet::parse(&bytes).map(with_tables);
+            set = Some((t.set, parsed.map_err(|e| damaged(e, coded.source, range))));
+        }
+        let parsed = match set.as_ref().map(|(_, set)| set) {
+            Some(Ok((set, tables))) => {
+                let bytes = io
+                    .read_vec(coded.source, t.params.offset, t.params.len as usize)
+                    .await?;
+                Params::parse(set, tables, Layout::of(t.dtype), t.columns as usize, &bytes)
+                    .map_err(|e| damaged(e, coded.source, t.params))
+                    .err()
+            }
+            Some(Err(e)) => Some(e.clone()),
+            None => None,
+        };
+        *fault = parsed;
+    }
+    for b in &coded.blocks {
+        let bytes = io.read_vec(coded.source, b.range.offset, b.range.len as usize).await?;
+        if let Err(e) = unseal(&bytes) {
+            let e = damaged(e, coded.source, b.range);
+            b.segments.iter().for_each(|s| {
+                faults[s.tensor as usize].get_or_insert_with(|| e.clone());
+            });
+        }
+    }
+    let report = |(fault, t): (Option<Error>, &RebuildTensor)| Rebuilt {
+        fault: fault.map(|e| e.tensor(&t.name).source(coded.source)),
+        written: 0,
+    };
+    to_wire(&faults.into_iter().zip(&coded.tensors).map(report).collect::<Vec<_>>())
+}
+
+/// Decodes a block: the segments' words, given those of the base; kinds without a base need no more than the bytes.
+pub(super) fn decode_block(
+    tensors: &[RebuildTensor],
     b: &RebuildBlock,
     bytes: &[u8],
-    set: Option<&(TableSet, DecodeTables)>,
-    progress: &[Progress],
+    set: Option<&Set>,
+    params: &[Option<Params>],
     from: &[Vec<u8>],
     out: &mut [Vec<u8>],
 ) -> Result<()> {
-    let layout = |s: &RebuildSegment| Layout::of(work.tensors[s.tensor as usize].dtype);
+    let layout = |s: &RebuildSegment| Layout::of(tensors[s.tensor as usize].dtype);
     if stored::is_stored(bytes) {
         let width = b.segments.first().map_or(1, |s| layout(s).bytes());
         let mut all = vec![0; out.iter().map(Vec::len).sum()];
@@ -284,13 +348,15 @@ fn decode_block(
     let (set, tables) = set.ok_or_else(no_base)?;
     let mut targets = Vec::with_capacity(out.len());
     for ((s, base), out) in b.segments.iter().zip(from).zip(out) {
-        let params = progress[s.tensor as usize].params.as_ref();
+        let t = &tensors[s.tensor as usize];
+        let params = params[s.tensor as usize].as_ref();
         let params = params.filter(|_| base.len() == out.len()).ok_or_else(no_base)?;
         targets.push(Target {
             layout: layout(s),
-            columns: work.tensors[s.tensor as usize].columns as usize,
+            columns: t.columns as usize,
             scales: &params.scales,
             factors: params.factors.as_ref(),
+            dither: t.dither.map(|d| (d, s.first / t.columns)),
             base,
             out,
         });

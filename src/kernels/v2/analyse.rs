@@ -137,6 +137,17 @@ pub fn weighted_sum(deltas: &[f32], weights: &[f32]) -> f32 {
     ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]))
 }
 
+/// Sum of `|deltas[j]|`: eight partial sums, then their sum in a fixed order.
+pub fn magnitude(deltas: &[f32]) -> f32 {
+    let mut sums = [0f32; 8];
+    for d8 in deltas.chunks(8) {
+        for (s, d) in sums.iter_mut().zip(d8) {
+            *s += d.abs();
+        }
+    }
+    ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]))
+}
+
 /// Adds `|deltas[j]| * weight` to `sums[j]`.
 pub fn add_magnitudes(deltas: &[f32], weight: f32, sums: &mut [f32]) {
     for (s, d) in sums.iter_mut().zip(deltas) {

@@ -25,6 +25,16 @@ impl BitWriter {
         }
     }
 
+    /// Number of bits so far.
+    pub fn len(&self) -> u64 {
+        self.bytes.len() as u64 * 8 + self.n as u64
+    }
+
+    /// True when there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The bytes; unused bits of the last one are zero.
     pub fn finish(mut self) -> Vec<u8> {
         let len = self.n.div_ceil(8) as usize;
@@ -56,12 +66,17 @@ impl BitReader {
     }
 
     /// The next `n <= 64` bits.
-    #[inline(always)]
     pub fn get(&mut self, n: u32) -> u64 {
         if n > 56 {
-            let low = self.get(32);
-            return low | self.get(n - 32) << 32;
+            let low = self.get_short(32);
+            return low | self.get_short(n - 32) << 32;
         }
+        self.get_short(n)
+    }
+
+    /// The next `n <= 56` bits.
+    #[inline(always)]
+    pub fn get_short(&mut self, n: u32) -> u64 {
         let byte = ((self.at >> 3) as usize).min(self.len);
         let w = &self.bytes[byte..byte + 8];
         let word = u64::from_le_bytes([w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]]);

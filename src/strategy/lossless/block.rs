@@ -1,45 +1,27 @@
 //! A block: some rows of one tensor, or several small tensors, coded with one run of the 16 lanes.
 
 use super::check::check;
-use super::fit::{normalise, power, row_octave, row_scale, VARIANTS};
-use super::low_rank::{Factors, Projector};
+pub use super::encode::{cost_table, encode, Segment, Stats};
+use super::fit::row_octave;
+use super::low_rank::Factors;
 use super::model::TableSet;
-use super::params::nearest;
-use super::rows::{Moved, Parts};
-use super::side::{move_length, Scales};
-use super::wire::{malformed, put_varint, seal, take, take_byte, take_varint, unseal};
+use super::rows::Moved;
+use super::side::Scales;
+use super::wire::{malformed, take, take_byte, take_varint, unseal};
 use crate::error::Result;
-use crate::kernels::v2::adaptive::{Decoder, Encoder};
+use crate::kernels::v2::adaptive::Decoder;
 use crate::kernels::v2::alphabet::{self, raw_bits};
-use crate::kernels::v2::analyse::{differ, index_row, Long};
-use crate::kernels::v2::bits::{BitReader, BitWriter};
-use crate::kernels::v2::cost::{add_row, best_shift, CostTable, SHIFTS};
+use crate::kernels::v2::bits::BitReader;
+use crate::kernels::v2::dither::{self, Dither};
 use crate::kernels::v2::element::{Layout, Word};
-use crate::kernels::v2::log2::{log2_q8, FRACTION};
 use crate::kernels::v2::predict::FLIP;
 use crate::kernels::v2::rans::{self, Words, LANES, LOWER};
 use crate::kernels::v2::row16::{self, Scratch, Source, Streams};
 use crate::kernels::v2::subspace::MAX_RANK;
-use crate::kernels::v2::tables::{DecodeTables, EncodeTables, ESC, SYMBOLS};
+use crate::kernels::v2::tables::DecodeTables;
 
 /// First byte of a block that is coded against a base.
 pub const CODED: u8 = 0;
-
-/// Rows of one tensor, to be encoded.
-pub struct Segment<'a> {
-    /// How elements are read.
-    pub layout: Layout,
-    /// Elements per row.
-    pub columns: usize,
-    /// Column scales, one per element of a row.
-    pub scales: &'a [i16],
-    /// The prediction, if there is one.
-    pub factors: Option<&'a Factors>,
-    /// Bytes of the base.
-    pub base: &'a [u8],
-    /// Bytes of the fine-tune.
-    pub fine: &'a [u8],
-}
 
 /// Rows of one tensor, to be decoded.
 pub struct Target<'a> {
@@ -51,165 +33,12 @@ pub struct Target<'a> {
     pub scales: &'a [i16],
     /// The prediction, if there is one.
     pub factors: Option<&'a Factors>,
+    /// Its dither and the number of the first row here, if it has one.
+    pub dither: Option<(Dither, u64)>,
     /// Bytes of the base.
     pub base: &'a [u8],
     /// Bytes of the fine-tune, as many as of the base.
     pub out: &'a mut [u8],
-}
-
-/// Lengths of every code in every class of a set.
-pub fn cost_table(set: &TableSet, width: u32) -> CostTable {
-    CostTable::new(
-        set.window.classes as usize,
-        &[true; VARIANTS * SYMBOLS],
-        |class, code| {
-            let freqs = &set.freqs[set.context(code >> 8, class)];
-            let code = code & 255;
-            let log = set.log << FRACTION;
-            match freqs[code] {
-                0 => (log - log2_q8(freqs[ESC].max(1) as u64)) + (width << FRACTION),
-                f => log - log2_q8(f as u64) + (raw_bits(code as u8 as i8, width) << FRACTION),
-            }
-        },
-    )
-}
-
-/// Encodes a block.
-///
-/// Segments are sound: bases as long as fine-tunes, rows of whole elements, a scale per column.
-///
-/// `cost`: the set's [`cost_table`], to choose row scales with; without it they are means.
-pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &[Segment<'_>], stats: &mut Stats) -> Vec<u8> {
-    let mut side = Encoder::default();
-    let mut scales = Scales::default();
-    let mut raw = BitWriter::default();
-    let mut index: Vec<u16> = Vec::new();
-    let mut moved = Moved::default();
-    let mut parts = Parts::default();
-    let contexts = set.contexts();
-    let q = contexts.log2_q;
-    let padding = (set.freqs.len() as u16) << 8;
-    let absent: Vec<u8> = set.freqs.iter().flatten().map(|&f| (f == 0) as u8).collect();
-    for segment in segments {
-        let layout = segment.layout;
-        let row_bytes = segment.columns * layout.bytes();
-        let weights: Vec<f32> = segment.scales.iter().map(|&c| power(-(c as i32), q)).collect();
-        let projector = segment.factors.map(Projector::new);
-        for (base, fine) in segment.base.chunks(row_bytes).zip(segment.fine.chunks(row_bytes)) {
-            if !scales.changed(&mut side, base != fine) {
-                continue;
-            }
-            parts.clear();
-            moved.none();
-            let mut octave = 0;
-            if let (Some(factors), Some(projector)) = (segment.factors, &projector) {
-                parts.deltas.resize(base.len() / layout.bytes(), 0.0);
-                differ(layout, base, fine, &mut parts.deltas);
-                octave = row_octave(layout, row_scale(layout, &parts.deltas, &weights, q), q);
-                for (d, &k) in parts.deltas.iter_mut().zip(&factors.octaves) {
-                    *d = normalise(*d, octave + k as i32);
-                }
-                let exact = projector.solve(&parts.deltas);
-                let mut left = [0i8; MAX_RANK];
-                let start = index.len();
-                for ((a, x), &class) in left.iter_mut().zip(exact).zip(&factors.left_classes) {
-                    let context = set.factor_context(class);
-                    *a = nearest(&set.freqs[context], x);
-                    index.push((context as u16) << 8 | *a as u8 as u16);
-                }
-                index.resize(start + factors.rank.div_ceil(LANES) * LANES, padding);
-                let scaled = factors.scaled_left(&left[..factors.rank]);
-                moved.predict(layout, factors, &scaled, octave, base);
-                parts.clear();
-            }
-            parts.push(layout, q, &moved, base, fine);
-            let Parts {
-                classes,
-                codes,
-                deltas,
-                long,
-            } = &parts;
-            let mut r = row_scale(layout, deltas, &weights, q);
-            for cost in std::iter::repeat_n(cost, 2).flatten() {
-                let mut sums = [0; SHIFTS];
-                add_row(
-                    cost,
-                    (r + contexts.offset as i32) as i16,
-                    classes,
-                    segment.scales,
-                    codes,
-                    &mut sums,
-                );
-                let shift = best_shift(&sums, |s| move_length(r + s - scales.last));
-                r += shift;
-                if shift.abs() < 3 {
-                    break;
-                }
-            }
-            let r = scales.scale(&mut side, r);
-            if segment.factors.is_some() {
-                scales.octave(&mut side, octave - row_octave(layout, r, q));
-            }
-            stats.rows += 1;
-            let start = index.len();
-            index.resize(start + codes.len().div_ceil(LANES) * LANES, padding);
-            let row_index = &mut index[start..start + codes.len()];
-            index_row(contexts, r, classes, segment.scales, codes, row_index);
-            write_raw(&absent, layout.bits, row_index, long, &mut raw);
-        }
-    }
-    let side = side.finish();
-    let raw = raw.finish();
-    let (states, words) = rans::encode(&index, &EncodeTables::new(&set.freqs, set.log));
-    let mut out = vec![CODED];
-    for n in [side.len(), words.len() / 2, raw.len()] {
-        put_varint(&mut out, n as u64);
-    }
-    stats.side += side.len();
-    stats.words += words.len();
-    stats.raw += raw.len();
-    out.extend_from_slice(&side);
-    for s in states {
-        out.extend_from_slice(&s.to_le_bytes());
-    }
-    out.extend_from_slice(&words);
-    out.extend_from_slice(&raw);
-    seal(out)
-}
-
-/// Turns symbols that their tables do not have into escapes, and writes the raw bits of a row.
-fn write_raw(absent: &[u8], width: u32, index: &mut [u16], long: &[Long], raw: &mut BitWriter) {
-    let is_absent = |i: u16| absent[i as usize];
-    if index.iter().fold(0, |any, &i| any | is_absent(i)) == 0 {
-        for &(_, step) in long {
-            let coded = alphabet::encode(step, width);
-            raw.put(coded.raw, coded.n);
-        }
-        return;
-    }
-    let mut long = long.iter().peekable();
-    for (at, i) in index.iter_mut().enumerate() {
-        let step = match long.next_if(|l| l.0 as usize == at) {
-            Some(l) => l.1,
-            None => *i as u8 as i8 as i64,
-        };
-        let mut coded = alphabet::encode(step, width);
-        if is_absent(*i) != 0 {
-            coded = alphabet::escape(step, width);
-            *i = (*i & 0xff00) | coded.code as u8 as u16;
-        }
-        raw.put(coded.raw, coded.n);
-    }
-}
-
-/// Where the bytes of blocks went.
-#[derive(Default, Debug)]
-#[allow(missing_docs)]
-pub struct Stats {
-    pub rows: usize,
-    pub side: usize,
-    pub words: usize,
-    pub raw: usize,
 }
 
 /// Decodes a block into its targets, which are those that it was encoded from, in the same order.
@@ -244,6 +73,7 @@ pub fn decode(set: &TableSet, tables: &DecodeTables, bytes: &[u8], targets: &mut
         scales: Scales::default(),
         streams: Streams { states, words, raw },
         scratch: Scratch::default(),
+        dithered: dither::Scratch::default(),
         moved: Moved::default(),
         contexts: Vec::new(),
         codes: Vec::new(),
@@ -270,6 +100,7 @@ struct BlockReader<'a> {
     scales: Scales,
     streams: Streams,
     scratch: Scratch,
+    dithered: dither::Scratch,
     moved: Moved,
     contexts: Vec<u8>,
     codes: Vec<i8>,
@@ -281,7 +112,8 @@ impl BlockReader<'_> {
         let q = self.set.window.log2_q;
         let mut scales = t.scales.to_vec();
         scales.resize(t.columns.div_ceil(LANES) * LANES, 0);
-        for (base, out) in t.base.chunks(row_bytes).zip(t.out.chunks_mut(row_bytes)) {
+        let rows = t.base.chunks(row_bytes).zip(t.out.chunks_mut(row_bytes));
+        for ((base, out), i) in rows.zip(0u64..) {
             if !self.scales.changed(&mut self.side, false) {
                 out.copy_from_slice(base);
                 continue;
@@ -299,6 +131,25 @@ impl BlockReader<'_> {
                 row,
                 columns: &scales,
             };
+            if let Some((dither, first)) = t.dither {
+                let place = dither::Place {
+                    dither,
+                    row: first.wrapping_add(i),
+                    groups: t.columns.div_ceil(LANES) as u64,
+                };
+                dither::decode_row(
+                    t.layout,
+                    self.set.contexts(),
+                    self.set.lattices(),
+                    self.tables,
+                    place,
+                    &source,
+                    &mut self.streams,
+                    &mut self.dithered,
+                    out,
+                );
+                continue;
+            }
             if t.layout.bits == 16 {
                 let contexts = self.set.contexts();
                 row16::decode_row(

@@ -3,17 +3,16 @@
 use super::block::Target;
 use super::low_rank::Factors;
 use super::model::TableSet;
+use super::params::{MAX_CONTEXTS, MAX_DITHER_CLASSES};
 use super::rows::MAX_COLUMNS;
 use super::side::MAX_SCALE;
 use crate::error::{Code, Error, Result};
+use crate::kernels::v2::dither::{can_dither, LEVELS};
 use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::tables::{DecodeTables, LOGS};
 
 /// Most classes of a window.
 const MAX_CLASSES: u8 = 64;
-
-/// Most contexts of a set: the extra one has a number of 8 bits, too.
-const MAX_CONTEXTS: usize = 255;
 
 /// `MALFORMED` unless the tables are those of the set, its numbers are in range, and every target fits them.
 pub fn check(set: &TableSet, tables: &DecodeTables, targets: &[Target<'_>]) -> Result<()> {
@@ -48,7 +47,16 @@ fn check_set(set: &TableSet, tables: &DecodeTables) -> Result<()> {
             window.log2_q, window.offset
         )
     })?;
-    let weights = set.contexts().count();
+    require(
+        set.dither_classes <= MAX_DITHER_CLASSES && (set.dither_offset as i32).abs() <= MAX_SCALE,
+        || {
+            format!(
+                "it should have at most {MAX_DITHER_CLASSES} dithered classes and an offset up to {MAX_SCALE}, not {} and {}",
+                set.dither_classes, set.dither_offset
+            )
+        },
+    )?;
+    let weights = set.contexts().count() + LEVELS * set.dither_classes as usize;
     require((weights..=MAX_CONTEXTS).contains(&n), || {
         format!("its classes need {weights} to {MAX_CONTEXTS} tables, and there are {n}")
     })
@@ -75,6 +83,10 @@ fn check_target(set: &TableSet, t: &Target<'_>) -> Result<()> {
     require(t.scales.iter().all(|&s| (s as i32).abs() <= MAX_SCALE), || {
         format!("a column's scale should be within {MAX_SCALE} either way")
     })?;
+    require(
+        t.dither.is_none() || (can_dither(t.layout) && set.dither_classes > 0),
+        || "its steps need tables that are not there, or a type that has none".into(),
+    )?;
     t.factors.map_or(Ok(()), |f| check_factors(set, t.layout, columns, f))
 }
 
@@ -98,7 +110,7 @@ fn check_factors(set: &TableSet, layout: Layout, columns: usize, f: &Factors) ->
             )
         },
     )?;
-    let n = set.freqs.len();
+    let n = set.undithered();
     require(f.left_classes.iter().all(|&c| set.factor_context(c) < n), || {
         format!("a prediction's factors are of a class without a table; there are {n} tables")
     })

@@ -5,14 +5,9 @@
 
 use super::low_rank::{candidates, Factors, FACTOR_CLASSES};
 use super::model::Window;
-use super::rows::{Moved, Parts};
-use super::side::{move_length, MAX_SCALE};
-use crate::kernels::v2::alphabet::raw_bits;
-use crate::kernels::v2::analyse::{add_magnitudes, index_row, weighted_sum};
-use crate::kernels::v2::cost::{add_columns, add_row, best_shift, CostTable, SHIFTS};
-use crate::kernels::v2::element::{power_of_two, Layout};
-use crate::kernels::v2::log2::{log2_q8, steps, FRACTION};
-use crate::kernels::v2::predict::MAX_OCTAVE;
+use super::scaled::{costs, length, Prediction, Scaled};
+pub use super::scaled::{mean_scale, normalise, power, row_octave, row_scale};
+use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::row16::Contexts;
 use crate::kernels::v2::subspace::MAX_RANK;
 use crate::kernels::v2::tables::SYMBOLS;
@@ -33,9 +28,6 @@ const RANKS: [usize; 7] = [2, 4, 8, 12, 16, 24, 32];
 /// Rows on which the rank is chosen, at least, if there are as many.
 const TRIAL_ROWS: usize = 96;
 
-/// Rows on which the columns' scales are refined, at least, if there are as many.
-const COLUMN_ROWS: usize = 128;
-
 /// Fewest weights whose counts are worth refining scales for.
 const REFINE_FROM: usize = 4096;
 
@@ -49,6 +41,10 @@ pub struct Fit {
     pub counts: Counts,
     /// Counts of factors by their class.
     pub factor_counts: Counts,
+    /// The factors of the sample's rows, where there is a prediction.
+    pub left: Vec<[i8; MAX_RANK]>,
+    /// The octaves of the sample's rows, where there is a prediction.
+    pub octaves: Vec<i32>,
 }
 
 /// How much is tried.
@@ -79,13 +75,13 @@ impl Effort {
 
 /// Rows of a tensor, kept for several passes.
 pub struct Sample {
-    layout: Layout,
-    window: Window,
-    columns: usize,
+    pub(in crate::strategy) layout: Layout,
+    pub(in crate::strategy) window: Window,
+    pub(in crate::strategy) columns: usize,
     stride: usize,
     seen: usize,
-    base: Vec<u8>,
-    fine: Vec<u8>,
+    pub(in crate::strategy) base: Vec<u8>,
+    pub(in crate::strategy) fine: Vec<u8>,
 }
 
 impl Sample {
@@ -125,8 +121,14 @@ impl Sample {
         self.seen += bytes.div_ceil(self.columns * self.layout.bytes());
     }
 
+    /// Some of the rows, where the effort is for no more and there are many.
+    pub(in crate::strategy) fn few(&self, effort: Effort) -> Option<Self> {
+        let n = self.n_rows();
+        (effort.few && n > FEW_ROWS).then(|| self.every(n / FEW_ROWS))
+    }
+
     /// Every `stride`-th row.
-    fn every(&self, stride: usize) -> Self {
+    pub(in crate::strategy) fn every(&self, stride: usize) -> Self {
         let mut some = Self::new(self.layout, self.columns);
         let size = self.columns * self.layout.bytes();
         for (b, f) in self.base.chunks(size).zip(self.fine.chunks(size)).step_by(stride) {
@@ -136,21 +138,21 @@ impl Sample {
         some
     }
 
-    fn len(&self) -> usize {
+    pub(in crate::strategy) fn len(&self) -> usize {
         self.base.len() / self.layout.bytes()
     }
 
-    fn rows(&self) -> impl Iterator<Item = Range<usize>> {
+    pub(in crate::strategy) fn rows(&self) -> impl Iterator<Item = Range<usize>> {
         let (n, columns) = (self.len(), self.columns);
         (0..n).step_by(columns).map(move |at| at..(at + columns).min(n))
     }
 
-    fn n_rows(&self) -> usize {
+    pub(in crate::strategy) fn n_rows(&self) -> usize {
         self.len().div_ceil(self.columns)
     }
 
     /// The contexts that are counted.
-    fn contexts(&self) -> Contexts {
+    pub(in crate::strategy) fn contexts(&self) -> Contexts {
         Contexts {
             log2_q: self.window.log2_q,
             offset: self.window.offset,
@@ -160,253 +162,16 @@ impl Sample {
     }
 }
 
-/// `2^(x / q)` for the steps of a scale, from exact constants.
-pub fn power(x: i32, log2_q: u32) -> f32 {
-    const ROOT: f32 = std::f32::consts::SQRT_2;
-    let octave = (x >> log2_q).clamp(-126, 127);
-    let f = f32::from_bits(((octave + 127) as u32) << 23);
-    // Only q = 1 and q = 2 are used for fitting.
-    if x & ((1 << log2_q) - 1) != 0 {
-        f * ROOT
-    } else {
-        f
-    }
-}
-
-/// Scale of a row or column from the mean of its absolute differences in value: `q * log2(mean)`, in steps of exponent.
-pub fn mean_scale(layout: Layout, mean: f32, log2_q: u32) -> i32 {
-    (steps(mean, log2_q).max(-MAX_SCALE) + (layout.unit_exponent() << log2_q)).clamp(-MAX_SCALE, MAX_SCALE)
-}
-
-/// Lengths under a two-sided geometric distribution whose mean magnitude is `2^((class - offset) / q)`.
-fn prior(window: Window, class: usize) -> [f64; SYMBOLS] {
-    let mu = power(class as i32 - window.offset as i32, window.log2_q) as f64;
-    let theta = ((1.0 + mu * mu).sqrt() - 1.0) / mu;
-    let zero = (1.0 - theta) / (1.0 + theta);
-    let mut p = [0.0; SYMBOLS];
-    p[0] = zero;
-    let mut t = zero;
-    let mut m = 1;
-    let mut tail = (1.0 - zero) / 2.0;
-    while m <= 32 {
-        t *= theta;
-        p[m] = t;
-        p[SYMBOLS - m] = t;
-        tail -= t;
-        m += 1;
-    }
-    // Buckets: the mass of v = 32.. in halves of octaves, theta^n by repeated multiplication.
-    let mut rest = tail.max(1e-12);
-    let mut m = 33;
-    let mut width = 16u64;
-    while m <= 126 {
-        for _ in 0..2 {
-            let mut tn = 1.0f64;
-            let mut b = theta;
-            let mut n = width;
-            while n > 0 {
-                if n & 1 == 1 {
-                    tn *= b;
-                }
-                b *= b;
-                n >>= 1;
-            }
-            let mass = rest * (1.0 - tn);
-            p[m] = mass;
-            p[SYMBOLS - m] = mass;
-            rest *= tn;
-            m += 1;
-        }
-        width *= 2;
-    }
-    p
-}
-
-/// Costs from counts, smoothed by a prior worth `weight` symbols per class. Codes that were not counted cost nothing.
-fn costs(window: Window, width: u32, counts: &Counts, weight: f64) -> CostTable {
-    let classes = window.classes as usize;
-    let context = |variant: usize, class: usize| match variant {
-        0 => class,
-        variant => classes + 2 * class + variant - 1,
-    };
-    let mut used = vec![false; VARIANTS * SYMBOLS];
-    for variant in 0..VARIANTS {
-        for class in 0..classes {
-            for (used, &c) in used[variant * SYMBOLS..]
-                .iter_mut()
-                .zip(&counts[context(variant, class)])
-            {
-                *used |= c > 0;
-            }
-        }
-    }
-    let priors: Vec<_> = (0..classes).map(|class| prior(window, class)).collect();
-    let totals: Vec<f64> = counts
-        .iter()
-        .map(|c| weight + c.iter().map(|&c| c as u64).sum::<u64>() as f64)
-        .collect();
-    CostTable::new(classes, &used, |class, code| {
-        let (context, s) = (context(code >> 8, class), code & 255);
-        let p = (counts[context][s] as f64 + weight * priors[class][s]) / totals[context];
-        let scaled = (p * (1u64 << 32) as f64) as u64;
-        (32 << FRACTION) - log2_q8(scaled.max(1 << 12)).min(32 << FRACTION)
-            + (raw_bits(s as u8 as i8, width) << FRACTION)
-    })
-}
-
-/// Length of counted symbols under their own frequencies, raw bits included, in 2^-8 bits.
-fn length(counts: &Counts, width: u32) -> u64 {
-    let mut sum = 0;
-    for table in counts {
-        let total: u64 = table.iter().map(|&c| c as u64).sum();
-        sum += total * log2_q8(total) as u64;
-        for (s, &c) in table.iter().enumerate() {
-            sum -= c as u64 * log2_q8(c as u64) as u64;
-            sum += c as u64 * (raw_bits(s as u8 as i8, width) << FRACTION) as u64;
-        }
-    }
-    sum
-}
-
-/// A prediction of every row of a sample.
-#[derive(Clone, Copy)]
-struct Prediction<'a> {
-    factors: &'a Factors,
-    left: &'a [[i8; MAX_RANK]],
-    octaves: &'a [i32],
-}
-
-/// A sample with its scales, and what they are for.
-struct Scaled<'a> {
-    sample: &'a Sample,
-    rows: Vec<i32>,
-    columns: Vec<i16>,
-    parts: Parts,
-}
-
-impl<'a> Scaled<'a> {
-    fn new(sample: &'a Sample) -> Self {
-        Self {
-            sample,
-            rows: vec![0; sample.n_rows()],
-            columns: vec![0; sample.columns],
-            parts: Parts::default(),
-        }
-    }
-
-    /// Takes the sample apart, with a prediction for each row if there is one.
-    fn load(&mut self, prediction: Option<Prediction<'_>>) {
-        let Sample { layout, window, .. } = *self.sample;
-        let mut moved = Moved::default();
-        let size = self.sample.columns * layout.bytes();
-        self.parts.clear();
-        self.parts.reserve(self.sample.len());
-        for (i, (base, fine)) in self
-            .sample
-            .base
-            .chunks(size)
-            .zip(self.sample.fine.chunks(size))
-            .enumerate()
-        {
-            if let Some(Prediction { factors, left, octaves }) = prediction {
-                let left = factors.scaled_left(&left[i][..factors.rank]);
-                moved.predict(layout, factors, &left, octaves[i], base);
-            }
-            self.parts.push(layout, window.log2_q, &moved, base, fine);
-        }
-    }
-
-    /// Scales from means of differences: the rows', then the columns' and the rows' again, `passes` times.
-    fn take_means(&mut self, passes: u32) {
-        let Sample { layout, window, .. } = *self.sample;
-        let q = window.log2_q;
-        let n_rows = self.rows.len() as f32;
-        let deltas = &self.parts.deltas;
-        let mut weights: Vec<f32> = self.columns.iter().map(|&c| power(-(c as i32), q)).collect();
-        for pass in 0..=passes {
-            for (r, range) in self.rows.iter_mut().zip(self.sample.rows()) {
-                *r = row_scale(layout, &deltas[range], &weights, q);
-            }
-            if pass == passes {
-                return;
-            }
-            let mut sums = vec![0f32; self.columns.len()];
-            for (&r, range) in self.rows.iter().zip(self.sample.rows()) {
-                add_magnitudes(&deltas[range], power((layout.unit_exponent() << q) - r, q), &mut sums);
-            }
-            for ((c, w), sum) in self.columns.iter_mut().zip(&mut weights).zip(&sums) {
-                let scale = steps(*sum / n_rows, q).clamp(-40, 40);
-                *c = scale as i16;
-                *w = power(-scale, q);
-            }
-        }
-    }
-
-    /// Gives each row, then each column, the shift that makes its code shortest.
-    fn refine(&mut self, table: &CostTable, with_columns: bool) {
-        let offset = self.sample.window.offset as i32;
-        let mut column_sums = vec![[0u32; SHIFTS]; self.columns.len()];
-        let mut before = self.rows.first().copied().unwrap_or(0);
-        let stride = (self.rows.len() / COLUMN_ROWS).max(1);
-        for (i, (r, range)) in self.rows.iter_mut().zip(self.sample.rows()).enumerate() {
-            let codes = &self.parts.codes[range.clone()];
-            let classes = &self.parts.classes[range];
-            let mut sums = [0; SHIFTS];
-            add_row(table, (*r + offset) as i16, classes, &self.columns, codes, &mut sums);
-            *r += best_shift(&sums, |s| move_length(*r + s - before));
-            before = *r;
-            if with_columns && i % stride == 0 {
-                add_columns(
-                    table,
-                    (*r + offset) as i16,
-                    classes,
-                    &self.columns,
-                    codes,
-                    &mut column_sums,
-                );
-            }
-        }
-        if with_columns {
-            let mut before = 0;
-            for (c, sums) in self.columns.iter_mut().zip(&column_sums) {
-                *c += best_shift(sums, |s| move_length(*c as i32 + s - before)) as i16;
-                before = *c as i32;
-            }
-        }
-    }
-
-    fn count(&self) -> Counts {
-        let contexts = self.sample.contexts();
-        let mut counts = vec![[0; SYMBOLS]; contexts.count()];
-        let mut index = vec![0; self.sample.columns];
-        for (&r, range) in self.rows.iter().zip(self.sample.rows()) {
-            let index = &mut index[..range.len()];
-            let (classes, codes) = (&self.parts.classes[range.clone()], &self.parts.codes[range]);
-            index_row(contexts, r, classes, &self.columns, codes, index);
-            for &i in index.iter() {
-                counts[(i >> 8) as usize][(i & 255) as usize] += 1;
-            }
-        }
-        counts
-    }
-}
-
-/// Scale of a row from the mean of its differences, each divided by its column's scale.
-pub fn row_scale(layout: Layout, deltas: &[f32], weights: &[f32], log2_q: u32) -> i32 {
-    mean_scale(layout, weighted_sum(deltas, weights) / deltas.len() as f32, log2_q)
-}
-
 /// Fits a sample.
 pub fn fit(sample: &Sample, effort: Effort) -> Fit {
-    if effort.few && sample.n_rows() > FEW_ROWS {
-        let few = sample.every(sample.n_rows() / FEW_ROWS);
+    if let Some(few) = sample.few(effort) {
         return fit(&few, Effort { few: false, ..effort });
     }
     let with_columns = effort.columns && sample.n_rows() >= 8;
     let mut scaled = Scaled::new(sample);
     scaled.load(None);
     scaled.take_means(with_columns as u32);
-    let mut factors = None;
+    let (mut factors, mut left, mut octaves) = (None, Vec::new(), Vec::new());
     let mut factor_counts = vec![[0; SYMBOLS]; FACTOR_CLASSES];
     if effort.low_rank && matches!(sample.layout.bits, 16 | 32) && sample.layout.is_float() {
         if let Some(found) = low_rank(sample, &scaled) {
@@ -416,8 +181,8 @@ pub fn fit(sample: &Sample, effort: Effort) -> Fit {
                 octaves: &found.octaves,
             }));
             scaled.take_means(1);
-            found.count(&mut factor_counts);
-            factors = Some(found.factors);
+            count_factors(&found.factors, &found.left, &mut factor_counts);
+            (factors, left, octaves) = (Some(found.factors), found.left, found.octaves);
         }
     }
     let mut counts = scaled.count();
@@ -431,12 +196,9 @@ pub fn fit(sample: &Sample, effort: Effort) -> Fit {
         factors,
         counts,
         factor_counts,
+        left,
+        octaves,
     }
-}
-
-/// The octave of a row's prediction: of its differences before the prediction.
-pub fn row_octave(layout: Layout, scale: i32, log2_q: u32) -> i32 {
-    ((scale >> log2_q) - layout.unit_exponent()).clamp(-MAX_OCTAVE, MAX_OCTAVE)
 }
 
 /// A prediction of a sample.
@@ -446,24 +208,16 @@ struct Found {
     octaves: Vec<i32>,
 }
 
-impl Found {
-    fn count(&self, counts: &mut Counts) {
-        let Factors {
-            rank,
-            left_classes,
-            right_classes,
-            right,
-            ..
-        } = &self.factors;
-        for left in &self.left {
-            for (&class, &a) in left_classes.iter().zip(left) {
-                counts[class as usize][a as u8 as usize] += 1;
-            }
+/// Counts a prediction's factors by their class.
+pub(in crate::strategy) fn count_factors(factors: &Factors, left: &[[i8; MAX_RANK]], counts: &mut Counts) {
+    for left in left {
+        for (&class, &a) in factors.left_classes.iter().zip(left) {
+            counts[class as usize][a as u8 as usize] += 1;
         }
-        for right in right.chunks_exact(*rank) {
-            for (&class, &b) in right_classes.iter().zip(right) {
-                counts[class as usize][b as u8 as usize] += 1;
-            }
+    }
+    for right in factors.right.chunks_exact(factors.rank) {
+        for (&class, &b) in factors.right_classes.iter().zip(right) {
+            counts[class as usize][b as u8 as usize] += 1;
         }
     }
 }
@@ -542,9 +296,4 @@ fn low_rank(sample: &Sample, plain: &Scaled<'_>) -> Option<Found> {
         left: candidates.left,
         octaves,
     })
-}
-
-/// A difference divided by its scales, kept from outliers.
-pub fn normalise(delta: f32, octave: i32) -> f32 {
-    (delta * power_of_two(-octave)).clamp(-8.0, 8.0)
 }

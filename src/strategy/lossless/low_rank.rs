@@ -124,18 +124,24 @@ fn factor_bits(mean_square: f32) -> f32 {
 impl Candidates {
     /// The first `rank` components.
     pub fn of_rank(&self, rank: usize) -> Factors {
-        let all = &self.all;
+        self.all.of_rank(rank)
+    }
+}
+
+impl Factors {
+    /// The first `rank` components.
+    pub fn of_rank(&self, rank: usize) -> Factors {
         let mut factors = Factors {
             rank,
-            shift: all.shift,
-            gains: all.gains[..rank].to_vec(),
-            left_classes: all.left_classes[..rank].to_vec(),
-            right_classes: all.right_classes[..rank].to_vec(),
-            octaves: all.octaves.clone(),
+            shift: self.shift,
+            gains: self.gains[..rank].to_vec(),
+            left_classes: self.left_classes[..rank].to_vec(),
+            right_classes: self.right_classes[..rank].to_vec(),
+            octaves: self.octaves.clone(),
             columns: Columns::default(),
-            right: all
+            right: self
                 .right
-                .chunks_exact(all.rank)
+                .chunks_exact(self.rank)
                 .flat_map(|r| &r[..rank])
                 .copied()
                 .collect(),
@@ -143,9 +149,7 @@ impl Candidates {
         factors.columns = Columns::new(rank, &factors.right, &factors.octaves);
         factors
     }
-}
 
-impl Factors {
     /// A row's factors times the gains.
     pub fn scaled_left(&self, left: &[i8]) -> [i16; MAX_RANK] {
         let mut out = [0; MAX_RANK];

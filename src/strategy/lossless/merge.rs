@@ -85,6 +85,8 @@ pub fn tables(window: Window, width: u32, log: u32, counts: &Counts, factor_coun
         },
         phased: phased.saturating_sub(lo) as u8,
         log,
+        dither_offset: 0,
+        dither_classes: 0,
         freqs,
     }
 }

@@ -18,12 +18,14 @@
 
 pub mod block;
 mod check;
+mod encode;
 pub mod fit;
 pub mod low_rank;
 pub mod merge;
 pub mod model;
 pub mod params;
 pub mod rows;
+pub mod scaled;
 pub mod side;
 pub mod stored;
 pub mod wire;

@@ -1,6 +1,7 @@
 //! A set of frequency tables and the window of classes that they stand for.
 
 use crate::kernels::v2::adaptive::{Bit, Coder, Int};
+use crate::kernels::v2::dither::{Lattices, LEVELS};
 use crate::kernels::v2::row16::Contexts;
 use crate::kernels::v2::tables::{Freqs, ESC, SYMBOLS};
 
@@ -47,7 +48,12 @@ pub struct TableSet {
     pub phased: u8,
     /// Logarithm of a table's size.
     pub log: u32,
-    /// One table per context: the classes, then two for each phased class, then those of factors.
+    /// The constant of the classes of dithered weights.
+    pub dither_offset: i16,
+    /// How many of them there are.
+    pub dither_classes: u8,
+    /// One table per context: the classes, then two for each phased class, then those of factors, then eight for each
+    /// dithered class.
     pub freqs: Vec<Freqs>,
 }
 
@@ -68,6 +74,20 @@ impl TableSet {
             class
         } else {
             self.window.classes as usize + 2 * class + variant - 1
+        }
+    }
+
+    /// Number of contexts before those of dithered weights.
+    pub fn undithered(&self) -> usize {
+        self.freqs.len().saturating_sub(LEVELS * self.dither_classes as usize)
+    }
+
+    /// How contexts of dithered weights follow from their columns and levels.
+    pub fn lattices(&self) -> Lattices {
+        Lattices {
+            first: self.undithered() as u8,
+            offset: self.dither_offset,
+            classes: self.dither_classes,
         }
     }
 

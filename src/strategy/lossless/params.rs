@@ -6,6 +6,7 @@ use super::side::{Scales, MAX_SCALE};
 use super::wire::{malformed, put_varint, seal, take, take_varint, unseal};
 use crate::error::Result;
 use crate::kernels::v2::adaptive::{Bit, Coder, Decoder, Encoder, Int};
+use crate::kernels::v2::dither::LEVELS;
 use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::predict::{Columns, MAX_OCTAVE};
 use crate::kernels::v2::rans::{self, Words, LANES, LOWER};
@@ -17,6 +18,12 @@ const MAX_OFFSET: i16 = 4096;
 
 /// Most classes of a set.
 const MAX_CLASSES: u8 = 64;
+
+/// Most classes of dithered weights.
+pub(in crate::strategy) const MAX_DITHER_CLASSES: u8 = 24;
+
+/// Most contexts of a set: the extra one has a number of 8 bits, too.
+pub(in crate::strategy) const MAX_CONTEXTS: usize = 255;
 
 /// Largest gain of a component.
 const MAX_GAIN: i32 = 1023;
@@ -32,7 +39,7 @@ pub struct Params {
 
 impl TableSet {
     fn has_factors(&self) -> bool {
-        self.freqs.len() > self.contexts().count()
+        self.undithered() > self.contexts().count()
     }
 
     /// The section of a file that holds the set.
@@ -44,7 +51,13 @@ impl TableSet {
         } = self.window;
         let mut out = vec![self.log as u8, log2_q as u8];
         out.extend_from_slice(&offset.to_le_bytes());
-        out.extend_from_slice(&[classes, self.phased, self.has_factors() as u8]);
+        let dithered = self.dither_classes > 0;
+        let parts = self.has_factors() as u8 | (dithered as u8) << 1;
+        out.extend_from_slice(&[classes, self.phased, parts]);
+        if dithered {
+            out.extend_from_slice(&self.dither_offset.to_le_bytes());
+            out.push(self.dither_classes);
+        }
         let mut coder = Encoder::default();
         code_tables(&mut coder, self.log, &mut self.freqs.clone());
         out.extend_from_slice(&coder.finish());
@@ -55,7 +68,16 @@ impl TableSet {
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let mut rest = unseal(bytes)?;
         let head = take(&mut rest, 7)?;
+        let (dither_offset, dither_classes) = match head[6] & 2 {
+            0 => (0, 0),
+            _ => {
+                let more = take(&mut rest, 3)?;
+                (i16::from_le_bytes([more[0], more[1]]), more[2])
+            }
+        };
         let set = Self {
+            dither_offset,
+            dither_classes,
             log: head[0] as u32,
             window: Window {
                 log2_q: head[1] as u32,
@@ -75,11 +97,18 @@ impl TableSet {
             && (-MAX_OFFSET..=MAX_OFFSET).contains(&offset)
             && (1..=MAX_CLASSES).contains(&classes)
             && set.phased <= classes
-            && head[6] <= 1;
+            && head[6] <= 3
+            && (-MAX_OFFSET..=MAX_OFFSET).contains(&dither_offset)
+            && dither_classes <= MAX_DITHER_CLASSES
+            && (head[6] & 2 != 0) == (dither_classes > 0);
         if !sound {
             return Err(malformed("the head of a table set is out of its bounds"));
         }
-        let n = set.contexts().count() + head[6] as usize * FACTOR_CLASSES;
+        let factors = (head[6] & 1) as usize * FACTOR_CLASSES;
+        let n = set.contexts().count() + factors + LEVELS * dither_classes as usize;
+        if n > MAX_CONTEXTS {
+            return Err(malformed("a table set has more tables than there may be"));
+        }
         let mut freqs = vec![[0; SYMBOLS]; n];
         let mut coder = Decoder::new(rest);
         if !code_tables(&mut coder, set.log, &mut freqs) || !coder.is_exhausted() {

@@ -21,7 +21,7 @@ before(async () => {
   const { decode, encode } = await import(pathToFileURL(join(installed.root, 'node.js')).href);
   const [base, finetuned] = ['base', 'ft-sft'].map((name) => join(sample, `${name}.safetensors`));
   expected = {};
-  for (const strategy of ['int4', 'sparse', 'quantized']) {
+  for (const strategy of ['lossless', 'int4', 'sparse', 'quantized']) {
     const { data } = await encode({ base, finetuned, strategy });
     expected[strategy] = { delta: await sha256(data), model: await sha256((await decode({ base, deltas: [data] })).data) };
   }
@@ -45,9 +45,11 @@ async function useInPage({ workers, policy }) {
   }
   const sha256 = async (bytes) =>
     [...new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
-  const [base, finetuned] = await Promise.all(['base', 'ft-sft'].map(async (name) => (await fetch(`/data/${name}.safetensors`)).blob()));
+  // With their names: version 2 keeps that of the fine-tune's file.
+  const load = async (name) => new File([await (await fetch(`/data/${name}`)).blob()], name);
+  const [base, finetuned] = await Promise.all([load('base.safetensors'), load('ft-sft.safetensors')]);
   const found = {};
-  for (const strategy of ['int4', 'sparse', 'quantized']) {
+  for (const strategy of ['lossless', 'int4', 'sparse', 'quantized']) {
     const { data } = await wdelta.encode({ base, finetuned, strategy, workers });
     const seen = await wdelta.inspect(new Blob([data]));
     if (seen.strategy !== strategy || seen.tensors.length !== 47) throw new Error(`inspect shows ${seen.strategy}, ${seen.tensors.length}`);

@@ -92,6 +92,64 @@ test('imported by name, it encodes, inspects, verifies and decodes, alike with a
   );
 });
 
+test('lossless deltas are alike from every kind of output, and give the fine-tune back byte for byte', async () => {
+  const result = await runModule(
+    'lossless.mjs',
+    `
+    import * as wdelta from 'wdelta'
+    import { mkdir, readFile } from 'node:fs/promises'
+    const [base, finetuned] = ${JSON.stringify([base, finetuned])}
+    const options = { base, finetuned, strategy: 'lossless' }
+    const deltas = []
+    for (const workers of [0, 1, 2]) {
+      await wdelta.encode({ ...options, output: 'exact' + workers + '.wdelta', workers })
+      deltas.push(await readFile('exact' + workers + '.wdelta'))
+    }
+    await mkdir('folder')
+    await wdelta.encode({ ...options, output: 'folder/' })
+    deltas.push(await readFile('folder/delta.wdelta'))
+    const parts = []
+    await wdelta.encode({ ...options, output: new WritableStream({ write: (bytes) => void parts.push(bytes) }) })
+    deltas.push(Buffer.concat(parts))
+    const memory = await wdelta.encode(options)
+    const efforts = []
+    for (const effort of [0, 1, 2]) efforts.push((await wdelta.encode({ ...options, effort })).bytes)
+    const seen = await wdelta.inspect(new Uint8Array(memory.data))
+    const alone = await wdelta.verify({ deltas: [new Uint8Array(memory.data)] })
+    const rebuilt = []
+    for (const workers of [0, 2]) rebuilt.push((await wdelta.decode({ base, deltas: [memory.data], workers })).data)
+    const damaged = Uint8Array.from(memory.data)
+    damaged[damaged.length >> 1] ^= 1
+    const codes = []
+    for (const call of [
+      () => wdelta.decode({ base, deltas: [damaged] }),
+      () => wdelta.verify({ deltas: [damaged] }),
+      () => wdelta.decode({ base: finetuned, deltas: [memory.data] }),
+      () => wdelta.encode({ ...options, effort: 4 }),
+      () => wdelta.encode({ ...options, strategy: 'int4', effort: 1 }),
+    ]) codes.push(await call().then(() => 'done', (error) => error.code))
+    const exact = await readFile(finetuned)
+    console.log(JSON.stringify({
+      version: seen.version, strategy: seen.strategy, tensors: seen.tensors.length, ok: alone.ok,
+      sameDelta: deltas.every((delta) => delta.equals(memory.data)) && memory.bytes === memory.data.length,
+      sameModel: rebuilt.every((model) => exact.equals(model)),
+      smallerAtMore: efforts[0] > efforts[1] && efforts[1] > efforts[2],
+      codes,
+    }))
+  `,
+  );
+  assert.deepEqual(result, {
+    version: 2,
+    strategy: 'lossless',
+    tensors: 47,
+    ok: true,
+    sameDelta: true,
+    sameModel: true,
+    smallerAtMore: true,
+    codes: ['CHECKSUM', 'CHECKSUM', 'WRONG_BASE', 'USAGE', 'USAGE'],
+  });
+});
+
 test('only what the manifest lists can be imported', async () => {
   const result = await runModule(
     'resolve.mjs',

@@ -6,7 +6,7 @@ let memory;
 let top;
 let instance = 0;
 
-export default async function start() {
+export function initSync() {
   if (!memory) __wbg_reset_state();
 }
 
@@ -42,7 +42,7 @@ export class Machine {
     return new Machine(JOBS[kind], { options, sources, kind });
   }
   static task(spec, sizes) {
-    return new Machine(copyTask, { ...JSON.parse(spec), sizes });
+    return new Machine(copyTask, { ...JSON.parse(Buffer.from(spec)), sizes });
   }
   constructor(make, context) {
     this.instance = instance;
@@ -71,6 +71,9 @@ export class Machine {
 
 const CHUNK = 1 << 16;
 
+/** JSON as bytes. */
+const encode = (value) => new TextEncoder().encode(JSON.stringify(value));
+
 /** Copies part of a source to an output; `mode` makes it go wrong. */
 function* copyTask({ file, sink, start, end, mode }) {
   const at = alloc(CHUNK);
@@ -83,7 +86,7 @@ function* copyTask({ file, sink, start, end, mode }) {
     alloc(1);
     yield { kind: 'ready', transfers: [{ file: sink, offset, len, at }] };
   }
-  yield { kind: 'done', json: String(end - start) };
+  yield { kind: 'done', report: encode(end - start) };
 }
 
 /** Copies the base to the outputs, in tasks of two chunks, reads it back and hashes it. `dtype` says what goes wrong. */
@@ -99,7 +102,7 @@ function* decode({ options, sources }, machine) {
       const start = i * 2 * CHUNK;
       const end = Math.min(size, start + 2 * CHUNK);
       const mode = i === 1 ? options.dtype : undefined;
-      return { label: `t${i}`, phase: 'copying', cost: end - start, spec: JSON.stringify({ file, sink, start, end, mode }) };
+      return { label: `t${i}`, phase: 'copying', cost: end - start, spec: encode({ file, sink, start, end, mode }) };
     }),
   );
   yield { kind: 'run', tasks };
@@ -115,7 +118,8 @@ function* decode({ options, sources }, machine) {
   const sha256 = Buffer.from(machine.digest).toString('hex');
   yield { kind: 'digest', lane: 2 };
   const nothing = Buffer.from(machine.digest).toString('hex');
-  yield { kind: 'done', json: JSON.stringify({ job: 'decode', options, bytes, sha256, nothing, reports: machine.reports, files: outputs }) };
+  const reports = machine.reports.map((report) => String(Buffer.from(report)));
+  yield { kind: 'done', report: encode({ job: 'decode', options, bytes, sha256, nothing, reports, files: outputs }) };
 }
 
 /** Reads the first bytes of every source. A delta that is JSON is its own report. */
@@ -128,8 +132,8 @@ function* inspect({ sources, kind }) {
     const { size } = sources[0];
     const all = alloc(size);
     yield { kind: 'need', transfers: [{ file: 0, offset: 0, len: size, at: all }] };
-    yield { kind: 'done', json: Buffer.from(new Uint8Array(memory.buffer, all, size)).toString() };
-  } else yield { kind: 'done', json: JSON.stringify({ kind, sources, heads }) };
+    yield { kind: 'done', report: new Uint8Array(memory.buffer, all, size).slice() };
+  } else yield { kind: 'done', report: encode({ kind, sources, heads }) };
 }
 
 /** A piece of four bytes for each kilobyte of the base. */
@@ -140,7 +144,7 @@ function* tensors({ sources, options }) {
     yield { kind: 'item', json: JSON.stringify({ name: `t${offset}`, dtype: options.as === 'float32' ? 'F32' : 'U8' }), at, len: 4 };
     new Uint8Array(memory.buffer, at, 4).fill(255);
   }
-  yield { kind: 'done', json: '{}' };
+  yield { kind: 'done', report: encode({}) };
 }
 
 const JOBS = { decode, encode: decode, inspect, lineage: inspect, verify: inspect, hash: inspect, diff: inspect, tensors, stats: tensors };

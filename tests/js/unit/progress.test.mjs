@@ -15,7 +15,18 @@ test('events are at most ten a second, never go back, and end complete', () => {
   assert.ok(gaps.every((gap) => gap >= 100), String(gaps));
   assert.ok(events.length >= 15);
   assert.ok(events.every(({ done }, i) => !i || done >= events[i - 1].done));
-  assert.deepEqual(events.at(-1), { now: 2000, phase: 'done', tensor: undefined, done: 1000, total: 1000, bytesPerSecond: 500, etaSeconds: 0 });
+  assert.deepEqual(events.at(-1), { now: 2000, phase: 'done', tensor: undefined, done: 1000, total: 1000, bytesPerSecond: 500, etaSeconds: 0, memory: 0 });
+});
+
+test('memory is what workers, outputs and the core hold together', () => {
+  let last;
+  const progress = new Progress((event) => (last = event), () => 0);
+  progress.held.set('a worker', 3e6);
+  progress.held.set('an output', 5e6);
+  progress.held.set('a worker', 4e6);
+  progress.finish();
+  assert.equal(last.memory, 9e6);
+  progress.end();
 });
 
 test('the rate is that of the last ten seconds, and unknown in the first', () => {

@@ -266,10 +266,14 @@ export function tableSection(app, signal, topic, caption) {
       ),
       found,
       h('span', { class: 'grow' }),
-      columnButton,
-      columnMenu,
-      button('CSV', () => table.export('csv'), { 'aria-label': 'Export as CSV' }),
-      button('JSON', () => table.export('json'), { 'aria-label': 'Export as JSON' }),
+      h(
+        'div',
+        { class: 'inline' },
+        columnButton,
+        columnMenu,
+        button('CSV', () => table.export('csv'), { 'aria-label': 'Export as CSV' }),
+        button('JSON', () => table.export('json'), { 'aria-label': 'Export as JSON' }),
+      ),
     ),
     table.element,
   );

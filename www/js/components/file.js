@@ -9,9 +9,11 @@ import { bytes, exact, number } from '../format.js';
 
 /** @param {Inspection} info @param {Row | undefined} row */
 export function fileStrip({ bytes: size, layout }, row) {
+  const { sets = [] } = layout;
   const parts = [
     { label: 'Header', ...layout.header },
     { label: 'Payload', ...layout.payload },
+    ...(sets.length ? [{ label: 'Tables', offset: sets[0].offset, length: sets.reduce((sum, { length }) => sum + length, 0) }] : []),
     { label: 'Checksum', ...layout.checksum },
   ];
   const share = (/** @type {number} */ n) => `${((n / size) * 100).toFixed(4)}%`;

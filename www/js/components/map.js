@@ -2,8 +2,8 @@
 // The bytes map: layers by roles as a grid of buttons, or areas by bytes, with a legend that filters.
 
 import { AREA_CELLS, LEGEND_BINS } from '../constants.js';
-import { button, fill, h, svg } from '../dom.js';
-import { breakable, exact, name, percent, plain, plural } from '../format.js';
+import { button, fill, h, inSlices, nextFrame, svg } from '../dom.js';
+import { breakable, exact, middle, name, percent, plain, plural } from '../format.js';
 import { cellsOf, gridOf, squarify } from '../model/grid.js';
 import { scaleOf } from '../model/measures.js';
 import { worst } from '../model/rows.js';
@@ -15,6 +15,8 @@ import { worst } from '../model/rows.js';
 /** @typedef {{ rows: Row[], measure: Measure, log: boolean, area: boolean, open: string | null, tensor: string | null, cell: string | null, brush: [number, number] }} Shown */
 /** @typedef {{ onCell(cell: Cell): void, onBrush(brush: [number, number]): void }} Actions */
 
+/** Cells that are not coloured in the frame that shows them. */
+const MANY = 500;
 /** Bands of more cells than this have no room for names. */
 const NAMED = 24;
 
@@ -25,6 +27,8 @@ export class BytesMap {
   #legend = h('div');
   /** @type {Map<Cell, HTMLButtonElement>} */
   #buttons = new Map();
+  /** What each cell shows. @type {Map<Cell, string>} */
+  #painted = new Map();
   /** @type {Shown | null} */
   #shown = null;
 
@@ -41,21 +45,35 @@ export class BytesMap {
     this.#shown = shown;
     if (before?.rows !== shown.rows || before.open !== shown.open || before.area !== shown.area) {
       this.#buttons = new Map();
+      this.#painted = new Map();
       const grid = gridOf(shown.rows, shown.open);
       fill(this.#picture, shown.area ? this.#areas(cellsOf(grid)) : this.#lines(grid, shown.open));
     }
-    this.#paint(shown);
+    void this.#paint(shown);
   }
 
   /** Colours and names every cell by the measure. @param {Shown} shown */
-  #paint({ measure, log, brush, tensor, cell: chosen }) {
+  async #paint(shown) {
+    const { measure, log, brush, tensor, cell: chosen } = shown;
     const values = [...this.#buttons.keys()].map((cell) => measure.of(cell.rows));
     const scale = scaleOf(values, log, measure.signed);
+    fill(this.#legend, legend(shown, values, scale, this.#actions));
+    /** @type {HTMLElement | null} */
     let stop = null;
     let i = 0;
-    for (const [cell, element] of this.#buttons) {
+    const over = () => this.#shown !== shown;
+    const paint = (/** @type {[Cell, HTMLElement]} */ [cell, element]) => {
       const value = values[i++];
       const at = value === null ? 0 : scale.at(value);
+      const selected = cell.key === chosen || cell.rows.some((row) => row.name === tensor);
+      const faded = value !== null && (at < brush[0] || at > brush[1]);
+      if (selected || !stop || element === document.activeElement) {
+        if (stop) stop.tabIndex = -1;
+        (stop = element).tabIndex = 0;
+      } else if (element.tabIndex === 0) element.tabIndex = -1;
+      const looks = [value, scale.max, at, selected, faded, measure.id].join();
+      if (this.#painted.get(cell) === looks) return;
+      this.#painted.set(cell, looks);
       const severities = cell.rows.map(worst);
       const finding = severities.find((severity) => severity === 'error') ?? severities.find(Boolean);
       const said =
@@ -65,8 +83,6 @@ export class BytesMap {
       const label = [plain(cell.label), said, cell.rows.length > 1 && plural(cell.rows.length, 'tensor'), finding]
         .filter(Boolean)
         .join(', ');
-      const selected = cell.key === chosen || cell.rows.some((row) => row.name === tensor);
-      const faded = value !== null && (at < brush[0] || at > brush[1]);
       element.className = [
         'cell',
         value === null && 'unknown',
@@ -82,11 +98,10 @@ export class BytesMap {
       element.title = label;
       element.setAttribute('aria-pressed', String(selected));
       element.style.setProperty('--v', at.toFixed(3));
-      element.tabIndex = -1;
-      if (selected || !stop || element === document.activeElement) stop = element;
-    }
-    if (stop) stop.tabIndex = 0;
-    fill(this.#legend, legend(/** @type {Shown} */ (this.#shown), values, scale, this.#actions));
+    };
+    // So that the layout which a focus asks for at once has less to do.
+    if (this.#buttons.size > MANY) await nextFrame();
+    if (!over()) await inSlices(this.#buttons, paint, over);
   }
 
   /** @param {Cell} cell @param {import('../dom.js').Props} props @param {import('../dom.js').Child} text */
@@ -120,7 +135,7 @@ export class BytesMap {
             'div',
             { class: 'line head', role: 'row' },
             h('span', { role: 'columnheader', class: 'axis' }, open === null ? 'layer' : 'expert'),
-            columns.map(({ label, key }) => h('span', { role: 'columnheader', title: plain(key) }, breakable(label))),
+            columns.map(({ label, key }) => h('span', { role: 'columnheader', title: plain(key) }, breakable(middle(label, 40)))),
           )
         : null,
       band(top),

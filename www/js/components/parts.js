@@ -159,8 +159,8 @@ export function missing({ actions }, title, needs) {
   );
 }
 
-/** @param {App} app @param {Saved} saved @param {Child} [extra] */
-export function savedView({ actions }, { title, files, where, copy, report, seconds }, extra) {
+/** @param {App} app @param {Saved} saved @param {Child} [extra] @param {Child} [more] what is long */
+export function savedView({ actions }, { title, files, where, copy, report, seconds }, extra, more) {
   const total = files.reduce((sum, { size }) => sum + size, 0);
   return h(
     'section',
@@ -193,6 +193,7 @@ export function savedView({ actions }, { title, files, where, copy, report, seco
         ),
       ),
     ),
+    more ?? null,
   );
 }
 

@@ -4,7 +4,7 @@
 import { version } from '../api.js';
 import { button, h, icon } from '../dom.js';
 import { details, meaning } from '../errors.js';
-import { exact, name, plain } from '../format.js';
+import { exact, name, plain, sentence } from '../format.js';
 
 /** @import { Finding, Problem } from '../types.js' */
 
@@ -69,7 +69,7 @@ export function problemView(problem, actions = {}) {
       icon(problem.code === 'ABORTED' ? 'note' : 'error'),
       h('strong', null, ` ${title}`),
     ),
-    h('p', null, h('bdi', null, plain(problem.message))),
+    h('p', null, h('bdi', null, plain(sentence(problem.message)))),
     problem.code === 'ABORTED' ? null : h('p', null, advice),
     h(
       'dl',
@@ -97,32 +97,40 @@ export function findingList(findings, onSelect, most = 200) {
   if (!findings.length) return h('p', { class: 'status ok' }, icon('ok'), ' Nothing noticed.');
   const order = ['error', 'warning', 'note'];
   const sorted = [...findings].sort((a, b) => order.indexOf(a.severity) - order.indexOf(b.severity));
-  const shown = sorted.slice(0, most);
+  /** The same said of several tensors is said once. @type {Map<string, Finding[]>} */
+  const groups = new Map();
+  for (const finding of sorted.slice(0, most)) {
+    const key = `${finding.code} ${finding.message}`;
+    if (!groups.get(key)?.push(finding)) groups.set(key, [finding]);
+  }
   return h(
     'ul',
     { class: 'findings' },
-    shown.map(({ severity, code, message, tensor }) =>
-      h(
+    [...groups.values()].map((group) => {
+      const [{ severity, code, message }] = group;
+      return h(
         'li',
         null,
         h('span', { class: `status ${severity}` }, icon(severity), ` ${severity}`),
         h(
           'div',
           null,
-          h('bdi', null, plain(message)),
+          h('bdi', null, plain(sentence(message))),
           ' ',
           h('code', { class: 'muted' }, code),
-          tensor === undefined
-            ? null
-            : h('div', null, onSelect ? button(name(tensor), () => onSelect(tensor), { class: 'link' }) : name(tensor)),
+          group.map(({ tensor }) =>
+            tensor === undefined
+              ? null
+              : h('div', null, onSelect ? button(name(tensor), () => onSelect(tensor), { class: 'link' }) : name(tensor)),
+          ),
         ),
-      ),
-    ),
-    sorted.length > shown.length
+      );
+    }),
+    sorted.length > most
       ? h(
           'li',
           { class: 'muted' },
-          `and ${exact(sorted.length - shown.length)} more${onSelect ? '; the table lists all of them' : ''}.`,
+          `and ${exact(sorted.length - most)} more${onSelect ? '; the table lists all of them' : ''}.`,
         )
       : null,
   );

@@ -315,7 +315,7 @@ export function jobOutcome(job, kind, fixes) {
     h(
       'p',
       { class: 'muted' },
-      `After ${duration(((job.ended ?? 0) - job.started) / 1000)}. Chosen files are untouched; no half-written output remains.`,
+      `It ran for ${duration(((job.ended ?? 0) - job.started) / 1000)}. Chosen files are untouched; no half-written output remains.`,
     ),
   );
 }

@@ -3,6 +3,7 @@
 
 import { api } from '../api.js';
 import { problemOf } from '../errors.js';
+import { readRows } from '../model/rows.js';
 import { modelKey, modelName } from './collect.js';
 import { recognize } from './recognize.js';
 
@@ -132,6 +133,7 @@ function add(store, values) {
 async function read(store, id, source) {
   try {
     const info = await (await api()).inspect(source);
+    await readRows(info);
     store.dispatch({ type: 'entry', id, values: { state: 'ready', info, reading: undefined } });
   } catch (error) {
     store.dispatch({ type: 'entry', id, values: { state: 'failed', problem: problemOf(error), reading: undefined } });

@@ -1,7 +1,9 @@
 // @ts-check
 // From what the package says about a delta to the rows that table, map and details share.
 
+import { inSlices } from '../dom.js';
 import { MEANINGS } from '../errors.js';
+import { gridOf } from './grid.js';
 
 /** @import { DiffTensor, Entry, Finding, Inspection, Row, State, TensorInfo } from '../types.js' */
 
@@ -12,22 +14,32 @@ const naturalKey = (name) => name.replace(/\d+/g, (digits) => digits.padStart(8,
 const known = new WeakMap();
 
 /**
+ * Makes the rows of a delta, before it is shown.
+ * @param {Inspection} info
+ */
+export async function readRows(info) {
+  /** @type {Map<string, Finding[]>} */
+  const findings = new Map();
+  for (const finding of info.findings) {
+    const { tensor } = finding;
+    if (tensor !== undefined && !findings.get(tensor)?.push(finding)) findings.set(tensor, [finding]);
+  }
+  /** @type {Row[]} */
+  const rows = [];
+  await inSlices(info.tensors, (tensor) => rows.push(rowOf(tensor, findings.get(tensor.name) ?? [])));
+  known.set(info, rows);
+  const steps = [() => rows.sort((a, b) => (a.key < b.key ? -1 : 1)), () => gridOf(rows)];
+  await inSlices(steps, (step) => step());
+}
+
+/**
  * @param {Entry | undefined} entry
- * @returns {Row[]} one per tensor, in the header's order; the same objects each time
+ * @returns {Row[]} one per tensor, by name; the same objects each time
  */
 export function rowsOf(entry) {
   const info = entry?.info;
   if (!info) return [];
-  let rows = known.get(info);
-  if (!rows) {
-    /** @type {Map<string, Finding[]>} */
-    const findings = new Map();
-    for (const finding of info.findings)
-      if (finding.tensor !== undefined)
-        findings.set(finding.tensor, [...(findings.get(finding.tensor) ?? []), finding]);
-    rows = info.tensors.map((tensor) => rowOf(tensor, findings.get(tensor.name) ?? []));
-    known.set(info, rows);
-  }
+  const rows = known.get(info) ?? [];
   if (entry.made && !rows[0]?.error) {
     const made = new Map(entry.made.tensors.map((tensor) => [tensor.name, tensor]));
     for (const row of rows) row.error = made.get(row.name);
@@ -92,6 +104,9 @@ export const activeEntry = ({ entries, active }) => entries.find(({ id }) => id 
 
 /** @param {State} state @param {import('../types.js').EntryRole} role */
 export const entryOf = ({ entries }, role) => entries.find((entry) => entry.role === role);
+
+/** Whether only its base tells how far a delta moves values: version 2 counts in steps of the base's. @param {Entry | undefined} entry */
+export const leansOnBase = (entry) => entry?.info?.version === 2;
 
 /** @param {Row[]} rows @param {string | null} name */
 export const rowNamed = (rows, name) => (name === null ? undefined : rows.find((row) => row.name === name));

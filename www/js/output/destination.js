@@ -19,13 +19,14 @@ const pickers = () => /** @type {Pickers} */ (/** @type {unknown} */ (window));
 export function destinations(size, folder) {
   const picker = folder ? 'showDirectoryPicker' in window : 'showSaveFilePicker' in window;
   const disk = Boolean(navigator.storage?.getDirectory);
+  const each = (/** @type {string} */ text, /** @type {string} */ after) => `${text}${size ? `: ${bytes(size)} ${after}` : ''}.`;
   const secure = isSecureContext ? '' : ' It needs https or localhost.';
   return [
     {
       id: 'picker',
       label: folder ? 'A folder on this machine' : 'A file on this machine',
       note: picker
-        ? `You choose it when you start. The browser writes a temporary copy first: ${bytes(size)} on that disk.`
+        ? each('You choose it when you start. The browser writes a temporary copy first', 'on that disk')
         : `This browser cannot write to chosen files.${secure}`,
       available: picker,
     },
@@ -33,7 +34,7 @@ export function destinations(size, folder) {
       id: 'private',
       label: 'Private storage, then download',
       note: disk
-        ? `Written to the browser's own storage, then copied by the download: ${bytes(size)} twice.`
+        ? each("Written to the browser's own storage, then copied by the download", 'twice')
         : `This browser has no private storage here.${secure}`,
       available: disk,
     },

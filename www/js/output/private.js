@@ -66,6 +66,19 @@ export async function remove(job) {
   });
 }
 
+/** Removes what the package was writing when a tab was closed; what other tabs are writing now cannot be removed. */
+export async function sweep() {
+  const root = await navigator.storage?.getDirectory?.();
+  const unfinished = await root?.getDirectoryHandle('wdelta-tmp').catch(() => null);
+  if (!unfinished) return;
+  // The package holds this lock while it makes such a file.
+  await navigator.locks?.request('wdelta-tmp', async () => {
+    const old = [];
+    for await (const { name } of children(unfinished)) old.push(name);
+    await Promise.all(old.map((name) => unfinished.removeEntry(name).catch(() => {})));
+  });
+}
+
 /** @returns {Promise<Copy[]>} copies of tabs that are closed by now */
 export async function copies() {
   if (!navigator.storage?.getDirectory) return [];

@@ -49,6 +49,7 @@ const DELTA_COLUMNS = [
   {
     id: 'strategy',
     label: 'Strategy',
+    minor: true,
     value: (row) => `${row.side === 'b' ? '' : row.strategy}→${row.b?.strategy ?? ''}`,
     cell: (row) =>
       row.side === 'a'
@@ -347,7 +348,7 @@ function totals({ actions }, diff) {
         /** @type {Finding} */ ({
           severity: what === 'strategy' ? 'note' : 'warning',
           code: what.toUpperCase(),
-          message: `${what}: ${a} in A, ${b} in B`,
+          message: `${what[0].toUpperCase()}${what.slice(1)} ${a} in A, ${b} in B`,
           tensor,
         }),
     ),
@@ -367,7 +368,7 @@ function totals({ actions }, diff) {
     h('h3', null, 'Furthest apart'),
     h(
       'ul',
-      { class: 'plain-list' },
+      { class: 'plain-list pairs' },
       nearest.map((tensor) =>
         h(
           'li',

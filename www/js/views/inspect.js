@@ -2,10 +2,10 @@
 // Inspect: what is in a delta, what it belongs to, whether it is intact.
 
 import { MEASURE_AT_ONCE } from '../constants.js';
-import { button, h, live } from '../dom.js';
+import { button, h, live, nextFrame } from '../dom.js';
 import { breakable, bytes, count, exact, name, number, percent, plain, plural, shape } from '../format.js';
 import { MEASURES } from '../model/measures.js';
-import { activeEntry, entryOf, rowNamed, rowsOf } from '../model/rows.js';
+import { activeEntry, entryOf, leansOnBase, rowNamed, rowsOf } from '../model/rows.js';
 import { histogram, rowChart } from '../components/chart.js';
 import { picture, tableSection } from '../components/explorer.js';
 import { fileStrip, recordView } from '../components/file.js';
@@ -58,10 +58,19 @@ const COLUMNS = [
 ];
 /** @type {Map<string, Column[]>} */
 const choices = new Map();
+/** @type {{ rows: Row[], revision: number, columns: Column[] } | null} */
+let chosen = null;
 
 /** Columns that have something to say. @param {State} state */
 function columnsOf(state) {
   const rows = rowsOf(activeEntry(state));
+  if (chosen?.rows !== rows || chosen.revision !== state.revision)
+    chosen = { rows, revision: state.revision, columns: choose(rows) };
+  return chosen.columns;
+}
+
+/** @param {Row[]} rows */
+function choose(rows) {
   const some = (/** @type {(row: Row) => unknown} */ has) => rows.some((row) => has(row) !== undefined);
   const has = {
     stats: some((row) => row.stats),
@@ -116,7 +125,7 @@ const JOURNEYS = [
   ['Compare', 'two deltas, or two models', 'what differs, and by how much'],
   ['Lineage', 'several deltas', 'which follows which, and what is verified'],
   ['Rebuild', 'deltas and their base', 'the fine-tune as .safetensors, checked'],
-  ['Make', 'a base and a fine-tune', 'the delta, its size known before the start'],
+  ['Make', 'a base and a fine-tune', 'the delta: every bit, or smaller and close'],
 ];
 
 /** @param {App} app */
@@ -213,10 +222,11 @@ function explore(app, signal) {
       if (measure.of(rows) !== null) return [h('span', { class: 'muted' }, 'measured')];
       if (isRunning(state.job, 'measure'))
         return [button('Stop measuring', () => jobs.cancel(), { 'data-key': 'measure' })];
-      if (measure.needs === 'base' && !base) return [h('span', { class: 'muted' }, 'Open the base to measure this.')];
-      const size = (activeEntry(state)?.size ?? 0) + (measure.needs === 'base' ? (base?.size ?? 0) : 0);
+      const needsBase = measure.needs === 'base' || leansOnBase(activeEntry(state));
+      if (needsBase && !base) return [h('span', { class: 'muted' }, 'Open the base to measure this.')];
+      const size = (activeEntry(state)?.size ?? 0) + (needsBase ? (base?.size ?? 0) : 0);
       return [
-        button(`Measure all, reads ${bytes(size)}`, () => actions.measure(null, measure.needs === 'base'), {
+        button(`Measure all, reads ${bytes(size)}`, () => actions.measure(null, needsBase), {
           class: 'primary',
           disabled: Boolean(blocked(state)),
           title: blocked(state),
@@ -250,8 +260,9 @@ function explore(app, signal) {
         }),
     ),
     findingsPanel(app, signal),
-    tableSection(app, signal, topic, 'Tensors of the delta'),
   );
+  // In a frame of its own: of a large model, picture and table are much work together.
+  void nextFrame().then(() => signal.aborted || main.append(tableSection(app, signal, topic, 'Tensors of the delta')));
   const aside = live(
     store,
     signal,
@@ -296,7 +307,8 @@ function summary({ store }, signal) {
           item('Parameters', count(info.elements)),
           item('Stored', bytes(info.bytes)),
           item('Bits per parameter', number(info.elements ? (info.bytes * 8) / info.elements : null)),
-          base
+          // A base of another model would make it "60,000× smaller".
+          base && base.size > info.elements / 2 && base.size < info.elements * 9
             ? item(
                 'Against the base',
                 info.bytes < base.size
@@ -413,6 +425,7 @@ function tensorDetails(app, entry, row) {
   const { stats, error } = row;
   const running = store.state.job?.state === 'running';
   const read = bytes(row.bytes);
+  const lacks = leansOnBase(entry) && !entryOf(store.state, 'base');
   return [
     h(
       'div',
@@ -439,7 +452,7 @@ function tensorDetails(app, entry, row) {
       ['Shape', shape(row.shape)],
       ['Parameters', exact(row.elements)],
       [
-        'Strategy',
+        entry.info?.version === 2 ? 'Operation' : 'Strategy',
         [
           row.strategy,
           ...Object.entries(row.options ?? {}).map(([key, value]) =>
@@ -493,13 +506,17 @@ function tensorDetails(app, entry, row) {
               ? 'Measuring…'
               : running
                 ? 'Measured when the running job has ended.'
-                : row.bytes <= MEASURE_AT_ONCE
+                : lacks
+                  ? 'Not measured: version 2 tells how far values move only beside its base.'
+                  : row.bytes <= MEASURE_AT_ONCE
                   ? 'Not measured.'
                   : `Not measured: that reads ${read}.`,
           ),
           running
             ? null
-            : button(`Measure, reads ${read}`, () => actions.measure([row.name], false), { 'data-key': 'measure one' }),
+            : lacks
+              ? button('Open the base…', () => actions.pickFiles(), { 'data-key': 'open base' })
+              : button(`Measure, reads ${read}`, () => actions.measure([row.name], false), { 'data-key': 'measure one' }),
         ],
     h('h3', null, 'Bytes'),
     recordView(entry.source, row.records),

@@ -71,7 +71,9 @@ export function lineageView(app, signal) {
           base
             ? busy
               ? button('Stop', () => jobs.cancel(), { 'data-key': 'lineage' })
-              : button(`Check the links, reads up to ${bytes(size)}`, () => actions.lineage(false), {
+              : result?.ok && result.links.every(({ state }) => state === 'verified')
+                ? null
+                : button(`Check the links, reads up to ${bytes(size)}`, () => actions.lineage(false), {
                   class: 'primary',
                   disabled: Boolean(why),
                   title: why,

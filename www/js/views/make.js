@@ -24,33 +24,37 @@ import { chainOf, planChecks, radio, roomChecks } from './rebuild.js';
 
 /** @type {[id: string, label: string, note: string][]} */
 export const STRATEGIES = [
-  ['int4', 'int4', 'Sixteen levels per tensor, the largest changes apart. The usual choice.'],
+  ['lossless', 'lossless', 'Every bit of the fine-tune comes back. The size is a guess until it is made.'],
+  ['lossy', 'lossy', 'Close to the fine-tune, as small as its quality says. The size is a guess too.'],
+  ['int4', 'int4', 'Sixteen levels per tensor, the largest changes apart.'],
   ['sparse', 'sparse', 'Only the largest changes, each exact; the rest is dropped.'],
   ['quantized', 'quantized', 'One sign per value, one scale per row. Smallest, and coarsest.'],
 ];
 
 /** Names what a plan was made for. @param {State} state @param {string} [strategy] */
 export function makeKey(state, strategy = state.make.strategy) {
-  const option = strategy === 'int4' ? state.make.outlierFraction : strategy === 'sparse' ? state.make.sparsity : '';
+  const options = JSON.stringify(optionsOf(state.make, strategy));
   const parents = parentsOf(state).map(({ id }) => id);
-  return ['encode', entryOf(state, 'base')?.id, entryOf(state, 'finetuned')?.id, strategy, option, ...parents].join(' ');
+  return ['encode', entryOf(state, 'base')?.id, entryOf(state, 'finetuned')?.id, strategy, options, ...parents].join(' ');
 }
 
 /** The deltas that lead from the base to what the new one is made against. @param {State} state */
 export const parentsOf = (state) => (state.make.against === 'chain' ? chainOf(state) : []);
 
-/** @param {State} state @param {string} [strategy] the options for the package */
-export function makeOptions({ make }, strategy = make.strategy) {
-  return {
-    strategy,
-    ...(strategy === 'int4'
-      ? { outlierFraction: Number(make.outlierFraction) }
-      : strategy === 'sparse'
-        ? { sparsity: Number(make.sparsity) }
-        : {}),
-    ...(make.baseName ? { baseName: make.baseName } : {}),
-  };
+/** What a strategy is given. @param {State['make']} make @param {string} strategy @returns {Record<string, number>} */
+function optionsOf({ outlierFraction, sparsity, quality, ratio }, strategy) {
+  if (strategy === 'int4') return { outlierFraction: Number(outlierFraction) };
+  if (strategy === 'sparse') return { sparsity: Number(sparsity) };
+  if (strategy !== 'lossy') return {};
+  return ratio ? { ratio: Number(ratio) } : { quality: Number(quality) };
 }
+
+/** @param {State} state @param {string} [strategy] the options for the package */
+export const makeOptions = ({ make }, strategy = make.strategy) => ({
+  strategy,
+  ...optionsOf(make, strategy),
+  ...(make.baseName ? { baseName: make.baseName } : {}),
+});
 
 /** @param {State} state */
 export const makeName = (state) =>
@@ -97,7 +101,10 @@ export function makeView(app, signal) {
       ...saved
         .filter(({ kind }) => kind === 'make')
         .reverse()
-        .map((each) => savedView(app, each, madeView(app, /** @type {EncodeResult} */ (each.result)))),
+        .map((each) => {
+          const result = /** @type {EncodeResult} */ (each.result);
+          return savedView(app, each, madeView(app, result), errorTable(result));
+        }),
     ],
   );
   store.watch(
@@ -120,9 +127,12 @@ export function makeView(app, signal) {
   return [root];
 }
 
-/** @param {Plan | Problem | null | undefined} plan */
-const sizeOf = (plan) =>
-  plan && 'outputs' in plan ? `${plan.exact ? '' : '≤ '}${bytes(plan.bytes)}` : plan ? 'not possible' : '…';
+/** Whether a size before the start is an estimate, not a bound. @param {string} strategy */
+const isEstimate = (strategy) => strategy === 'lossless' || strategy === 'lossy';
+
+/** @param {Plan | Problem | null | undefined} plan @param {boolean} estimated */
+const sizeOf = (plan, estimated) =>
+  plan && 'outputs' in plan ? `${plan.exact ? '' : estimated ? '≈ ' : '≤ '}${bytes(plan.bytes)}` : plan ? 'not possible' : '…';
 
 /** @param {App} app */
 function formOf({ store, actions }) {
@@ -164,7 +174,7 @@ function formOf({ store, actions }) {
       h('legend', null, 'Strategy'),
       STRATEGIES.map(([id, label, note]) => {
         const option = radio('strategy', id, make.strategy, label, note, () => set({ strategy: id }));
-        option.append(h('span', { class: 'num size' }, sizeOf(state.plans.get(makeKey(state, id)))));
+        option.append(h('span', { class: 'num size' }, sizeOf(state.plans.get(makeKey(state, id)), isEstimate(id))));
         return option;
       }),
     ),
@@ -179,6 +189,18 @@ function formOf({ store, actions }) {
           inputmode: 'decimal',
           disabled: busy,
         })
+      : null,
+    make.strategy === 'lossy'
+      ? [
+          textField('Quality, 1 (smallest) to 100 (lossless)', make.quality, (quality) => set({ quality }), {
+            inputmode: 'decimal',
+            disabled: busy || Boolean(make.ratio),
+          }),
+          textField('Or: how many times smaller than the fine-tune', make.ratio, (ratio) => set({ ratio }), {
+            inputmode: 'decimal',
+            disabled: busy,
+          }),
+        ]
       : null,
     textField('Where the base is to be had (optional)', make.baseName, (baseName) => set({ baseName }), {
       disabled: busy,
@@ -213,9 +235,9 @@ function preflight(app) {
   let ready = false;
   if (plan && 'outputs' in plan) {
     ready = !plan.problems.some(({ severity }) => severity === 'error');
-    checks.push(...roomChecks(app, plan));
+    checks.push(...roomChecks(app, plan, isEstimate(state.make.strategy)));
     if (finetuned && plan.bytes)
-      checks.push({ mood: 'note', text: `${plan.exact ? '' : 'At least '}${number(finetuned.size / plan.bytes)}× smaller than the fine-tune.` });
+      checks.push({ mood: 'note', text: `${plan.exact ? '' : isEstimate(state.make.strategy) ? 'About ' : 'At least '}${number(finetuned.size / plan.bytes)}× smaller than the fine-tune.` });
   }
   return [
     h('h2', null, 'Before the start'),
@@ -234,14 +256,14 @@ function preflight(app) {
   ];
 }
 
-/** Error per tensor, worst first. @param {App} app @param {EncodeResult} result */
+/** @param {App} app @param {EncodeResult} result */
 function madeView({ store, actions }, result) {
-  const worst = [...result.tensors].sort((a, b) => (b.relativeError ?? -1) - (a.relativeError ?? -1));
-  const other = result.tensors.filter(({ strategy, requested }) => strategy !== requested).length;
+  // Version 2 chooses an operation for each tensor, by size.
+  const other = result.version === 2 ? 0 : result.tensors.filter(({ strategy, requested }) => strategy !== requested).length;
   const entry = store.state.entries.find(({ made }) => made === result);
   return [
     facts([
-      ['Error of the delta', result.relativeError === null ? '–' : `${percent(result.relativeError)} relative RMS`],
+      ['Error of the delta', result.strategy === 'lossless' ? 'none: every bit comes back' : result.relativeError === null ? '–' : `${percent(result.relativeError)} relative RMS`],
       ['Against the fine-tune', `${number(result.finetunedBytes / result.bytes)}× smaller`],
       ['Unchanged tensors', exact(result.tensors.filter(({ unchanged, elements }) => unchanged === elements).length)],
       ['Stored otherwise', other ? `${plural(other, 'tensor')}, because the strategy would have spoilt them` : 'none'],
@@ -254,7 +276,13 @@ function madeView({ store, actions }, result) {
           button('See it in Inspect', () => actions.activate(entry.id, 'inspect', 'error'), { 'data-key': 'see made' }),
         )
       : null,
-    h(
+  ];
+}
+
+/** Error per tensor, worst first. @param {EncodeResult} result */
+function errorTable(result) {
+  const worst = [...result.tensors].sort((a, b) => (b.relativeError ?? -1) - (a.relativeError ?? -1));
+  return h(
       'details',
       null,
       h('summary', null, 'Error per tensor'),
@@ -289,7 +317,7 @@ function madeView({ store, actions }, result) {
                   h(
                     'td',
                     { title: tensor.reason ? plain(tensor.reason) : null },
-                    tensor.strategy === tensor.requested
+                    tensor.strategy === tensor.requested || result.version === 2
                       ? tensor.strategy
                       : `${tensor.strategy} instead of ${tensor.requested}`,
                   ),
@@ -301,6 +329,5 @@ function madeView({ store, actions }, result) {
           ),
         ),
       ),
-    ),
-  ];
+    );
 }

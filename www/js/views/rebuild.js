@@ -391,19 +391,19 @@ function baseCheck({ store, actions }, base, chain, why) {
   };
 }
 
-/** @param {App} app @param {Plan} plan @returns {Check[]} */
-export function roomChecks(app, plan) {
+/** @param {App} app @param {Plan} plan @param {boolean} [estimated] @returns {Check[]} */
+export function roomChecks(app, plan, estimated = false) {
   const { room, rate } = app;
   const files = plan.outputs.length > 1 ? `${plural(plan.outputs.length, 'file')}, ` : '';
   const tight = room !== null && plan.bytes * 2 > room;
   return [
     {
       mood: 'ok',
-      text: `Output: ${files}${plan.exact ? '' : 'at most '}${bytes(plan.bytes)}`,
+      text: `Output: ${files}${plan.exact ? '' : estimated ? 'about ' : 'at most '}${bytes(plan.bytes)}`,
       more: h(
         'span',
         { class: 'num muted' },
-        `${exact(plan.bytes)} B${plan.exact ? '' : ' if every tensor takes the strategy; unchanged ones take less'}; reads ${bytes(plan.reads)}`,
+        `${estimated ? 'a guess from the size alone: it depends on what was changed' : `${exact(plan.bytes)} B${plan.exact ? '' : ' if every tensor takes the strategy; unchanged ones take less'}`}; reads ${bytes(plan.reads)}`,
       ),
     },
     room === null

@@ -82,10 +82,12 @@ unsafe fn sixteen(columns: &Columns, pairs: &[v128], scale: v128, g: usize, base
         i16x8_shuffle::<8, 0, 8, 1, 8, 2, 8, 3>(base[1], zero),
         i16x8_shuffle::<8, 4, 8, 5, 8, 6, 8, 7>(base[1], zero),
     ];
-    let moved = [0, 1, 2, 3].map(|i| {
-        let by = f32x4_mul(f32x4_mul(f32x4_convert_i32x4(sums[i]), scale), scales[i]);
-        i32x4_add(f32x4_add(wide[i], by), i32x4_splat(0x8000))
-    });
+    let moved = unrolled!(
+        [0, 1, 2, 3] | i | {
+            let by = f32x4_mul(f32x4_mul(f32x4_convert_i32x4(sums[i]), scale), scales[i]);
+            i32x4_add(f32x4_add(wide[i], by), i32x4_splat(0x8000))
+        }
+    );
     let mut from = [zero; 2];
     let mut contexts = [zero; 2];
     for h in 0..2 {

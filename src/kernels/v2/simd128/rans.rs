@@ -96,10 +96,9 @@ pub fn load_states(states: &[u32; LANES]) -> [v128; 4] {
 /// Stores vectors as the lanes' states.
 #[inline(always)]
 pub fn store_states(x: [v128; 4], states: &mut [u32; LANES]) {
-    for (x, s) in x.into_iter().zip(states.chunks_exact_mut(4)) {
-        // SAFETY: a chunk has 16 bytes.
-        unsafe { v128_store(s.as_mut_ptr() as *mut v128, x) };
-    }
+    let to = states.as_mut_ptr() as *mut v128;
+    // SAFETY: sixteen states are four vectors.
+    unrolled!([0, 1, 2, 3] | v | unsafe { v128_store(to.add(v), x[v]) });
 }
 
 /// See [`decode_row`](crate::kernels::v2::rans::decode_row).
@@ -129,11 +128,13 @@ pub fn decode_row(
                 u32x4_extend_low_u16x8(hi),
                 u32x4_extend_high_u16x8(hi),
             ];
-            let mut e = [i32x4_splat(0); 4];
-            for v in 0..4 {
-                (x[v], e[v]) = step(x[v], i32x4_shl(c[v], log), table, mask, log, &mut p);
-            }
-            let s = e.map(|e| i32x4_shr(e, 24));
+            let s = unrolled!(
+                [0, 1, 2, 3] | v | {
+                    let (state, e) = step(x[v], i32x4_shl(c[v], log), table, mask, log, &mut p);
+                    x[v] = state;
+                    i32x4_shr(e, 24)
+                }
+            );
             let out = i8x16_narrow_i16x8(i16x8_narrow_i32x4(s[0], s[1]), i16x8_narrow_i32x4(s[2], s[3]));
             v128_store(codes.as_mut_ptr() as *mut v128, out);
             words.at += p.offset_from(start) as usize;

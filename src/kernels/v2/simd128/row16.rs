@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::rans::{load_states, step, store_states};
-use crate::kernels::v2::alphabet::{self, raw_bits};
+use crate::kernels::v2::alphabet;
 use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::predict::FLIP;
 use crate::kernels::v2::rans::LANES;
@@ -66,22 +66,24 @@ unsafe fn group<const PREDICTED: bool>(
     padding: Option<([v128; 2], v128)>,
     words: &mut *const u8,
 ) -> ([v128; 2], u32) {
-    let mut contexts = [0, 1].map(|h| {
-        let e = v128_and(u16x8_shr(from[h], k.mantissa), k.exponent_mask);
-        let e = i16x8_shl(i16x8_max(e, i16x8_splat(1)), k.log2_q);
-        let c = i16x8_sub(i16x8_add(columns[h], k.row), e);
-        let c = i16x8_max(i16x8_min(c, k.last_class), i16x8_splat(0));
-        if PREDICTED {
-            let variant = v128_and(variants[h], i16x8_splat((FLIP - 1) as i16));
-            let own = i16x8_add(i16x8_add(i16x8_shl(c, 1), k.predicted), variant);
-            let has_own = v128_and(i16x8_lt(c, k.phased), i16x8_gt(variant, i16x8_splat(0)));
-            v128_bitselect(own, c, has_own)
-        } else {
-            c
+    let mut contexts = unrolled!(
+        [0, 1] | h | {
+            let e = v128_and(u16x8_shr(from[h], k.mantissa), k.exponent_mask);
+            let e = i16x8_shl(i16x8_max(e, i16x8_splat(1)), k.log2_q);
+            let c = i16x8_sub(i16x8_add(columns[h], k.row), e);
+            let c = i16x8_max(i16x8_min(c, k.last_class), i16x8_splat(0));
+            if PREDICTED {
+                let variant = v128_and(variants[h], i16x8_splat((FLIP - 1) as i16));
+                let own = i16x8_add(i16x8_add(i16x8_shl(c, 1), k.predicted), variant);
+                let has_own = v128_and(i16x8_lt(c, k.phased), i16x8_gt(variant, i16x8_splat(0)));
+                v128_bitselect(own, c, has_own)
+            } else {
+                c
+            }
         }
-    });
+    );
     if let Some((present, extra)) = padding {
-        contexts = [0, 1].map(|h| v128_bitselect(contexts[h], extra, present[h]));
+        contexts = unrolled!([0, 1] | h | v128_bitselect(contexts[h], extra, present[h]));
     }
     let c = [
         u32x4_extend_low_u16x8(contexts[0]),
@@ -89,23 +91,27 @@ unsafe fn group<const PREDICTED: bool>(
         u32x4_extend_low_u16x8(contexts[1]),
         u32x4_extend_high_u16x8(contexts[1]),
     ];
-    let mut e = [i32x4_splat(0); 4];
-    for v in 0..4 {
-        // SAFETY: passed on from the caller.
-        (x[v], e[v]) = unsafe { step(x[v], i32x4_shl(c[v], k.log), k.table, k.mask, k.log, words) };
-    }
-    let s = e.map(|e| i32x4_shr(e, 24));
-    let codes = [i16x8_narrow_i32x4(s[0], s[1]), i16x8_narrow_i32x4(s[2], s[3])];
-    let long = codes.map(|u| i16x8_gt(i16x8_abs(u), k.exact));
-    let mask = i8x16_bitmask(i8x16_narrow_i16x8(long[0], long[1])) as u32;
-    let out = [0, 1].map(|h| {
-        let mut u = codes[h];
-        if PREDICTED {
-            let flip = i16x8_lt(i16x8_shl(variants[h], 8), i16x8_splat(0));
-            u = i16x8_sub(v128_xor(u, flip), flip);
+    let s = unrolled!(
+        [0, 1, 2, 3] | v | {
+            // SAFETY: passed on from the caller.
+            let (state, e) = unsafe { step(x[v], i32x4_shl(c[v], k.log), k.table, k.mask, k.log, words) };
+            x[v] = state;
+            i32x4_shr(e, 24)
         }
-        fold(i16x8_add(fold(from[h], k.fold), u), k.fold)
-    });
+    );
+    let codes = [i16x8_narrow_i32x4(s[0], s[1]), i16x8_narrow_i32x4(s[2], s[3])];
+    let long = unrolled!([0, 1] | h | i16x8_gt(i16x8_abs(codes[h]), k.exact));
+    let mask = i8x16_bitmask(i8x16_narrow_i16x8(long[0], long[1])) as u32;
+    let out = unrolled!(
+        [0, 1] | h | {
+            let mut u = codes[h];
+            if PREDICTED {
+                let flip = i16x8_lt(i16x8_shl(variants[h], 8), i16x8_splat(0));
+                u = i16x8_sub(v128_xor(u, flip), flip);
+            }
+            fold(i16x8_add(fold(from[h], k.fold), u), k.fold)
+        }
+    );
     (out, mask)
 }
 
@@ -282,6 +288,26 @@ fn key<const FLOAT: bool>(b: u16) -> i16 {
     }
 }
 
+/// What a code beyond the exact ones says of a 16-bit difference: number of raw bits (bits 0 to 5), whether it is
+/// negative (bit 7), and what is added to the raw bits (from bit 8 on, modulo 2^16); see [`alphabet::decode_long`].
+static LONG: [u32; 256] = {
+    let mut t = [0; 256];
+    let mut i = 0;
+    while i < 256 {
+        let code = i as u8 as i8;
+        let m = (code as i32).unsigned_abs();
+        if m >= 33 && m <= 126 {
+            let n = ((m - 33) >> 1) + 4;
+            let lowest = ((2 + ((m - 33) & 1) as u64) << n) as u16 as u32;
+            t[i] = n | ((code < 0) as u32) << 7 | (lowest + 1) << 8;
+        } else if m > 126 {
+            t[i] = 16;
+        }
+        i += 1;
+    }
+    t
+};
+
 fn fix<const FLOAT: bool, const PREDICTED: bool>(
     positions: &[u16],
     source: &Source<'_>,
@@ -290,6 +316,8 @@ fn fix<const FLOAT: bool, const PREDICTED: bool>(
 ) {
     let from = source.from.as_ptr() as *const u16;
     let results = out.as_mut_ptr() as *mut u16;
+    let bits = &mut streams.raw;
+    let raw = bits.bytes.as_ptr();
     for &at in positions {
         let at = at as usize;
         // SAFETY: positions are those of weights of the row, which all slices hold.
@@ -298,14 +326,19 @@ fn fix<const FLOAT: bool, const PREDICTED: bool>(
             (
                 key::<FLOAT>(from.add(at).read_unaligned()),
                 key::<FLOAT>(results.add(at).read_unaligned()),
-                flip,
+                -(flip as i16),
             )
         };
-        let sign = -(flip as i64);
-        let code = ((o.wrapping_sub(b) as i64) ^ sign) - sign;
-        let bits = raw_bits(code as i8, 16);
-        let u = alphabet::decode_long(code, bits, streams.raw.get(bits));
-        let u = (u ^ sign).wrapping_sub(sign) as i16;
+        let code = (o.wrapping_sub(b) ^ flip).wrapping_sub(flip);
+        let long = LONG[(code & 255) as usize];
+        let byte = ((bits.at >> 3) as usize).min(bits.len);
+        // SAFETY: eight bytes follow the last one.
+        let word = unsafe { (raw.add(byte) as *const u64).read_unaligned() } >> (bits.at & 7);
+        let n = long & 63;
+        bits.at += n as u64;
+        let magnitude = ((long >> 8) as u64 + (word & ((1 << n) - 1))) as i16;
+        let sign = flip ^ -((long >> 7 & 1) as i16);
+        let u = (magnitude ^ sign).wrapping_sub(sign);
         let x = key::<FLOAT>(b.wrapping_add(u) as u16) as u16;
         // SAFETY: as above.
         unsafe { results.add(at).write_unaligned(x) };

@@ -1,0 +1,194 @@
+//! The decoded delta of a tensor as a stream of float32: what a version 1 delta holds, or how far a version 2 delta moves
+//! each value of the base.
+
+use super::machine::Io;
+use super::placed::DeltaTensor;
+use super::v2::past::Past;
+use super::v2::reader::Reader;
+use super::values::DeltaStream;
+use crate::dtype::Dtype;
+use crate::error::Result;
+use crate::job::wire::{wire, wire_enum};
+use crate::kernels::convert;
+use crate::kernels::stats::Moments;
+use crate::kernels::v2::element::{Layout, Word};
+use crate::limits::{BLOCK_ELEMENTS, CHUNK_ELEMENTS};
+
+/// Where the decoded delta of a tensor comes from.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// A version 1 delta.
+    V1(DeltaTensor),
+    /// A version 2 delta: the tensor after it, less the one before it.
+    V2(Moved),
+}
+wire_enum!(Change {
+    0: V1 { 0: tensor },
+    1: V2 { 0: moved }
+});
+
+/// A tensor before and after a version 2 link.
+#[derive(Clone, Debug)]
+pub struct Moved {
+    /// The models up to the link.
+    pub past: Past,
+    /// Number of the tensor in the last one.
+    pub tensor: u32,
+    /// Number of the one that it is coded against in the model before.
+    pub base: Option<u32>,
+    /// Words of it.
+    pub words: u64,
+    /// Those, from the first, that it has in common with the base; the others moved from 0.
+    pub common: u64,
+    /// Bytes that are read for it.
+    pub cost: u64,
+}
+wire!(Moved {
+    past,
+    tensor,
+    base,
+    words,
+    common,
+    cost
+});
+
+impl Change {
+    /// Values of the stream.
+    pub fn values(&self) -> u64 {
+        match self {
+            Change::V1(delta) => delta.elements,
+            Change::V2(moved) => moved.words,
+        }
+    }
+
+    /// Bytes that are read to stream it once.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Change::V1(delta) => delta.bytes(),
+            Change::V2(moved) => moved.cost,
+        }
+    }
+}
+
+/// Streams a [`Change`].
+pub struct Changes(Kind);
+
+enum Kind {
+    V1(Box<DeltaStream>),
+    V2(Box<MovedStream>),
+}
+
+impl Changes {
+    /// A stream from the first value of the tensor `name`.
+    pub async fn open(io: &Io, name: &str, change: &Change) -> Result<Self> {
+        Ok(Self(match change {
+            Change::V1(delta) => Kind::V1(Box::new(DeltaStream::open(io, name, delta).await?)),
+            Change::V2(moved) => Kind::V2(Box::new(MovedStream::new(moved.clone()))),
+        }))
+    }
+
+    /// The next `out.len()` values.
+    pub async fn next(&mut self, io: &Io, out: &mut [f32]) -> Result<()> {
+        match &mut self.0 {
+            Kind::V1(stream) => stream.expand(io, out).await,
+            Kind::V2(stream) => stream.next(io, out).await,
+        }
+    }
+
+    /// The values of the base that have passed, if they were read.
+    pub fn base(&self) -> Option<&Moments> {
+        match &self.0 {
+            Kind::V1(_) => None,
+            Kind::V2(stream) => stream.moved.base.map(|_| &stream.of_base),
+        }
+    }
+}
+
+struct MovedStream {
+    moved: Moved,
+    reader: Reader,
+    /// Words that were taken from the tensor so far, with those of `ready`.
+    done: u64,
+    ready: Vec<f32>,
+    used: usize,
+    of_base: Moments,
+}
+
+impl MovedStream {
+    fn new(mut moved: Moved) -> Self {
+        Self {
+            reader: Reader::new(std::mem::take(&mut moved.past)),
+            moved,
+            done: 0,
+            ready: Vec::new(),
+            used: 0,
+            of_base: Moments::default(),
+        }
+    }
+
+    async fn next(&mut self, io: &Io, out: &mut [f32]) -> Result<()> {
+        let mut filled = 0;
+        while filled < out.len() {
+            if self.used == self.ready.len() {
+                self.load(io).await?;
+            }
+            let n = (self.ready.len() - self.used).min(out.len() - filled);
+            if n == 0 {
+                break;
+            }
+            out[filled..filled + n].copy_from_slice(&self.ready[self.used..self.used + n]);
+            self.used += n;
+            filled += n;
+        }
+        Ok(())
+    }
+
+    /// Reads the next piece of both sides.
+    async fn load(&mut self, io: &Io) -> Result<()> {
+        let top = self.reader.top();
+        let n = (self.moved.words - self.done).min(CHUNK_ELEMENTS as u64);
+        let (dtype, _) = self.reader.shape_of(top, self.moved.tensor);
+        let width = Layout::of(dtype).bytes() as u64;
+        let (at, len) = (self.done * width, (n * width) as usize);
+        let bytes = self.reader.read(io, top, self.moved.tensor, at, len).await?;
+        self.ready.resize(n as usize, 0.0);
+        values(dtype, &bytes, &mut self.ready);
+        let common = self.moved.common.saturating_sub(self.done).min(n);
+        if let (Some(base), true) = (self.moved.base, common > 0) {
+            let (dtype, _) = self.reader.shape_of(top - 1, base);
+            let width = Layout::of(dtype).bytes() as u64;
+            let (at, len) = (self.done * width, (common * width) as usize);
+            let bytes = self.reader.read(io, top - 1, base, at, len).await?;
+            let mut old = vec![0f32; common as usize];
+            values(dtype, &bytes, &mut old);
+            for piece in old.chunks(BLOCK_ELEMENTS) {
+                self.of_base.feed(piece);
+            }
+            for (new, old) in self.ready.iter_mut().zip(&old) {
+                // Equal bits did not move, whatever they stand for.
+                *new = if new.to_bits() == old.to_bits() {
+                    0.0
+                } else {
+                    *new - old
+                };
+            }
+        }
+        self.done += n;
+        self.used = 0;
+        Ok(())
+    }
+}
+
+/// Words as numbers: those of floats of 8 bits and of the parts of complex numbers, too; bytes of packed types as they are.
+fn values(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
+    if dtype.to_f32_defined() {
+        return convert::to_f32(dtype, bytes, out);
+    }
+    let layout = Layout::of(dtype);
+    for (i, v) in out.iter_mut().enumerate() {
+        *v = layout.value(match layout.bits {
+            8 => u64::from(bytes[i]),
+            _ => u32::get(bytes, i),
+        });
+    }
+}

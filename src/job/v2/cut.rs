@@ -1,0 +1,314 @@
+//! Cuts out of a chain what a task needs: see [`Past`].
+
+use super::chain::{Chain, Link, Stage};
+use super::files::bytes_of;
+use super::open::OpenV2;
+use super::past::{AddedTensor, BaseTensor, Coded, Level, Past};
+use super::rebuild::{RebuildBlock, RebuildSegment, RebuildTensor};
+use crate::dtype::Dtype;
+use crate::error::{Code, Error, Result};
+use crate::format::v2::index::Digest;
+use crate::format::v2::placed::Segment;
+use crate::format::v2::Op;
+use crate::job::changes::Moved;
+use crate::job::open::OpenDelta;
+use crate::job::placed::TensorRange;
+use crate::job::values::Origin;
+use crate::kernels::v2::element::Layout;
+use crate::order::{rearranged, sorted_positions};
+use std::ops::Range;
+
+/// Bytes of a tensor that are wanted.
+struct Want {
+    tensor: usize,
+    bytes: Range<u64>,
+    /// The digest that the link after names, if it is to be compared.
+    expected: Option<Digest>,
+}
+
+impl Chain {
+    /// What a task must know to read whole tensors of the model after `n` links, and their numbers in it. With `check`,
+    /// so that it can also compare the digests that no index vouches for.
+    pub fn past_of(&self, n: usize, names: &[&str], check: bool) -> Result<(Past, Vec<u32>)> {
+        let wants: Vec<(&str, Range<u64>)> = names.iter().map(|&name| (name, 0..u64::MAX)).collect();
+        self.past(n, &wants, check)
+    }
+
+    /// As [`Chain::past_of`], of only these bytes of tensors.
+    pub fn past(&self, n: usize, parts: &[(&str, Range<u64>)], check: bool) -> Result<(Past, Vec<u32>)> {
+        let mut wants = Vec::with_capacity(parts.len());
+        for (name, bytes) in parts {
+            let tensor = self.number(n, name).ok_or_else(|| {
+                let text = format!("there is no tensor `{name}`; `inspect` lists the names");
+                Error::new(Code::MissingTensor, text).tensor(*name)
+            })?;
+            wants.push(Want {
+                tensor: self.origin(n, tensor),
+                bytes: bytes.start..bytes.end.min(self.form(n, tensor).1),
+                expected: None,
+            });
+        }
+        let asked: Vec<usize> = wants.iter().map(|w| w.tensor).collect();
+        let mut levels: Vec<Level> = Vec::with_capacity(n + 1);
+        let mut local = Vec::new();
+        for level in (0..=n).rev() {
+            let own = merged(wants);
+            let mut numbers: Vec<usize> = own.iter().map(|w| w.tensor).collect();
+            let (made, next) = match level.checked_sub(1).map(|i| &self.stages[i]) {
+                None => (self.base_level(&own), Vec::new()),
+                Some(stage) => match &*stage.link {
+                    Link::V1(delta) => self.added(level, stage, delta, &own),
+                    Link::V2(delta) => {
+                        let blocks = blocks_of(delta, &own);
+                        for &b in &blocks {
+                            numbers.extend(delta.placed.blocks[b].segments.iter().map(|s| s.tensor));
+                        }
+                        numbers.sort_unstable();
+                        numbers.dedup();
+                        self.coded(level, stage, delta, &own, &numbers, &blocks, check)
+                    }
+                },
+            };
+            // So far the level above has the numbers of the whole model.
+            let find = |t: usize| numbers.binary_search(&t).ok().map(|i| i as u32);
+            match levels.last_mut() {
+                None => local = asked.iter().map(|&t| find(t).unwrap_or(0)).collect(),
+                Some(Level::V1(tensors)) => {
+                    for t in tensors {
+                        t.before = find(t.before as usize).unwrap_or(0);
+                    }
+                }
+                Some(Level::V2(coded)) => {
+                    for t in &mut coded.tensors {
+                        t.base = t.base.and_then(|b| find(b as usize));
+                    }
+                }
+                Some(Level::Base(_)) => {}
+            }
+            levels.push(made);
+            wants = next;
+        }
+        levels.reverse();
+        Ok((Past { levels }, local))
+    }
+
+    fn base_level(&self, own: &[Want]) -> Level {
+        let tensors = own.iter().map(|w| BaseTensor {
+            place: TensorRange::from(&self.base.tensors[w.tensor]),
+            expected: w.expected,
+        });
+        Level::Base(tensors.collect())
+    }
+
+    fn added(&self, level: usize, stage: &Stage, delta: &OpenDelta, own: &[Want]) -> (Level, Vec<Want>) {
+        let (mut tensors, mut next) = (Vec::with_capacity(own.len()), Vec::with_capacity(own.len()));
+        for w in own {
+            let t = &stage.model.tensors[w.tensor];
+            let before = stage.before[w.tensor].unwrap_or(0);
+            let (dtype, len) = self.form(level - 1, before);
+            // Bytes of float32 to bytes of the dtype before.
+            let scaled = |at: u64| match dtype.bytes().filter(|_| t.dtype == Dtype::F32) {
+                Some(width) => at / 4 * width as u64,
+                None => at,
+            };
+            next.push(Want {
+                tensor: before,
+                bytes: scaled(w.bytes.start)..scaled(w.bytes.end).min(len),
+                expected: None,
+            });
+            tensors.push(AddedTensor {
+                name: t.name.clone(),
+                before: before as u32,
+                delta: delta.tensor(&t.name).filter(|_| t.dtype == Dtype::F32).cloned(),
+                dtype: t.dtype,
+                bytes: t.range.len,
+                expected: w.expected,
+            });
+        }
+        (Level::V1(tensors), next)
+    }
+
+    /// `own`: what is wanted; `numbers`: all tensors of the level; `blocks`: the blocks that it takes.
+    #[allow(clippy::too_many_arguments)] // each is a part of the level
+    fn coded(
+        &self,
+        level: usize,
+        stage: &Stage,
+        delta: &OpenV2,
+        own: &[Want],
+        numbers: &[usize],
+        blocks: &[usize],
+        check: bool,
+    ) -> (Level, Vec<Want>) {
+        let (index, placed) = (&delta.index, &delta.placed);
+        let mut next = Vec::new();
+        for w in own {
+            let record = &index.tensors[w.tensor];
+            let whole = w.bytes == (0..bytes_of(record));
+            if let (Some(base), Some(before)) = (&record.base, stage.before[w.tensor]) {
+                let of_line = check && whole && (level == 1 || matches!(*self.stages[level - 2].link, Link::V1(_)));
+                if record.op == Op::Unchanged || check && whole {
+                    let all = 0..self.form(level - 1, before).1;
+                    next.push(Want {
+                        tensor: before,
+                        bytes: if whole { all } else { w.bytes.clone() },
+                        expected: of_line.then_some(base.digest),
+                    });
+                }
+            }
+        }
+        for &b in blocks {
+            for s in placed.blocks[b].segments.iter().filter(|s| !s.stored) {
+                let Some(before) = stage.before[s.tensor] else { continue };
+                let (dtype, _) = self.form(level - 1, before);
+                let to = index.tensors[s.tensor].dtype;
+                let width = match dtype == to {
+                    true => Layout::of(to).bytes(),
+                    false => dtype.bytes().unwrap_or(1),
+                } as u64;
+                next.push(Want {
+                    tensor: before,
+                    bytes: s.first * width..(s.first + s.words) * width,
+                    expected: None,
+                });
+            }
+        }
+        let tensors = numbers.iter().map(|&t| rebuilt(delta, t, stage.before[t]));
+        let segment = |s: &Segment| RebuildSegment {
+            tensor: numbers.binary_search(&s.tensor).unwrap_or(0) as u32,
+            first: s.first,
+            words: s.words,
+            stored: s.stored,
+        };
+        let blocks = blocks.iter().map(|&b| RebuildBlock {
+            range: placed.blocks[b].range,
+            segments: placed.blocks[b].segments.iter().map(segment).collect(),
+        });
+        let coded = Coded {
+            source: delta.source,
+            sets: placed.sets.clone(),
+            tensors: tensors.collect(),
+            blocks: blocks.collect(),
+        };
+        (Level::V2(coded), next)
+    }
+
+    /// What each tensor of the chain is rebuilt from for version 1: what the last version 2 link gives, and the links of
+    /// version 1 after it. In the order of names.
+    pub fn origins(&self) -> Result<Vec<Origin>> {
+        let n = self.rooted();
+        let mut origins = Vec::with_capacity(self.last().tensors.len());
+        for t in &self.last().tensors {
+            let Some(of_root) = self.model(n).find(&t.name) else {
+                continue;
+            };
+            let after = self.stages[n..].iter().filter_map(|s| match &*s.link {
+                Link::V1(delta) => delta.tensor(&t.name).cloned(),
+                Link::V2(_) => None,
+            });
+            origins.push(Origin {
+                name: t.name.clone(),
+                base: TensorRange::from(of_root),
+                deltas: after.collect(),
+                past: Some(self.past_of(n, &[&t.name], false)?.0),
+            });
+        }
+        Ok(origins)
+    }
+
+    /// A tensor of the model after the last link, which is of version 2, and what that moved it from.
+    pub fn moved(&self, name: &str) -> Result<Moved> {
+        let n = self.stages.len();
+        let (mut past, numbers) = self.past_of(n, &[name], false)?;
+        let mut moved = Moved {
+            past: Past::default(),
+            tensor: numbers[0],
+            base: None,
+            words: 0,
+            common: 0,
+            cost: 0,
+        };
+        let number = self.number(n, name).map(|t| self.origin(n, t));
+        let Some((Link::V2(delta), number)) = self.stages.last().map(|s| &*s.link).zip(number) else {
+            return Err(Error::new(Code::Internal, "the last link is not of version 2"));
+        };
+        let geometry = &delta.placed.geometry[number];
+        if let Some(Level::V2(coded)) = past.levels.last() {
+            moved.base = coded.tensors[numbers[0] as usize].base;
+        }
+        moved.words = geometry.words;
+        moved.common = geometry.common;
+        moved.cost = 2 * self.cost_of(n, number);
+        std::mem::swap(&mut moved.past, &mut past);
+        Ok(moved)
+    }
+}
+
+/// The wants in the order of their tensors, one for each.
+fn merged(wants: Vec<Want>) -> Vec<Want> {
+    let order = sorted_positions(wants.len(), &|a, b| wants[a].tensor.cmp(&wants[b].tensor));
+    let mut all: Vec<Want> = Vec::with_capacity(wants.len());
+    for w in rearranged(wants, &order) {
+        match all.last_mut().filter(|last| last.tensor == w.tensor) {
+            Some(last) => {
+                last.bytes = last.bytes.start.min(w.bytes.start)..last.bytes.end.max(w.bytes.end);
+                last.expected = last.expected.or(w.expected);
+            }
+            None => all.push(w),
+        }
+    }
+    all
+}
+
+/// The blocks that hold what is wanted, in order.
+fn blocks_of(delta: &OpenV2, own: &[Want]) -> Vec<usize> {
+    let mut blocks: Vec<usize> = Vec::new();
+    for w in own {
+        for b in delta.placed.blocks_of(w.tensor, &w.bytes) {
+            if blocks.last().is_none_or(|&last| last < b) {
+                blocks.push(b);
+            }
+        }
+    }
+    blocks
+}
+
+/// A tensor of a version 2 delta, for a task.
+fn rebuilt(delta: &OpenV2, number: usize, before: Option<usize>) -> RebuildTensor {
+    let t = &delta.index.tensors[number];
+    RebuildTensor {
+        name: t.name.clone(),
+        dtype: t.dtype,
+        bytes: bytes_of(t),
+        columns: delta.placed.geometry[number].columns,
+        set: t.set as u32,
+        params: delta.placed.params[number],
+        base: before.map(|b| b as u32),
+        digest: t.digest,
+        unchanged: t.op == Op::Unchanged,
+        dither: t.dithered.map(|d| d.dither()),
+    }
+}
+
+/// All of a version 2 delta, for a task that looks at it without a base.
+pub fn examined(delta: &OpenV2) -> Coded {
+    let whole = |s: &Segment| RebuildSegment {
+        tensor: s.tensor as u32,
+        first: s.first,
+        words: s.words,
+        stored: s.stored,
+    };
+    let blocks = delta.placed.blocks.iter().map(|b| RebuildBlock {
+        range: b.range,
+        segments: b.segments.iter().map(whole).collect(),
+    });
+    let is_delta = |t: usize| (delta.index.tensors[t].op == Op::Delta).then_some(0);
+    Coded {
+        source: delta.source,
+        sets: delta.placed.sets.clone(),
+        tensors: (0..delta.index.tensors.len())
+            .map(|t| rebuilt(delta, t, is_delta(t)))
+            .collect(),
+        blocks: blocks.collect(),
+    }
+}

@@ -1,0 +1,99 @@
+//! What a task must know of the models that come before: where the base's tensors lie, and what each link makes of them.
+//!
+//! A [`Past`] is a part of a chain cut out for a task: of each model only the tensors, and of each delta only the blocks,
+//! that what the task reads depends on. It says where bytes are; [`super::reader::Reader`] reads them.
+
+use super::rebuild::{RebuildBlock, RebuildTensor};
+use crate::dtype::Dtype;
+use crate::format::v2::index::Digest;
+use crate::job::placed::{DeltaTensor, TensorRange};
+use crate::job::wire::{wire, wire_enum};
+use crate::offset::ByteRange;
+
+/// Models, each made of the one before; the first one lies in files.
+#[derive(Clone, Debug, Default)]
+pub struct Past {
+    /// The models.
+    pub levels: Vec<Level>,
+}
+wire!(Past { levels });
+
+/// The tensors of one model.
+#[derive(Clone, Debug)]
+pub enum Level {
+    /// In files.
+    Base(Vec<BaseTensor>),
+    /// After a version 1 link.
+    V1(Vec<AddedTensor>),
+    /// After a version 2 link.
+    V2(Coded),
+}
+wire_enum!(Level {
+    0: Base { 0: tensors },
+    1: V1 { 0: tensors },
+    2: V2 { 0: coded }
+});
+
+/// A tensor that lies in a file.
+#[derive(Clone, Debug)]
+pub struct BaseTensor {
+    /// Where.
+    pub place: TensorRange,
+    /// The digest that the next link names, where the task is to compare it.
+    pub expected: Option<Digest>,
+}
+wire!(BaseTensor { place, expected });
+
+/// A tensor after a version 1 link: float32, the one before plus the link's delta.
+#[derive(Clone, Debug)]
+pub struct AddedTensor {
+    /// Its name.
+    pub name: String,
+    /// Number of the tensor in the model before.
+    pub before: u32,
+    /// Its delta; none for a tensor that has no float32 values and stays what it was.
+    pub delta: Option<DeltaTensor>,
+    /// Its dtype.
+    pub dtype: Dtype,
+    /// Its length.
+    pub bytes: u64,
+    /// As in [`BaseTensor`].
+    pub expected: Option<Digest>,
+}
+wire!(AddedTensor {
+    name,
+    before,
+    delta,
+    dtype,
+    bytes,
+    expected
+});
+
+/// Tensors after a version 2 link.
+#[derive(Clone, Debug, Default)]
+pub struct Coded {
+    /// Number of the delta's source.
+    pub source: u32,
+    /// Its table sets.
+    pub sets: Vec<ByteRange>,
+    /// The tensors, in the order of the file.
+    pub tensors: Vec<RebuildTensor>,
+    /// Blocks with rows of them, in the order of the file.
+    pub blocks: Vec<RebuildBlock>,
+}
+wire!(Coded {
+    source,
+    sets,
+    tensors,
+    blocks
+});
+
+impl Past {
+    /// A past of files alone.
+    pub fn files(tensors: impl IntoIterator<Item = TensorRange>) -> Self {
+        let base = |place| BaseTensor { place, expected: None };
+        Self {
+            levels: vec![Level::Base(tensors.into_iter().map(base).collect())],
+        }
+    }
+}

@@ -1,0 +1,414 @@
+//! Reads the bytes of tensors of a [`Past`], wherever they come from.
+//!
+//! Bytes of the base are read; those after a link are decoded from the blocks that cover them, for which the model before
+//! is read likewise. Every link keeps the blocks that it decoded last, up to [`KEPT_BYTES`], and no more.
+
+use super::past::{Coded, Level, Past};
+use super::rebuild::{decode_block, RebuildSegment};
+use super::{digest, in_dtype};
+use crate::dtype::Dtype;
+use crate::error::{Code, Error, Result};
+use crate::job::machine::{Io, Read};
+use crate::job::values::{add_link, DeltaStream};
+use crate::kernels::convert;
+use crate::kernels::v2::element::Layout;
+use crate::kernels::v2::tables::DecodeTables;
+use crate::limits::{BLOCK_ELEMENTS, CHUNK_BYTES};
+use crate::offset::ByteRange;
+use crate::strategy::lossless::model::TableSet;
+use crate::strategy::lossless::params::Params;
+use std::future::Future;
+use std::pin::Pin;
+
+/// Bytes of decoded blocks that each link keeps; one block is kept in any case.
+const KEPT_BYTES: usize = 4 << 20;
+
+/// Bytes of a tensor, on their way.
+type Reading<'a> = Pin<Box<dyn Future<Output = Result<Vec<u8>>> + 'a>>;
+
+/// A table set, ready to decode with.
+pub type Set = (TableSet, DecodeTables);
+
+/// Reads tensors of a [`Past`].
+pub struct Reader {
+    levels: Vec<Level>,
+    states: Vec<State>,
+}
+
+/// What is kept of a model between reads.
+#[derive(Default)]
+struct State {
+    /// The version 1 delta that was read last: its tensor, and the element that comes next.
+    stream: Option<(u32, u64, DeltaStream)>,
+    /// The table set that was used last.
+    set: Option<(u32, Set)>,
+    /// Parameters that were read.
+    params: Vec<Option<Params>>,
+    /// For each tensor, its segments: block, number in the block.
+    places: Vec<Vec<(u32, u32)>>,
+    /// Decoded blocks, the latest last.
+    kept: Vec<(u32, Vec<Vec<u8>>)>,
+}
+
+impl State {
+    fn new(level: &Level) -> Self {
+        match level {
+            Level::Base(_) | Level::V1(_) => Self::default(),
+            Level::V2(coded) => {
+                let mut places = vec![Vec::new(); coded.tensors.len()];
+                for (b, block) in coded.blocks.iter().zip(0..) {
+                    for (s, i) in b.segments.iter().zip(0..) {
+                        places[s.tensor as usize].push((block, i));
+                    }
+                }
+                Self {
+                    params: coded.tensors.iter().map(|_| None).collect(),
+                    places,
+                    ..Self::default()
+                }
+            }
+        }
+    }
+}
+
+impl Reader {
+    /// A reader that has read nothing.
+    pub fn new(past: Past) -> Self {
+        Self {
+            states: past.levels.iter().map(State::new).collect(),
+            levels: past.levels,
+        }
+    }
+
+    /// Number of the last model.
+    pub fn top(&self) -> usize {
+        self.levels.len() - 1
+    }
+
+    /// The models.
+    pub fn levels(&self) -> &[Level] {
+        &self.levels
+    }
+
+    /// Dtype and length in bytes of a tensor of a model.
+    pub fn shape_of(&self, level: usize, tensor: u32) -> (Dtype, u64) {
+        let t = tensor as usize;
+        match &self.levels[level] {
+            Level::Base(tensors) => (tensors[t].place.dtype, tensors[t].place.range.len),
+            Level::V1(tensors) => (tensors[t].dtype, tensors[t].bytes),
+            Level::V2(coded) => (coded.tensors[t].dtype, coded.tensors[t].bytes),
+        }
+    }
+
+    /// `len` bytes from `at` of a tensor of model `level`. The caller has bounded `len`.
+    pub fn read<'a>(&'a mut self, io: &'a Io, level: usize, tensor: u32, at: u64, len: usize) -> Reading<'a> {
+        Box::pin(async move {
+            match &self.levels[level] {
+                Level::Base(tensors) => {
+                    let place = &tensors[tensor as usize].place;
+                    io.read_vec(place.source, place.range.offset + at, len).await
+                }
+                Level::V1(_) => self.add(io, level, tensor, at, len).await,
+                Level::V2(_) => self.copy(io, level, tensor, at, len).await,
+            }
+        })
+    }
+
+    /// As [`Reader::read`] of the last model, together with one other read: in the same step, if the model lies in files.
+    pub async fn read_with(
+        &mut self,
+        io: &Io,
+        tensor: u32,
+        at: u64,
+        len: usize,
+        other: &mut Read<'_>,
+    ) -> Result<Vec<u8>> {
+        let level = self.top();
+        let Level::Base(tensors) = &self.levels[level] else {
+            let other = Read {
+                source: other.source,
+                offset: other.offset,
+                buf: other.buf,
+            };
+            io.read(&mut [other]).await?;
+            return self.read(io, level, tensor, at, len).await;
+        };
+        let place = &tensors[tensor as usize].place;
+        let mut bytes = vec![0; len];
+        let own = Read {
+            source: place.source,
+            offset: place.range.offset + at,
+            buf: &mut bytes,
+        };
+        let other = Read {
+            source: other.source,
+            offset: other.offset,
+            buf: other.buf,
+        };
+        io.read(&mut [own, other]).await?;
+        Ok(bytes)
+    }
+
+    /// False when a tensor has another digest than the next link names, for which it is read to its end.
+    pub async fn is_expected(&mut self, io: &Io, level: usize, tensor: u32) -> Result<bool> {
+        let expected = match &self.levels[level] {
+            Level::Base(tensors) => tensors[tensor as usize].expected,
+            Level::V1(tensors) => tensors[tensor as usize].expected,
+            Level::V2(_) => None,
+        };
+        let Some(expected) = expected else { return Ok(true) };
+        let (_, len) = self.shape_of(level, tensor);
+        let mut hasher = blake3::Hasher::new();
+        let mut done = 0;
+        while done < len {
+            let n = (len - done).min(CHUNK_BYTES as u64);
+            hasher.update(&self.read(io, level, tensor, done, n as usize).await?);
+            done += n;
+        }
+        Ok(digest(&hasher) == expected)
+    }
+
+    /// Float32 values of a tensor after version 1 links, from element `first` on, in the dtype that the tensor had before
+    /// the first of these; elements that they leave alone keep the bytes that they had there.
+    pub async fn rooted(&mut self, io: &Io, tensor: u32, first: u64, values: &[u8]) -> Result<Vec<u8>> {
+        let (mut level, mut of) = (self.top(), tensor);
+        while let Level::V1(tensors) = &self.levels[level] {
+            of = tensors[of as usize].before;
+            level -= 1;
+        }
+        let (dtype, _) = self.shape_of(level, of);
+        let width = dtype.bytes().ok_or_else(lost)?;
+        let n = values.len() / 4;
+        let old = self.read(io, level, of, first * width as u64, n * width).await?;
+        let (mut new, mut was) = (vec![0f32; n], vec![0f32; n]);
+        convert::to_f32(Dtype::F32, values, &mut new);
+        convert::to_f32(dtype, &old, &mut was);
+        let mut out = vec![0; old.len()];
+        match dtype {
+            Dtype::F32 => out.copy_from_slice(values),
+            _ => convert::keep_or_round(dtype, &new, &was, &old, &mut out),
+        }
+        Ok(out)
+    }
+
+    /// Bytes after a version 1 link.
+    async fn add(&mut self, io: &Io, level: usize, tensor: u32, at: u64, len: usize) -> Result<Vec<u8>> {
+        let Level::V1(tensors) = &self.levels[level] else {
+            return Err(lost());
+        };
+        let t = &tensors[tensor as usize];
+        let before = t.before;
+        let Some(delta) = t.delta.clone() else {
+            return self.read(io, level - 1, before, at, len).await;
+        };
+        let name = t.name.clone();
+        let (dtype, _) = self.shape_of(level - 1, before);
+        let width = dtype.bytes().ok_or_else(lost)?;
+        let (first, n) = (at / 4, len / 4);
+        let old = self
+            .read(io, level - 1, before, first * width as u64, n * width)
+            .await?;
+        let mut values = vec![0f32; n];
+        convert::to_f32(dtype, &old, &mut values);
+        let last = self.states[level].stream.take();
+        let (mut next, mut stream) = match last {
+            Some((of, next, stream)) if of == tensor && next <= first => (next, stream),
+            _ => (0, DeltaStream::open(io, &name, &delta).await?),
+        };
+        let mut step = vec![0f32; BLOCK_ELEMENTS];
+        // A version 1 delta decodes from its start on.
+        while next < first {
+            let n = (first - next).min(BLOCK_ELEMENTS as u64) as usize;
+            stream.expand(io, &mut step[..n]).await?;
+            next += n as u64;
+        }
+        stream.prefetch(io, n).await?;
+        for values in values.chunks_mut(BLOCK_ELEMENTS) {
+            let step = &mut step[..values.len()];
+            stream.expand(io, step).await?;
+            add_link(delta.dtype, values, step);
+        }
+        self.states[level].stream = Some((tensor, first + n as u64, stream));
+        let mut bytes = vec![0; 4 * n];
+        convert::from_f32(Dtype::F32, &values, &mut bytes);
+        Ok(bytes)
+    }
+
+    /// Bytes after a version 2 link.
+    async fn copy(&mut self, io: &Io, level: usize, tensor: u32, at: u64, len: usize) -> Result<Vec<u8>> {
+        let t = &self.coded(level)?.tensors[tensor as usize];
+        let width = Layout::of(t.dtype).bytes() as u64;
+        if let (true, Some(base)) = (t.unchanged, t.base) {
+            return self.read(io, level - 1, base, at, len).await;
+        }
+        let mut out = Vec::with_capacity(len);
+        while out.len() < len {
+            let next = at + out.len() as u64;
+            let holds = |s: &RebuildSegment| s.first * width <= next && next < (s.first + s.words) * width;
+            let blocks = &self.coded(level)?.blocks;
+            let places = &self.states[level].places[tensor as usize];
+            let found = places.iter().find_map(|&(block, i)| {
+                let s = &blocks[block as usize].segments[i as usize];
+                holds(s).then_some((block, i, s.first * width))
+            });
+            let (block, i, start) = found.ok_or_else(lost)?;
+            let position = match self.states[level].kept.iter().position(|k| k.0 == block) {
+                Some(position) => position,
+                None => {
+                    let decoded = self.block(io, level, block as usize).await?;
+                    let kept = &mut self.states[level].kept;
+                    let size = |b: &[Vec<u8>]| b.iter().map(Vec::len).sum::<usize>();
+                    while kept.iter().map(|k| size(&k.1)).sum::<usize>() + size(&decoded) > KEPT_BYTES
+                        && !kept.is_empty()
+                    {
+                        kept.remove(0);
+                    }
+                    kept.push((block, decoded));
+                    kept.len() - 1
+                }
+            };
+            let words = &self.states[level].kept[position].1[i as usize];
+            let from = (next - start) as usize;
+            let n = (words.len() - from).min(len - out.len());
+            out.extend_from_slice(&words[from..from + n]);
+        }
+        Ok(out)
+    }
+
+    fn coded(&self, level: usize) -> Result<&Coded> {
+        match &self.levels[level] {
+            Level::V2(coded) => Ok(coded),
+            _ => Err(lost()),
+        }
+    }
+
+    /// What block `number` of a version 2 link covers, one buffer for each segment; decoded anew.
+    pub async fn block(&mut self, io: &Io, level: usize, number: usize) -> Result<Vec<Vec<u8>>> {
+        let b = self.coded(level)?.blocks[number].clone();
+        let mut bytes = Vec::new();
+        let mut from = self.gather(io, level, &b.segments, b.range, &mut bytes).await?;
+        for (from, s) in from.iter_mut().zip(&b.segments) {
+            let t = &self.coded(level)?.tensors[s.tensor as usize];
+            let (Some(base), false) = (t.base, s.stored) else {
+                continue;
+            };
+            let to = t.dtype;
+            let (dtype, _) = self.shape_of(level - 1, base);
+            if !matches!(self.levels[level - 1], Level::Base(_)) {
+                let (at, len) = span(dtype, to, s);
+                *from = self.read(io, level - 1, base, at, len).await?;
+            }
+            if dtype != to {
+                *from = in_dtype(dtype, to, from, &mut Vec::new()).to_vec();
+            }
+        }
+        let coded = self.coded(level)?;
+        let width = |s: &RebuildSegment| Layout::of(coded.tensors[s.tensor as usize].dtype).bytes();
+        let mut out: Vec<Vec<u8>> = b
+            .segments
+            .iter()
+            .map(|s| vec![0; s.words as usize * width(s)])
+            .collect();
+        let state = &self.states[level];
+        let set = state.set.as_ref().map(|(_, set)| set);
+        decode_block(&coded.tensors, &b, &bytes, set, &state.params, &from, &mut out)
+            .map_err(|e| damaged(e, coded.source, b.range))?;
+        Ok(out)
+    }
+
+    /// Reads a block and what it needs, in one step where the model before lies in files; gives the words of the base for
+    /// those segments that have them there.
+    async fn gather(
+        &mut self,
+        io: &Io,
+        level: usize,
+        segments: &[RebuildSegment],
+        range: ByteRange,
+        block: &mut Vec<u8>,
+    ) -> Result<Vec<Vec<u8>>> {
+        let coded = self.coded(level)?;
+        let source = coded.source;
+        let state = &self.states[level];
+        // The block, the words of the base, the table set, the parameters.
+        let mut wanted: Vec<(u32, ByteRange)> = vec![(source, range)];
+        let mut n_base = 0;
+        for s in segments.iter().filter(|s| !s.stored) {
+            let t = &coded.tensors[s.tensor as usize];
+            let Some(base) = t.base else { continue };
+            if let Level::Base(tensors) = &self.levels[level - 1] {
+                let place = &tensors[base as usize].place;
+                let (at, len) = span(place.dtype, t.dtype, s);
+                let range = ByteRange::new(place.range.offset + at, len as u64)?;
+                wanted.push((place.source, range));
+                n_base += 1;
+            }
+        }
+        let first = segments.iter().find(|s| !s.stored).map(|s| s.tensor as usize);
+        let number = first.map(|t| coded.tensors[t].set);
+        let set_at = number.filter(|n| state.set.as_ref().is_none_or(|(of, _)| of != n));
+        let set_range = set_at.and_then(|n| coded.sets.get(n as usize));
+        wanted.extend(set_range.map(|&range| (source, range)));
+        let unread = |s: &&RebuildSegment| !s.stored && state.params[s.tensor as usize].is_none();
+        let params_of: Vec<usize> = segments.iter().filter(unread).map(|s| s.tensor as usize).collect();
+        wanted.extend(params_of.iter().map(|&t| (source, coded.tensors[t].params)));
+        let mut bytes: Vec<Vec<u8>> = wanted.iter().map(|(_, range)| vec![0; range.len as usize]).collect();
+        let mut reads: Vec<Read<'_>> = wanted
+            .iter()
+            .zip(&mut bytes)
+            .map(|((source, range), buf)| Read {
+                source: *source,
+                offset: range.offset,
+                buf,
+            })
+            .collect();
+        io.read(&mut reads).await?;
+        let mut bytes = bytes.into_iter();
+        *block = bytes.next().unwrap_or_default();
+        let mut of_base: Vec<Vec<u8>> = bytes.by_ref().take(n_base).collect();
+        if let (Some(n), Some(&range)) = (set_at, set_range) {
+            let parsed = TableSet::parse(&bytes.next().unwrap_or_default()).map_err(|e| damaged(e, source, range))?;
+            let tables = DecodeTables::new(&parsed.freqs, parsed.log);
+            self.states[level].set = Some((n, (parsed, tables)));
+        }
+        for (t, bytes) in params_of.into_iter().zip(bytes) {
+            let params = self.parse_params(level, t, &bytes)?;
+            self.states[level].params[t] = Some(params);
+        }
+        let mut of_base = of_base.drain(..);
+        let of_files = n_base > 0;
+        let coded = self.coded(level)?;
+        let words = segments.iter().map(|s| {
+            let has = of_files && !s.stored && coded.tensors[s.tensor as usize].base.is_some();
+            has.then(|| of_base.next()).flatten().unwrap_or_default()
+        });
+        Ok(words.collect())
+    }
+
+    fn parse_params(&self, level: usize, tensor: usize, bytes: &[u8]) -> Result<Params> {
+        let coded = self.coded(level)?;
+        let t = &coded.tensors[tensor];
+        let (_, (set, tables)) = self.states[level].set.as_ref().ok_or_else(lost)?;
+        Params::parse(set, tables, Layout::of(t.dtype), t.columns as usize, bytes)
+            .map_err(|e| damaged(e.tensor(&t.name), coded.source, t.params))
+    }
+}
+
+/// First byte and number of bytes of a segment in its base, whose dtype is `from`.
+fn span(from: Dtype, to: Dtype, s: &RebuildSegment) -> (u64, usize) {
+    let width = match from == to {
+        true => Layout::of(to).bytes(),
+        false => from.bytes().unwrap_or(1),
+    } as u64;
+    (s.first * width, (s.words * width) as usize)
+}
+
+/// Adds to the error of a part of a delta which bytes it has.
+pub fn damaged(mut e: Error, source: u32, range: ByteRange) -> Error {
+    e.message = format!("bytes {} to {} of the delta: {}", range.offset, range.end(), e.message);
+    e.at(range.offset).source(source)
+}
+
+/// The error of a past that lacks what it should have.
+fn lost() -> Error {
+    Error::new(Code::Internal, "a task was not told all that it needs")
+}

@@ -1,0 +1,275 @@
+//! `decode` of chains with a version 2 delta whose last link is of version 1: in the files that the last version 2 link
+//! before it rebuilds, rounded to their dtypes, or in float32.
+
+use super::chain::{Chain, Link};
+use super::checks::{blame_base, Checks};
+use super::decode::{extra_tensors, links};
+use super::files::{bytes_of, files};
+use super::past::Past;
+use super::reader::Reader;
+use crate::dtype::Dtype;
+use crate::error::{Code, Error, Result};
+use crate::format::safetensors::index;
+use crate::job::decode::{self, written_shard, OutputDtypeName, Report, Shard};
+use crate::job::machine::{Io, OutputFile, SourceEntry};
+use crate::job::options::{DecodeOptions, OutputDtype, OutputLayout};
+use crate::job::plan::Plan;
+use crate::job::report::{from_wire, to_json, to_wire};
+use crate::job::task::{Task, BATCH_BYTES};
+use crate::job::wire::wire;
+use crate::limits::CHUNK_ELEMENTS;
+use crate::offset::ByteRange;
+use xxhash_rust::xxh3::Xxh3;
+
+/// Tensors after a version 1 link, to be written.
+#[derive(Debug, Default)]
+pub struct Round {
+    /// The models.
+    pub past: Past,
+    /// Where they go.
+    pub outputs: Vec<RoundOutput>,
+}
+wire!(Round { past, outputs });
+
+/// Where a tensor goes.
+#[derive(Debug)]
+pub struct RoundOutput {
+    /// Its name.
+    pub name: String,
+    /// Its number in the last model.
+    pub tensor: u32,
+    /// Number of the sink.
+    pub sink: u32,
+    /// Position of its first byte there.
+    pub offset: u64,
+    /// Its dtype there: its own, or that of the last model that has files.
+    pub dtype: Dtype,
+}
+wire!(RoundOutput {
+    name,
+    tensor,
+    sink,
+    offset,
+    dtype
+});
+
+/// Runs the task; reports the fast hash of each result, or what is wrong with the links.
+pub async fn round(io: Io, work: Round) -> Result<Vec<u8>> {
+    to_wire(&write(&io, work).await)
+}
+
+async fn write(io: &Io, work: Round) -> Result<Vec<u64>> {
+    let mut reader = Reader::new(work.past);
+    let top = reader.top();
+    let mut written = Vec::with_capacity(work.outputs.len());
+    for o in work.outputs {
+        let (dtype, len) = reader.shape_of(top, o.tensor);
+        let step = CHUNK_ELEMENTS as u64 * dtype.bits() / 8;
+        let (mut done, mut put) = (0, 0);
+        let mut hasher = Xxh3::new();
+        while done < len {
+            let n = step.min(len - done);
+            let read = reader.read(io, top, o.tensor, done, n as usize).await;
+            let mut bytes = read.map_err(|e| e.tensor(&o.name))?;
+            if dtype != o.dtype {
+                bytes = reader.rooted(io, o.tensor, done / 4, &bytes).await?;
+            }
+            hasher.update(&bytes);
+            io.write(&mut [(o.sink, o.offset + put, &mut bytes)]).await;
+            put += bytes.len() as u64;
+            done += n;
+        }
+        written.push(hasher.digest());
+    }
+    Ok(written)
+}
+
+/// Path and bytes of a file that is not a shard.
+type SideFile = (String, Vec<u8>);
+
+/// The files of the result, with the bytes before their tensors, and the other files.
+fn layout(chain: &Chain, options: &DecodeOptions) -> Result<(Vec<Shard>, Vec<SideFile>)> {
+    let Some(Link::V2(delta)) = chain.rooted().checked_sub(1).map(|i| &*chain.stages[i].link) else {
+        return Err(Error::new(Code::Internal, "no link has files"));
+    };
+    let (root, last) = (chain.model(chain.rooted()), chain.last());
+    let kept = |i: usize| {
+        let entries = root.files[i].header.tensors.iter();
+        entries.filter(|e| last.find(&e.name).is_some()).collect::<Vec<_>>()
+    };
+    if options.layout == OutputLayout::Single && root.files.len() > 1 {
+        let entries: Vec<_> = (0..root.files.len()).flat_map(kept).collect();
+        let metadata = &root.files[0].header.metadata;
+        let shard = written_shard("model.safetensors", metadata, &entries, options.dtype)?;
+        return Ok((vec![shard], Vec::new()));
+    }
+    let (mut shards, mut others) = (Vec::new(), Vec::new());
+    let mut same = true;
+    for (file, head, own) in files(delta)? {
+        if own.is_empty() {
+            others.push((file.path.clone(), head));
+            continue;
+        }
+        let (of_root, entries) = (&root.files[shards.len()], kept(shards.len()));
+        if entries.len() < own.len() || options.dtype != OutputDtype::Base {
+            same = false;
+            shards.push(written_shard(
+                &file.path,
+                &of_root.header.metadata,
+                &entries,
+                options.dtype,
+            )?);
+            continue;
+        }
+        let mut at = head.len() as u64;
+        let mut tensors = Vec::with_capacity(own.len());
+        for t in &delta.index.tensors[own] {
+            let range = ByteRange::new(at, bytes_of(t))?;
+            at = range.end();
+            tensors.push((t.name.clone(), t.dtype, range));
+        }
+        shards.push(Shard {
+            path: file.path.clone(),
+            head: decode::Head::Written(head),
+            tensors,
+            size: at,
+        });
+    }
+    if !same {
+        // An index of the shards says what is no longer so.
+        let tensors = || shards.iter().flat_map(|s| s.tensors.iter().map(move |t| (s, t)));
+        let map: Vec<_> = tensors()
+            .map(|(s, (name, ..))| (name.clone(), s.path.clone()))
+            .collect();
+        let total = tensors().map(|(_, (.., range))| range.len).sum();
+        for (_, bytes) in &mut others {
+            if let Ok(parsed) = index::parse_index(bytes) {
+                *bytes = index::rewrite_index(&parsed, &map, total);
+            }
+        }
+    }
+    Ok((shards, others))
+}
+
+/// Runs `decode`.
+pub async fn decode(
+    io: Io,
+    sources: &[SourceEntry],
+    options: DecodeOptions,
+    chain: &Chain,
+    side_files: &[u32],
+) -> Result<String> {
+    let n = chain.stages.len();
+    let (shards, others) = layout(chain, &options)?;
+    let mut outputs: Vec<OutputFile> = Vec::new();
+    for (path, size) in shards
+        .iter()
+        .map(|s| (&s.path, s.size))
+        .chain(others.iter().map(|(path, bytes)| (path, bytes.len() as u64)))
+    {
+        outputs.push(OutputFile {
+            path: path.clone(),
+            size,
+        });
+    }
+    let mut tasks = Vec::new();
+    let mut places = Vec::new();
+    for (sink, shard) in (0..).zip(&shards) {
+        let (mut first, mut cost) = (0, 0);
+        for (i, (name, _, range)) in shard.tensors.iter().enumerate() {
+            places.push((sink, *range));
+            cost += chain.cost(n, name) + range.len;
+            if cost < BATCH_BYTES && i + 1 < shard.tensors.len() {
+                continue;
+            }
+            let own = &shard.tensors[first..=i];
+            let names: Vec<&str> = own.iter().map(|(name, ..)| name.as_str()).collect();
+            let (past, numbers) = chain.past_of(n, &names, false)?;
+            let output = |((name, dtype, range), tensor): (&(String, Dtype, ByteRange), u32)| RoundOutput {
+                name: name.clone(),
+                tensor,
+                sink,
+                offset: range.offset,
+                dtype: *dtype,
+            };
+            let round = Round {
+                past,
+                outputs: own.iter().zip(numbers).map(output).collect(),
+            };
+            tasks.push(Task::Round(round).spec(names[0], "decoding", cost)?);
+            (first, cost) = (i + 1, 0);
+        }
+    }
+    let n_round = tasks.len();
+    for &source in side_files.iter().filter(|_| options.side_files) {
+        let (path, size) = (sources[source as usize].path.clone(), io.size(source));
+        if outputs.iter().all(|o| o.path != path) {
+            let sink = outputs.len() as u32;
+            tasks.push(Task::Copy { source, sink }.spec(&path, "copying", 2 * size)?);
+            outputs.push(OutputFile { path, size });
+        }
+    }
+    let mut checks = Checks::default();
+    let first_check = tasks.len();
+    if options.verify {
+        tasks.extend(checks.tasks(chain)?);
+    }
+    let bytes: u64 = outputs.iter().map(|o| o.size).sum();
+    let work: u64 = tasks.iter().map(|t| t.cost).sum();
+    io.plan(
+        Plan {
+            job: "decode",
+            bytes,
+            exact: true,
+            outputs: outputs.clone(),
+            problems: Vec::new(),
+            reads: work.saturating_sub(bytes) + if options.read_back { bytes } else { 0 },
+            writes: bytes,
+            tensors: places.len(),
+            elements: chain.last().tensors.iter().map(|t| t.elements).sum(),
+        }
+        .json()?,
+    )
+    .await;
+    io.create(outputs.clone()).await;
+    let heads = shards.into_iter().map(|s| match s.head {
+        decode::Head::Written(head) => head,
+        decode::Head::OfBase { .. } => Vec::new(),
+    });
+    for (mut head, sink) in heads.chain(others.into_iter().map(|(_, bytes)| bytes)).zip(0..) {
+        io.write(&mut [(sink, 0, &mut head)]).await;
+    }
+    let reports = io.run(tasks).await?;
+    let orders = checks.judge(&io, chain, &reports[first_check..]).await?;
+    let mut written = Vec::with_capacity(places.len());
+    for report in &reports[..n_round] {
+        match from_wire::<Result<Vec<u64>>>(report)? {
+            Ok(hashes) => written.extend(hashes),
+            Err(e) => return Err(blame_base(&io, chain, e).await?),
+        }
+    }
+    if options.read_back {
+        let mut tasks = Vec::new();
+        for (i, output) in outputs.iter().enumerate() {
+            let own = places.iter().zip(&written).filter(|((sink, _), _)| *sink as usize == i);
+            let items: Vec<_> = own.map(|((_, range), hash)| (*range, format!("{hash:016x}"))).collect();
+            if !items.is_empty() {
+                let source = (sources.len() + i) as u32;
+                tasks.push(Task::ReadBack { source, items }.spec("result", "checking", output.size)?);
+            }
+        }
+        io.run(tasks).await?;
+    }
+    to_json(&Report {
+        job: "decode",
+        bytes,
+        dtype: match options.dtype {
+            OutputDtype::Base => OutputDtypeName::Base,
+            OutputDtype::Float32 => OutputDtypeName::Float32,
+        },
+        files: outputs,
+        tensors: places.len(),
+        links: links(chain, &orders, options.verify),
+        findings: extra_tensors(chain),
+    })
+}

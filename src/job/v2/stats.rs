@@ -1,0 +1,80 @@
+//! `stats` of a version 2 delta, or of the last of a chain that has one.
+
+use super::chain::{Chain, Link};
+use super::decode::delta_sources;
+use super::encode::op_name;
+use crate::error::{Code, Error, Result};
+use crate::format::v2::TensorRecord;
+use crate::job::chain::Care;
+use crate::job::changes::Change;
+use crate::job::machine::{Io, Role, SourceEntry};
+use crate::job::open::{open_model, sources_of};
+use crate::job::options::StatsOptions;
+use crate::job::plan::Plan;
+use crate::job::report::to_json;
+use crate::job::stats::{look, Looked};
+
+/// Runs the job: one item a tensor. What is stored without a base counts as moved from 0.
+pub async fn stats(io: Io, sources: Vec<SourceEntry>, options: StatsOptions) -> Result<String> {
+    if sources_of(&sources, Role::Base, 0).is_empty() {
+        return Err(Error::new(
+            Code::Usage,
+            "a version 2 delta says how far values move only where its base is known: give the base, and the deltas before it if there are any",
+        ));
+    }
+    let base = open_model(&io, &sources, Role::Base, 0).await?.model;
+    let chain = Chain::open(&io, base, &delta_sources(&sources), Care::Sampled).await?;
+    let Some(Link::V2(delta)) = chain.stages.last().map(|s| &*s.link) else {
+        return Err(Error::new(
+            Code::Usage,
+            "the last delta is of version 1, and shows what it holds by itself: give it alone",
+        ));
+    };
+    let tensors = &delta.index.tensors;
+    let find = |name: &String| {
+        delta.find(name).map(|t| &tensors[t]).ok_or_else(|| {
+            let text = format!("there is no tensor `{name}`; `inspect` lists the names");
+            Error::new(Code::MissingTensor, text).tensor(name)
+        })
+    };
+    let chosen: Vec<&TensorRecord> = match &options.names {
+        None => chain
+            .last()
+            .tensors
+            .iter()
+            .map(|t| find(&t.name))
+            .collect::<Result<_>>()?,
+        Some(names) => names.iter().map(find).collect::<Result<_>>()?,
+    };
+    let n = chain.stages.len();
+    io.plan(
+        Plan {
+            job: "stats",
+            bytes: 0,
+            exact: true,
+            outputs: Vec::new(),
+            problems: Vec::new(),
+            // Once for the range and once more for the histogram, the base beside it.
+            reads: chosen.iter().map(|t| 4 * chain.cost(n, &t.name)).sum(),
+            writes: 0,
+            tensors: chosen.len(),
+            elements: chain.last().tensors.iter().map(|t| t.elements).sum(),
+        }
+        .json()?,
+    )
+    .await;
+    for t in chosen {
+        let looked_at = Looked {
+            name: &t.name,
+            dtype: t.dtype.name(),
+            shape: &t.shape,
+            strategy: op_name(t),
+            change: Change::V2(chain.moved(&t.name)?),
+        };
+        let item = look(&io, &looked_at, options.bins)
+            .await
+            .map_err(|e| e.tensor(&t.name))?;
+        io.item(to_json(&item)?, None).await;
+    }
+    to_json(&())
+}

@@ -1,0 +1,166 @@
+//! From what fitting found in all tensors to the sections of a file that blocks need.
+
+use super::arrange::Item;
+use super::fit::{Coding, Fitted, Sparse};
+use crate::format::v2::index::{Digest, Dithered, Lost};
+use crate::format::v2::{Op, TensorRecord};
+use crate::kernels::v2::alphabet::raw_bits;
+use crate::kernels::v2::dither::LEVELS;
+use crate::kernels::v2::log2::{log2_q8, FRACTION};
+use crate::kernels::v2::tables::{ESC, SYMBOLS};
+use crate::strategy::lossless::fit::{Counts, VARIANTS};
+use crate::strategy::lossless::low_rank::FACTOR_CLASSES;
+use crate::strategy::lossless::merge;
+use crate::strategy::lossless::model::{TableSet, Window};
+use crate::strategy::lossless::params::Params;
+use crate::strategy::lossy::fit::{DITHER_CLASSES, DITHER_OFFSET};
+use crate::strategy::lossy::merge::add_tables;
+
+/// Logarithm of the size of the tables.
+const TABLE_LOG: u32 = 11;
+
+/// Bytes of a dithered tensor's step, seed and loss in the index.
+const RECORD_BYTES: u64 = 14;
+
+/// Bytes that a loss has to be worth at least.
+const WORTH_BYTES: u64 = 32;
+
+/// Table sets and the parameters of every tensor, as in the file.
+pub struct Sections {
+    /// The table sets, one for each width of words that has deltas.
+    pub sets: Vec<Vec<u8>>,
+    /// Parameters of each tensor.
+    pub params: Vec<Vec<u8>>,
+}
+
+/// The sections of tensors of one width.
+struct Model {
+    set: Vec<u8>,
+    params: Vec<Vec<u8>>,
+    /// About how long it all is, in bits: with the symbols, of which the counts are.
+    bits: u64,
+}
+
+/// Makes the sections. Records get their numbers, and are dithered where they can be and that is shorter in all.
+pub fn model(items: &[Item<'_>], records: &mut [TensorRecord], fitted: &[Fitted]) -> Sections {
+    let mut sections = Sections {
+        sets: Vec::new(),
+        params: vec![Vec::new(); items.len()],
+    };
+    for width in [8, 16, 32, 64] {
+        let of_width: Vec<usize> = (0..items.len())
+            .filter(|&i| records[i].op == Op::Delta && items[i].geometry.layout.bits == width)
+            .collect();
+        if of_width.is_empty() {
+            continue;
+        }
+        let exact: Vec<&Coding> = of_width.iter().map(|&i| &fitted[i].exact).collect();
+        let best: Vec<&Coding> = of_width.iter().map(|&i| fitted[i].best()).collect();
+        let mut chosen = (of_one_width(width, &exact), exact);
+        if best.iter().any(|c| c.step.is_some()) {
+            let lossy = of_one_width(width, &best);
+            // Both are estimates, and what hardly gains is not worth a loss.
+            if lossy.bits + lossy.bits / 32 + 8 * WORTH_BYTES < chosen.0.bits {
+                chosen = (lossy, best);
+            }
+        }
+        let (model, codings) = chosen;
+        for ((&i, coding), params) in of_width.iter().zip(codings).zip(model.params) {
+            let record = &mut records[i];
+            record.set = sections.sets.len() as u64;
+            record.params = params.len() as u64;
+            record.dithered = coding.step.map(|step| Dithered {
+                step,
+                seed: seed(record.digest, i as u64),
+                lost: Lost::default(),
+            });
+            sections.params[i] = params;
+        }
+        sections.sets.push(model.set);
+    }
+    sections
+}
+
+/// Levels depend on what the fine-tune is, so that a chain has other ones for each link, and on where it is, so that the
+/// same tensor twice has not.
+fn seed(fine: Digest, position: u64) -> u64 {
+    u32::from_le_bytes([fine[0], fine[1], fine[2], fine[3]]) as u64 ^ position
+}
+
+fn of_one_width(width: u32, codings: &[&Coding]) -> Model {
+    let window = Window::for_width(width);
+    let all = |n: usize, of: fn(&Coding) -> &Sparse| sum(n, codings.iter().map(|c| of(c)));
+    let counts = all(VARIANTS * window.classes as usize, |c| &c.counts);
+    let factor_counts = all(FACTOR_CLASSES, |c| &c.factor_counts);
+    let dithered = all(LEVELS * DITHER_CLASSES, |c| &c.dither_counts);
+    let mut set = merge::tables(window, width, TABLE_LOG, &narrowed(&counts), &narrowed(&factor_counts));
+    add_tables(&mut set, width, &narrowed(&dithered));
+    let mut bits = 0;
+    let classes = window.classes as usize;
+    for (context, table) in counts.iter().enumerate() {
+        let (variant, class) = match context.checked_sub(classes) {
+            None => (0, context),
+            Some(apart) => (1 + apart % 2, apart / 2),
+        };
+        let class = moved(class, window.offset, set.window.offset, set.window.classes);
+        bits += length(&set, set.context(variant, class), table, width);
+    }
+    for (class, table) in factor_counts
+        .iter()
+        .enumerate()
+        .filter(|(_, t)| t.iter().any(|&c| c > 0))
+    {
+        bits += length(&set, set.factor_context(class as u8), table, 8);
+    }
+    for (class, tables) in dithered.chunks_exact(LEVELS).enumerate() {
+        let class = moved(class, DITHER_OFFSET, set.dither_offset, set.dither_classes);
+        for (level, table) in tables.iter().enumerate().filter(|(_, t)| t.iter().any(|&c| c > 0)) {
+            bits += length(&set, set.undithered() + LEVELS * class + level, table, width);
+        }
+    }
+    let params: Vec<Vec<u8>> = codings
+        .iter()
+        .map(|c| Params::new(&set, c.columns.clone(), c.factors.clone()).to_bytes(&set))
+        .collect();
+    let set = set.to_bytes();
+    let records = codings.iter().filter(|c| c.step.is_some()).count() as u64 * RECORD_BYTES;
+    bits += 8 * (params.iter().map(|p| p.len() as u64).sum::<u64>() + set.len() as u64 + records);
+    Model { set, params, bits }
+}
+
+/// A class that was counted with one constant, with another one and in a window of so many classes.
+fn moved(class: usize, from: i16, to: i16, classes: u8) -> usize {
+    (class as i32 + to as i32 - from as i32).clamp(0, (classes as i32 - 1).max(0)) as usize
+}
+
+/// Bits of counted symbols in a context, raw bits included.
+fn length(set: &TableSet, context: usize, counts: &[u64; SYMBOLS], width: u32) -> u64 {
+    let freqs = &set.freqs[context];
+    let mut q8 = 0;
+    for (s, &c) in counts.iter().enumerate().filter(|(_, &c)| c > 0) {
+        let (f, raw) = match freqs[s] {
+            0 => (freqs[ESC], width),
+            f => (f, raw_bits(s as u8 as i8, width)),
+        };
+        q8 += c * (((set.log + raw) << FRACTION) - log2_q8(f.max(1) as u64)) as u64;
+    }
+    q8 >> FRACTION
+}
+
+/// The sum of counts in `n` contexts.
+pub fn sum<'a>(n: usize, of: impl Iterator<Item = &'a Sparse>) -> Vec<[u64; SYMBOLS]> {
+    let mut sums = vec![[0u64; SYMBOLS]; n];
+    for &(context, symbol, count) in of.flatten() {
+        sums[context as usize][symbol as usize] += count as u64;
+    }
+    sums
+}
+
+/// Sums so small that all of them together fit 31 bits; what was there stays there.
+pub fn narrowed(sums: &[[u64; SYMBOLS]]) -> Counts {
+    let total: u64 = sums.iter().flatten().sum();
+    let shift = (64 - total.leading_zeros()).saturating_sub(31);
+    sums.iter()
+        .map(|table| table.map(|c| ((c >> shift) as u32).max((c > 0) as u32)))
+        .collect()
+}

@@ -1,0 +1,236 @@
+//! The writing side of a block.
+
+use super::block::CODED;
+use super::fit::{normalise, power, row_octave, row_scale, VARIANTS};
+use super::low_rank::{Factors, Projector};
+use super::model::TableSet;
+use super::params::nearest;
+use super::rows::{Moved, Parts};
+use super::side::{move_length, Scales};
+use super::wire::{put_varint, seal};
+use crate::kernels::v2::adaptive::Encoder;
+use crate::kernels::v2::alphabet::{self, raw_bits};
+use crate::kernels::v2::analyse::{differ, index_row, Long};
+use crate::kernels::v2::bits::BitWriter;
+use crate::kernels::v2::cost::{add_row, best_shift, CostTable, SHIFTS};
+use crate::kernels::v2::element::Layout;
+use crate::kernels::v2::log2::{log2_q8, FRACTION};
+use crate::kernels::v2::rans::{self, LANES};
+use crate::kernels::v2::row16::Source;
+use crate::kernels::v2::subspace::MAX_RANK;
+use crate::kernels::v2::tables::{EncodeTables, ESC, SYMBOLS};
+use crate::strategy::lossy::row::{settle, Dithering, RowWriter};
+
+/// Rows of one tensor, to be encoded.
+pub struct Segment<'a> {
+    /// How elements are read.
+    pub layout: Layout,
+    /// Elements per row.
+    pub columns: usize,
+    /// Column scales, one per element of a row.
+    pub scales: &'a [i16],
+    /// The prediction, if there is one.
+    pub factors: Option<&'a Factors>,
+    /// How it is dithered, if it is.
+    pub dithering: Option<Dithering<'a>>,
+    /// Bytes of the base.
+    pub base: &'a [u8],
+    /// Bytes of the fine-tune.
+    pub fine: &'a [u8],
+}
+
+/// Lengths of every code in every class of a set.
+pub fn cost_table(set: &TableSet, width: u32) -> CostTable {
+    CostTable::new(
+        set.window.classes as usize,
+        &[true; VARIANTS * SYMBOLS],
+        |class, code| {
+            let freqs = &set.freqs[set.context(code >> 8, class)];
+            let code = code & 255;
+            let log = set.log << FRACTION;
+            match freqs[code] {
+                0 => (log - log2_q8(freqs[ESC].max(1) as u64)) + (width << FRACTION),
+                f => log - log2_q8(f as u64) + (raw_bits(code as u8 as i8, width) << FRACTION),
+            }
+        },
+    )
+}
+
+/// Encodes a block.
+///
+/// Segments are sound: bases as long as fine-tunes, rows of whole elements, a scale per column.
+///
+/// `cost`: the set's [`cost_table`], to choose row scales with; without it they are means.
+pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &mut [Segment<'_>], stats: &mut Stats) -> Vec<u8> {
+    let mut side = Encoder::default();
+    let mut scales = Scales::default();
+    let mut raw = BitWriter::default();
+    let mut index: Vec<u16> = Vec::new();
+    let mut moved = Moved::default();
+    let mut parts = Parts::default();
+    let contexts = set.contexts();
+    let q = contexts.log2_q;
+    let padding = (set.freqs.len() as u16) << 8;
+    let absent: Vec<u8> = set.freqs.iter().flatten().map(|&f| (f == 0) as u8).collect();
+    let mut dithered = RowWriter::new(set, &absent);
+    let log2s: Vec<u16> = (0..=1 << set.log).map(|f| log2_q8(f) as u16).collect();
+    for segment in segments {
+        let layout = segment.layout;
+        let row_bytes = segment.columns * layout.bytes();
+        // A dithered tensor's columns have in their scales what the prediction took.
+        let weights: Vec<f32> = match (segment.factors, &segment.dithering) {
+            (Some(f), Some(_)) => f.octaves.iter().map(|&k| power(-(k as i32) << q, q)).collect(),
+            _ => segment.scales.iter().map(|&c| power(-(c as i32), q)).collect(),
+        };
+        let projector = segment.factors.map(Projector::new);
+        let (first, first_raw) = (index.len(), raw.len());
+        let mut padded_scales = segment.scales.to_vec();
+        padded_scales.resize(segment.columns.div_ceil(LANES) * LANES, 0);
+        let rows = segment.base.chunks(row_bytes).zip(segment.fine.chunks(row_bytes));
+        for ((base, fine), i) in rows.zip(0u64..) {
+            if !scales.changed(&mut side, base != fine) {
+                if let Some(d) = &mut segment.dithering {
+                    d.rebuilt.extend_from_slice(base);
+                }
+                continue;
+            }
+            parts.clear();
+            moved.none();
+            let (mut octave, mut settled) = (0, 0);
+            if segment.dithering.is_some() {
+                parts.deltas.resize(base.len() / layout.bytes(), 0.0);
+                differ(layout, base, fine, &mut parts.deltas);
+                settled = settle(layout, &parts.deltas, q, scales.last);
+            }
+            if let (Some(factors), Some(projector)) = (segment.factors, &projector) {
+                parts.deltas.resize(base.len() / layout.bytes(), 0.0);
+                differ(layout, base, fine, &mut parts.deltas);
+                octave = row_octave(layout, row_scale(layout, &parts.deltas, &weights, q), q);
+                for (d, &k) in parts.deltas.iter_mut().zip(&factors.octaves) {
+                    *d = normalise(*d, octave + k as i32);
+                }
+                let exact = projector.solve(&parts.deltas);
+                let mut left = [0i8; MAX_RANK];
+                let start = index.len();
+                for ((a, x), &class) in left.iter_mut().zip(exact).zip(&factors.left_classes) {
+                    let context = set.factor_context(class);
+                    *a = nearest(&set.freqs[context], x);
+                    index.push((context as u16) << 8 | *a as u8 as u16);
+                }
+                index.resize(start + factors.rank.div_ceil(LANES) * LANES, padding);
+                let scaled = factors.scaled_left(&left[..factors.rank]);
+                moved.predict(layout, factors, &scaled, octave, base);
+                parts.clear();
+            }
+            if let Some(d) = &mut segment.dithering {
+                let r = scales.scale(&mut side, settled);
+                if segment.factors.is_some() {
+                    scales.octave(&mut side, octave - row_octave(layout, r, q));
+                }
+                stats.rows += 1;
+                let source = Source {
+                    from: moved.from(base),
+                    variants: &moved.variants,
+                    row: r,
+                    columns: &padded_scales,
+                };
+                dithered.row(layout, d, i, segment.columns, &source, fine, &mut index, &mut raw);
+                continue;
+            }
+            parts.push(layout, q, &moved, base, fine);
+            let Parts {
+                classes,
+                codes,
+                deltas,
+                long,
+            } = &parts;
+            let mut r = row_scale(layout, deltas, &weights, q);
+            for cost in std::iter::repeat_n(cost, 2).flatten() {
+                let mut sums = [0; SHIFTS];
+                add_row(
+                    cost,
+                    (r + contexts.offset as i32) as i16,
+                    classes,
+                    segment.scales,
+                    codes,
+                    &mut sums,
+                );
+                let shift = best_shift(&sums, |s| move_length(r + s - scales.last));
+                r += shift;
+                if shift.abs() < 3 {
+                    break;
+                }
+            }
+            let r = scales.scale(&mut side, r);
+            if segment.factors.is_some() {
+                scales.octave(&mut side, octave - row_octave(layout, r, q));
+            }
+            stats.rows += 1;
+            let start = index.len();
+            index.resize(start + codes.len().div_ceil(LANES) * LANES, padding);
+            let row_index = &mut index[start..start + codes.len()];
+            index_row(contexts, r, classes, segment.scales, codes, row_index);
+            write_raw(&absent, layout.bits, row_index, long, &mut raw);
+        }
+        let mut share = (raw.len() - first_raw) << FRACTION;
+        for &i in index[first..].iter().filter(|&&i| i >> 8 < padding >> 8) {
+            let f = set.freqs[(i >> 8) as usize][(i & 255) as usize];
+            share += ((set.log << FRACTION) - log2s[f as usize] as u32) as u64;
+        }
+        stats.shares.push(share);
+    }
+    let side = side.finish();
+    let raw = raw.finish();
+    let (states, words) = rans::encode(&index, &EncodeTables::new(&set.freqs, set.log));
+    let mut out = vec![CODED];
+    for n in [side.len(), words.len() / 2, raw.len()] {
+        put_varint(&mut out, n as u64);
+    }
+    stats.side += side.len();
+    stats.words += words.len();
+    stats.raw += raw.len();
+    out.extend_from_slice(&side);
+    for s in states {
+        out.extend_from_slice(&s.to_le_bytes());
+    }
+    out.extend_from_slice(&words);
+    out.extend_from_slice(&raw);
+    seal(out)
+}
+
+/// Turns symbols that their tables do not have into escapes, and writes the raw bits of a row.
+fn write_raw(absent: &[u8], width: u32, index: &mut [u16], long: &[Long], raw: &mut BitWriter) {
+    let is_absent = |i: u16| absent[i as usize];
+    if index.iter().fold(0, |any, &i| any | is_absent(i)) == 0 {
+        for &(_, step) in long {
+            let coded = alphabet::encode(step, width);
+            raw.put(coded.raw, coded.n);
+        }
+        return;
+    }
+    let mut long = long.iter().peekable();
+    for (at, i) in index.iter_mut().enumerate() {
+        let step = match long.next_if(|l| l.0 as usize == at) {
+            Some(l) => l.1,
+            None => *i as u8 as i8 as i64,
+        };
+        let mut coded = alphabet::encode(step, width);
+        if is_absent(*i) != 0 {
+            coded = alphabet::escape(step, width);
+            *i = (*i & 0xff00) | coded.code as u8 as u16;
+        }
+        raw.put(coded.raw, coded.n);
+    }
+}
+
+/// Where the bytes of blocks went.
+#[derive(Default, Debug)]
+#[allow(missing_docs)]
+pub struct Stats {
+    pub rows: usize,
+    pub side: usize,
+    pub words: usize,
+    pub raw: usize,
+    /// Length of each segment's symbols and raw bits, in 2^-8 bits.
+    pub shares: Vec<u64>,
+}

@@ -1,0 +1,264 @@
+//! Rows and columns of a sample with their scales, and what they make of its symbols' lengths.
+
+use super::fit::{Counts, Sample, VARIANTS};
+use super::low_rank::Factors;
+use super::model::Window;
+use super::rows::{Moved, Parts};
+use super::side::{move_length, MAX_SCALE};
+use crate::kernels::v2::alphabet::raw_bits;
+use crate::kernels::v2::analyse::{add_magnitudes, index_row, weighted_sum};
+use crate::kernels::v2::cost::{add_columns, add_row, best_shift, CostTable, SHIFTS};
+use crate::kernels::v2::element::{power_of_two, Layout};
+use crate::kernels::v2::log2::{log2_q8, steps, FRACTION};
+use crate::kernels::v2::predict::MAX_OCTAVE;
+use crate::kernels::v2::subspace::MAX_RANK;
+use crate::kernels::v2::tables::SYMBOLS;
+
+/// Rows on which the columns' scales are refined, at least, if there are as many.
+const COLUMN_ROWS: usize = 128;
+
+/// `2^(x / q)` for the steps of a scale, from exact constants.
+pub fn power(x: i32, log2_q: u32) -> f32 {
+    const ROOT: f32 = std::f32::consts::SQRT_2;
+    let octave = (x >> log2_q).clamp(-126, 127);
+    let f = f32::from_bits(((octave + 127) as u32) << 23);
+    // Only q = 1 and q = 2 are used for fitting.
+    if x & ((1 << log2_q) - 1) != 0 {
+        f * ROOT
+    } else {
+        f
+    }
+}
+
+/// Scale of a row or column from the mean of its absolute differences in value: `q * log2(mean)`, in steps of exponent.
+pub fn mean_scale(layout: Layout, mean: f32, log2_q: u32) -> i32 {
+    (steps(mean, log2_q).max(-MAX_SCALE) + (layout.unit_exponent() << log2_q)).clamp(-MAX_SCALE, MAX_SCALE)
+}
+
+/// Lengths under a two-sided geometric distribution whose mean magnitude is `2^((class - offset) / q)`.
+fn prior(window: Window, class: usize) -> [f64; SYMBOLS] {
+    let mu = power(class as i32 - window.offset as i32, window.log2_q) as f64;
+    let theta = ((1.0 + mu * mu).sqrt() - 1.0) / mu;
+    let zero = (1.0 - theta) / (1.0 + theta);
+    let mut p = [0.0; SYMBOLS];
+    p[0] = zero;
+    let mut t = zero;
+    let mut m = 1;
+    let mut tail = (1.0 - zero) / 2.0;
+    while m <= 32 {
+        t *= theta;
+        p[m] = t;
+        p[SYMBOLS - m] = t;
+        tail -= t;
+        m += 1;
+    }
+    // Buckets: the mass of v = 32.. in halves of octaves, theta^n by repeated multiplication.
+    let mut rest = tail.max(1e-12);
+    let mut m = 33;
+    let mut width = 16u64;
+    while m <= 126 {
+        for _ in 0..2 {
+            let mut tn = 1.0f64;
+            let mut b = theta;
+            let mut n = width;
+            while n > 0 {
+                if n & 1 == 1 {
+                    tn *= b;
+                }
+                b *= b;
+                n >>= 1;
+            }
+            let mass = rest * (1.0 - tn);
+            p[m] = mass;
+            p[SYMBOLS - m] = mass;
+            rest *= tn;
+            m += 1;
+        }
+        width *= 2;
+    }
+    p
+}
+
+/// Costs from counts, smoothed by a prior worth `weight` symbols per class. Codes that were not counted cost nothing.
+pub(in crate::strategy) fn costs(window: Window, width: u32, counts: &Counts, weight: f64) -> CostTable {
+    let classes = window.classes as usize;
+    let context = |variant: usize, class: usize| match variant {
+        0 => class,
+        variant => classes + 2 * class + variant - 1,
+    };
+    let mut used = vec![false; VARIANTS * SYMBOLS];
+    for variant in 0..VARIANTS {
+        for class in 0..classes {
+            for (used, &c) in used[variant * SYMBOLS..]
+                .iter_mut()
+                .zip(&counts[context(variant, class)])
+            {
+                *used |= c > 0;
+            }
+        }
+    }
+    let priors: Vec<_> = (0..classes).map(|class| prior(window, class)).collect();
+    let totals: Vec<f64> = counts
+        .iter()
+        .map(|c| weight + c.iter().map(|&c| c as u64).sum::<u64>() as f64)
+        .collect();
+    CostTable::new(classes, &used, |class, code| {
+        let (context, s) = (context(code >> 8, class), code & 255);
+        let p = (counts[context][s] as f64 + weight * priors[class][s]) / totals[context];
+        let scaled = (p * (1u64 << 32) as f64) as u64;
+        (32 << FRACTION) - log2_q8(scaled.max(1 << 12)).min(32 << FRACTION)
+            + (raw_bits(s as u8 as i8, width) << FRACTION)
+    })
+}
+
+/// Length of counted symbols under their own frequencies, raw bits included, in 2^-8 bits.
+pub(in crate::strategy) fn length(counts: &Counts, width: u32) -> u64 {
+    let mut sum = 0;
+    for table in counts {
+        let total: u64 = table.iter().map(|&c| c as u64).sum();
+        sum += total * log2_q8(total) as u64;
+        for (s, &c) in table.iter().enumerate() {
+            sum -= c as u64 * log2_q8(c as u64) as u64;
+            sum += c as u64 * (raw_bits(s as u8 as i8, width) << FRACTION) as u64;
+        }
+    }
+    sum
+}
+
+/// A prediction of every row of a sample.
+#[derive(Clone, Copy)]
+pub(in crate::strategy) struct Prediction<'a> {
+    pub factors: &'a Factors,
+    pub left: &'a [[i8; MAX_RANK]],
+    pub octaves: &'a [i32],
+}
+
+/// A sample with its scales, and what they are for.
+pub(in crate::strategy) struct Scaled<'a> {
+    pub sample: &'a Sample,
+    pub rows: Vec<i32>,
+    pub columns: Vec<i16>,
+    pub parts: Parts,
+}
+
+impl<'a> Scaled<'a> {
+    pub fn new(sample: &'a Sample) -> Self {
+        Self {
+            sample,
+            rows: vec![0; sample.n_rows()],
+            columns: vec![0; sample.columns],
+            parts: Parts::default(),
+        }
+    }
+
+    /// Takes the sample apart, with a prediction for each row if there is one.
+    pub fn load(&mut self, prediction: Option<Prediction<'_>>) {
+        let Sample { layout, window, .. } = *self.sample;
+        let mut moved = Moved::default();
+        let size = self.sample.columns * layout.bytes();
+        self.parts.clear();
+        self.parts.reserve(self.sample.len());
+        for (i, (base, fine)) in self
+            .sample
+            .base
+            .chunks(size)
+            .zip(self.sample.fine.chunks(size))
+            .enumerate()
+        {
+            if let Some(Prediction { factors, left, octaves }) = prediction {
+                let left = factors.scaled_left(&left[i][..factors.rank]);
+                moved.predict(layout, factors, &left, octaves[i], base);
+            }
+            self.parts.push(layout, window.log2_q, &moved, base, fine);
+        }
+    }
+
+    /// Scales from means of differences: the rows', then the columns' and the rows' again, `passes` times.
+    pub fn take_means(&mut self, passes: u32) {
+        let Sample { layout, window, .. } = *self.sample;
+        let q = window.log2_q;
+        let n_rows = self.rows.len() as f32;
+        let deltas = &self.parts.deltas;
+        let mut weights: Vec<f32> = self.columns.iter().map(|&c| power(-(c as i32), q)).collect();
+        for pass in 0..=passes {
+            for (r, range) in self.rows.iter_mut().zip(self.sample.rows()) {
+                *r = row_scale(layout, &deltas[range], &weights, q);
+            }
+            if pass == passes {
+                return;
+            }
+            let mut sums = vec![0f32; self.columns.len()];
+            for (&r, range) in self.rows.iter().zip(self.sample.rows()) {
+                add_magnitudes(&deltas[range], power((layout.unit_exponent() << q) - r, q), &mut sums);
+            }
+            for ((c, w), sum) in self.columns.iter_mut().zip(&mut weights).zip(&sums) {
+                let scale = steps(*sum / n_rows, q).clamp(-40, 40);
+                *c = scale as i16;
+                *w = power(-scale, q);
+            }
+        }
+    }
+
+    /// Gives each row, then each column, the shift that makes its code shortest.
+    pub fn refine(&mut self, table: &CostTable, with_columns: bool) {
+        let offset = self.sample.window.offset as i32;
+        let mut column_sums = vec![[0u32; SHIFTS]; self.columns.len()];
+        let mut before = self.rows.first().copied().unwrap_or(0);
+        let stride = (self.rows.len() / COLUMN_ROWS).max(1);
+        for (i, (r, range)) in self.rows.iter_mut().zip(self.sample.rows()).enumerate() {
+            let codes = &self.parts.codes[range.clone()];
+            let classes = &self.parts.classes[range];
+            let mut sums = [0; SHIFTS];
+            add_row(table, (*r + offset) as i16, classes, &self.columns, codes, &mut sums);
+            *r += best_shift(&sums, |s| move_length(*r + s - before));
+            before = *r;
+            if with_columns && i % stride == 0 {
+                add_columns(
+                    table,
+                    (*r + offset) as i16,
+                    classes,
+                    &self.columns,
+                    codes,
+                    &mut column_sums,
+                );
+            }
+        }
+        if with_columns {
+            let mut before = 0;
+            for (c, sums) in self.columns.iter_mut().zip(&column_sums) {
+                *c += best_shift(sums, |s| move_length(*c as i32 + s - before)) as i16;
+                before = *c as i32;
+            }
+        }
+    }
+
+    pub fn count(&self) -> Counts {
+        let contexts = self.sample.contexts();
+        let mut counts = vec![[0; SYMBOLS]; contexts.count()];
+        let mut index = vec![0; self.sample.columns];
+        for (&r, range) in self.rows.iter().zip(self.sample.rows()) {
+            let index = &mut index[..range.len()];
+            let (classes, codes) = (&self.parts.classes[range.clone()], &self.parts.codes[range]);
+            index_row(contexts, r, classes, &self.columns, codes, index);
+            for &i in index.iter() {
+                counts[(i >> 8) as usize][(i & 255) as usize] += 1;
+            }
+        }
+        counts
+    }
+}
+
+/// Scale of a row from the mean of its differences, each divided by its column's scale.
+pub fn row_scale(layout: Layout, deltas: &[f32], weights: &[f32], log2_q: u32) -> i32 {
+    mean_scale(layout, weighted_sum(deltas, weights) / deltas.len() as f32, log2_q)
+}
+
+/// The octave of a row's prediction: of its differences before the prediction.
+pub fn row_octave(layout: Layout, scale: i32, log2_q: u32) -> i32 {
+    ((scale >> log2_q) - layout.unit_exponent()).clamp(-MAX_OCTAVE, MAX_OCTAVE)
+}
+
+/// A difference divided by its scales, kept from outliers.
+pub fn normalise(delta: f32, octave: i32) -> f32 {
+    (delta * power_of_two(-octave)).clamp(-8.0, 8.0)
+}

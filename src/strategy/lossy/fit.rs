@@ -1,0 +1,211 @@
+//! Whether a tensor is dithered, with which columns and which prediction, and counts of its symbols.
+
+use super::row::settle;
+use crate::kernels::v2::adaptive::Meter;
+use crate::kernels::v2::alphabet::{self, raw_bits, ESCAPE};
+use crate::kernels::v2::analyse::add_magnitudes;
+use crate::kernels::v2::dither::{can_dither, nearest, Dither, LEVELS};
+use crate::kernels::v2::log2::{log2_q8, steps, FRACTION};
+use crate::kernels::v2::rans::LANES;
+use crate::kernels::v2::tables::SYMBOLS;
+use crate::strategy::lossless::fit::{count_factors, power, Counts, Effort, Fit, Sample};
+use crate::strategy::lossless::low_rank::{Factors, FACTOR_CLASSES};
+use crate::strategy::lossless::scaled::{Prediction, Scaled};
+use crate::strategy::lossless::side::Scales;
+
+/// Classes of dithered weights that are counted.
+pub const DITHER_CLASSES: usize = 64;
+
+/// Constant of the classes that are counted.
+pub const DITHER_OFFSET: i16 = 32;
+
+/// Bytes that a loss has to be worth: a dithered tensor takes 14 more in the index, and its tables are not shared yet.
+const WORTH_BYTES: u64 = 64;
+
+/// Bits of a symbol's frequency in a table, about.
+const SYMBOL_BITS: u64 = 8;
+
+/// Bytes of a tensor's parameters beside the scales themselves.
+const PARAMS_BYTES: u64 = 9;
+
+/// A way to dither a sample.
+pub struct Way {
+    /// Number of the step.
+    pub step: u8,
+    /// Column scales.
+    pub columns: Vec<i16>,
+    /// The prediction, if there is one.
+    pub factors: Option<Factors>,
+    /// Counts of exact weights.
+    pub exact: Counts,
+    /// Counts of dithered weights by class and level: [`LEVELS`] contexts for each of [`DITHER_CLASSES`].
+    pub dithered: Counts,
+    /// Counts of factors.
+    pub factor_counts: Counts,
+    /// Length of everything in 2^-8 bits, about.
+    length: u64,
+}
+
+/// Chooses how a sample is dithered with steps of this number; none where exact coding, as `fit` has it, is as short.
+///
+/// `share`: the part of the tensor's rows that the sample has, as one in so many.
+pub fn choose(sample: &Sample, effort: Effort, step: u8, share: u64, fit: &Fit) -> Option<Way> {
+    if let Some(few) = sample.few(effort) {
+        return choose(&few, Effort { few: false, ..effort }, step, share, fit);
+    }
+    if !can_dither(sample.layout) || sample.len() == 0 {
+        return None;
+    }
+    let bits = sample.layout.bits;
+    let exact = length(&fit.counts, bits)
+        + length(&fit.factor_counts, 8)
+        + side_length(&fit.columns, fit.factors.is_some()) / share;
+    let mut scaled = Scaled::new(sample);
+    scaled.load(None);
+    scaled.rows = settled(&scaled);
+    let with_columns = effort.columns && sample.n_rows() >= 8;
+    let mut ways = vec![way(&scaled, None, step, share)];
+    if with_columns {
+        scaled.columns = column_scales(&scaled);
+        ways.push(way(&scaled, None, step, share));
+    }
+    for divisor in [1, 2, 4] {
+        let Some(all) = fit.factors.as_ref().filter(|f| f.rank >= divisor) else {
+            break;
+        };
+        let factors = all.of_rank(all.rank / divisor);
+        let prediction = Prediction {
+            factors: &factors,
+            left: &fit.left,
+            octaves: &fit.octaves,
+        };
+        scaled.load(Some(prediction));
+        // The rows' scales stay, and with them the steps: what the prediction took is left to the columns' scales.
+        scaled.columns = column_scales(&scaled);
+        ways.push(way(&scaled, Some(prediction), step, share));
+        let mean = scaled.columns.iter().map(|&c| c as i32).sum::<i32>() / sample.columns as i32;
+        scaled.columns.fill(mean as i16);
+        ways.push(way(&scaled, Some(prediction), step, share));
+    }
+    let best = ways.into_iter().min_by_key(|w| w.length)?;
+    if best.dithered.iter().flatten().all(|&c| c == 0) {
+        // All steps are below the type's own.
+        return None;
+    }
+    let worth = (WORTH_BYTES << (FRACTION + 3)) / share;
+    // Lengths are estimates; what gains less than a 32nd is not worth a loss.
+    if best.length + best.length / 32 + worth >= exact {
+        return None;
+    }
+    Some(best)
+}
+
+fn way(scaled: &Scaled<'_>, prediction: Option<Prediction<'_>>, step: u8, share: u64) -> Way {
+    let bits = scaled.sample.layout.bits;
+    let (exact, dithered) = count(scaled, step);
+    let mut factor_counts = vec![[0; SYMBOLS]; FACTOR_CLASSES];
+    if let Some(p) = prediction {
+        count_factors(p.factors, p.left, &mut factor_counts);
+    }
+    let length = length(&exact, bits)
+        + length(&dithered, bits)
+        + length(&factor_counts, 8)
+        + side_length(&scaled.columns, prediction.is_some()) / share;
+    Way {
+        step,
+        columns: scaled.columns.clone(),
+        factors: prediction.map(|p| p.factors.clone()),
+        exact,
+        dithered,
+        factor_counts,
+        length,
+    }
+}
+
+/// Scales of the sample's rows, which their steps follow: of the changes as they are.
+fn settled(scaled: &Scaled<'_>) -> Vec<i32> {
+    let Sample { layout, window, .. } = *scaled.sample;
+    let mut before = 0;
+    let rows = scaled.sample.rows().map(|range| {
+        before = settle(layout, &scaled.parts.deltas[range], window.log2_q, before);
+        before
+    });
+    rows.collect()
+}
+
+/// Scales of the columns: of their mean change, or of what a prediction leaves of it, in units of the rows' scales.
+fn column_scales(scaled: &Scaled<'_>) -> Vec<i16> {
+    let Sample { layout, window, .. } = *scaled.sample;
+    let q = window.log2_q;
+    let mut sums = vec![0f32; scaled.columns.len()];
+    for (&r, range) in scaled.rows.iter().zip(scaled.sample.rows()) {
+        let unit = power((layout.unit_exponent() << q) - r, q);
+        add_magnitudes(&scaled.parts.deltas[range], unit, &mut sums);
+    }
+    let n = scaled.rows.len() as f32;
+    sums.iter().map(|sum| steps(sum / n, q).clamp(-40, 40) as i16).collect()
+}
+
+/// Counts of exact weights by context, and of dithered ones.
+fn count(scaled: &Scaled<'_>, step: u8) -> (Counts, Counts) {
+    let sample = scaled.sample;
+    let (layout, q, contexts) = (sample.layout, sample.window.log2_q, sample.contexts());
+    let mut exact = vec![[0; SYMBOLS]; contexts.count()];
+    let mut dithered = vec![[0; SYMBOLS]; LEVELS * DITHER_CLASSES];
+    // Any levels will do to count.
+    let dither = Dither { step, seed: 1 };
+    let mut levels = vec![0; sample.columns.div_ceil(LANES) * LANES];
+    let groups = (levels.len() / LANES) as u64;
+    for (i, (range, &r)) in sample.rows().zip(&scaled.rows).enumerate() {
+        let deltas = &scaled.parts.deltas[range.clone()];
+        let row = dither.row(layout, r, q);
+        dither.levels(i as u64, groups, &mut levels);
+        let beside = scaled.parts.classes[range.clone()]
+            .iter()
+            .zip(&scaled.parts.codes[range]);
+        let words = deltas.iter().zip(beside).zip(scaled.columns.iter().zip(&levels));
+        for ((&delta, (&class, &code)), (&column, &level)) in words {
+            let exponent = -(class as i32) >> q;
+            if exponent < row.below {
+                let c = (column as i32 - row.shift + DITHER_OFFSET as i32).clamp(0, DITHER_CLASSES as i32 - 1);
+                let code = match nearest(delta, level, 32.0 * row.unit) {
+                    Some(q) => alphabet::encode(q as i64, 16).code,
+                    None => ESCAPE,
+                };
+                dithered[LEVELS * c as usize + (level & 7) as usize][code as u8 as usize] += 1;
+            } else {
+                let sum = r + column as i32 + class as i32;
+                exact[contexts.of(sum, (code >> 8) as u8) as usize][(code & 255) as usize] += 1;
+            }
+        }
+    }
+    (exact, dithered)
+}
+
+/// Length of counted symbols in tables of their own, the tables included, in 2^-8 bits.
+pub fn length(counts: &Counts, width: u32) -> u64 {
+    let mut sum = 0;
+    for table in counts {
+        let total: u64 = table.iter().map(|&c| c as u64).sum();
+        sum += total * log2_q8(total) as u64;
+        for (s, &c) in table.iter().enumerate().filter(|(_, &c)| c > 0) {
+            let c = c as u64;
+            sum += c * (raw_bits(s as u8 as i8, width) << FRACTION) as u64;
+            sum -= c * log2_q8(c) as u64;
+            sum += SYMBOL_BITS << FRACTION;
+        }
+    }
+    sum
+}
+
+/// Length of the columns' scales, in 2^-8 bits.
+pub fn side_length(columns: &[i16], factors: bool) -> u64 {
+    if !factors && columns.iter().all(|&c| c == 0) {
+        return 0;
+    }
+    let (mut meter, mut scales) = (Meter::default(), Scales::default());
+    for &c in columns {
+        scales.scale(&mut meter, c as i32);
+    }
+    meter.q8 + (PARAMS_BYTES << (FRACTION + 3))
+}

@@ -1,0 +1,130 @@
+//! The writing side of a dithered row.
+
+use crate::kernels::v2::alphabet;
+use crate::kernels::v2::analyse::magnitude;
+use crate::kernels::v2::bits::BitWriter;
+use crate::kernels::v2::dither::{contexts_row, moved, nearest, value, word, Dither, Place};
+use crate::kernels::v2::element::Layout;
+use crate::kernels::v2::log2::steps;
+use crate::kernels::v2::predict::FLIP;
+use crate::kernels::v2::rans::LANES;
+use crate::kernels::v2::row16::Source;
+use crate::strategy::lossless::model::TableSet;
+use crate::strategy::lossless::side::MAX_SCALE;
+
+/// How far a row's scale may be off before it is told anew, in eighths of an octave: what that costs is more than what
+/// the better step is worth.
+const HOLD: i32 = 3;
+
+/// How a segment is dithered.
+pub struct Dithering<'a> {
+    /// The tensor's dither.
+    pub dither: Dither,
+    /// Number of the segment's first row.
+    pub first: u64,
+    /// Gets the bytes that are rebuilt.
+    pub rebuilt: &'a mut Vec<u8>,
+}
+
+/// The scale of a row of changes: that of the row before while it fits, so that it costs little to say.
+pub fn settle(layout: Layout, deltas: &[f32], log2_q: u32, before: i32) -> i32 {
+    let mean = magnitude(deltas) / deltas.len() as f32;
+    let eighths = steps(mean, 3).max(-8 * MAX_SCALE) + (layout.unit_exponent() << 3);
+    let size = 8 >> log2_q;
+    if (eighths - before * size).abs() <= HOLD {
+        return before;
+    }
+    ((eighths + size / 2) >> (3 - log2_q)).clamp(-MAX_SCALE, MAX_SCALE)
+}
+
+/// Writes rows with the tables of a set.
+pub struct RowWriter<'a> {
+    set: &'a TableSet,
+    /// By context and symbol, 1 where a table does not have it.
+    absent: &'a [u8],
+    levels: Vec<u8>,
+    contexts: Vec<u8>,
+}
+
+impl<'a> RowWriter<'a> {
+    /// A writer; `absent` by context and symbol, 1 where a table does not have it.
+    pub fn new(set: &'a TableSet, absent: &'a [u8]) -> Self {
+        Self {
+            set,
+            absent,
+            levels: Vec::new(),
+            contexts: Vec::new(),
+        }
+    }
+
+    /// Appends row `i` of a segment: symbols, raw bits, and what is rebuilt from them.
+    #[allow(clippy::too_many_arguments)]
+    pub fn row(
+        &mut self,
+        layout: Layout,
+        dithering: &mut Dithering<'_>,
+        i: u64,
+        columns: usize,
+        source: &Source<'_>,
+        fine: &[u8],
+        index: &mut Vec<u16>,
+        raw: &mut BitWriter,
+    ) {
+        let (set, width) = (self.set, layout.bytes());
+        let padded = (fine.len() / width).div_ceil(LANES) * LANES;
+        self.levels.resize(padded, 0);
+        self.contexts.resize(padded, 0);
+        let place = Place {
+            dither: dithering.dither,
+            row: dithering.first.wrapping_add(i),
+            groups: columns.div_ceil(LANES) as u64,
+        };
+        place.dither.levels(place.row, place.groups, &mut self.levels);
+        let step = place.dither.row(layout, source.row, set.window.log2_q);
+        let padding = set.freqs.len() as u8;
+        contexts_row(
+            layout,
+            set.contexts(),
+            set.lattices(),
+            step,
+            source,
+            &self.levels,
+            padding,
+            &mut self.contexts,
+        );
+        let words = source.from.chunks_exact(width).zip(fine.chunks_exact(width));
+        for (at, ((start, fine), &context)) in words.zip(&self.contexts).enumerate() {
+            let (start, fine) = (word(start), word(fine));
+            let has = |code: i8| self.absent[(context as usize) << 8 | code as u8 as usize] == 0;
+            let (coded, result) = if layout.exponent(start) < step.below {
+                let level = self.levels[at];
+                let (from, to) = (value(layout, start as u32), value(layout, fine as u32));
+                let near = nearest(to - from, level, 32.0 * step.unit).and_then(|q| {
+                    let coded = alphabet::encode(q as i64, 16);
+                    let result = moved(layout, start as u32, q, level, step.unit) as u64;
+                    // A finite number does not become infinite.
+                    (has(coded.code) && !layout.is_special(result)).then_some((coded, result))
+                });
+                // An escape is the result itself.
+                near.unwrap_or_else(|| (alphabet::escape(fine as i64, layout.bits), fine))
+            } else {
+                let mut u = layout.key(fine).wrapping_sub(layout.key(start));
+                if source.variants.get(at).is_some_and(|v| v & FLIP != 0) {
+                    u = u.wrapping_neg();
+                }
+                let u = layout.wrap(u);
+                let coded = alphabet::encode(u, layout.bits);
+                let coded = if has(coded.code) {
+                    coded
+                } else {
+                    alphabet::escape(u, layout.bits)
+                };
+                (coded, fine)
+            };
+            index.push((context as u16) << 8 | coded.code as u8 as u16);
+            raw.put(coded.raw, coded.n);
+            dithering.rebuilt.extend_from_slice(&result.to_le_bytes()[..width]);
+        }
+        index.resize(index.len().div_ceil(LANES) * LANES, (padding as u16) << 8);
+    }
+}

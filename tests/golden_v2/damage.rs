@@ -1,0 +1,155 @@
+//! Each prefix of each golden file and each changed byte, as it is and with all hashes made right again, so that it is
+//! the decoder itself that sees the damage. Small files are gone through byte by byte, of larger ones a part.
+
+use super::{all, hashed, inspect, Golden};
+use sha2::{Digest, Sha256};
+use std::ops::Range;
+use wdelta::error::{Code, Result};
+use wdelta::format::v2::{Index, PREAMBLE, TRAILER};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Files up to this length are gone through byte by byte.
+const SMALL: usize = 4096;
+
+/// Places that are looked at in larger files.
+const PLACES: usize = 500;
+
+/// Memory that nothing here comes near to.
+#[cfg(target_os = "linux")]
+const MOST_MEMORY_KB: u64 = 600 << 10;
+
+/// Decodes; gives the hashes of what comes out.
+fn decode(golden: &Golden, delta: &[u8]) -> Result<Vec<(String, String)>> {
+    super::decode(&golden.base, &golden.before, delta).map(|files| hashed(&files))
+}
+
+/// Positions to look at, the trailer and the checksum always.
+fn places(golden: &Golden) -> impl Iterator<Item = usize> {
+    let n = golden.delta.len();
+    let step = if n <= SMALL { 1 } else { n / PLACES };
+    let end = n - TRAILER as usize;
+    (0..end).step_by(step).chain(end..n)
+}
+
+#[test]
+fn every_prefix_is_refused() {
+    for golden in all() {
+        for n in places(&golden) {
+            let error = decode(&golden, &golden.delta[..n]).expect_err("a prefix is no file");
+            let codes = [Code::NotWdelta, Code::Truncated, Code::Checksum, Code::Malformed];
+            assert!(
+                codes.contains(&error.code),
+                "{} up to {n}: {} {error}",
+                golden.name,
+                error.code
+            );
+            inspect(&golden.delta[..n]).unwrap_err();
+        }
+    }
+}
+
+#[test]
+fn every_changed_byte_is_found() {
+    for golden in all() {
+        let mut delta = golden.delta.clone();
+        for at in places(&golden) {
+            delta[at] ^= 1 << (at % 8);
+            let error = decode(&golden, &delta).expect_err("a changed byte");
+            assert!(
+                matches!(
+                    error.code,
+                    Code::NotWdelta | Code::UnsupportedVersion | Code::Truncated | Code::Checksum | Code::Malformed
+                ),
+                "{} at {at}: {} {error}",
+                golden.name,
+                error.code
+            );
+            delta[at] = golden.delta[at];
+        }
+    }
+}
+
+/// Where a file's parts lie: all that end with a hash of their own, and the index.
+struct Parts {
+    sealed: Vec<Range<usize>>,
+    index: Range<usize>,
+}
+
+impl Parts {
+    fn of(delta: &[u8]) -> Self {
+        let end = delta.len() - TRAILER as usize;
+        let at = u64::from_le_bytes(delta[end..end + 8].try_into().unwrap()) as usize;
+        let index = Index::parse(&delta[at..end]).unwrap();
+        let mut from = PREAMBLE.len();
+        let lengths = index.sets.iter().copied();
+        let lengths = lengths.chain(index.tensors.iter().map(|t| t.params));
+        let lengths = lengths.chain(index.blocks.iter().map(|b| b.len));
+        let sealed = lengths.filter(|&n| n > 0).map(|n| {
+            from += n as usize;
+            from - n as usize..from
+        });
+        Self {
+            sealed: sealed.collect(),
+            index: at..end,
+        }
+    }
+
+    /// Makes all hashes right again.
+    fn seal(&self, delta: &mut [u8]) {
+        for part in &self.sealed {
+            let (body, hash) = delta[part.clone()].split_at_mut(part.len() - 8);
+            hash.copy_from_slice(&xxh3_64(body).to_le_bytes());
+        }
+        let hash = xxh3_64(&delta[self.index.clone()]).to_le_bytes();
+        delta[self.index.end + 16..self.index.end + 24].copy_from_slice(&hash);
+        let end = delta.len() - 32;
+        let hash = Sha256::digest(&delta[..end]);
+        delta[end..].copy_from_slice(&hash);
+    }
+}
+
+/// What only the index says, and nothing else in a file can contradict: names, and how bytes are to be understood.
+fn words(index: &Index) -> impl PartialEq + '_ {
+    let files: Vec<_> = index.files.iter().map(|f| (&f.path, &f.head, f.tensors)).collect();
+    let tensors: Vec<_> = index.tensors.iter().map(|t| (&t.name, t.dtype, &t.shape)).collect();
+    (files, tensors)
+}
+
+#[test]
+fn what_the_hashes_do_not_find_the_decoder_does() {
+    for golden in all() {
+        let parts = Parts::of(&golden.delta);
+        let before = Index::parse(&golden.delta[parts.index.clone()]).unwrap();
+        let mut same = 0;
+        for at in places(&golden) {
+            let mut delta = golden.delta.clone();
+            delta[at] ^= if at % 3 == 0 { 0xff } else { 1 << (at % 8) };
+            parts.seal(&mut delta);
+            let after = Index::parse(&delta[parts.index.clone()]);
+            let _ = inspect(&delta);
+            match decode(&golden, &delta) {
+                Ok(files) if files == golden.files => same += 1,
+                Ok(_) => assert!(
+                    words(&after.unwrap()) != words(&before),
+                    "{}: byte {at} gives another result",
+                    golden.name
+                ),
+                Err(error) => assert!(
+                    !matches!(error.code, Code::Internal | Code::Usage | Code::Aborted),
+                    "{}: byte {at}: {} {error}",
+                    golden.name,
+                    error.code
+                ),
+            }
+        }
+        // Hashes that were changed and made right again, and little else.
+        println!("{}: {same} changes without effect", golden.name);
+    }
+    #[cfg(target_os = "linux")]
+    {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap();
+        let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+        assert!(peak < MOST_MEMORY_KB, "{peak} KB of memory were used");
+    }
+}

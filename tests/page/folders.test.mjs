@@ -1,0 +1,153 @@
+// Folders and shards in and out, deltas made on a chain, and what a closed tab leaves behind.
+
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { after, before, test } from 'node:test';
+import { decode, encode } from '../../pkg/node.js';
+import { readModel, writeModel } from '../../pkg-scripts/lib/safetensors.mjs';
+import { start } from './browser.mjs';
+import { DATA } from './data.mjs';
+
+const [BASE, SFT, STEP1, STEP2] = ['base', 'ft-sft', 'ft-step1', 'ft-step2'].map((name) => fileURLToPath(new URL(`${name}.safetensors`, DATA)));
+const SHARDS = ['model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors'];
+
+let folder, site;
+const path = (name) => join(folder, name);
+const sha256 = (bytes) => createHash('sha256').update(bytes).digest('hex');
+
+/** Writes a model as a folder of two shards with an index. */
+async function shard(source, target) {
+  await mkdir(target);
+  const tensors = [...readModel(source)];
+  const middle = Math.ceil(tensors.length / 2);
+  const parts = [tensors.slice(0, middle), tensors.slice(middle)];
+  const places = parts.flatMap((part, i) => part.map(([name]) => [name, SHARDS[i]]));
+  for (const [i, part] of parts.entries()) await writeFile(join(target, SHARDS[i]), writeModel(new Map(part)));
+  await writeFile(join(target, 'model.safetensors.index.json'), JSON.stringify({ metadata: {}, weight_map: Object.fromEntries(places) }));
+  await writeFile(join(target, 'config.json'), '{}');
+}
+
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'wdelta-folders-'));
+  await shard(BASE, path('base'));
+  await shard(SFT, path('tuned'));
+  await encode({ base: path('base'), finetuned: path('tuned'), output: path('sft.wdelta') });
+  await encode({ base: BASE, finetuned: STEP1, output: path('one.wdelta') });
+  await decode({ base: path('base'), deltas: [path('sft.wdelta')], output: path('rebuilt') });
+  site = await start();
+});
+after(async () => {
+  await site?.stop();
+  await rm(folder, { recursive: true });
+});
+
+/** Opens a folder by the menu beside Open. */
+async function giveFolder(driven, name) {
+  const { page } = driven;
+  const chips = await page.locator('.chip').count();
+  await page.getByRole('button', { name: 'More ways to open' }).click();
+  const chooser = page.waitForEvent('filechooser');
+  await page.getByRole('button', { name: 'Folder…', exact: true }).click();
+  await (await chooser).setFiles(path(name));
+  await page.locator('.chip').nth(chips).waitFor();
+}
+
+/** What Node rebuilt: SHA-256 by file name. */
+async function expected() {
+  const names = (await readdir(path('rebuilt'))).filter((name) => /safetensors/.test(name));
+  return Object.fromEntries(await Promise.all(names.map(async (name) => [name, sha256(await readFile(join(path('rebuilt'), name)))])));
+}
+
+test('a folder of shards is rebuilt into as many files, in private storage and in a folder that was picked', async () => {
+  const script = `globalThis.stub = async () => (await navigator.storage.getDirectory()).getDirectoryHandle('picked', { create: true });`;
+  for (const picked of [false, true]) {
+    const driven = await site.open({ path: '#rebuild', script });
+    const { page } = driven;
+    if (picked) await page.evaluate(() => (globalThis.showDirectoryPicker = globalThis.stub));
+    else await page.evaluate(() => delete globalThis.showDirectoryPicker);
+    await giveFolder(driven, 'base');
+    await page.locator('.chip').getByText('2 files').waitFor();
+    await driven.give(path('sft.wdelta'));
+    await page.locator('[data-key=start]:enabled').waitFor();
+    await page.getByRole('radio', { name: picked ? /^A folder on this machine/ : /^Private storage/ }).check();
+    await page.locator('[data-key=start]:enabled').click();
+    await page.locator('[data-result]').waitFor();
+    const files = Object.entries(await driven.privateFiles()).map(([name, hash]) => [name.split('/').pop(), hash]);
+    assert.deepEqual(Object.fromEntries(files), await expected());
+    if (!picked) {
+      const { name, bytes } = await driven.download(new RegExp(`^Download ${SHARDS[1]}`));
+      assert.deepEqual([name, sha256(bytes)], [SHARDS[1], (await expected())[SHARDS[1]]]);
+    }
+    await driven.close();
+  }
+});
+
+test('folders of shards make the delta that Node makes', async () => {
+  const driven = await site.open({ path: '#make' });
+  await giveFolder(driven, 'base');
+  await giveFolder(driven, 'tuned');
+  await driven.page.locator('[data-key=start]:enabled').click();
+  await driven.page.locator('[data-result]').waitFor();
+  const { bytes } = await driven.download(/^Download tuned/);
+  assert.ok(bytes.equals(await readFile(path('sft.wdelta'))));
+  await driven.close();
+});
+
+test('a delta on a chain: its parents are chosen, its bytes are those of Node, and it follows', async () => {
+  const driven = await site.open({ path: '#make' });
+  const { page } = driven;
+  await driven.give(BASE, STEP2, path('one.wdelta'));
+  await page.getByRole('radio', { name: /^The base with 1 delta/ }).check();
+  await page.locator('[data-key=start]:enabled').click();
+  await page.locator('[data-result]').waitFor();
+  const { bytes } = await driven.download(/^Download ft-step2/);
+  const { data } = await encode({ base: BASE, finetuned: STEP2, parents: [path('one.wdelta')] });
+  assert.ok(bytes.equals(data), `${bytes.length} bytes, Node gives ${data.length}`);
+  await driven.view('Lineage');
+  await page.getByRole('button', { name: /^Check the links/ }).click();
+  await page.getByText('2 deltas; links: 2 verified.').waitFor();
+  await page.getByRole('button', { name: 'Rebuild with 2 deltas' }).waitFor();
+  await driven.close();
+});
+
+test('a result of a closed tab is offered, and unfinished work is cleared away', async () => {
+  const driven = await site.open({ path: '#rebuild' });
+  const { page } = driven;
+  await driven.give(BASE, path('one.wdelta'));
+  await page.locator('[data-key=start]:enabled').click();
+  await page.locator('[data-result]').waitFor();
+  // What a tab leaves that was closed in the middle of its work.
+  await page.evaluate(async () => {
+    const root = await navigator.storage.getDirectory();
+    for (const name of ['wdelta-tmp', 'wdelta-results']) {
+      const place = await root.getDirectoryHandle(name, { create: true });
+      if (name === 'wdelta-tmp') await place.getFileHandle('left', { create: true });
+      else await (await place.getDirectoryHandle('left', { create: true })).getFileHandle('half.safetensors', { create: true });
+    }
+  });
+  const other = await driven.context.newPage();
+  await page.close();
+  await other.goto(site.url);
+  const notice = other.locator('[aria-label="Private copies"]');
+  await notice.getByText('one.safetensors').waitFor();
+  const started = other.waitForEvent('download');
+  await notice.getByRole('listitem').filter({ hasText: 'one.safetensors' }).getByRole('button', { name: 'Download' }).click();
+  assert.equal((await started).suggestedFilename(), 'one.safetensors');
+  while (await notice.getByRole('button', { name: 'Delete' }).count()) {
+    const count = await notice.getByRole('button', { name: 'Delete' }).count();
+    await notice.getByRole('button', { name: 'Delete' }).first().click();
+    await other.waitForFunction((n) => document.querySelectorAll('[data-key^="delete "]').length < n, count);
+  }
+  const left = await other.evaluate(async () => {
+    const root = await navigator.storage.getDirectory();
+    const names = [];
+    for (const folder of ['wdelta-results', 'wdelta-tmp']) for await (const name of (await root.getDirectoryHandle(folder)).keys()) names.push(name);
+    return names;
+  });
+  assert.deepEqual(left, []);
+  await driven.close();
+});

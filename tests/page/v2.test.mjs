@@ -1,0 +1,101 @@
+// Version 2 in every journey: made, inspected with its base, rebuilt to the fine-tune's own bytes, compared, ordered.
+
+import assert from 'node:assert/strict';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { after, before, test } from 'node:test';
+import { encode } from '../../pkg/node.js';
+import { start } from './browser.mjs';
+import { DATA } from './data.mjs';
+
+const [BASE, STEP1, STEP2] = ['base', 'ft-step1', 'ft-step2'].map((name) => fileURLToPath(new URL(`${name}.safetensors`, DATA)));
+
+let folder, site;
+const path = (name) => join(folder, name);
+
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'wdelta-v2-'));
+  await encode({ base: BASE, finetuned: STEP1, strategy: 'lossless', output: path('one.wdelta') });
+  await encode({ base: BASE, finetuned: STEP2, strategy: 'lossless', parents: [path('one.wdelta')], output: path('two.wdelta') });
+  site = await start();
+});
+after(async () => {
+  await site?.stop();
+  await rm(folder, { recursive: true });
+});
+
+test('make: lossless, with the bytes that Node gives, its size called a guess', async () => {
+  const driven = await site.open({ path: '#make' });
+  const { page } = driven;
+  await driven.give(BASE, STEP1);
+  await page.getByRole('radio', { name: /^lossless/ }).check();
+  await page.locator('.preflight').getByText(/Output: about/).waitFor();
+  await page.locator('[data-key=start]:enabled').click();
+  await page.locator('[data-result]').waitFor();
+  assert.match(await page.locator('.saved').innerText(), /every bit comes back/);
+  const { bytes } = await driven.download(/^Download ft-step1/);
+  assert.ok(bytes.equals(await readFile(path('one.wdelta'))), `${bytes.length} bytes`);
+  await driven.close();
+});
+
+test('make: lossy, by its quality or by how small it shall be', async () => {
+  const driven = await site.open({ path: '#make' });
+  const { page } = driven;
+  await driven.give(BASE, STEP1);
+  await page.getByRole('radio', { name: /^lossy/ }).check();
+  for (const [field, value, options] of [
+    [/^Quality/, '80', { quality: 80 }],
+    [/^Or: how many times smaller/, '12', { ratio: 12 }],
+  ]) {
+    await page.getByLabel(field).fill(value);
+    await page.getByLabel(field).press('Tab');
+    const before = await page.locator('.saved').count();
+    await page.locator('[data-key=start]:enabled').click();
+    await page.locator('.saved').nth(before).waitFor();
+    const { bytes } = await driven.download(/^Download ft-step1/);
+    const { data } = await encode({ base: BASE, finetuned: STEP1, strategy: 'lossy', ...options });
+    assert.ok(bytes.equals(data), `${JSON.stringify(options)}: ${bytes.length} bytes, Node gives ${data.length}`);
+  }
+  await driven.close();
+});
+
+test('inspect: version, operations and tables; values are measured once the base is open', async () => {
+  const driven = await site.open();
+  const { page } = driven;
+  await driven.give(path('one.wdelta'));
+  await page.locator('.summary').getByText('lossless · v2').waitFor();
+  await page.locator('.strip figcaption').getByText('Tables').waitFor();
+  await page.locator('.tensors tbody tr').first().click();
+  const details = page.locator('aside.details');
+  await details.getByText('Operation').waitFor();
+  await details.getByText(/only beside its base/).waitFor();
+  await page.locator('select[aria-label=Measure]').selectOption('rms');
+  await page.getByText('Open the base to measure this.').waitFor();
+  await driven.give(BASE);
+  await page.locator('button[data-key=measure]').click();
+  await page.getByText('measured', { exact: true }).waitFor();
+  await details.locator('.plot').first().waitFor();
+  await driven.close();
+});
+
+test('lineage, compare and rebuild of a chain, to the bytes of the fine-tune', async () => {
+  const driven = await site.open({ path: '#lineage' });
+  const { page } = driven;
+  await driven.give(path('two.wdelta'), path('one.wdelta'), BASE);
+  await page.getByRole('button', { name: /^Check the links/ }).click();
+  await page.getByText('2 deltas; links: 2 verified.').waitFor();
+  await page.getByRole('button', { name: 'Rebuild with 2 deltas' }).click();
+  await page.locator('[data-key=start]:enabled').click();
+  await page.locator('[data-result]').waitFor();
+  const { bytes } = await driven.download(/^Download /);
+  assert.ok(bytes.equals(await readFile(STEP2)), `${bytes.length} bytes`);
+  await driven.close();
+
+  const pair = await site.open({ path: '#compare' });
+  await pair.give(path('one.wdelta'), BASE, { name: 'int4.wdelta', mimeType: '', buffer: Buffer.from((await encode({ base: BASE, finetuned: STEP1, strategy: 'int4' })).data) });
+  await pair.page.locator('[data-key=diff]').click();
+  await pair.page.getByText('Furthest apart').waitFor();
+  await pair.close();
+});

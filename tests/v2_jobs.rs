@@ -1,0 +1,353 @@
+//! The jobs over version 2 beside `encode` and `decode`: random access, statistics, comparison, damage, maps of the file.
+#![cfg(not(target_arch = "wasm32"))]
+
+mod common;
+
+use common::pairs::{encode, encode_after, encode_with, nudged_model, one, safetensors, variety, with_deltas, Files};
+use common::{bf16s, noise as normal, read_safetensors, Memory};
+use serde_json::Value;
+use std::cell::RefCell;
+use std::rc::Rc;
+use wdelta::error::Code;
+use wdelta::job::machine::Role;
+
+const ROWS: usize = 3500;
+const COLUMNS: usize = 1024;
+
+/// A tensor of 7 MB between two small ones, and the same moved a little.
+fn large() -> (Files, Files) {
+    let model = |step: f32| {
+        let mut values = normal(5, ROWS * COLUMNS, 0.1);
+        let by = normal(6, ROWS * COLUMNS, 0.001 * step);
+        values.iter_mut().zip(by).for_each(|(v, d)| *v += d);
+        one(safetensors(&[
+            ("a", "BF16", &[50, 64], &bf16s(&normal(1, 3200, 0.1 + step / 1000.0))),
+            ("large", "BF16", &[ROWS as u64, COLUMNS as u64], &bf16s(&values)),
+            ("z", "BF16", &[50, 64], &bf16s(&normal(2, 3200, 0.1 + step / 1000.0))),
+        ]))
+    };
+    (model(0.0), model(1.0))
+}
+
+/// Reads that a host answered: source, and how many.
+fn counted(mut host: Memory) -> (Memory, Rc<RefCell<Vec<u32>>>) {
+    let reads = Rc::new(RefCell::new(Vec::new()));
+    let of_host = reads.clone();
+    host.meddle = Some(Box::new(move |source, _, _| of_host.borrow_mut().push(source)));
+    (host, reads)
+}
+
+fn all_bytes(host: &Memory) -> Vec<u8> {
+    host.items.iter().flat_map(|(_, bytes)| bytes.clone()).collect()
+}
+
+#[test]
+fn rows_are_read_alone() {
+    let (base, fine) = large();
+    let delta = encode_with(&base, &fine, r#"{"effort":0,"lowRank":"off"}"#, false).0;
+    let inspected = with_deltas(&Vec::new(), &[&delta]).run("inspect", "{}").unwrap();
+    let tensors = inspected["tensors"].as_array().unwrap();
+    let records = tensors.iter().find(|t| t["name"] == "large").unwrap()["records"]
+        .as_array()
+        .unwrap();
+    let blocks: Vec<u64> = records
+        .iter()
+        .filter(|r| r["field"] == "block")
+        .map(|r| r["length"].as_u64().unwrap())
+        .collect();
+    assert_eq!(blocks.len(), 4);
+    let fixed = inspected["layout"]["header"]["length"].as_u64().unwrap() + 10_000;
+    let expected = &read_safetensors(&fine[0].1)["large"].1;
+    for (from, to, covering) in [(0, 3, 1), (3000, 3010, 1), (1020, 1030, 2), (ROWS - 1, ROWS, 1)] {
+        let (mut host, reads) = counted(with_deltas(&base, &[&delta]));
+        host.run("tensors", &format!(r#"{{"names":["large"],"rows":[{from},{to}]}}"#))
+            .unwrap();
+        let row = 2 * COLUMNS;
+        assert!(
+            all_bytes(&host) == expected[from * row..to * row],
+            "rows {from} to {to}"
+        );
+        // Of the delta the index and the blocks that cover the rows, of the base the rows of those blocks.
+        let most: u64 = blocks.iter().copied().max().unwrap();
+        assert!(
+            host.read[&1] <= covering * most + fixed,
+            "rows {from} to {to}: {} of the delta",
+            host.read[&1]
+        );
+        assert!(
+            host.read[&0] <= covering * (2 << 20) + 2000,
+            "rows {from} to {to}: {} of the base",
+            host.read[&0]
+        );
+        let n = |source| reads.borrow().iter().filter(|&&s| s == source).count() as u64;
+        assert!(
+            n(1) <= 7 + 2 * covering && n(0) <= 3 + covering,
+            "{} and {} reads",
+            n(1),
+            n(0)
+        );
+    }
+    // Through a chain: as much of every link.
+    let next = one(nudged_model(&fine[0].1, 1_000_003));
+    let second = encode_with(&fine, &next, r#"{"effort":0,"lowRank":"off"}"#, false).0;
+    let (mut host, _) = counted(with_deltas(&base, &[&delta, &second]));
+    host.run("tensors", r#"{"names":["large"],"rows":[3000,3010]}"#)
+        .unwrap();
+    let expected = &read_safetensors(&next[0].1)["large"].1;
+    assert!(all_bytes(&host) == expected[3000 * 2 * COLUMNS..3010 * 2 * COLUMNS]);
+    assert!(host.read[&0] <= (2 << 20) + 2000 && host.read[&1] < delta.len() as u64 / 2);
+    // Whole, and in float32.
+    let mut host = with_deltas(&base, &[&delta]);
+    host.run("tensors", r#"{"names":["z","large"],"as":"float32"}"#)
+        .unwrap();
+    let of = read_safetensors(&fine[0].1);
+    let wide = |name: &str| {
+        of[name]
+            .1
+            .chunks(2)
+            .flat_map(|b| [0, 0, b[0], b[1]])
+            .collect::<Vec<u8>>()
+    };
+    assert!(all_bytes(&host) == [wide("z"), wide("large")].concat());
+    let largest = host.items.iter().map(|(_, bytes)| bytes.len()).max().unwrap();
+    assert!(largest <= 4 << 20);
+}
+
+#[test]
+fn every_dtype_streams() {
+    let (base, fine) = variety();
+    let delta = encode(&base, &fine);
+    for (name, (_, bytes)) in read_safetensors(&fine[0].1) {
+        let mut host = with_deltas(&base, &[&delta]);
+        host.run("tensors", &format!(r#"{{"names":["{name}"]}}"#)).unwrap();
+        assert!(all_bytes(&host) == bytes, "{name}");
+    }
+    let mut host = with_deltas(&base, &[&delta]);
+    host.run("tensors", r#"{"names":["grown"],"rows":[48,52]}"#).unwrap();
+    assert!(all_bytes(&host) == read_safetensors(&fine[0].1)["grown"].1[48 * 128..52 * 128]);
+    for (options, code) in [
+        (r#"{"names":["nothing"]}"#, Code::MissingTensor),
+        (r#"{"names":["grown"],"rows":[50,54]}"#, Code::Usage),
+        (r#"{"names":["f8"],"as":"float32"}"#, Code::UnsupportedDtype),
+    ] {
+        let e = with_deltas(&base, &[&delta]).run("tensors", options).unwrap_err();
+        assert_eq!(e.code, code, "{options}: {e}");
+    }
+    // A whole tensor of another base does not pass for the right one.
+    let mut other = base.clone();
+    *other[0].1.last_mut().unwrap() ^= 1;
+    let e = with_deltas(&other, &[&delta])
+        .run("tensors", r#"{"names":["grown"]}"#)
+        .unwrap_err();
+    assert_eq!((e.code, e.tensor.as_deref()), (Code::WrongBase, Some("grown")), "{e}");
+}
+
+#[test]
+fn damage_is_named_and_the_rest_stays_readable() {
+    let (base, fine) = large();
+    let delta = encode_with(&base, &fine, r#"{"effort":0,"lowRank":"off"}"#, false).0;
+    let inspected = with_deltas(&Vec::new(), &[&delta]).run("inspect", "{}").unwrap();
+    let tensors = inspected["tensors"].as_array().unwrap();
+    let records = tensors[1]["records"].as_array().unwrap();
+    let block = records.iter().filter(|r| r["field"] == "block").nth(2).unwrap();
+    let (at, len) = (block["offset"].as_u64().unwrap(), block["length"].as_u64().unwrap());
+    let mut bad = delta.clone();
+    bad[(at + len / 2) as usize] ^= 4;
+    for (kind, base_too) in [("verify", false), ("verify", true), ("decode", true)] {
+        let files = if base_too { base.clone() } else { Vec::new() };
+        let e = with_deltas(&files, &[&bad]).run(kind, "{}").unwrap_err();
+        assert_eq!(
+            (e.code, e.tensor.as_deref(), e.offset),
+            (Code::Checksum, Some("large"), Some(at)),
+            "{kind}: {e}"
+        );
+        let range = format!("bytes {at} to {}", at + len);
+        assert!(
+            e.message.contains(&range) && e.message.contains("the other 2 of 3"),
+            "{kind}: {e}"
+        );
+    }
+    let of = read_safetensors(&fine[0].1);
+    for (options, bytes) in [
+        (r#"{"names":["a"]}"#, &of["a"].1[..]),
+        (r#"{"names":["z"]}"#, &of["z"].1),
+        (r#"{"names":["large"],"rows":[0,9]}"#, &of["large"].1[..9 * 2 * COLUMNS]),
+        (
+            r#"{"names":["large"],"rows":[3499,3500]}"#,
+            &of["large"].1[3499 * 2 * COLUMNS..],
+        ),
+    ] {
+        let mut host = with_deltas(&base, &[&bad]);
+        host.run("tensors", options).unwrap();
+        assert!(all_bytes(&host) == bytes, "{options}");
+    }
+    let e = with_deltas(&base, &[&bad])
+        .run("tensors", r#"{"names":["large"]}"#)
+        .unwrap_err();
+    assert_eq!((e.code, e.offset), (Code::Checksum, Some(at)), "{e}");
+}
+
+fn items(host: &Memory) -> Vec<Value> {
+    host.items
+        .iter()
+        .map(|(json, _)| serde_json::from_str(json).unwrap())
+        .collect()
+}
+
+#[test]
+fn statistics_are_those_of_the_moved_values() {
+    let (base, fine) = large();
+    let delta = encode_with(&base, &fine, r#"{"effort":0,"lowRank":"off"}"#, false).0;
+    let exact = encode_with(&base, &fine, r#"{"strategy":"sparse","sparsity":0}"#, false).0;
+    let mut of_v2 = with_deltas(&base, &[&delta]);
+    of_v2.run("stats", r#"{"bins":16}"#).unwrap();
+    let mut of_v1 = with_deltas(&base, &[&exact]);
+    of_v1.run("stats", r#"{"bins":16}"#).unwrap();
+    let (a, b) = (items(&of_v2), items(&of_v1));
+    assert_eq!(a.len(), 3);
+    for (a, b) in a.iter().zip(&b) {
+        for field in [
+            "name",
+            "dtype",
+            "shape",
+            "elements",
+            "zeros",
+            "min",
+            "max",
+            "mean",
+            "rms",
+            "norm",
+            "histogram",
+            "rows",
+        ] {
+            assert_eq!(a[field], b[field], "{field}");
+        }
+        let relative = |x: &Value, field: &str| x[field].as_f64().unwrap();
+        for field in ["baseNorm", "relative"] {
+            assert!((relative(a, field) / relative(b, field) - 1.0).abs() < 1e-9, "{field}");
+        }
+        assert_eq!(a["strategy"], "delta");
+    }
+    let e = Memory::new()
+        .with(Role::Delta, 0, "d", delta)
+        .run("stats", "{}")
+        .unwrap_err();
+    assert!(e.code == Code::Usage && e.message.contains("base"), "{e}");
+    // Every operation and dtype has statistics; a link of a chain those of its own step.
+    let (base, fine) = variety();
+    let (delta, next) = (encode(&base, &fine), one(nudged_model(&fine[0].1, 5_003)));
+    let mut host = with_deltas(&base, &[&delta]);
+    host.run("stats", "{}").unwrap();
+    let all = items(&host);
+    assert_eq!(all.len(), read_safetensors(&fine[0].1).len());
+    let of = |name: &str| all.iter().find(|t| t["name"] == name).unwrap();
+    assert_eq!((&of("same")["zeros"], &of("same")["norm"]), (&500.into(), &0.0.into()));
+    assert!(of("complex")["elements"] == 160 && of("f8")["nonFinite"].is_u64());
+    let second = encode(&fine, &next);
+    let mut host = with_deltas(&base, &[&delta, &second]);
+    host.run("stats", r#"{"names":["same"]}"#).unwrap();
+    let mut alone = with_deltas(&fine, &[&second]);
+    alone.run("stats", r#"{"names":["same"]}"#).unwrap();
+    assert_eq!(items(&host), items(&alone));
+}
+
+#[test]
+fn deltas_of_one_base_are_compared_by_how_they_move_it() {
+    let (base, fine) = large();
+    let other = one(nudged_model(&fine[0].1, 1_000_003));
+    let options = r#"{"effort":0,"lowRank":"off"}"#;
+    let (a, b) = (
+        encode_with(&base, &fine, options, false).0,
+        encode_with(&base, &other, options, false).0,
+    );
+    let exact = encode_with(&base, &other, r#"{"strategy":"sparse","sparsity":0}"#, false).0;
+    let models = {
+        let host = Memory::new()
+            .model(Role::Base, &base)
+            .model(Role::A, &fine)
+            .model(Role::B, &other);
+        { host }.run("diff", "{}").unwrap()
+    };
+    for b in [&b, &exact] {
+        let host = Memory::new()
+            .model(Role::Base, &base)
+            .with(Role::A, 0, "a.wdelta", a.clone())
+            .with(Role::B, 0, "b.wdelta", b.clone());
+        let deltas = { host }.run("diff", "{}").unwrap();
+        assert_eq!(deltas["kind"], "deltas");
+        for field in ["equal", "distance", "cosine"] {
+            let of = |r: &Value| r["totals"][field].as_f64().unwrap();
+            assert!((of(&deltas) - of(&models)).abs() <= 1e-9 * of(&models).abs(), "{field}");
+        }
+    }
+    let e = Memory::new()
+        .with(Role::A, 0, "a", a)
+        .with(Role::B, 0, "b", b)
+        .run("diff", "{}")
+        .unwrap_err();
+    assert!(e.code == Code::Usage && e.message.contains("base"), "{e}");
+}
+
+#[test]
+fn a_source_that_changes_between_its_readings_is_noticed() {
+    let (base, fine) = variety();
+    for source in [0u32, 1] {
+        let mut host = Memory::new().model(Role::Base, &base).model(Role::Finetuned, &fine);
+        let size = host.files[source as usize].len() as u64;
+        // The last tensor of the base is `grown`, of the fine-tune `retyped`; it changes once it was read first.
+        let seen = Rc::new(RefCell::new(false));
+        host.meddle = Some(Box::new(move |of, offset, files: &mut Vec<Vec<u8>>| {
+            let tail = of == source && offset + 7000 > size;
+            if tail && std::mem::replace(&mut *seen.borrow_mut(), true) {
+                *files[source as usize].last_mut().unwrap() ^= 1;
+            }
+        }));
+        let e = host.run("encode", "{}").unwrap_err();
+        assert_eq!(e.code, Code::SourceChanged, "source {source}: {e}");
+        assert!(e.message.contains(["base", "fine-tune"][source as usize]), "{e}");
+    }
+}
+
+#[test]
+fn the_plan_is_a_guess_and_says_so() {
+    let (base, fine) = variety();
+    let mut host = Memory::new().model(Role::Base, &base).model(Role::Finetuned, &fine);
+    host.stop_at_plan = true;
+    let plan = host.run("encode", "{}").unwrap();
+    assert_eq!((&plan["job"], &plan["exact"]), (&"encode".into(), &false.into()));
+    let sizes = (base[0].1.len() + fine[0].1.len()) as u64;
+    let reads = plan["reads"].as_u64().unwrap();
+    assert!(host.outputs.is_empty() && reads > sizes && reads < 3 * sizes, "{plan}");
+    // With parents, what they take is read, too.
+    let delta = encode(&base, &fine);
+    let mut host = with_deltas(&base, &[&delta]).model(Role::Finetuned, &fine);
+    host.stop_at_plan = true;
+    let plan = host.run("encode", "{}").unwrap();
+    assert!(plan["reads"].as_u64().unwrap() > reads + delta.len() as u64, "{plan}");
+    assert!(encode_after(&base, &[&delta], &fine, "{}", false).unwrap().0.len() < delta.len());
+}
+
+#[test]
+fn inspect_maps_every_byte() {
+    let (base, fine) = variety();
+    let delta = encode(&base, &fine);
+    let report = with_deltas(&Vec::new(), &[&delta]).run("inspect", "{}").unwrap();
+    let place = |p: &Value| (p["offset"].as_u64().unwrap(), p["length"].as_u64().unwrap());
+    let mut places = vec![
+        (0, 12),
+        place(&report["layout"]["header"]),
+        place(&report["layout"]["checksum"]),
+    ];
+    places.extend(report["layout"]["sets"].as_array().unwrap().iter().map(place));
+    for t in report["tensors"].as_array().unwrap() {
+        places.extend(t["records"].as_array().unwrap().iter().map(place));
+    }
+    places.sort_unstable();
+    places.dedup();
+    let mut at = 0;
+    for (offset, len) in places {
+        assert_eq!(offset, at);
+        at += len;
+    }
+    assert_eq!(at, delta.len() as u64);
+}

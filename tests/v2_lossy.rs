@@ -1,0 +1,501 @@
+//! Lossy deltas through the jobs: what is lost is what was asked for, and said; everything else is exact.
+#![cfg(not(target_arch = "wasm32"))]
+
+mod common;
+
+use common::pairs::{decode, encode_with, one, safetensors, variety, Files};
+use common::Memory;
+use serde_json::Value;
+use std::path::Path;
+use wdelta::dtype::Dtype;
+use wdelta::error::Code;
+use wdelta::format::v2::index::{Dithered, Lost};
+use wdelta::format::v2::{BaseRef, Index, Op, TensorRecord};
+use wdelta::job::machine::Role;
+use wdelta::kernels::convert;
+use wdelta::kernels::v2::dither::Dither;
+use wdelta::kernels::v2::element::Layout;
+use wdelta::kernels::v2::tables::{DecodeTables, SYMBOLS};
+use wdelta::strategy::lossless::block::{self, Target};
+use wdelta::strategy::lossless::model::{TableSet, Window};
+use xxhash_rust::xxh3::xxh3_64;
+
+fn data(name: &str) -> Files {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/stories260k-full");
+    one(std::fs::read(folder.join(name)).unwrap())
+}
+
+fn lossy(quality: u32) -> String {
+    format!(r#"{{"strategy":"lossy","quality":{quality},"effort":1}}"#)
+}
+
+fn values(dtype: &str, bytes: &[u8]) -> Vec<f32> {
+    let dtype = Dtype::parse(dtype).unwrap();
+    let mut out = vec![0.0; bytes.len() / dtype.bytes().unwrap()];
+    convert::to_f32(dtype, bytes, &mut out);
+    out
+}
+
+fn bytes(dtype: &str, values: &[f32]) -> Vec<u8> {
+    let dtype = Dtype::parse(dtype).unwrap();
+    let mut out = vec![0; values.len() * dtype.bytes().unwrap()];
+    convert::from_f32(dtype, values, &mut out);
+    out
+}
+
+/// The bytes of a tensor in a file of one shard.
+fn tensor<'a>(file: &'a Files, name: &str) -> &'a [u8] {
+    let file = &file[0].1;
+    let n = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+    let header: Value = serde_json::from_slice(&file[8..8 + n]).unwrap();
+    let at = |i: usize| header[name]["data_offsets"][i].as_u64().unwrap() as usize;
+    &file[8 + n + at(0)..8 + n + at(1)]
+}
+
+/// About Gaussian numbers of this scale.
+fn noise(n: usize, scale: f32, seed: u32) -> Vec<f32> {
+    let mut x = seed | 1;
+    let mut next = || {
+        x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (x >> 8) as f32 / (1 << 24) as f32 - 0.5
+    };
+    (0..n)
+        .map(|_| (next() + next() + next() + next()) * 1.7 * scale)
+        .collect()
+}
+
+/// A base and its fine-tune: `rows` of `columns`, changed by noise of this scale.
+fn made(dtype: &str, rows: usize, columns: usize, change: f32) -> (Vec<u8>, Vec<u8>) {
+    let base = bytes(dtype, &noise(rows * columns, 0.05, 3));
+    let moved: Vec<f32> = values(dtype, &base)
+        .iter()
+        .zip(noise(rows * columns, change, 7))
+        .map(|(b, d)| b + d)
+        .collect();
+    (base, bytes(dtype, &moved))
+}
+
+fn of<'a>(report: &'a Value, name: &str) -> &'a Value {
+    let tensors = report["tensors"].as_array().unwrap();
+    tensors.iter().find(|t| t["name"] == name).unwrap()
+}
+
+#[test]
+fn quality_100_writes_what_lossless_writes() {
+    let (base, fine) = variety();
+    let (delta, _) = encode_with(&base, &fine, r#"{"strategy":"lossless"}"#, false);
+    let options = r#"{"strategy":"lossy","quality":100}"#;
+    assert!(encode_with(&base, &fine, options, false).0 == delta);
+}
+
+#[test]
+fn sizes_fall_with_quality_and_errors_rise() {
+    let (base, fine) = (data("base.safetensors"), data("ft-sft.safetensors"));
+    let mut before = encode_with(&base, &fine, r#"{"strategy":"lossless","effort":1}"#, false)
+        .0
+        .len();
+    let mut error = 0.0;
+    for quality in (1..=99).rev().step_by(7) {
+        let (delta, report) = encode_with(&base, &fine, &lossy(quality), false);
+        assert!(
+            delta.len() <= before,
+            "quality {quality}: {} after {before}",
+            delta.len()
+        );
+        before = delta.len();
+        let now = report["relativeError"].as_f64().unwrap();
+        assert!(
+            now > error || (now, error) == (0.0, 0.0),
+            "quality {quality}: {now} after {error}"
+        );
+        error = now;
+    }
+    assert!(error > 1.0);
+}
+
+#[test]
+fn a_ratio_is_kept_within_a_tenth() {
+    let (base, fine) = (data("base.safetensors"), data("ft-sft.safetensors"));
+    for ratio in [4.5, 8.0, 16.0] {
+        let options = format!(r#"{{"strategy":"lossy","ratio":{ratio}}}"#);
+        let (delta, _) = encode_with(&base, &fine, &options, false);
+        let got = fine[0].1.len() as f64 / delta.len() as f64;
+        assert!(got > ratio * 0.9 && got < ratio * 1.15, "{ratio}: {got}");
+    }
+    // What lossless reaches costs nothing.
+    let options = r#"{"strategy":"lossy","ratio":2}"#;
+    let (delta, report) = encode_with(&base, &fine, options, false);
+    assert_eq!(report["relativeError"], 0.0);
+    assert!(decode(&base, &delta, "{}", false).unwrap() == fine);
+}
+
+#[test]
+fn no_tensor_is_larger_than_without_loss() {
+    let mut cases = Vec::new();
+    for dtype in ["BF16", "F16", "F32"] {
+        for change in [1e-6, 1e-4, 1e-2, 10.0] {
+            for (rows, columns) in [(1, 64), (40, 64), (30, 379)] {
+                let (base, fine) = made(dtype, rows, columns, change);
+                cases.push((dtype, rows, columns, base, fine));
+            }
+        }
+    }
+    // A few changes of one step, and many of the same size.
+    for every in [1, 50] {
+        let (base, _) = made("BF16", 100, 100, 0.0);
+        let mut fine = base.clone();
+        fine.iter_mut().step_by(2 * every).for_each(|b| *b ^= 1);
+        cases.push(("BF16", 100, 100, base, fine));
+    }
+    for (dtype, rows, columns, base, fine) in cases {
+        let shape = [rows as u64, columns as u64];
+        let file = |data: &[u8]| one(safetensors(&[("w", dtype, &shape, data)]));
+        let (base, fine) = (file(&base), file(&fine));
+        let exact = encode_with(&base, &fine, r#"{"strategy":"lossless"}"#, false).0;
+        for quality in [1, 30, 50, 75, 99] {
+            let options = format!(r#"{{"strategy":"lossy","quality":{quality}}}"#);
+            let (delta, _) = encode_with(&base, &fine, &options, false);
+            assert!(
+                delta.len() <= exact.len(),
+                "{dtype} {shape:?} quality {quality}: {} over {}",
+                delta.len(),
+                exact.len()
+            );
+            decode(&base, &delta, "{}", false).unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_error_is_what_is_said_and_knows_nothing_of_the_change() {
+    for dtype in ["BF16", "F16", "F32"] {
+        let (base, fine) = made(dtype, 200, 300, 4e-3);
+        let file = |data: &[u8]| one(safetensors(&[("w", dtype, &[200, 300], data)]));
+        let (base, fine) = (file(&base), file(&fine));
+        for quality in [30, 50, 60] {
+            let (delta, report) = encode_with(&base, &fine, &lossy(quality), false);
+            assert_eq!(of(&report, "w")["strategy"], "dithered");
+            let back = decode(&base, &delta, "{}", false).unwrap();
+            let [b, f, r] = [&base, &fine, &back].map(|file| values(dtype, tensor(file, "w")));
+            let (mut product, mut errors, mut changes, mut mean, mut largest) = (0f64, 0f64, 0f64, 0f64, 0f64);
+            for i in 0..b.len() {
+                let (d, e) = ((f[i] - b[i]) as f64, r[i] as f64 - f[i] as f64);
+                product += d * e;
+                errors += e * e;
+                changes += d * d;
+                mean += e;
+                largest = largest.max(e.abs());
+            }
+            let n = b.len() as f64;
+            let rms = (errors / n).sqrt();
+            // Five standard deviations of what chance gives.
+            assert!(
+                (mean / n).abs() < 5.0 * rms / n.sqrt(),
+                "{dtype} {quality}: mean {}",
+                mean / n
+            );
+            let correlation = product / (errors * changes).sqrt();
+            assert!(correlation.abs() < 5.0 / n.sqrt(), "{dtype} {quality}: {correlation}");
+            let said = of(&report, "w");
+            let near =
+                |a: f64, b: f64, part: f64| assert!((a - b).abs() <= part * b.abs(), "{dtype} {quality}: {a} {b}");
+            near(said["relativeError"].as_f64().unwrap(), (errors / changes).sqrt(), 1e-3);
+            near(said["largestError"].as_f64().unwrap(), largest, 1e-6);
+            let mut host = Memory::new().with(Role::Delta, 0, "d.wdelta", delta);
+            let inspected = host.run("inspect", "{}").unwrap();
+            assert_eq!(
+                (&inspected["strategy"], &inspected["lossless"]),
+                (&"lossy".into(), &false.into())
+            );
+            let loss = &of(&inspected, "w")["loss"];
+            near(loss["error"].as_f64().unwrap(), errors.sqrt(), 0.01);
+            near(loss["change"].as_f64().unwrap(), changes.sqrt(), 0.01);
+            near(loss["largestError"].as_f64().unwrap(), largest, 0.01);
+            let step = 2f64.powf((61 - quality as i32) as f64 / 8.0);
+            near(loss["step"].as_f64().unwrap(), step, 1e-6);
+            // A uniform error within half a step of about the mean change, apart from rounding of both.
+            let mean_change = b.iter().zip(&f).map(|(b, f)| (f - b).abs() as f64).sum::<f64>() / n;
+            near(rms, step * mean_change / 12f64.sqrt(), 0.3);
+            assert_eq!(host.run("verify", "{}").unwrap()["deltas"][0]["lossless"], false);
+        }
+    }
+}
+
+#[test]
+fn what_has_no_step_is_exact() {
+    let (base, mut fine) = made("BF16", 64, 100, 4e-3);
+    // Rows that do not change, numbers that are none.
+    fine[200 * 10..200 * 20].copy_from_slice(&base[200 * 10..200 * 20]);
+    let mut odd_base = base.clone();
+    for (at, bits) in [(4_001, 0x7f80u16), (4_303, 0xff80), (4_505, 0x7fc1), (4_099, 0x7f7f)] {
+        fine[2 * at - 2..2 * at].copy_from_slice(&bits.to_le_bytes());
+        odd_base[2 * at - 8..2 * at - 6].copy_from_slice(&bits.to_le_bytes());
+    }
+    let whole: Vec<u8> = noise(64 * 64, 100.0, 5).iter().map(|v| *v as u8).collect();
+    let nudged: Vec<u8> = whole.iter().map(|b| b.wrapping_add(b & 1)).collect();
+    let file = |w: &[u8], b: &[u8]| {
+        one(safetensors(&[
+            ("w", "BF16", &[64, 100], w),
+            ("ids", "I32", &[16, 64], b),
+            ("f8", "F8_E4M3", &[64, 64], b),
+            ("flags", "U8", &[64, 64], b),
+            ("double", "F64", &[8, 64], b),
+        ]))
+    };
+    let (base, fine) = (file(&odd_base, &whole), file(&fine, &nudged));
+    let (delta, report) = encode_with(&base, &fine, &lossy(40), false);
+    assert_eq!(of(&report, "w")["strategy"], "dithered");
+    let back = decode(&base, &delta, "{}", false).unwrap();
+    for name in ["ids", "f8", "flags", "double"] {
+        assert!(tensor(&back, name) == tensor(&fine, name), "{name}");
+        assert_eq!(of(&report, name)["largestError"], 0.0, "{name}");
+    }
+    let (w, f, b) = (tensor(&back, "w"), tensor(&fine, "w"), tensor(&base, "w"));
+    assert!(w[200 * 10..200 * 20] == f[200 * 10..200 * 20]);
+    let mut lossy_ones = 0;
+    for i in 0..64 * 100 {
+        let word = |x: &[u8]| u16::from_le_bytes([x[2 * i], x[2 * i + 1]]);
+        let special = |x: u16| x & 0x7f80 == 0x7f80;
+        if special(word(f)) || special(word(b)) {
+            assert_eq!(word(w), word(f), "weight {i}");
+        } else {
+            assert!(!special(word(w)), "weight {i}");
+            lossy_ones += (word(w) != word(f)) as u32;
+        }
+    }
+    assert!(lossy_ones > 1000, "{lossy_ones}");
+}
+
+#[test]
+fn steps_below_the_types_own_lose_nothing() {
+    // Changes of about one step of the type at a quality whose steps are finer.
+    let (base, fine) = made("BF16", 100, 128, 2e-4);
+    let file = |data: &[u8]| one(safetensors(&[("w", "BF16", &[100, 128], data)]));
+    let (base, fine) = (file(&base), file(&fine));
+    let mut errors = Vec::new();
+    for quality in [95, 70, 60] {
+        let (delta, report) = encode_with(&base, &fine, &lossy(quality), false);
+        decode(&base, &delta, "{}", false).unwrap();
+        errors.push(report["relativeError"].as_f64().unwrap());
+    }
+    assert!(
+        errors[0] < 1e-3 && errors[0] <= errors[1] && errors[1] < errors[2],
+        "{errors:?}"
+    );
+}
+
+#[test]
+fn the_order_of_tasks_does_not_matter() {
+    let (base, fine) = (data("base.safetensors"), data("ft-sft.safetensors"));
+    for options in [lossy(50), r#"{"strategy":"lossy","quality":70}"#.into()] {
+        let (delta, report) = encode_with(&base, &fine, &options, false);
+        assert!(encode_with(&base, &fine, &options, true).0 == delta);
+        assert_eq!(report["strategy"], "lossy");
+        let there = decode(&base, &delta, r#"{"readBack":true}"#, false).unwrap();
+        assert!(decode(&base, &delta, "{}", true).unwrap() == there);
+        assert!(there != fine);
+    }
+}
+
+#[test]
+fn every_dtype_and_operation_is_rebuilt() {
+    let (base, fine) = variety();
+    for quality in [1, 40, 80] {
+        let (delta, _) = encode_with(&base, &fine, &lossy(quality), false);
+        let back = decode(&base, &delta, "{}", false).unwrap();
+        for name in ["ids", "f8", "f4", "f64", "added", "zeros", "same", "retyped"] {
+            assert!(tensor(&back, name) == tensor(&fine, name), "{name}");
+        }
+    }
+}
+
+#[test]
+fn damage_is_found() {
+    let (base, fine) = made("BF16", 60, 100, 4e-3);
+    let file = |data: &[u8]| one(safetensors(&[("w", "BF16", &[60, 100], data)]));
+    let (base, fine) = (file(&base), file(&fine));
+    let (delta, _) = encode_with(&base, &fine, &lossy(45), false);
+    for n in (0..delta.len()).step_by(11) {
+        assert!(decode(&base, &delta[..n], "{}", false).is_err(), "prefix {n}");
+    }
+    for at in 0..delta.len() {
+        let mut bad = delta.clone();
+        bad[at] ^= 1 << (at % 8);
+        let e = decode(&base, &bad, "{}", false).unwrap_err();
+        assert_ne!(e.code, Code::Internal, "byte {at}: {e:?}");
+    }
+}
+
+/// A set of flat tables: 5 classes, 2 of them dithered.
+fn flat_set() -> TableSet {
+    let mut flat = [2u16; SYMBOLS];
+    flat[0] = 512 - 2 * 255;
+    TableSet {
+        window: Window {
+            log2_q: 1,
+            offset: 7,
+            classes: 5,
+        },
+        phased: 0,
+        log: 9,
+        dither_offset: -3,
+        dither_classes: 2,
+        freqs: vec![flat; 5 + 2 * 8],
+    }
+}
+
+fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.extend_from_slice(&xxh3_64(&bytes).to_le_bytes());
+    bytes
+}
+
+#[test]
+fn table_sets_say_which_steps_they_have() {
+    let set = flat_set();
+    let bytes = set.to_bytes();
+    assert!(TableSet::parse(&bytes).unwrap() == set);
+    let body = &bytes[..bytes.len() - 8];
+    assert_eq!(body[6..10], [2, 253, 255, 2]);
+    // Parts that there are none of, no classes or too many, an offset out of range, more tables than there may be.
+    for (at, values) in [
+        (6, vec![4, 6, 255]),
+        (9, vec![0, 25, 255]),
+        (8, vec![0x7f, 0x80]),
+        (4, vec![64]),
+    ] {
+        for value in values {
+            let mut bad = body.to_vec();
+            bad[at] = value;
+            (bad[5], bad[9]) = match at {
+                4 => (64, 24),
+                _ => (bad[5], bad[9]),
+            };
+            assert_eq!(
+                TableSet::parse(&sealed(bad)).unwrap_err().code,
+                Code::Malformed,
+                "{at}: {value}"
+            );
+        }
+    }
+}
+
+#[test]
+fn steps_need_tables_and_a_type_that_has_them() {
+    let dither = Some((Dither { step: 200, seed: 1 }, 0));
+    let code = |set: &TableSet, dtype: Dtype| {
+        let base = vec![1; 64 * dtype.bytes().unwrap()];
+        let mut out = base.clone();
+        let mut targets = [Target {
+            layout: Layout::of(dtype),
+            columns: 64,
+            scales: &[0; 64],
+            factors: None,
+            dither,
+            base: &base,
+            out: &mut out,
+        }];
+        let tables = DecodeTables::new(&set.freqs, set.log);
+        let e = block::decode(set, &tables, &sealed(vec![0; 80]), &mut targets).unwrap_err();
+        (e.code, e.message.contains("steps"))
+    };
+    let set = flat_set();
+    for dtype in [Dtype::F64, Dtype::I16, Dtype::F8_E4M3] {
+        assert_eq!(code(&set, dtype), (Code::Malformed, true), "{dtype:?}");
+    }
+    assert_eq!(code(&set, Dtype::F16), (Code::Malformed, false));
+    let mut without = flat_set();
+    (without.dither_classes, without.dither_offset) = (0, 0);
+    assert_eq!(code(&without, Dtype::BF16), (Code::Malformed, true));
+}
+
+#[test]
+fn no_made_up_block_panics() {
+    let set = flat_set();
+    let tables = DecodeTables::new(&set.freqs, set.log);
+    let mut x = 1u64;
+    let mut next = || {
+        x = x
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (x >> 33) as u32
+    };
+    for dtype in [Dtype::BF16, Dtype::F16, Dtype::F32] {
+        for round in 0..300u64 {
+            // Lengths of the streams, then anything.
+            let mut block = vec![0, 40, 100, 60];
+            block.extend((0..40 + 64 + 200 + 60).map(|_| next() as u8));
+            let base: Vec<u8> = (0..50 * 33 * dtype.bytes().unwrap()).map(|_| next() as u8).collect();
+            let mut out = vec![0; base.len()];
+            let scales: Vec<i16> = (0..33).map(|_| (next() % 16_383) as i16 - 8191).collect();
+            let step = next() as u8;
+            let mut targets = [Target {
+                layout: Layout::of(dtype),
+                columns: 33,
+                scales: &scales,
+                factors: None,
+                dither: Some((Dither { step, seed: round }, u64::MAX - round)),
+                base: &base,
+                out: &mut out,
+            }];
+            let e = block::decode(&set, &tables, &sealed(block), &mut targets).unwrap_err();
+            assert_eq!(e.code, Code::Malformed);
+        }
+    }
+}
+
+#[test]
+fn an_index_says_how_a_tensor_is_dithered() {
+    let record = |step: u8, seed: u64| TensorRecord {
+        name: "w".into(),
+        dtype: Dtype::BF16,
+        shape: vec![10, 64],
+        op: Op::Delta,
+        base: Some(BaseRef {
+            name: "w".into(),
+            dtype: Dtype::BF16,
+            shape: vec![10, 64],
+            digest: [1; 16],
+        }),
+        digest: [2; 16],
+        dithered: Some(Dithered {
+            step,
+            seed,
+            lost: Lost::new([-0.5, 1.0, 2.0, 0.25]),
+        }),
+        ..TensorRecord::default()
+    };
+    for (step, seed) in [(0, 0), (128, 77), (255, u64::MAX)] {
+        let index = Index {
+            tensors: vec![record(step, seed)],
+            ..Index::default()
+        };
+        let bytes = index.to_bytes().unwrap();
+        let back = Index::parse(&bytes).unwrap();
+        assert!(back == index);
+        assert_eq!(back.tensors[0].dithered.unwrap().lost.values(), [-0.5, 1.0, 2.0, 0.25]);
+        // What was lost is not there to the end.
+        assert_eq!(
+            Index::parse(&bytes[..bytes.len() - 1]).unwrap_err().code,
+            Code::Malformed
+        );
+    }
+}
+
+#[test]
+fn options_that_do_not_go_together_are_refused() {
+    let (base, fine) = variety();
+    for options in [
+        r#"{"strategy":"lossless","quality":50}"#,
+        r#"{"strategy":"int4","ratio":20}"#,
+        r#"{"strategy":"lossy","quality":50,"ratio":20}"#,
+        r#"{"strategy":"lossy","quality":0}"#,
+        r#"{"strategy":"lossy","quality":101}"#,
+        r#"{"strategy":"lossy","quality":1.5}"#,
+        r#"{"strategy":"lossy","ratio":0.5}"#,
+        r#"{"strategy":"lossy","ratio":"many"}"#,
+        r#"{"strategy":"lossy","reference":true}"#,
+    ] {
+        let mut host = Memory::new().model(Role::Base, &base).model(Role::Finetuned, &fine);
+        assert_eq!(host.run("encode", options).unwrap_err().code, Code::Usage, "{options}");
+    }
+}

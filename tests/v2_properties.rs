@@ -1,0 +1,296 @@
+//! What version 2 promises of models: any dtype and shape, any names and files, and every bit.
+#![cfg(not(target_arch = "wasm32"))]
+
+mod common;
+
+use common::pairs::{decode, encode, encode_with, noise, nudged, one, safetensors, Files};
+use common::{bf16s, f32s, noise as normal};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use wdelta::error::Code;
+
+type Tensors<'a> = &'a [(&'a str, &'a str, &'a [u64], &'a [u8])];
+
+/// Encodes and decodes a pair; gives the length of the delta and the report.
+fn round_trip(base: &Files, fine: &Files) -> (usize, Value) {
+    let (delta, report) = encode_with(base, fine, "{}", false);
+    assert_eq!(report["version"], 2, "lossless is the default");
+    let rebuilt = decode(base, &delta, r#"{"readBack":true}"#, false).unwrap();
+    assert!(rebuilt == *fine, "another model came back");
+    (delta.len(), report)
+}
+
+fn pair(base: Tensors<'_>, fine: Tensors<'_>) -> (usize, Value) {
+    round_trip(&one(safetensors(base)), &one(safetensors(fine)))
+}
+
+fn strategy(report: &Value, name: &str) -> String {
+    let tensors = report["tensors"].as_array().unwrap();
+    let of = tensors.iter().find(|t| t["name"] == name).unwrap();
+    of["strategy"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn every_dtype_is_exact() {
+    let dtypes = [
+        "BOOL",
+        "F4",
+        "F6_E2M3",
+        "F6_E3M2",
+        "U8",
+        "I8",
+        "F8_E5M2",
+        "F8_E4M3",
+        "F8_E8M0",
+        "F8_E4M3FNUZ",
+        "F8_E5M2FNUZ",
+        "I16",
+        "U16",
+        "F16",
+        "BF16",
+        "I32",
+        "U32",
+        "F32",
+        "C64",
+        "F64",
+        "I64",
+        "U64",
+    ];
+    for dtype in dtypes {
+        let bits = wdelta::dtype::Dtype::parse(dtype).unwrap().bits() as usize;
+        let bytes = noise(16 * 72 * bits / 8, bits as u32);
+        let shape = [16, 72];
+        let near = nudged(&bytes, 29);
+        let (len, report) = pair(&[("t", dtype, &shape, &bytes)], &[("t", dtype, &shape, &near)]);
+        assert_eq!(strategy(&report, "t"), "delta", "{dtype}");
+        assert!(len < bytes.len() / 2 + 700, "{dtype}: {len} of {}", bytes.len());
+        let far = noise(bytes.len(), 99);
+        pair(&[("t", dtype, &shape, &bytes)], &[("t", dtype, &shape, &far)]);
+        let (_, report) = pair(&[("t", dtype, &shape, &bytes)], &[("t", dtype, &shape, &bytes)]);
+        assert_eq!(strategy(&report, "t"), "unchanged", "{dtype}");
+        pair(&[], &[("t", dtype, &shape, &bytes)]);
+    }
+}
+
+#[test]
+fn nan_payloads_infinities_and_both_zeros_survive() {
+    let specials: Vec<u16> = vec![
+        0, 0x8000, 0x7f80, 0xff80, 0x7fc0, 0xffc1, 0x7f81, 0x7fff, 0xffff, 1, 0x8001, 0x3f80,
+    ];
+    let all = |shift: usize| -> Vec<u8> {
+        let values = (0..specials.len() * specials.len()).map(|i| {
+            let at = if shift == 0 {
+                i % specials.len()
+            } else {
+                i / specials.len()
+            };
+            specials[at]
+        });
+        values.flat_map(u16::to_le_bytes).collect()
+    };
+    let shape = [12, 12];
+    for dtype in ["BF16", "F16", "I16"] {
+        pair(&[("t", dtype, &shape, &all(0))], &[("t", dtype, &shape, &all(1))]);
+    }
+    let wide = |bytes: Vec<u8>| -> Vec<u8> { bytes.chunks(2).flat_map(|b| [7, 0, b[0], b[1]]).collect() };
+    pair(
+        &[("t", "F32", &shape, &wide(all(0)))],
+        &[("t", "F32", &shape, &wide(all(1)))],
+    );
+    // From another dtype, too.
+    pair(
+        &[("t", "F32", &shape, &wide(all(0)))],
+        &[("t", "BF16", &shape, &all(1))],
+    );
+    pair(
+        &[("t", "BF16", &shape, &all(1))],
+        &[("t", "F32", &shape, &wide(all(0)))],
+    );
+}
+
+#[test]
+fn odd_shapes_come_back() {
+    let bytes = noise(4 * 300_000, 3);
+    for shape in [
+        &[][..],
+        &[0],
+        &[0, 7],
+        &[7, 0],
+        &[1],
+        &[1, 1, 1],
+        &[3, 1, 5],
+        &[70_000],
+        &[2, 70_000],
+        &[65, 64, 2, 2],
+    ] {
+        let n = 4 * shape.iter().product::<u64>() as usize;
+        let near = nudged(&bytes[..n], 40);
+        pair(&[("t", "F32", shape, &bytes[..n])], &[("t", "F32", shape, &near)]);
+        pair(&[], &[("t", "F32", shape, &near)]);
+    }
+}
+
+#[test]
+fn resized_renamed_added_removed_and_retyped_tensors() {
+    let rows = normal(1, 64 * 90, 0.1);
+    let moved: Vec<f32> = rows
+        .iter()
+        .zip(normal(2, rows.len(), 0.0005))
+        .map(|(a, b)| a + b)
+        .collect();
+    let (base, fine) = (bf16s(&rows), bf16s(&moved));
+    let plain = pair(&[("e", "BF16", &[90, 64], &base)], &[("e", "BF16", &[90, 64], &fine)]).0;
+    // Added tokens cost themselves and no more; dropped ones nothing.
+    let grown = [&fine[..], &bf16s(&normal(3, 640, 0.1))].concat();
+    let (len, report) = pair(&[("e", "BF16", &[90, 64], &base)], &[("e", "BF16", &[100, 64], &grown)]);
+    assert_eq!(strategy(&report, "e"), "delta");
+    assert!(len < plain + 1280 + 100, "{len} after {plain}");
+    let (len, _) = pair(
+        &[("e", "BF16", &[90, 64], &base)],
+        &[("e", "BF16", &[80, 64], &fine[..80 * 128])],
+    );
+    assert!(len < plain, "{len} after {plain}");
+    // Under another name, the same or moved.
+    for tensor in [&base, &fine] {
+        let (len, report) = pair(
+            &[
+                ("model.a.weight", "BF16", &[90, 64], &base),
+                ("other", "U8", &[4], &[1; 4]),
+            ],
+            &[("b.weight", "BF16", &[90, 64], tensor), ("other", "U8", &[4], &[1; 4])],
+        );
+        let expected = if *tensor == base { "unchanged" } else { "delta" };
+        assert_eq!(strategy(&report, "b.weight"), expected);
+        assert!(len < plain + 100, "{len} after {plain}");
+    }
+    // In another dtype: what rounding gives is not coded.
+    let wide = f32s(&rows);
+    let (len, _) = pair(&[("e", "F32", &[90, 64], &wide)], &[("e", "BF16", &[90, 64], &base)]);
+    assert!(len < 500, "{len}");
+    let exact: Vec<u8> = base.chunks(2).flat_map(|b| [0, 0, b[0], b[1]]).collect();
+    let (len, _) = pair(&[("e", "BF16", &[90, 64], &base)], &[("e", "F32", &[90, 64], &exact)]);
+    assert!(len < 500, "{len}");
+    // Added and removed, and all of it.
+    pair(
+        &[("gone", "BF16", &[90, 64], &base)],
+        &[("new", "U8", &[3], &[1, 2, 3])],
+    );
+    pair(&[("gone", "BF16", &[90, 64], &base)], &[]);
+}
+
+#[test]
+fn tied_weights_are_in_the_file_once() {
+    let (base, fine) = (noise(2 * 64 * 100, 1), noise(2 * 64 * 100, 2));
+    let shape = [100, 64];
+    let (single, _) = pair(&[("embed", "BF16", &shape, &base)], &[("embed", "BF16", &shape, &fine)]);
+    let tied = |base: Tensors<'_>| {
+        let (len, report) = pair(
+            base,
+            &[
+                ("embed", "BF16", &shape, &fine),
+                ("head", "BF16", &shape, &fine),
+                ("last", "BF16", &shape, &fine),
+            ],
+        );
+        assert!(len < single + 150, "{len} after {single}");
+        assert_eq!(
+            (strategy(&report, "head"), strategy(&report, "last")),
+            ("tied".into(), "tied".into())
+        );
+    };
+    tied(&[("embed", "BF16", &shape, &base), ("head", "BF16", &shape, &base)]);
+    tied(&[("embed", "BF16", &shape, &base)]);
+    tied(&[]);
+    // The same bytes in another shape are another tensor; unchanged ones cost nothing anyway.
+    let (_, report) = pair(
+        &[("a", "BF16", &shape, &base), ("b", "BF16", &shape, &base)],
+        &[
+            ("a", "BF16", &shape, &base),
+            ("b", "BF16", &shape, &base),
+            ("c", "BF16", &[64, 100], &base),
+        ],
+    );
+    let of = |name: &str| strategy(&report, name);
+    assert_eq!(
+        (of("a"), of("b"), of("c")),
+        ("unchanged".into(), "unchanged".into(), "stored".into())
+    );
+}
+
+/// Two shards and their index, with metadata and a header that no one writes like this.
+fn sharded(a: &[u8], b: &[u8]) -> Files {
+    let odd =
+        br#"{ "b":{"shape":[10,64],"data_offsets":[0,1280],"dtype":"BF16"} ,"__metadata__":{"z":"1","a":"\u00e9"}}  "#;
+    let mut second = (odd.len() as u64).to_le_bytes().to_vec();
+    second.extend_from_slice(odd);
+    second.extend_from_slice(b);
+    let first = safetensors(&[("a", "BF16", &[10, 64], a), ("c", "BF16", &[10, 64], a)]);
+    let index = br#"{"metadata": {"total_size": 3840}, "weight_map": {"a": "1.safetensors", "c": "1.safetensors", "b": "2.safetensors"}}"#;
+    vec![
+        ("1.safetensors".into(), first),
+        ("2.safetensors".into(), second),
+        ("model.safetensors.index.json".into(), index.to_vec()),
+    ]
+}
+
+#[test]
+fn shards_headers_and_index_come_back_byte_for_byte() {
+    let (a, b) = (noise(1280, 1), noise(1280, 2));
+    let fine = sharded(&nudged(&a, 9), &nudged(&b, 5));
+    round_trip(&sharded(&a, &b), &fine);
+    // Whatever files the base comes in, and whatever else is in it.
+    let whole = |extra: bool| {
+        let mut tensors: Vec<(&str, &str, &[u64], &[u8])> = vec![
+            ("b", "BF16", &[10, 64], &b),
+            ("a", "BF16", &[10, 64], &a),
+            ("c", "BF16", &[10, 64], &a),
+        ];
+        if extra {
+            tensors.push(("more", "F32", &[3], &[0; 12]));
+        }
+        one(safetensors(&tensors))
+    };
+    let delta = encode(&sharded(&a, &b), &fine);
+    assert!(encode(&whole(false), &fine) == delta, "the files of the base matter");
+    for base in [whole(false), whole(true)] {
+        assert!(decode(&base, &delta, "{}", true).unwrap() == fine);
+    }
+    let mut other = whole(true);
+    *other[0].1.last_mut().unwrap() = 1;
+    assert!(
+        decode(&other, &delta, "{}", false).unwrap() == fine,
+        "an extra tensor does no harm"
+    );
+    // What it needs it needs.
+    let short = one(safetensors(&[
+        ("a", "BF16", &[10, 64], &a),
+        ("c", "BF16", &[10, 64], &a),
+    ]));
+    let e = decode(&short, &delta, "{}", false).unwrap_err();
+    assert_eq!((e.code, e.tensor.as_deref()), (Code::MissingTensor, Some("b")), "{e}");
+    let narrow = one(safetensors(&[
+        ("a", "F16", &[10, 64], &a),
+        ("b", "BF16", &[10, 64], &b),
+        ("c", "BF16", &[10, 64], &a),
+    ]));
+    let e = decode(&narrow, &delta, "{}", false).unwrap_err();
+    assert_eq!((e.code, e.tensor.as_deref()), (Code::WrongBase, Some("a")), "{e}");
+}
+
+#[test]
+fn an_older_reader_says_what_it_lacks() {
+    let (a, b) = (noise(1280, 1), noise(1280, 2));
+    let delta = encode(&sharded(&a, &a), &sharded(&b, &b));
+    assert_eq!(delta[..11], *b"wdelta\0\x02\0\0\0");
+    let mut flagged = delta.clone();
+    flagged[11] = 1;
+    let e = decode(&sharded(&a, &a), &flagged, "{}", false).unwrap_err();
+    assert!(e.code == Code::UnsupportedVersion && e.message.contains("0x1"), "{e}");
+    let mut newer = delta;
+    newer[7] = 3;
+    let end = newer.len() - 32;
+    let seal = Sha256::digest(&newer[..end]);
+    newer[end..].copy_from_slice(&seal);
+    let e = decode(&sharded(&a, &a), &newer, "{}", false).unwrap_err();
+    assert!(e.code == Code::UnsupportedVersion && e.message.contains('3'), "{e}");
+}

@@ -1,0 +1,394 @@
+//! One battery for the kernels of version 2: what is dispatched to against the scalar twin, bit for bit.
+//!
+//! In wasm the dispatched form is the simd128 one. Input is random bits, so that elements of all kinds are met, and
+//! streams that no encoder wrote. `cargo test --test wasm_kernels_v2`, and the same with
+//! `--target wasm32-unknown-unknown` and `wasm-bindgen-test-runner`.
+
+use wdelta::dtype::Dtype;
+use wdelta::kernels::v2::alphabet;
+use wdelta::kernels::v2::analyse::{differ, differ_scalar, take_apart, take_apart_scalar};
+use wdelta::kernels::v2::bits::BitReader;
+use wdelta::kernels::v2::cost::{add_columns, add_columns_scalar, add_row, add_row_scalar, CostTable, SHIFTS};
+use wdelta::kernels::v2::dither::{self, Dither, Lattices, Place, LEVELS};
+use wdelta::kernels::v2::element::Layout;
+use wdelta::kernels::v2::predict::{predict_row, predict_row_scalar, Columns};
+use wdelta::kernels::v2::rans::{self, Words, LANES};
+use wdelta::kernels::v2::row16::{self, Contexts, Scratch, Source, Streams};
+use wdelta::kernels::v2::subspace::MAX_RANK;
+use wdelta::kernels::v2::tables::{normalise, DecodeTables, EncodeTables, Freqs, SYMBOLS};
+
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+/// A 64-bit linear congruential generator; the upper half of its state.
+struct Lcg(u64);
+
+impl Lcg {
+    fn next(&mut self) -> u32 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 32) as u32
+    }
+
+    /// A number from 0 to `n - 1`.
+    fn below(&mut self, n: u32) -> u32 {
+        ((self.next() as u64 * n as u64) >> 32) as u32
+    }
+
+    fn bytes(&mut self, n: usize) -> Vec<u8> {
+        (0..n).map(|_| self.next() as u8).collect()
+    }
+
+    /// 16-bit elements, and others close to most of them.
+    fn pair(&mut self, n: usize) -> (Vec<u8>, Vec<u8>) {
+        let base = self.bytes(2 * n);
+        let near = |b: &[u8]| {
+            let far = self.below(8) == 0;
+            let by = if far { self.next() as u16 } else { self.below(90) as u16 };
+            u16::from_le_bytes([b[0], b[1]]).wrapping_add(by).to_le_bytes()
+        };
+        let fine = base.chunks_exact(2).flat_map(near).collect();
+        (base, fine)
+    }
+}
+
+const LENGTHS: [usize; 9] = [1, 15, 16, 17, 31, 33, 64, 100, 1027];
+
+const DTYPES: [Dtype; 3] = [Dtype::BF16, Dtype::F16, Dtype::I16];
+
+/// Tables that have all symbols, the long codes often.
+fn tables(rng: &mut Lcg, contexts: usize, log: u32) -> Vec<Freqs> {
+    let mut table = || {
+        let counts: [u32; SYMBOLS] = std::array::from_fn(|_| 1 + rng.below(50));
+        normalise(&counts, log, 50)
+    };
+    (0..contexts).map(|_| table()).collect()
+}
+
+#[test]
+fn decoding_rows_of_streams_that_nobody_wrote() {
+    let mut rng = Lcg(1);
+    for dtype in DTYPES {
+        for log in 9..=11 {
+            let contexts = Contexts {
+                log2_q: rng.below(2),
+                offset: 20,
+                classes: 24,
+                phased: 9,
+            };
+            let tables = DecodeTables::new(&tables(&mut rng, contexts.count() + 2, log), log);
+            for n in LENGTHS {
+                for predicted in [false, true] {
+                    let layout = Layout::of(dtype);
+                    let from = rng.bytes(2 * n);
+                    let variants: Vec<u8> = match predicted {
+                        true => (0..n).map(|_| [0, 1, 2, 129, 130][rng.below(5) as usize]).collect(),
+                        false => Vec::new(),
+                    };
+                    let columns: Vec<i16> = (0..n.div_ceil(LANES) * LANES)
+                        .map(|_| rng.below(9) as i16 - 4)
+                        .collect();
+                    let source = Source {
+                        from: &from,
+                        variants: &variants,
+                        row: rng.below(200) as i32,
+                        columns: &columns,
+                    };
+                    // Long enough for some rows, too short for others.
+                    let (words, raw) = (rng.bytes(n), rng.bytes(n / 2));
+                    let states: [u32; LANES] = std::array::from_fn(|_| rng.next() | (1 << 16));
+                    let streams = || Streams {
+                        states,
+                        words: Words::new(&words),
+                        raw: BitReader::new(&raw),
+                    };
+                    let (mut a, mut b) = (streams(), streams());
+                    let (mut out, mut plain) = (vec![0; 2 * n], vec![0; 2 * n]);
+                    let mut scratch = Scratch::default();
+                    row16::decode_row(layout, contexts, &tables, &source, &mut a, &mut scratch, &mut out);
+                    row16::decode_row_scalar(layout, contexts, &tables, &source, &mut b, &mut scratch, &mut plain);
+                    assert_eq!(out, plain, "{dtype:?}, log {log}, {n} elements, predicted {predicted}");
+                    assert_eq!(a.states, b.states);
+                    assert_eq!(a.words.is_exhausted(), b.words.is_exhausted());
+                    assert_eq!(a.raw.get(40), b.raw.get(40));
+                }
+            }
+        }
+    }
+}
+
+/// A dithered row as the specification has it (section 8), one weight after the other.
+#[allow(clippy::too_many_arguments)]
+fn dithered_row(
+    dtype: Dtype,
+    contexts: Contexts,
+    lattices: Lattices,
+    tables: &DecodeTables,
+    place: Place,
+    source: &Source<'_>,
+    streams: &mut Streams,
+    out: &mut [u8],
+) {
+    let layout = Layout::of(dtype);
+    let (width, q) = (layout.bytes(), contexts.log2_q);
+    let n = out.len() / width;
+    let relative = place.dither.step as i32 - 128;
+    let e = (source.row << (3 - q)) + relative;
+    let word = |bytes: &[u8], i: usize| {
+        let mut w = [0; 8];
+        w[..width].copy_from_slice(&bytes[i * width..(i + 1) * width]);
+        u64::from_le_bytes(w)
+    };
+    let level = |i: usize| {
+        let counter = place.row.wrapping_mul(place.groups).wrapping_add((i / 16) as u64);
+        let mut x = place
+            .dither
+            .seed
+            .wrapping_add(counter.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        x ^= x >> 31;
+        (x >> (4 * (i % 16)) & 15) as i32
+    };
+    let is_dithered = |start: u64| {
+        let exponent = layout.exponent(start);
+        exponent < layout.exponent_mask as i32 && 8 * exponent < e
+    };
+    let mut which: Vec<u8> = (0..n)
+        .map(|i| {
+            let start = word(source.from, i);
+            let column = source.columns[i] as i32;
+            if is_dithered(start) {
+                let c = column - (relative >> (3 - q)) + lattices.offset as i32;
+                return lattices.first + 8 * c.clamp(0, lattices.classes as i32 - 1) as u8 + (level(i) & 7) as u8;
+            }
+            let variant = source.variants.get(i).map_or(0, |v| v & 127);
+            contexts.of(source.row + column - (layout.exponent(start) << q), variant)
+        })
+        .collect();
+    which.resize(n.div_ceil(LANES) * LANES, tables.contexts() as u8);
+    let mut codes = vec![0; which.len()];
+    rans::decode_row_scalar(&mut streams.states, &mut streams.words, tables, &which, &mut codes);
+    let octave = ((e >> 3) - 5 - layout.unit_exponent()).clamp(-126, 127);
+    let root = 2f64.powi(e & 7).sqrt().sqrt().sqrt() as f32;
+    let unit = (root as f64 * 2f64.powi(octave)) as f32;
+    for i in 0..n {
+        let (start, code) = (word(source.from, i), codes[i]);
+        let bits = alphabet::raw_bits(code, layout.bits);
+        let raw = streams.raw.get(bits);
+        let difference = alphabet::decode(code, bits, raw);
+        let result = if !is_dithered(start) {
+            let flip = source.variants.get(i).is_some_and(|v| v & 128 != 0);
+            let difference = if flip { difference.wrapping_neg() } else { difference };
+            layout.unkey(layout.key(start).wrapping_add(difference))
+        } else if code.unsigned_abs() > 126 {
+            raw
+        } else {
+            let m = 32 * (difference as i16 as i32) - 2 * (level(i) & 7) - 1;
+            let by = if level(i) & 8 != 0 { -m } else { m } as f32 * unit;
+            match dtype {
+                Dtype::BF16 => half::bf16::from_f32(half::bf16::from_bits(start as u16).to_f32() + by).to_bits() as u64,
+                Dtype::F16 => half::f16::from_f32(half::f16::from_bits(start as u16).to_f32() + by).to_bits() as u64,
+                _ => (f32::from_bits(start as u32) + by).to_bits() as u64,
+            }
+        };
+        out[i * width..(i + 1) * width].copy_from_slice(&result.to_le_bytes()[..width]);
+    }
+}
+
+#[test]
+fn decoding_dithered_rows() {
+    let mut rng = Lcg(6);
+    for dtype in [Dtype::BF16, Dtype::F16, Dtype::F32] {
+        let layout = Layout::of(dtype);
+        for round in 0..24 {
+            let log2_q = rng.below(2);
+            let contexts = Contexts {
+                log2_q,
+                offset: 20,
+                classes: 24,
+                phased: 9,
+            };
+            let classes = 1 + rng.below(9) as u8;
+            let lattices = Lattices {
+                first: contexts.count() as u8 + 2,
+                offset: rng.below(20) as i16 - 10,
+                classes,
+            };
+            let n_tables = contexts.count() + 2 + LEVELS * classes as usize;
+            let tables = DecodeTables::new(&tables(&mut rng, n_tables, 9 + round % 3), 9 + round % 3);
+            for n in LENGTHS {
+                let from = rng.bytes(layout.bytes() * n);
+                let variants: Vec<u8> = match round % 2 {
+                    0 => (0..n).map(|_| [0, 1, 2, 129, 130][rng.below(5) as usize]).collect(),
+                    _ => Vec::new(),
+                };
+                let columns: Vec<i16> = (0..n.div_ceil(LANES) * LANES)
+                    .map(|_| rng.below(9) as i16 - 4)
+                    .collect();
+                let source = Source {
+                    from: &from,
+                    variants: &variants,
+                    // Mostly among the exponents there are, so that some weights are dithered and some are not.
+                    row: match rng.below(4) {
+                        0 => rng.below(16_383) as i32 - 8191,
+                        _ => rng.below(layout.exponent_mask << log2_q) as i32,
+                    },
+                    columns: &columns,
+                };
+                let place = Place {
+                    dither: Dither {
+                        step: rng.next() as u8,
+                        seed: (rng.next() as u64) << 32 | rng.next() as u64,
+                    },
+                    row: rng.next() as u64 >> rng.below(32),
+                    groups: n.div_ceil(LANES) as u64,
+                };
+                let (words, raw) = (rng.bytes(n), rng.bytes(n / 2));
+                let states: [u32; LANES] = std::array::from_fn(|_| rng.next() | (1 << 16));
+                let streams = || Streams {
+                    states,
+                    words: Words::new(&words),
+                    raw: BitReader::new(&raw),
+                };
+                let (mut a, mut b) = (streams(), streams());
+                let (mut out, mut plain) = (vec![0; from.len()], vec![0; from.len()]);
+                let mut scratch = dither::Scratch::default();
+                dither::decode_row(
+                    layout,
+                    contexts,
+                    lattices,
+                    &tables,
+                    place,
+                    &source,
+                    &mut a,
+                    &mut scratch,
+                    &mut out,
+                );
+                dithered_row(dtype, contexts, lattices, &tables, place, &source, &mut b, &mut plain);
+                assert!(out == plain, "{dtype:?}, round {round}, {n} elements");
+                assert_eq!(a.states, b.states);
+                assert_eq!(a.raw.get(40), b.raw.get(40));
+            }
+        }
+    }
+}
+
+#[test]
+fn coding_symbols() {
+    let mut rng = Lcg(2);
+    for log in 9..=11 {
+        let freqs = tables(&mut rng, 7, log);
+        for n in LENGTHS {
+            let padded = n.div_ceil(LANES) * LANES;
+            let contexts: Vec<u8> = (0..padded)
+                .map(|i| if i < n { rng.below(7) as u8 } else { 7 })
+                .collect();
+            let symbol = |&c: &u8| match freqs.get(c as usize) {
+                Some(table) => loop {
+                    let s = rng.below(256) as usize;
+                    if table[s] > 0 {
+                        break (c as u16) << 8 | s as u16;
+                    }
+                },
+                None => (c as u16) << 8,
+            };
+            let index: Vec<u16> = contexts.iter().map(symbol).collect();
+            let encoders = EncodeTables::new(&freqs, log);
+            let coded = rans::encode(&index, &encoders);
+            assert_eq!(coded, rans::encode_scalar(&index, &encoders), "log {log}, {n} symbols");
+            let decoders = DecodeTables::new(&freqs, log);
+            let mut codes = vec![0; padded];
+            let (mut states, words) = coded;
+            rans::decode_row(&mut states, &mut Words::new(&words), &decoders, &contexts, &mut codes);
+            let wanted: Vec<i8> = index.iter().map(|&i| i as u8 as i8).collect();
+            assert_eq!(codes, wanted);
+        }
+    }
+}
+
+#[test]
+fn predicting_rows() {
+    let mut rng = Lcg(3);
+    for dtype in [Dtype::BF16, Dtype::F16, Dtype::F32] {
+        let layout = Layout::of(dtype);
+        for n in LENGTHS {
+            for rank in [1, 2, 3, 16, MAX_RANK] {
+                let right: Vec<i8> = (0..rank * n).map(|_| rng.next() as i8).collect();
+                let octaves: Vec<i16> = (0..n).map(|_| rng.below(9) as i16 - 4).collect();
+                let columns = Columns::new(rank, &right, &octaves);
+                let mut left = [0i16; MAX_RANK];
+                left[..rank].fill_with(|| rng.next() as i16 >> rng.below(12));
+                let scale = f32::from_bits((90 + rng.below(60)) << 23);
+                let base = rng.bytes(n * layout.bytes());
+                let mut moved = [(); 2].map(|()| (vec![0; base.len()], vec![0; n]));
+                let [(from, variants), (plain_from, plain_variants)] = &mut moved;
+                predict_row(layout, &columns, &left, scale, &base, from, variants);
+                predict_row_scalar(layout, &columns, &left, scale, &base, plain_from, plain_variants);
+                assert!(moved[0] == moved[1], "{dtype:?}, rank {rank}, {n} elements");
+            }
+        }
+    }
+}
+
+#[test]
+fn taking_rows_apart() {
+    let mut rng = Lcg(4);
+    for dtype in DTYPES {
+        let layout = Layout::of(dtype);
+        for n in LENGTHS {
+            let (from, fine) = rng.pair(n);
+            for predicted in [false, true] {
+                let variants: Vec<u8> = match predicted {
+                    true => (0..n).map(|_| [0, 1, 2, 129, 130][rng.below(5) as usize]).collect(),
+                    false => Vec::new(),
+                };
+                let mut parts = [(); 2].map(|()| (vec![0; n], vec![0; n], Vec::new()));
+                let [(classes, codes, long), (plain_classes, plain_codes, plain_long)] = &mut parts;
+                take_apart(layout, 1, &from, &fine, &variants, classes, codes, long);
+                take_apart_scalar(
+                    layout,
+                    1,
+                    &from,
+                    &fine,
+                    &variants,
+                    plain_classes,
+                    plain_codes,
+                    plain_long,
+                );
+                assert!(parts[0] == parts[1], "{dtype:?}, {n} elements, predicted {predicted}");
+            }
+            let (mut a, mut b) = (vec![0f32; n], vec![0f32; n]);
+            differ(layout, &from, &fine, &mut a);
+            differ_scalar(layout, &from, &fine, &mut b);
+            let bits = |v: &[f32]| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&a), bits(&b), "{dtype:?}, {n} elements");
+        }
+    }
+}
+
+#[test]
+fn adding_up_lengths() {
+    let mut rng = Lcg(5);
+    let costs: Vec<u32> = (0..30 * 3 * SYMBOLS).map(|_| rng.below(70_000)).collect();
+    let table = CostTable::new(30, &[true; 3 * SYMBOLS], |class, code| {
+        costs[class * 3 * SYMBOLS + code]
+    });
+    for n in LENGTHS {
+        let mut numbers =
+            |below: u32, less: i16| -> Vec<i16> { (0..n).map(|_| rng.below(below) as i16 - less).collect() };
+        let (classes, columns) = (numbers(80, 40), numbers(9, 4));
+        // Some codes that the table does not have.
+        let codes: Vec<u16> = numbers(3 * 256 + 40, 0).into_iter().map(|c| c as u16).collect();
+        let (mut a, mut b) = ([7; SHIFTS], [7; SHIFTS]);
+        add_row(&table, 5, &classes, &columns, &codes, &mut a);
+        add_row_scalar(&table, 5, &classes, &columns, &codes, &mut b);
+        assert_eq!(a, b, "{n} elements");
+        let (mut a, mut b) = (vec![[7; SHIFTS]; n], vec![[7; SHIFTS]; n]);
+        add_columns(&table, 5, &classes, &columns, &codes, &mut a);
+        add_columns_scalar(&table, 5, &classes, &columns, &codes, &mut b);
+        assert_eq!(a, b, "{n} elements");
+    }
+}
