@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // Builds the npm package into pkg/, or with --site DIR also the static site into DIR.
 //
-//   cargo -> wasm-bindgen -> wasm-opt -> types from JSDoc -> pkg/ -> size budgets
+//   cargo -> wasm-bindgen -> locations of panics -> wasm-opt -> types from JSDoc -> pkg/ -> size budgets
 //
 // Steps whose inputs have not changed are left out.
 import { spawnSync } from 'node:child_process';
@@ -11,10 +11,12 @@ import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { digest, list, once, sync } from './lib/files.mjs';
+import { withoutLocations } from './lib/locations.mjs';
 import { BuildError, capture, pkg, root, run, script, scripts, work } from './lib/run.mjs';
 
 const TARGET = 'wasm32-unknown-unknown';
-const WASM_OPT = ['-Oz', '--strip-debug', '--strip-producers'];
+// Like functions beside each other compress better. Nothing lies below 1 KiB: the stack does, and grows downwards to it.
+const WASM_OPT = ['-Oz', '--low-memory-unused', '--reorder-functions-by-name', '--strip-debug', '--strip-producers'];
 /** The glue is generated: nobody reads it, and it is large for what it does. */
 const TERSER = ['--module', '--ecma', '2020', '--compress', 'passes=2', '--mangle'];
 const glue = `${work}/glue`;
@@ -56,11 +58,15 @@ function bind(module) {
     rmSync(glue, { recursive: true, force: true });
     mkdirSync(glue, { recursive: true });
     run('wasm-bindgen', ['--target', 'web', '--experimental-reset-state-function', '--omit-default-module-path', '--out-dir', glue, '--out-name', 'wdelta', module]);
+    const { wasm: leaner, locations } = withoutLocations(readFileSync(wasm));
+    if (locations === 0) throw new BuildError('no location of a panic was found in the wasm module; see pkg-scripts/lib/locations.mjs.');
+    writeFileSync(wasm, leaner);
     run(process.execPath, [`${scripts}/node_modules/binaryen/${binaryen.bin['wasm-opt']}`, ...WASM_OPT, wasm, '-o', wasm]);
     dropLoader();
     run(process.execPath, [`${scripts}/node_modules/terser/bin/terser`, `${glue}/wdelta.js`, ...TERSER, '-o', `${glue}/wdelta.js`]);
   };
-  once('glue', digest([module], version, binaryen.version, String(dropLoader), ...WASM_OPT, ...TERSER), step, [wasm, `${glue}/wdelta.js`]);
+  const settings = [version, binaryen.version, String(dropLoader), ...WASM_OPT, ...TERSER];
+  once('glue', digest([module, `${scripts}/lib/locations.mjs`], ...settings), step, [wasm, `${glue}/wdelta.js`]);
 }
 
 /**

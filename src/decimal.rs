@@ -31,7 +31,7 @@ pub fn brief(x: f64) -> String {
     let text = shortest(x);
     let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
     let shown = digits.len().min(if x < 0.0 { 5 } else { 4 });
-    format!("{}e{exponent}", &digits[..shown])
+    format!("{}e{exponent}", digits.get(..shown).unwrap_or(digits))
 }
 
 /// The float64 nearest to what `text` spells: digits with an optional sign, point and exponent, no white space. Infinite

@@ -1,10 +1,9 @@
 //! Dtypes of safetensors, their widths and spellings.
 
-use crate::error::{Code, Error, Result};
-use serde::{Deserialize, Serialize};
+use crate::error::{quoted, Code, Error, Result};
 
 /// A dtype of the safetensors format. The serialized form is the format's own spelling.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(non_camel_case_types, missing_docs)]
 pub enum Dtype {
     BOOL,
@@ -68,7 +67,10 @@ impl Dtype {
             .ok_or_else(|| {
                 Error::new(
                     Code::UnsupportedDtype,
-                    format!("dtype {name:?} is not one of the safetensors format; update wdelta if it is a new one"),
+                    format!(
+                        "dtype {name} is not one of the safetensors format; update wdelta if it is a new one",
+                        name = quoted(name)
+                    ),
                 )
             })
     }

@@ -1,10 +1,9 @@
 //! Errors of the core: a stable code, a sentence that says what to do, and where it happened.
 
-use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::fmt::{self, Write};
 
 /// What went wrong, by who is at fault. The names are stable: users match on them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Code {
     /// The file does not start like a `.wdelta` file.
     NotWdelta,
@@ -107,7 +106,7 @@ impl fmt::Display for Code {
 }
 
 /// What an [`Error`] says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Detail {
     /// The stable code.
     pub code: Code,
@@ -124,7 +123,7 @@ pub struct Detail {
 /// An error of the core. `Display` gives the sentence; the fields of [`Detail`] say where.
 ///
 /// Boxed: a result is then one word, and every `?` in the wasm module a few instructions.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.message)]
 pub struct Error(Box<Detail>);
 
@@ -177,6 +176,51 @@ impl Error {
         self.0.source_id.get_or_insert(id);
         self
     }
+}
+
+/// A name from a file or a caller for a sentence: in quotes, with what would not be seen escaped.
+///
+/// It differs from the standard library's `Debug` in that it asks no table of Unicode for what can be printed; that is
+/// a hundredth of the module.
+///
+/// ```
+/// use wdelta::error::quoted;
+/// assert_eq!(quoted("a\"\n\u{202e}é").to_string(), "\"a\\\"\\n\\u{202e}é\"");
+/// ```
+pub fn quoted<T: AsRef<str> + ?Sized>(text: &T) -> Quoted<'_> {
+    Quoted(text.as_ref())
+}
+
+/// See [`quoted`].
+pub struct Quoted<'a>(&'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        for c in self.0.chars() {
+            match c {
+                '"' | '\\' => {
+                    f.write_char('\\')?;
+                    f.write_char(c)?;
+                }
+                '\n' => f.write_str("\\n")?,
+                '\r' => f.write_str("\\r")?,
+                '\t' => f.write_str("\\t")?,
+                '\0' => f.write_str("\\0")?,
+                _ if is_unseen(c) => write!(f, "\\u{{{:x}}}", c as u32)?,
+                _ => f.write_char(c)?,
+            }
+        }
+        f.write_char('"')
+    }
+}
+
+/// Control characters, separators and marks without a width, directions of text, private use, noncharacters at the end.
+fn is_unseen(c: char) -> bool {
+    matches!(c,
+        '\0'..='\u{1f}' | '\u{7f}'..='\u{a0}' | '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{2000}'..='\u{200f}'
+        | '\u{2028}'..='\u{202f}' | '\u{205f}'..='\u{206f}' | '\u{3000}' | '\u{e000}'..='\u{f8ff}'
+        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{10ffff}')
 }
 
 /// A result with the core's [`Error`].

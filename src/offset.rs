@@ -3,7 +3,7 @@
 use crate::error::{Code, Error, Result};
 
 /// A half-open byte range `[offset, offset + len)` of one source or sink.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ByteRange {
     /// First byte, counted from the start of the file.
     pub offset: u64,

@@ -91,15 +91,8 @@ fn dtypes_are_those_of_the_crate() {
             "{name}"
         );
     }
-    let own = serde_json::from_str::<Dtype>("\"?\"").unwrap_err().to_string();
-    assert_eq!(
-        own.split('`')
-            .skip(3)
-            .step_by(2)
-            .map(str::to_owned)
-            .collect::<BTreeSet<_>>(),
-        theirs
-    );
+    let own = (0..).map_while(Dtype::from_number);
+    assert_eq!(own.map(|d| d.name().to_owned()).collect::<BTreeSet<_>>(), theirs);
 }
 
 #[test]

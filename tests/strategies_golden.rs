@@ -7,6 +7,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use wdelta::dtype::Dtype;
+use wdelta::job::report::{from_wire, to_wire};
 use wdelta::kernels::{apply, convert, float16::f16_to_f32};
 use wdelta::offset::element_count;
 use wdelta::strategy::{
@@ -142,7 +143,7 @@ fn encode(rng: &mut Rng, strategy: Strategy, shape: &[u64], kept: u64, delta: &[
     }
     let surveyed = survey.finish();
     // As it travels from one task to the next.
-    let surveyed = serde_json::from_str(&serde_json::to_string(&surveyed).unwrap()).unwrap();
+    let surveyed = from_wire(&to_wire(&surveyed).unwrap()).unwrap();
     let mut out: [Vec<u8>; MAX_FIELDS] = Default::default();
     let mut emitter = Emitter::new(strategy, shape, kept, &surveyed);
     pieces(rng, delta).into_iter().for_each(|p| emitter.feed(p, &mut out));

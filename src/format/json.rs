@@ -6,7 +6,7 @@
 //! The general libraries cost more here than everything else together: with one, the readers of our three headers were a
 //! fifth of the wasm module.
 
-use crate::error::{Code, Error, Result};
+use crate::error::{quoted, Code, Error, Result};
 use std::borrow::Cow;
 
 /// Bytes of a wrong value that messages show.
@@ -413,7 +413,10 @@ impl UnknownKeys {
 pub(crate) fn twice(key: &str) -> Error {
     Error::new(
         Code::Malformed,
-        format!("the key {key:?} comes twice, and programs differ in which one they take; have the file written again"),
+        format!(
+            "the key {key} comes twice, and programs differ in which one they take; have the file written again",
+            key = quoted(key)
+        ),
     )
 }
 
@@ -429,7 +432,8 @@ pub(crate) fn once<T>(slot: &mut Option<T>, key: &str, value: T) -> Result<()> {
 pub(crate) fn inside<T>(tensor: &str, result: Result<T>) -> Result<T> {
     result.map_err(|mut e| {
         if e.tensor.is_none() {
-            e.message.push_str(&format!(" (in the entry of tensor {tensor:?})"));
+            e.message
+                .push_str(&format!(" (in the entry of tensor {tensor})", tensor = quoted(tensor)));
             e.tensor = Some(tensor.to_owned());
         }
         e

@@ -6,7 +6,7 @@ use super::safetensors::index::Index;
 use super::safetensors::LENGTH_BYTES;
 use super::v1::parent_hash::shard_groups;
 use crate::dtype::Dtype;
-use crate::error::{Code, Error, Result};
+use crate::error::{quoted, Code, Error, Result};
 use crate::limits::MAX_TENSORS;
 use crate::offset::{element_count, ByteRange};
 use crate::order::{rearranged, sorted_positions};
@@ -137,9 +137,9 @@ pub fn assemble(shards: Vec<ShardHeader>, index: Option<Index>) -> Result<Model>
         return Err(Error::new(
             Code::Malformed,
             format!(
-                "the tensor {:?} is in {a} and in {b}; a model has each tensor once, so remove the file that does not \
+                "the tensor {} is in {a} and in {b}; a model has each tensor once, so remove the file that does not \
                  belong to it",
-                pair[0].name
+                quoted(&pair[0].name)
             ),
         )
         .tensor(&pair[0].name));
@@ -156,7 +156,7 @@ fn tensor(entry: &Entry, file: usize, shard: &ShardHeader) -> Result<Tensor> {
     let past = || {
         Error::new(
             Code::Malformed,
-            format!("the tensor {:?} lies past any file", entry.name),
+            format!("the tensor {} lies past any file", quoted(&entry.name)),
         )
         .tensor(&entry.name)
     };
@@ -199,9 +199,8 @@ impl Model {
                 return Err(Error::new(
                     Code::MissingTensor,
                     format!(
-                        "the shard index puts the tensor {name:?} into {file}, but no shard has it; index and shards are \
-                         not of the same model, or a download is incomplete"
-                    ),
+                        "the shard index puts the tensor {name} into {file}, but no shard has it; index and shards are \
+                         not of the same model, or a download is incomplete", name = quoted(name)),
                 )
                 .tensor(name));
             }
@@ -217,9 +216,7 @@ impl Model {
             return Err(Error::new(
                 Code::Malformed,
                 format!(
-                    "{name} holds the tensor {:?}, {elsewhere}; index and shards are not of the same model, get both again",
-                    t.name
-                ),
+                    "{name} holds the tensor {}, {elsewhere}; index and shards are not of the same model, get both again", quoted(&t.name)),
             )
             .tensor(&t.name)
             .source(t.source));

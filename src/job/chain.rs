@@ -6,7 +6,7 @@ use super::open::{open_delta, OpenDelta, Placement};
 use super::placed::TensorRange;
 use super::report::{from_wire, hex, list_names};
 use super::values::Origin;
-use crate::error::{Code, Error, Result};
+use crate::error::{quoted, Code, Error, Result};
 use crate::format::model::Model;
 use crate::format::v1::parent_hash;
 use serde::Serialize;
@@ -177,7 +177,7 @@ pub fn shape_text(shape: &[u64]) -> String {
 
 fn base_hint(delta: &OpenDelta) -> String {
     match &delta.header.base_name {
-        Some(name) => format!(" (the delta says its base is {name:?})"),
+        Some(name) => format!(" (the delta says its base is {name})", name = quoted(name)),
         None => String::new(),
     }
 }

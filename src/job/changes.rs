@@ -8,23 +8,27 @@ use super::v2::reader::Reader;
 use super::values::DeltaStream;
 use crate::dtype::Dtype;
 use crate::error::Result;
+use crate::job::wire::{wire, wire_enum};
 use crate::kernels::convert;
 use crate::kernels::stats::Moments;
 use crate::kernels::v2::element::{Layout, Word};
 use crate::limits::{BLOCK_ELEMENTS, CHUNK_ELEMENTS};
-use serde::{Deserialize, Serialize};
 
 /// Where the decoded delta of a tensor comes from.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub enum Change {
     /// A version 1 delta.
     V1(DeltaTensor),
     /// A version 2 delta: the tensor after it, less the one before it.
     V2(Moved),
 }
+wire_enum!(Change {
+    0: V1 { 0: tensor },
+    1: V2 { 0: moved }
+});
 
 /// A tensor before and after a version 2 link.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct Moved {
     /// The models up to the link.
     pub past: Past,
@@ -39,6 +43,14 @@ pub struct Moved {
     /// Bytes that are read for it.
     pub cost: u64,
 }
+wire!(Moved {
+    past,
+    tensor,
+    base,
+    words,
+    common,
+    cost
+});
 
 impl Change {
     /// Values of the stream.

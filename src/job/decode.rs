@@ -15,15 +15,16 @@ use crate::error::{Code, Error, Result};
 use crate::format::model::{Model, ModelFile};
 use crate::format::safetensors::header::Entry;
 use crate::format::safetensors::{index, writer};
+use crate::job::wire::wire;
 use crate::kernels::convert;
 use crate::limits::CHUNK_BYTES;
 use crate::offset::{element_count, ByteRange};
 use crate::order::{rearranged, sorted_positions};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use xxhash_rust::xxh3::Xxh3;
 
 /// A tensor to rebuild.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct DecodeItem {
     /// What it is rebuilt from.
     pub origin: Origin,
@@ -34,6 +35,12 @@ pub struct DecodeItem {
     /// Its dtype there.
     pub dtype: Dtype,
 }
+wire!(DecodeItem {
+    origin,
+    sink,
+    offset,
+    dtype
+});
 
 impl DecodeItem {
     /// Bytes that it reads and writes.
@@ -48,11 +55,12 @@ impl DecodeItem {
 }
 
 /// What rebuilding one tensor reports: fast hashes of what was read and of what was written.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub struct Decoded {
     seen: String,
     written: String,
 }
+wire!(Decoded { seen, written });
 
 /// Runs the decode task; reports the [`Outcome`] with a list of [`Decoded`].
 pub async fn decode_tensors(io: Io, items: Vec<DecodeItem>) -> Result<Vec<u8>> {
@@ -213,7 +221,7 @@ pub(super) enum Head {
 /// Runs the job.
 pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -> Result<String> {
     if any_v2(&io, &sources, groups_of(&sources, Role::Delta)).await? {
-        return super::v2::decode::decode(io, sources, options).await;
+        return Box::pin(super::v2::decode::decode(io, sources, options)).await;
     }
     let opened = open_model(&io, &sources, Role::Base, 0).await?;
     let base = &opened.model;

@@ -16,20 +16,21 @@ use super::values::{Origin, Values};
 use crate::error::{Code, Error, Result};
 use crate::format::model::{Model, Tensor};
 use crate::format::{self, Kind};
+use crate::job::wire::{wire, wire_enum};
 use crate::kernels::stats::Likeness;
 use crate::limits::BLOCK_ELEMENTS;
 use crate::order::{rearranged, sorted_positions};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// A tensor on both sides.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct DiffItem {
     name: String,
     sides: Sides,
 }
+wire!(DiffItem { name, sides });
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone)]
 enum Sides {
     /// Two models, and the base that both came from.
     Models {
@@ -40,6 +41,10 @@ enum Sides {
     /// Two deltas.
     Deltas { a: Change, b: Change },
 }
+wire_enum!(Sides {
+    0: Models { a: a, b: b, base: base },
+    1: Deltas { a: a, b: b }
+});
 
 impl DiffItem {
     fn cost(&self) -> u64 {
@@ -58,7 +63,7 @@ impl DiffItem {
 }
 
 /// Sums over one tensor.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Sums {
     dot: f64,
     a_sq: f64,
@@ -66,6 +71,13 @@ pub struct Sums {
     apart_sq: f64,
     equal: u64,
 }
+wire!(Sums {
+    dot,
+    a_sq,
+    b_sq,
+    apart_sq,
+    equal
+});
 
 impl Sums {
     fn add(&mut self, other: &Sums) {

@@ -7,14 +7,14 @@ use super::report::to_wire;
 use super::values::Origin;
 use crate::error::{Code, Error, Result};
 use crate::format::v1::writer::record_header;
+use crate::job::wire::wire;
 use crate::strategy::{array_elements, Emitter, Loss, Strategy, Surveyed, MAX_FIELDS};
-use serde::{Deserialize, Serialize};
 
 /// Bytes of a field that are gathered before they are written.
 const FLUSH_BYTES: usize = 1 << 20;
 
 /// A tensor to write.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct EmitItem {
     /// What the decoder will start from.
     pub origin: Origin,
@@ -35,6 +35,17 @@ pub struct EmitItem {
     /// Position of each record's header.
     pub records: Vec<u64>,
 }
+wire!(EmitItem {
+    origin,
+    finetuned,
+    shape,
+    strategy,
+    kept,
+    surveyed,
+    keep_equal,
+    sink,
+    records
+});
 
 impl EmitItem {
     /// Bytes that it reads and writes.
@@ -51,13 +62,14 @@ impl EmitItem {
 }
 
 /// What writing one tensor reports.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct Emitted {
     /// What the strategy lost.
     pub loss: Loss,
     /// Fast hash of the base's bytes as they were read; none when nothing was.
     pub seen: Option<String>,
 }
+wire!(Emitted { loss, seen });
 
 /// Runs the emit task; reports a list of [`Emitted`].
 pub async fn emit(io: Io, items: Vec<EmitItem>) -> Result<Vec<u8>> {

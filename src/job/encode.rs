@@ -23,6 +23,7 @@ use crate::error::{Code, Error, Result};
 use crate::format::model::Model;
 use crate::format::v1::parent_hash;
 use crate::format::v1::writer::{self, HeaderPlan, HeaderTensor, Layout};
+use crate::job::wire::Wire;
 use crate::order::sorted_positions;
 use crate::strategy::{array_elements, kept_int4, kept_sparse, Strategy};
 use serde::Serialize;
@@ -147,7 +148,7 @@ impl Wanted {
 pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -> Result<String> {
     if matches!(options.strategy.as_str(), "lossless" | "lossy") {
         check_v2(&options)?;
-        return super::v2::encode::encode(io, sources, options).await;
+        return Box::pin(super::v2::encode::encode(io, sources, options)).await;
     }
     let wanted = Wanted::new(&options)?;
     let base = open_model(&io, &sources, Role::Base, 0).await?;
@@ -331,7 +332,7 @@ fn names(model: &Model) -> Vec<String> {
 
 fn from_hex(text: &str) -> Vec<u8> {
     (0..text.len() / 2)
-        .filter_map(|i| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).ok())
+        .filter_map(|i| u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok())
         .collect()
 }
 
@@ -443,7 +444,7 @@ fn survey_tasks(items: &[SurveyItem]) -> Result<Vec<super::machine::TaskSpec>> {
 }
 
 /// The items of batched reports, in order.
-fn gather<T: serde::de::DeserializeOwned>(reports: &[Vec<u8>], expected: usize) -> Result<Vec<T>> {
+fn gather<T: Wire>(reports: &[Vec<u8>], expected: usize) -> Result<Vec<T>> {
     let mut all = Vec::with_capacity(expected);
     for report in reports {
         all.extend(from_wire::<Vec<T>>(report)?);

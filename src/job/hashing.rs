@@ -7,9 +7,9 @@ use super::task::Task;
 use super::values::{Origin, Values};
 use crate::dtype::Dtype;
 use crate::error::Result;
+use crate::job::wire::wire;
 use crate::kernels::convert;
 use crate::limits::{CHUNK_BYTES, CHUNK_ELEMENTS};
-use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 /// Hashes names and stored bytes of tensors in this order: a parent hash (FORMAT-V1 6).
@@ -30,7 +30,6 @@ pub fn values_task(label: &str, tensors: Vec<Origin>, links: Vec<usize>) -> Resu
 }
 
 /// What [`model_task`] reports.
-#[derive(Serialize, Deserialize)]
 pub struct ModelHash {
     /// The SHA-256 in hex.
     pub sha256: String,
@@ -38,6 +37,7 @@ pub struct ModelHash {
     /// that changes in between is noticed.
     pub fast: Vec<String>,
 }
+wire!(ModelHash { sha256, fast });
 
 /// Runs [`Task::HashModel`].
 pub async fn hash_model(io: Io, order: Vec<(String, TensorRange)>) -> Result<Vec<u8>> {

@@ -106,7 +106,7 @@ pub async fn inspect(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<
         return Err(Error::new(Code::Usage, "inspect takes one .wdelta file"));
     };
     if any_v2(&io, &sources, 1).await? {
-        return super::v2::inspect::inspect(io, source).await;
+        return Box::pin(super::v2::inspect::inspect(io, source)).await;
     }
     let delta = open_delta(&io, source, Placement::Sample(&[])).await?;
     to_json(&report(&delta))

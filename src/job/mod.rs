@@ -32,8 +32,9 @@ pub mod tensors;
 pub mod v2;
 pub mod values;
 pub mod verify;
+pub mod wire;
 
-use crate::error::{Code, Error, Result};
+use crate::error::{quoted, Code, Error, Result};
 use machine::{Machine, SourceEntry};
 
 /// Begins the job `kind` with options as JSON over these sources.
@@ -57,6 +58,9 @@ pub fn start_job(kind: &str, options: &str, sources: Vec<SourceEntry>) -> Result
         "stats" => start!(stats::stats),
         "diff" => start!(diff::diff),
         "tensors" => start!(tensors::tensors),
-        other => Err(Error::new(Code::Usage, format!("there is no job {other:?}"))),
+        other => Err(Error::new(
+            Code::Usage,
+            format!("there is no job {other}", other = quoted(other)),
+        )),
     }
 }

@@ -3,12 +3,12 @@
 use crate::dtype::Dtype;
 use crate::format::model::Tensor;
 use crate::format::v1::header::ResultDtype;
+use crate::job::wire::wire;
 use crate::offset::ByteRange;
 use crate::strategy::{Strategy, MAX_FIELDS};
-use serde::{Deserialize, Serialize};
 
 /// A tensor of a model.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorRange {
     /// Number of the source.
     pub source: u32,
@@ -19,6 +19,12 @@ pub struct TensorRange {
     /// Number of elements.
     pub elements: u64,
 }
+wire!(TensorRange {
+    source,
+    range,
+    dtype,
+    elements
+});
 
 impl From<&Tensor> for TensorRange {
     fn from(t: &Tensor) -> Self {
@@ -32,7 +38,7 @@ impl From<&Tensor> for TensorRange {
 }
 
 /// One array of a delta.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlacedField {
     /// Position of its data in the file.
     pub offset: u64,
@@ -41,9 +47,14 @@ pub struct PlacedField {
     /// Position of the record header before it, when that was predicted and is still to be checked.
     pub unchecked: Option<u64>,
 }
+wire!(PlacedField {
+    offset,
+    elements,
+    unchecked
+});
 
 /// A tensor of a version 1 delta.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeltaTensor {
     /// Number of the source.
     pub source: u32,
@@ -58,6 +69,14 @@ pub struct DeltaTensor {
     /// Its arrays, in the order of the strategy's fields.
     pub fields: Vec<PlacedField>,
 }
+wire!(DeltaTensor {
+    source,
+    strategy,
+    elements,
+    cols,
+    dtype,
+    fields
+});
 
 impl DeltaTensor {
     /// Number of elements of each array.

@@ -1,9 +1,9 @@
 //! Shapes that several reports share. Field names are camelCase on the wire.
 
 use super::json;
+use super::wire::{Reader, Wire};
 use crate::error::{Code, Error, Result};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -55,27 +55,30 @@ pub fn to_json<T: Serialize>(report: &T) -> Result<String> {
     json::write(report).map_err(|e| Error::new(Code::Internal, format!("a report could not be written: {e}")))
 }
 
-/// What travels between a job and its tasks, as text that hosts can pass on: postcard's bytes, one character each.
-pub fn to_wire<T: Serialize>(message: &T) -> Result<Vec<u8>> {
-    postcard::to_allocvec(message).map_err(|e| not_passed("written", &e))
+/// What travels between a job and its tasks. Always `Ok`: it is how a task ends.
+pub fn to_wire<T: Wire>(message: &T) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    message.put(&mut bytes);
+    Ok(bytes)
 }
 
 /// Reads what [`to_wire`] wrote.
-pub fn from_wire<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    postcard::from_bytes(bytes).map_err(|e| not_passed("read", &e))
+pub fn from_wire<T: Wire>(bytes: &[u8]) -> Result<T> {
+    let mut reader = Reader::new(bytes);
+    let message = T::get(&mut reader);
+    match reader.is_done() {
+        true => Ok(message),
+        false => Err(not_passed()),
+    }
 }
 
-fn not_passed(what: &str, error: &postcard::Error) -> Error {
-    Error::new(
-        Code::Internal,
-        format!("a message between job and task could not be {what}: {error}"),
-    )
+fn not_passed() -> Error {
+    Error::new(Code::Internal, "a message between job and task could not be read")
 }
 
 /// What a task that reads a delta found. Damage is handed to the job instead of ending it at once, so that the job can
 /// say first that a checksum is wrong: that is the cause, and the rest its consequence.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug)]
 pub enum Outcome<T> {
     /// What the task was for.
     Found(T),
@@ -83,7 +86,28 @@ pub enum Outcome<T> {
     Damaged(Error),
 }
 
-impl<T: Serialize> Outcome<T> {
+impl<T: Wire> Wire for Outcome<T> {
+    fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            Outcome::Found(found) => {
+                true.put(out);
+                found.put(out);
+            }
+            Outcome::Damaged(error) => {
+                false.put(out);
+                error.put(out);
+            }
+        }
+    }
+    fn get(from: &mut Reader) -> Self {
+        match bool::get(from) {
+            true => Outcome::Found(T::get(from)),
+            false => Outcome::Damaged(Error::get(from)),
+        }
+    }
+}
+
+impl<T: Wire> Outcome<T> {
     /// The report of a task that ended with `result`; errors other than damage stay errors.
     pub fn report(result: Result<T>) -> Result<Vec<u8>> {
         match result {
@@ -96,7 +120,7 @@ impl<T: Serialize> Outcome<T> {
     }
 }
 
-impl<T: DeserializeOwned> Outcome<T> {
+impl<T: Wire> Outcome<T> {
     /// What the task found, or its damage as the error.
     pub fn read(report: &[u8]) -> Result<T> {
         match from_wire(report)? {

@@ -8,13 +8,13 @@ use super::v2::reader::Reader;
 use super::values::Origin;
 use crate::dtype::Dtype;
 use crate::error::Result;
+use crate::job::wire::wire;
 use crate::kernels::convert;
 use crate::limits::CHUNK_BYTES;
 use crate::strategy::{Strategy, Survey, Surveyed};
-use serde::{Deserialize, Serialize};
 
 /// A tensor to look at.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct SurveyItem {
     /// What the decoder will start from.
     pub origin: Origin,
@@ -29,6 +29,14 @@ pub struct SurveyItem {
     /// See [`Pair::open`].
     pub keep_equal: bool,
 }
+wire!(SurveyItem {
+    origin,
+    finetuned,
+    shape,
+    strategy,
+    kept,
+    keep_equal
+});
 
 impl SurveyItem {
     /// Bytes that a survey reads: the histogram passes and the range pass of `int4`, fewer for the others.
@@ -43,7 +51,7 @@ impl SurveyItem {
 }
 
 /// What a survey found.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct Seen {
     /// Every byte is the base's and no delta before touches the tensor.
     pub equal: bool,
@@ -52,6 +60,7 @@ pub struct Seen {
     /// The strategy's own survey; none where the dtype does not convert to float32.
     pub surveyed: Option<Surveyed>,
 }
+wire!(Seen { equal, exact, surveyed });
 
 /// Runs the survey task; reports a list of [`Seen`].
 pub async fn survey(io: Io, items: Vec<SurveyItem>) -> Result<Vec<u8>> {

@@ -4,15 +4,16 @@ use super::machine::{Machine, TaskSpec};
 use super::placed::{DeltaTensor, TensorRange};
 use super::report::{from_wire, to_wire};
 use super::values::Origin;
+use super::wire::wire_enum;
 use super::{decode, diff, emit, hashing, survey, v2, verify};
 use crate::error::Result;
 use crate::offset::ByteRange;
-use serde::{Deserialize, Serialize};
+use std::future::Future;
+use std::pin::Pin;
 
 /// Everything that a worker can be asked to do.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 #[allow(missing_docs)] // each variant says what its fields are
-#[serde(rename_all = "kebab-case")]
 pub enum Task {
     /// SHA-256 over names and stored bytes.
     HashModel { order: Vec<(String, TensorRange)> },
@@ -51,6 +52,37 @@ pub enum Task {
     },
 }
 
+wire_enum!(Task {
+    0: HashModel { order: order },
+    1: HashFile {
+        source: source,
+        len: len
+    },
+    2: HashValues {
+        tensors: tensors,
+        links: links
+    },
+    3: Survey { items: items },
+    4: Emit { items: items },
+    5: Decode { items: items },
+    6: Check { items: items },
+    7: Diff { items: items },
+    8: Copy {
+        source: source,
+        sink: sink
+    },
+    9: Fit { 0: work },
+    10: Pack { 0: pack },
+    11: Rebuild { 0: work },
+    12: Examine { 0: coded },
+    13: Round { 0: work },
+    14: Identify { 0: work },
+    15: ReadBack {
+        source: source,
+        items: items
+    },
+});
+
 impl Task {
     /// The task as data for the host.
     pub fn spec(&self, label: &str, phase: &str, cost: u64) -> Result<TaskSpec> {
@@ -63,27 +95,30 @@ impl Task {
     }
 }
 
+type Boxed = Pin<Box<dyn Future<Output = Result<Vec<u8>>>>>;
+
 /// A machine for the task `spec` over sources of these sizes.
 pub fn start_task(spec: &[u8], sizes: Vec<u64>) -> Result<Machine> {
     let task: Task = from_wire(spec)?;
-    Ok(Machine::new(sizes, |io| async move {
+    // Each in a box: one future for all of them would be one function that is inlined into.
+    Ok(Machine::new(sizes, |io| -> Boxed {
         match task {
-            Task::HashModel { order } => hashing::hash_model(io, order).await,
-            Task::HashFile { source, len } => hashing::hash_file(io, source, len).await,
-            Task::HashValues { tensors, links } => hashing::hash_values(io, tensors, links).await,
-            Task::Survey { items } => survey::survey(io, items).await,
-            Task::Emit { items } => emit::emit(io, items).await,
-            Task::Decode { items } => decode::decode_tensors(io, items).await,
-            Task::Check { items } => verify::check_records(io, items).await,
-            Task::Diff { items } => diff::diff_tensors(io, items).await,
-            Task::Copy { source, sink } => decode::copy_file(io, source, sink).await,
-            Task::Fit(work) => v2::fit::fit_tensors(io, work).await,
-            Task::Pack(pack) => v2::pack::pack(io, pack).await,
-            Task::Rebuild(work) => v2::rebuild::rebuild(io, work).await,
-            Task::Examine(coded) => v2::rebuild::examine(io, coded).await,
-            Task::Round(work) => v2::rounded::round(io, work).await,
-            Task::Identify(work) => v2::identify::identify(io, work).await,
-            Task::ReadBack { source, items } => decode::read_back(io, source, items).await,
+            Task::HashModel { order } => Box::pin(hashing::hash_model(io, order)),
+            Task::HashFile { source, len } => Box::pin(hashing::hash_file(io, source, len)),
+            Task::HashValues { tensors, links } => Box::pin(hashing::hash_values(io, tensors, links)),
+            Task::Survey { items } => Box::pin(survey::survey(io, items)),
+            Task::Emit { items } => Box::pin(emit::emit(io, items)),
+            Task::Decode { items } => Box::pin(decode::decode_tensors(io, items)),
+            Task::Check { items } => Box::pin(verify::check_records(io, items)),
+            Task::Diff { items } => Box::pin(diff::diff_tensors(io, items)),
+            Task::Copy { source, sink } => Box::pin(decode::copy_file(io, source, sink)),
+            Task::Fit(work) => Box::pin(v2::fit::fit_tensors(io, work)),
+            Task::Pack(pack) => Box::pin(v2::pack::pack(io, pack)),
+            Task::Rebuild(work) => Box::pin(v2::rebuild::rebuild(io, work)),
+            Task::Examine(coded) => Box::pin(v2::rebuild::examine(io, coded)),
+            Task::Round(work) => Box::pin(v2::rounded::round(io, work)),
+            Task::Identify(work) => Box::pin(v2::identify::identify(io, work)),
+            Task::ReadBack { source, items } => Box::pin(decode::read_back(io, source, items)),
         }
     }))
 }

@@ -7,14 +7,14 @@ use super::v2::reader::Reader;
 use crate::error::{Code, Error, Result};
 use crate::format::v1::header::ResultDtype;
 use crate::format::v1::writer::record_header;
+use crate::job::wire::wire;
 use crate::kernels::{apply, convert, float16};
 use crate::limits::{BLOCK_ELEMENTS, CHUNK_ELEMENTS};
 use crate::strategy::{Expander, MAX_FIELDS};
-use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 /// What a tensor is rebuilt from.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct Origin {
     /// Its name, for errors and reports.
     pub name: String,
@@ -25,6 +25,12 @@ pub struct Origin {
     /// Where the base is what links of version 2 rebuild: how, for this tensor alone. Its place says its size then.
     pub past: Option<Past>,
 }
+wire!(Origin {
+    name,
+    base,
+    deltas,
+    past
+});
 
 impl Origin {
     /// True when no delta holds anything for this tensor, so that it is the base's, byte for byte.

@@ -12,14 +12,16 @@ use super::task::{batch, Task};
 use super::v2::open::any_v2;
 use super::values::DeltaStream;
 use crate::error::{Code, Error, Result};
+use crate::job::wire::wire;
 use crate::limits::BLOCK_ELEMENTS;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// What decoding one tensor's records showed.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 struct Checked {
     non_finite: u64,
 }
+wire!(Checked { non_finite });
 
 /// Runs the check task: decodes records into nothing.
 pub async fn check_records(io: Io, items: Vec<(String, DeltaTensor)>) -> Result<Vec<u8>> {
@@ -115,7 +117,7 @@ pub async fn verify(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<S
         ));
     }
     if any_v2(&io, &sources, groups_of(&sources, Role::Delta)).await? {
-        return super::v2::verify::verify(io, sources).await;
+        return Box::pin(super::v2::verify::verify(io, sources)).await;
     }
     let with_base = !sources_of(&sources, Role::Base, 0).is_empty();
     let base = match with_base {

@@ -1,24 +1,20 @@
 //! Encoding, last pass: a tensor's deltas to the bytes of its arrays, with the loss measured on the way.
 
-use super::{float_bits, int4, quantized, sparse, Cut, Strategy, Surveyed, MAX_FIELDS};
+use super::{int4, quantized, sparse, Cut, Strategy, Surveyed, MAX_FIELDS};
 use crate::error::{Code, Error, Result};
 use crate::kernels::topk;
-use serde::{Deserialize, Serialize};
 
 /// Elements handled at once: 8 KiB of float32, so that deltas, codes and decoded values share a first-level cache.
 pub(super) const STEP: usize = 2048;
 
 /// How far the decoded delta lies from the delta, over all elements whose delta is finite.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Loss {
     /// Sum of the squared errors; infinite if a finite delta is decoded to something that is not.
-    #[serde(with = "float_bits")]
     pub error_sq: f64,
     /// Sum of the squared deltas.
-    #[serde(with = "float_bits")]
     pub delta_sq: f64,
     /// Largest error of one element.
-    #[serde(with = "float_bits")]
     pub largest: f64,
 }
 

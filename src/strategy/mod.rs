@@ -24,16 +24,14 @@ pub use emitter::{Emitter, Loss};
 pub use expander::{Expander, Progress};
 pub use survey::{Cut, Survey, Surveyed};
 
-use crate::error::{Code, Error, Result};
+use crate::error::{quoted, Code, Error, Result};
 use crate::offset::element_count;
-use serde::{Deserialize, Serialize};
 
 /// Most arrays that a strategy has.
 pub const MAX_FIELDS: usize = 5;
 
 /// How a tensor's delta is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Strategy {
     /// The largest values apart as float16, all others as 4-bit codes between their minimum and maximum.
     Int4,
@@ -119,7 +117,10 @@ impl Strategy {
         Self::ALL.into_iter().find(|s| s.name() == name).ok_or_else(|| {
             Error::new(
                 Code::Usage,
-                format!("there is no strategy {name:?}; use int4, sparse or quantized"),
+                format!(
+                    "there is no strategy {name}; use int4, sparse or quantized",
+                    name = quoted(name)
+                ),
             )
         })
     }
@@ -181,40 +182,5 @@ pub fn array_elements(strategy: Strategy, shape: &[u64], kept: u64) -> [u64; MAX
         Strategy::Sparse => [kept, kept, 0, 0, 0],
         Strategy::Quantized => [rows_cols(shape).0, n.div_ceil(8), 0, 0, 0],
         Strategy::Int4 => [kept, kept, 1, 1, (n - kept).div_ceil(2)],
-    }
-}
-
-/// Floats in serialized reports as bit patterns: exact, and free of JSON's missing NaN and infinity.
-mod float_bits {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub trait Bits {
-        type Bits: Serialize + for<'de> Deserialize<'de>;
-        fn bits(&self) -> Self::Bits;
-        fn from_bits(bits: Self::Bits) -> Self;
-    }
-
-    macro_rules! bits {
-        ($float:ty, $int:ty) => {
-            impl Bits for $float {
-                type Bits = $int;
-                fn bits(&self) -> $int {
-                    self.to_bits()
-                }
-                fn from_bits(bits: $int) -> Self {
-                    <$float>::from_bits(bits)
-                }
-            }
-        };
-    }
-    bits!(f32, u32);
-    bits!(f64, u64);
-
-    pub fn serialize<T: Bits, S: Serializer>(x: &T, s: S) -> Result<S::Ok, S::Error> {
-        x.bits().serialize(s)
-    }
-
-    pub fn deserialize<'de, T: Bits, D: Deserializer<'de>>(d: D) -> Result<T, D::Error> {
-        T::Bits::deserialize(d).map(T::from_bits)
     }
 }

@@ -2,16 +2,15 @@
 
 use super::int4::Scale;
 use super::quantized::Rows;
-use super::{float_bits, rows_cols, Strategy};
+use super::{rows_cols, Strategy};
 use crate::decimal::brief;
 use crate::kernels::float16::{f16_to_f32, largest_lost};
 use crate::kernels::stats::Moments;
 use crate::kernels::topk::{self, Extremes, BUCKETS, FINE, NAN_KEY};
 use crate::offset::element_count;
-use serde::{Deserialize, Serialize};
 
 /// Which values are kept: those whose magnitude is above a bound, and the first few of those that are equal to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
     /// The bound as a magnitude key, see [`topk::key`].
     pub magnitude: u32,
@@ -33,7 +32,7 @@ impl Cut {
 }
 
 /// What a survey has found. `sum_sq` and `largest` leave out what is not finite.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct Surveyed {
     /// Number of elements.
     pub elements: u64,
@@ -42,18 +41,14 @@ pub struct Surveyed {
     /// Number of deltas that are NaN or infinite.
     pub non_finite: u64,
     /// Sum of the squared deltas.
-    #[serde(with = "float_bits")]
     pub sum_sq: f64,
     /// Largest magnitude.
-    #[serde(with = "float_bits")]
     pub largest: f32,
     /// Where sparse and int4 cut; `None` for quantized.
     pub cut: Option<Cut>,
     /// int4: the smallest value that is not an outlier. NaN if one of these is NaN, or if there are none.
-    #[serde(with = "float_bits")]
     pub lo: f32,
     /// int4: the largest value that is not an outlier. NaN like `lo`.
-    #[serde(with = "float_bits")]
     pub hi: f32,
     /// Why the strategy would spoil this tensor, as the end of the sentence "it would be spoiled: ...".
     pub spoiled: Option<String>,

@@ -2,7 +2,7 @@
 
 use super::LENGTH_BYTES;
 use crate::dtype::Dtype;
-use crate::error::{Code, Error, Result};
+use crate::error::{quoted, Code, Error, Result};
 use crate::format::json::{inside, once, twice, Reader, UnknownKeys};
 use crate::limits::{MAX_HEADER_BYTES, MAX_NAME_BYTES, MAX_RANK, MAX_TENSORS};
 use crate::offset::{element_count, ByteRange};
@@ -86,15 +86,15 @@ fn check_names(tensors: &[Entry]) -> Result<()> {
     let names: Vec<_> = order.into_iter().map(|i| tensors[i].name.as_str()).collect();
     match names.windows(2).find(|pair| pair[0] == pair[1]) {
         None => Ok(()),
-        Some(pair) => Err(Error::new(
-            Code::Malformed,
-            format!(
-                "the safetensors header names the tensor {:?} twice, and programs differ in which one they take; have \
-                 the file written again",
-                pair[0]
-            ),
-        )
-        .tensor(pair[0])),
+        Some(pair) => {
+            Err(Error::new(
+                Code::Malformed,
+                format!(
+                "the safetensors header names the tensor {} twice, and programs differ in which one they take; have \
+                 the file written again", quoted(&pair[0])),
+            )
+            .tensor(pair[0]))
+        }
     }
 }
 
@@ -107,16 +107,17 @@ fn check_layout(tensors: &[Entry], data_len: u64) -> Result<()> {
         let start = t.range.offset;
         if start > end {
             let text = format!(
-                "bytes {end} to {start} of the tensor data belong to no tensor; {:?} comes after them",
-                t.name
+                "bytes {end} to {start} of the tensor data belong to no tensor; {} comes after them",
+                quoted(&t.name)
             );
             return Err(Error::new(Code::Malformed, format!("{text}; have the file written again")).tensor(&t.name));
         }
         if start < end {
             let other = before.unwrap_or("");
             let text = format!(
-                "the tensor {:?} starts at byte {start} of the tensor data, inside {other:?}",
-                t.name
+                "the tensor {} starts at byte {start} of the tensor data, inside {other}",
+                quoted(&t.name),
+                other = quoted(other)
             );
             return Err(Error::new(Code::Malformed, format!("{text}; have the file written again")).tensor(&t.name));
         }
@@ -124,8 +125,8 @@ fn check_layout(tensors: &[Entry], data_len: u64) -> Result<()> {
         before = Some(&t.name);
         if end > data_len {
             let text = format!(
-                "the tensor {:?} ends at byte {end} of the tensor data, but the file has {data_len}",
-                t.name
+                "the tensor {} ends at byte {end} of the tensor data, but the file has {data_len}",
+                quoted(&t.name)
             );
             return Err(Error::new(Code::Truncated, format!("{text}; it was cut off, get it again")).tensor(&t.name));
         }
@@ -172,8 +173,9 @@ pub(in crate::format) fn check_name(name: &str) -> Result<()> {
     Err(Error::new(
         Code::Limit,
         format!(
-            "a name of {} bytes ({start:?}…), more than the {MAX_NAME_BYTES} that are allowed",
-            name.len()
+            "a name of {} bytes ({start}…), more than the {MAX_NAME_BYTES} that are allowed",
+            name.len(),
+            start = quoted(&start)
         ),
     ))
 }
@@ -229,7 +231,10 @@ fn entry(name: &str, dtype: Dtype, shape: Vec<u64>, offsets: &[u64]) -> Result<E
     let malformed = |text: String| {
         Error::new(
             Code::Malformed,
-            format!("tensor {name:?}: {text}; the file is damaged, get it again"),
+            format!(
+                "tensor {name}: {text}; the file is damaged, get it again",
+                name = quoted(name)
+            ),
         )
         .tensor(name)
     };

@@ -2,7 +2,7 @@
 
 use super::header::check_name;
 use super::writer::push_text;
-use crate::error::{Code, Error, Result};
+use crate::error::{quoted, Code, Error, Result};
 use crate::format::json::{inside, once, twice, Reader, UnknownKeys};
 use crate::limits::{MAX_INDEX_BYTES, MAX_TENSORS};
 use crate::order::sorted_positions;
@@ -110,9 +110,8 @@ fn check_file_name(file: &str) -> Result<()> {
     Err(Error::new(
         Code::Malformed,
         format!(
-            "the shard index names the file {shown:?}; only plain names of files in the same folder are allowed, correct \
-             the index or get it again"
-        ),
+            "the shard index names the file {shown}; only plain names of files in the same folder are allowed, correct \
+             the index or get it again", shown = quoted(&shown)),
     ))
 }
 

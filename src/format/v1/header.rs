@@ -1,18 +1,16 @@
 //! The JSON header of version 1: parent hash, and what each tensor's arrays need to be decoded.
 
 use super::PREFIX_BYTES;
-use crate::error::{Code, Error, Result};
+use crate::error::{quoted, Code, Error, Result};
 use crate::format::json::{inside, once, Reader, UnknownKeys};
 use crate::format::safetensors::header::check_name;
 use crate::limits::{MAX_HEADER_BYTES, MAX_RANK, MAX_TENSORS};
 use crate::offset::element_count;
 use crate::order::sorted_positions;
 use crate::strategy::Strategy;
-use serde::{Deserialize, Serialize};
 
 /// The dtype in which the reference returns a tensor. It writes `float32` only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ResultDtype {
     /// IEEE binary16.
     Float16,
@@ -40,7 +38,10 @@ impl ResultDtype {
             "float64" => Ok(Self::Float64),
             _ => Err(Error::new(
                 Code::UnsupportedDtype,
-                format!("its dtype is {name:?}; float32, which deltatensors writes, float16 and float64 are read"),
+                format!(
+                    "its dtype is {name}; float32, which deltatensors writes, float16 and float64 are read",
+                    name = quoted(name)
+                ),
             )),
         }
     }
@@ -182,7 +183,10 @@ fn check_hash(text: &str) -> Result<String> {
     let shown: String = text.chars().take(70).collect();
     Err(Error::new(
         Code::Malformed,
-        format!("parent_hash must be 64 hex digits, but is {shown:?}; the file is damaged, get it again"),
+        format!(
+            "parent_hash must be 64 hex digits, but is {shown}; the file is damaged, get it again",
+            shown = quoted(&shown)
+        ),
     ))
 }
 
@@ -250,7 +254,7 @@ fn strategy(name: &str) -> Result<Strategy> {
         let shown: String = name.chars().take(40).collect();
         Error::new(
             Code::Malformed,
-            format!("its strategy is {shown:?}; version 1 has int4, sparse and quantized, so update wdelta or get the file again"),
+            format!("its strategy is {shown}; version 1 has int4, sparse and quantized, so update wdelta or get the file again", shown = quoted(&shown)),
         )
     })
 }
@@ -264,7 +268,10 @@ impl Raw {
         let malformed = |text: String| {
             Error::new(
                 Code::Malformed,
-                format!("tensor {name:?}: {text}; the file is damaged, get it again"),
+                format!(
+                    "tensor {name}: {text}; the file is damaged, get it again",
+                    name = quoted(name)
+                ),
             )
             .tensor(name)
         };

@@ -1,7 +1,7 @@
 //! Numbers as Python writes them, since an option's spelling is part of the header's bytes.
 
 use crate::decimal;
-use crate::error::{Code, Error, Result};
+use crate::error::{quoted, Code, Error, Result};
 
 /// `x` as Python's `repr` gives it: the shortest digits that read back as the same value, always with a point or an
 /// exponent; exponents below 1e-4 and from 1e16 on.
@@ -48,7 +48,10 @@ pub fn option_text(spelled: &str) -> Result<(String, f64)> {
     let Some(value) = value else {
         return Err(Error::new(
             Code::Usage,
-            format!("{spelled:?} is not a number; give one such as 0.01"),
+            format!(
+                "{spelled} is not a number; give one such as 0.01",
+                spelled = quoted(spelled)
+            ),
         ));
     };
     let digits = text.strip_prefix('-').unwrap_or(text);

@@ -3,7 +3,7 @@
 //! `u32 n`, name; `u32 n`, field; `u32 n`, numpy dtype; `u32 ndim`; `ndim` × `u64` dimension; `u64` data length; data.
 //! All little-endian, texts in UTF-8, nothing aligned.
 
-use crate::error::{Code, Error, Result};
+use crate::error::{quoted, Code, Error, Result};
 use crate::limits::{MAX_NAME_BYTES, MAX_RANK};
 use crate::offset::element_count;
 use crate::strategy::ArrayDtype;
@@ -122,8 +122,12 @@ impl Record {
             return Ok(());
         }
         let text = format!(
-            "array {} of tensor {:?} has dtype {} and dimensions {:?}, but claims {} bytes",
-            self.field, self.name, self.dtype, self.dims, self.data_len
+            "array {} of tensor {} has dtype {} and dimensions {:?}, but claims {} bytes",
+            self.field,
+            quoted(&self.name),
+            self.dtype,
+            self.dims,
+            self.data_len
         );
         Err(damaged(text).tensor(&self.name))
     }
@@ -140,13 +144,8 @@ impl Record {
             _ => Err(Error::new(
                 Code::UnsupportedDtype,
                 format!(
-                    "array {} of tensor {:?} is stored as {:?}, but only little-endian {} is read; write the file again with \
-                     deltatensors or wdelta",
-                    self.field,
-                    self.name,
-                    self.dtype,
-                    expected.name()
-                ),
+                    "array {} of tensor {} is stored as {}, but only little-endian {} is read; write the file again with \
+                     deltatensors or wdelta", self.field, quoted(&self.name), quoted(&self.dtype), expected.name()),
             )
             .tensor(&self.name)),
         }

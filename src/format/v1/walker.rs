@@ -4,7 +4,7 @@ use super::header::V1Header;
 use super::placed::{Placed, PlacedRecord};
 use super::record::{parse_record, Record, MAX_RECORD_HEADER};
 use super::CHECKSUM_BYTES;
-use crate::error::{Code, Error, Result};
+use crate::error::{quoted, Code, Error, Result};
 use crate::limits::MAX_TENSORS;
 use crate::offset::ByteRange;
 use crate::strategy::{array_elements, Strategy, MAX_FIELDS};
@@ -137,8 +137,9 @@ impl<'a> Walker<'a> {
             for (field, record) in fields.iter().zip(found) {
                 let missing = || {
                     let text = format!(
-                        "array {} of tensor {:?} is missing from the file; it was not written completely, get it again",
-                        field.name, t.name
+                        "array {} of tensor {} is missing from the file; it was not written completely, get it again",
+                        field.name,
+                        quoted(&t.name)
                     );
                     Error::new(Code::Malformed, text).tensor(&t.name)
                 };
@@ -153,10 +154,8 @@ impl<'a> Walker<'a> {
             for ((field, record), expected) in fields.iter().zip(&records).zip(expected) {
                 if record.elements != expected {
                     let text = format!(
-                        "array {} of tensor {:?} has {} elements where {expected} are needed; the file is damaged, get it \
-                         again",
-                        field.name, t.name, record.elements
-                    );
+                        "array {} of tensor {} has {} elements where {expected} are needed; the file is damaged, get it \
+                         again", field.name, quoted(&t.name), record.elements);
                     return Err(Error::new(Code::Malformed, text).tensor(&t.name).at(record.header_at));
                 }
             }

@@ -4,7 +4,7 @@ use super::malformed;
 pub use super::records::{BaseRef, Block, Digest, Dithered, FileRecord, Head, Index, Lost, Op, TensorRecord};
 use super::text::{Flag, Number, Text};
 use crate::dtype::Dtype;
-use crate::error::{Code, Error, Result};
+use crate::error::{quoted, Code, Error, Result};
 use crate::kernels::v2::adaptive::{Coder, Decoder, Encoder};
 use crate::kernels::v2::dither::can_dither;
 use crate::kernels::v2::element::Layout;
@@ -257,7 +257,10 @@ fn check_path(path: &str) -> Result<()> {
     let inside = !path.contains(['\\', ':', '\0']) && path.split('/').all(|part| !matches!(part, "" | "." | ".."));
     match inside {
         true => Ok(()),
-        false => Err(malformed(format!("{path:?} is no path inside a folder"))),
+        false => Err(malformed(format!(
+            "{path} is no path inside a folder",
+            path = quoted(path)
+        ))),
     }
 }
 

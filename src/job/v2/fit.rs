@@ -9,12 +9,12 @@ use crate::format::v2::BLOCK_BYTES;
 use crate::job::machine::{Io, Read};
 use crate::job::placed::TensorRange;
 use crate::job::report::to_wire;
+use crate::job::wire::wire;
 use crate::kernels::v2::element::Layout;
 use crate::limits::CHUNK_BYTES;
 use crate::strategy::lossless::fit::{fit, Counts, Effort, Sample};
 use crate::strategy::lossless::low_rank::Factors;
 use crate::strategy::lossy::fit::choose;
-use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Bytes of each side that are kept to fit on.
@@ -32,16 +32,17 @@ pub fn block_words(columns: u64, width: u64) -> u64 {
 }
 
 /// Tensors to be fitted.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub struct Fit {
     /// The models before.
     pub past: Past,
     /// The tensors.
     pub items: Vec<FitItem>,
 }
+wire!(Fit { past, items });
 
 /// A tensor to be fitted.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct FitItem {
     /// Its name.
     pub name: String,
@@ -62,12 +63,23 @@ pub struct FitItem {
     /// Only looks at parts of it, for an estimate: no digests, no prediction.
     pub probe: bool,
 }
+wire!(FitItem {
+    name,
+    fine,
+    base,
+    columns,
+    common,
+    effort,
+    low_rank,
+    step,
+    probe
+});
 
 /// Counts that are not 0: context, symbol, count.
 pub type Sparse = Vec<(u16, u8, u32)>;
 
 /// What fitting a tensor found.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub struct Fitted {
     /// Digest of the base's bytes.
     pub base: Digest,
@@ -83,6 +95,14 @@ pub struct Fitted {
     /// How it is coded with the loss that was asked for, where that pays.
     pub lossy: Option<Coding>,
 }
+wire!(Fitted {
+    base,
+    digest,
+    equal,
+    seen,
+    exact,
+    lossy
+});
 
 impl Fitted {
     /// The way that is thought to be shortest.
@@ -92,7 +112,7 @@ impl Fitted {
 }
 
 /// A way to code a tensor.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default)]
 pub struct Coding {
     /// Scales of the columns.
     pub columns: Vec<i16>,
@@ -107,6 +127,14 @@ pub struct Coding {
     /// Counts of dithered weights.
     pub dither_counts: Sparse,
 }
+wire!(Coding {
+    columns,
+    factors,
+    counts,
+    factor_counts,
+    step,
+    dither_counts
+});
 
 /// Runs the fit task; reports a list of [`Fitted`].
 pub async fn fit_tensors(io: Io, work: Fit) -> Result<Vec<u8>> {

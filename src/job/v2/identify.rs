@@ -9,11 +9,11 @@ use crate::job::chain::{candidate_orders, short, wrong_base, Order};
 use crate::job::machine::{Io, TaskSpec};
 use crate::job::report::{from_wire, hex, to_wire};
 use crate::job::task::Task;
+use crate::job::wire::wire;
 use crate::limits::CHUNK_BYTES;
-use serde::{Deserialize, Serialize};
 
 /// Tensors of the last model of a past, to be hashed.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub struct Identify {
     /// The models.
     pub past: Past,
@@ -22,6 +22,7 @@ pub struct Identify {
     /// A digest of each tensor, as version 2 has them; else one SHA-256 over names and bytes, as version 1 has it.
     pub each: bool,
 }
+wire!(Identify { past, order, each });
 
 /// Runs the task; reports hashes in hex, or what is wrong with the links, which need not be the cause: see [`hashes`].
 pub async fn identify(io: Io, work: Identify) -> Result<Vec<u8>> {

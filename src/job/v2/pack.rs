@@ -8,6 +8,7 @@ use crate::error::{Code, Error, Result};
 use crate::job::machine::{Io, Read};
 use crate::job::placed::TensorRange;
 use crate::job::report::to_wire;
+use crate::job::wire::wire;
 use crate::kernels::v2::dither::Dither;
 use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::tables::DecodeTables;
@@ -17,11 +18,10 @@ use crate::strategy::lossless::params::Params;
 use crate::strategy::lossless::{fit::Effort, stored};
 use crate::strategy::lossy::loss::Loss;
 use crate::strategy::lossy::row::Dithering;
-use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// A block to encode.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub struct Pack {
     /// The table set as in the file; empty for a stored block.
     pub set: Vec<u8>,
@@ -32,9 +32,15 @@ pub struct Pack {
     /// What it covers.
     pub segments: Vec<PackSegment>,
 }
+wire!(Pack {
+    set,
+    effort,
+    past,
+    segments
+});
 
 /// Rows of one tensor.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct PackSegment {
     /// Its name.
     pub name: String,
@@ -55,9 +61,20 @@ pub struct PackSegment {
     /// Fast hashes that the bytes of fine-tune and base had when they were read first.
     pub seen: (u64, u64),
 }
+wire!(PackSegment {
+    name,
+    fine,
+    base,
+    first,
+    words,
+    columns,
+    params,
+    dither,
+    seen
+});
 
 /// An encoded block.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub struct Packed {
     /// Its bytes.
     pub block: Vec<u8>,
@@ -66,6 +83,7 @@ pub struct Packed {
     /// For each segment of a dithered tensor: what is rebuilt, and what was lost.
     pub rebuilt: Vec<(Part, Loss)>,
 }
+wire!(Packed { block, shares, rebuilt });
 
 /// Runs the pack task; reports a [`Packed`].
 pub async fn pack(io: Io, mut pack: Pack) -> Result<Vec<u8>> {

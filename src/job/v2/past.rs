@@ -7,18 +7,19 @@ use super::rebuild::{RebuildBlock, RebuildTensor};
 use crate::dtype::Dtype;
 use crate::format::v2::index::Digest;
 use crate::job::placed::{DeltaTensor, TensorRange};
+use crate::job::wire::{wire, wire_enum};
 use crate::offset::ByteRange;
-use serde::{Deserialize, Serialize};
 
 /// Models, each made of the one before; the first one lies in files.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Past {
     /// The models.
     pub levels: Vec<Level>,
 }
+wire!(Past { levels });
 
 /// The tensors of one model.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub enum Level {
     /// In files.
     Base(Vec<BaseTensor>),
@@ -27,18 +28,24 @@ pub enum Level {
     /// After a version 2 link.
     V2(Coded),
 }
+wire_enum!(Level {
+    0: Base { 0: tensors },
+    1: V1 { 0: tensors },
+    2: V2 { 0: coded }
+});
 
 /// A tensor that lies in a file.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct BaseTensor {
     /// Where.
     pub place: TensorRange,
     /// The digest that the next link names, where the task is to compare it.
     pub expected: Option<Digest>,
 }
+wire!(BaseTensor { place, expected });
 
 /// A tensor after a version 1 link: float32, the one before plus the link's delta.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct AddedTensor {
     /// Its name.
     pub name: String,
@@ -53,9 +60,17 @@ pub struct AddedTensor {
     /// As in [`BaseTensor`].
     pub expected: Option<Digest>,
 }
+wire!(AddedTensor {
+    name,
+    before,
+    delta,
+    dtype,
+    bytes,
+    expected
+});
 
 /// Tensors after a version 2 link.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Coded {
     /// Number of the delta's source.
     pub source: u32,
@@ -66,6 +81,12 @@ pub struct Coded {
     /// Blocks with rows of them, in the order of the file.
     pub blocks: Vec<RebuildBlock>,
 }
+wire!(Coded {
+    source,
+    sets,
+    tensors,
+    blocks
+});
 
 impl Past {
     /// A past of files alone.

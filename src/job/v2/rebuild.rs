@@ -8,6 +8,7 @@ use crate::error::{Code, Error, Result};
 use crate::format::v2::index::Digest;
 use crate::job::machine::Io;
 use crate::job::report::to_wire;
+use crate::job::wire::wire;
 use crate::kernels::v2::dither::Dither;
 use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::tables::DecodeTables;
@@ -18,20 +19,20 @@ use crate::strategy::lossless::model::TableSet;
 use crate::strategy::lossless::params::Params;
 use crate::strategy::lossless::stored;
 use crate::strategy::lossless::wire::unseal;
-use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 /// Tensors of the last model of a past, which a version 2 link makes, to be rebuilt.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub struct Rebuild {
     /// The models.
     pub past: Past,
     /// Where results go: for each a tensor of the last model, in the order of the tensors.
     pub outputs: Vec<Output>,
 }
+wire!(Rebuild { past, outputs });
 
 /// One result.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub struct Output {
     /// Number of the tensor.
     pub tensor: u32,
@@ -40,9 +41,10 @@ pub struct Output {
     /// Position of its first byte there.
     pub offset: u64,
 }
+wire!(Output { tensor, sink, offset });
 
 /// A tensor after a version 2 link.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct RebuildTensor {
     /// Its name.
     pub name: String,
@@ -65,18 +67,31 @@ pub struct RebuildTensor {
     /// Its dither, if it has one.
     pub dither: Option<Dither>,
 }
+wire!(RebuildTensor {
+    name,
+    dtype,
+    bytes,
+    columns,
+    set,
+    params,
+    base,
+    digest,
+    unchanged,
+    dither
+});
 
 /// One block.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct RebuildBlock {
     /// Its bytes.
     pub range: ByteRange,
     /// What it covers.
     pub segments: Vec<RebuildSegment>,
 }
+wire!(RebuildBlock { range, segments });
 
 /// Rows of one tensor.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct RebuildSegment {
     /// Which.
     pub tensor: u32,
@@ -87,15 +102,22 @@ pub struct RebuildSegment {
     /// True in the part without a base.
     pub stored: bool,
 }
+wire!(RebuildSegment {
+    tensor,
+    first,
+    words,
+    stored
+});
 
 /// What became of a result: what was wrong with it, or the fast hash of its bytes.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub struct Rebuilt {
     /// What was wrong.
     pub fault: Option<Error>,
     /// xxh3 of the result.
     pub written: u64,
 }
+wire!(Rebuilt { fault, written });
 
 /// A tensor on its way.
 #[derive(Default)]

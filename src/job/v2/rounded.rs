@@ -16,22 +16,23 @@ use crate::job::options::{DecodeOptions, OutputDtype, OutputLayout};
 use crate::job::plan::Plan;
 use crate::job::report::{from_wire, to_json, to_wire};
 use crate::job::task::{Task, BATCH_BYTES};
+use crate::job::wire::wire;
 use crate::limits::CHUNK_ELEMENTS;
 use crate::offset::ByteRange;
-use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 /// Tensors after a version 1 link, to be written.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default)]
 pub struct Round {
     /// The models.
     pub past: Past,
     /// Where they go.
     pub outputs: Vec<RoundOutput>,
 }
+wire!(Round { past, outputs });
 
 /// Where a tensor goes.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub struct RoundOutput {
     /// Its name.
     pub name: String,
@@ -44,6 +45,13 @@ pub struct RoundOutput {
     /// Its dtype there: its own, or that of the last model that has files.
     pub dtype: Dtype,
 }
+wire!(RoundOutput {
+    name,
+    tensor,
+    sink,
+    offset,
+    dtype
+});
 
 /// Runs the task; reports the fast hash of each result, or what is wrong with the links.
 pub async fn round(io: Io, work: Round) -> Result<Vec<u8>> {

@@ -2,14 +2,14 @@
 //! left over at the edges of a part travels as it is.
 
 use crate::format::v2::index::Digest;
+use crate::job::wire::wire;
 use blake3::hazmat::{merge_subtrees_non_root, merge_subtrees_root, ChainingValue, HasherExt, Mode};
-use serde::{Deserialize, Serialize};
 
 /// Bytes of a piece: a power of two of BLAKE3's chunks of 1024.
 const PIECE: usize = 1 << 14;
 
 /// A part of a tensor, hashed as far as can be.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default)]
 pub struct Part {
     /// Bytes before the first whole piece.
     head: Vec<u8>,
@@ -18,6 +18,7 @@ pub struct Part {
     /// Bytes after the last.
     tail: Vec<u8>,
 }
+wire!(Part { head, pieces, tail });
 
 fn piece(at: u64, bytes: &[u8]) -> ChainingValue {
     let mut hasher = blake3::Hasher::new();

@@ -6,31 +6,28 @@
 //! out.
 
 /// A probability that adapts at two speeds: the mean of a quick and a slow estimate, in 16 bits.
-#[derive(Clone, Copy, Debug)]
+///
+/// Estimates are kept as what they are above one half, so that models begin as zeros and are not many stores.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Bit {
-    quick: u16,
-    slow: u16,
+    quick: i16,
+    slow: i16,
 }
 
-impl Default for Bit {
-    fn default() -> Self {
-        Self {
-            quick: 1 << 15,
-            slow: 1 << 15,
-        }
-    }
-}
+/// An estimate of one half.
+const HALF: i32 = 1 << 15;
 
 impl Bit {
     /// Probability of a one in units of 2^-16, between 2^-11 and 1 - 2^-11.
     fn p(self) -> u32 {
-        ((self.quick as u32 + self.slow as u32) >> 1).clamp(32, 65536 - 32)
+        let sum = 2 * HALF + self.quick as i32 + self.slow as i32;
+        (sum as u32 >> 1).clamp(32, 65536 - 32)
     }
 
     fn update(&mut self, bit: bool) {
-        let target = if bit { 65535 } else { 0 };
-        self.quick = (self.quick as i32 + ((target - self.quick as i32) >> 4)) as u16;
-        self.slow = (self.slow as i32 + ((target - self.slow as i32) >> 6)) as u16;
+        let target = if bit { HALF - 1 } else { -HALF };
+        self.quick = (self.quick as i32 + ((target - self.quick as i32) >> 4)) as i16;
+        self.slow = (self.slow as i32 + ((target - self.slow as i32) >> 6)) as i16;
     }
 }
 
@@ -199,7 +196,7 @@ pub struct Int {
 
 impl Int {
     /// Codes `value`, which the decoder ignores and returns.
-    pub fn code<C: Coder + ?Sized>(&mut self, coder: &mut C, value: i32) -> i32 {
+    pub fn code(&mut self, coder: &mut dyn Coder, value: i32) -> i32 {
         let magnitude = value.unsigned_abs();
         let len = (32 - magnitude.leading_zeros()) as usize;
         let mut size = 0;

@@ -2,7 +2,6 @@
 
 use super::element::{power_of_two, Layout};
 use super::rans::LANES;
-use serde::{Deserialize, Serialize};
 
 /// Levels of `|z|`, which are the contexts of a class.
 pub const LEVELS: usize = 8;
@@ -23,7 +22,7 @@ const ROOTS: [u32; 8] = [
 ];
 
 /// How a tensor is dithered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dither {
     /// Its steps relative to the scales of its rows, in eighths of an octave, [`UNIT_STEP`] being equal.
     pub step: u8,

@@ -3,6 +3,8 @@
 //! Additions run along the matrix, lanes across the components, so that vector code and scalar code round alike. No
 //! fused multiplication and addition is used; Rust does not contract.
 
+use crate::order::sorted_positions;
+
 /// Most components.
 pub const MAX_RANK: usize = 32;
 
@@ -50,108 +52,135 @@ fn gram<const P: usize>(y: &[[f32; P]]) -> [[f64; P]; P] {
 }
 
 /// Makes the columns of `y` orthonormal (Cholesky of the Gram matrix, twice the precision).
-#[allow(clippy::needless_range_loop)] // indices as in the formula
 pub fn orthonormalise<const P: usize>(y: &mut [[f32; P]]) {
-    let g = gram(y);
-    let trace: f64 = (0..P).map(|k| g[k][k]).sum();
-    let ridge = trace * 1e-9 + 1e-30;
-    // g = l * l^T
-    let mut l = [[0f64; P]; P];
-    for i in 0..P {
-        for j in 0..=i {
-            let mut s = g[i][j];
-            for k in 0..j {
-                s -= l[i][k] * l[j][k];
-            }
-            l[i][j] = if i == j {
-                (s + ridge).max(ridge).sqrt()
-            } else {
-                s / l[j][j]
-            };
-        }
-    }
+    let l = cholesky(P, gram(y).as_flattened());
     for y in y {
-        let mut x = [0f64; P];
-        for i in 0..P {
-            let mut s = y[i] as f64;
-            for k in 0..i {
-                s -= l[i][k] * x[k];
-            }
-            x[i] = s / l[i][i];
-        }
-        *y = x.map(|x| x as f32);
+        solve(&l, y);
     }
 }
 
-/// Eigenvectors (as columns) and eigenvalues of a symmetric matrix, the largest first, by Jacobi rotations.
+/// The rows of the lower triangle `l` with `g = l * l^T`, for a Gram matrix `g` of `n` rows.
+///
+/// Not compiled for each width: that and the functions below are a small part of the time and a large one of the code.
 #[allow(clippy::needless_range_loop)] // indices as in the formula
-fn eigen<const P: usize>(mut a: [[f64; P]; P]) -> ([[f64; P]; P], [f64; P]) {
-    let mut e = [[0f64; P]; P];
-    for (k, row) in e.iter_mut().enumerate() {
-        row[k] = 1.0;
+fn cholesky(n: usize, g: &[f64]) -> Vec<f64> {
+    let trace: f64 = (0..n).map(|k| g[k * n + k]).sum();
+    let ridge = trace * 1e-9 + 1e-30;
+    let mut l = vec![0f64; n * n];
+    for i in 0..n {
+        for j in 0..=i {
+            let mut s = g[i * n + j];
+            for k in 0..j {
+                s -= l[i * n + k] * l[j * n + k];
+            }
+            l[i * n + j] = if i == j {
+                (s + ridge).max(ridge).sqrt()
+            } else {
+                s / l[j * n + j]
+            };
+        }
+    }
+    l
+}
+
+/// Solves `x * l^T = y` for one row; `x` takes its place.
+fn solve(l: &[f64], y: &mut [f32]) {
+    let mut x = [0f64; MAX_RANK];
+    let rows = l.chunks_exact(y.len());
+    for (i, (y, l)) in y.iter_mut().zip(rows).enumerate() {
+        let mut s = *y as f64;
+        for (l, x) in l[..i].iter().zip(&x) {
+            s -= l * x;
+        }
+        x[i] = s / l[i];
+        *y = x[i] as f32;
+    }
+}
+
+/// Eigenvectors (as columns) and eigenvalues of a symmetric matrix of `n` rows, the largest first, by Jacobi rotations.
+fn eigen(n: usize, a: &mut [f64]) -> (Vec<f64>, Vec<f64>) {
+    let mut e = vec![0f64; n * n];
+    for k in 0..n {
+        e[k * n + k] = 1.0;
     }
     for _ in 0..12 {
         let mut off = 0.0;
         let mut diagonal = 0.0;
-        for i in 0..P {
-            diagonal += a[i][i] * a[i][i];
+        for i in 0..n {
+            diagonal += a[i * n + i] * a[i * n + i];
             for j in 0..i {
-                off += a[i][j] * a[i][j];
+                off += a[i * n + j] * a[i * n + j];
             }
         }
         if off <= diagonal * 1e-12 {
             break;
         }
-        for p in 0..P {
-            for q in p + 1..P {
-                if a[p][q] * a[p][q] <= 1e-16 * (a[p][p] * a[q][q]).abs() {
+        for p in 0..n {
+            for q in p + 1..n {
+                let (pp, pq, qq) = (a[p * n + p], a[p * n + q], a[q * n + q]);
+                if pq * pq <= 1e-16 * (pp * qq).abs() {
                     continue;
                 }
-                let theta = (a[q][q] - a[p][p]) / (2.0 * a[p][q]);
+                let theta = (qq - pp) / (2.0 * pq);
                 let sign = if theta < 0.0 { -1.0 } else { 1.0 };
                 let t = sign / (theta.abs() + (theta * theta + 1.0).sqrt());
                 let c = 1.0 / (t * t + 1.0).sqrt();
                 let s = t * c;
-                for k in 0..P {
-                    let (x, y) = (a[k][p], a[k][q]);
-                    a[k][p] = c * x - s * y;
-                    a[k][q] = s * x + c * y;
+                let rotate = |m: &mut [f64], at: usize, other: usize| {
+                    let (x, y) = (m[at], m[other]);
+                    m[at] = c * x - s * y;
+                    m[other] = s * x + c * y;
+                };
+                for k in 0..n {
+                    rotate(a, k * n + p, k * n + q);
                 }
-                for k in 0..P {
-                    let (x, y) = (a[p][k], a[q][k]);
-                    a[p][k] = c * x - s * y;
-                    a[q][k] = s * x + c * y;
+                for k in 0..n {
+                    rotate(a, p * n + k, q * n + k);
                 }
-                for row in &mut e {
-                    let (x, y) = (row[p], row[q]);
-                    row[p] = c * x - s * y;
-                    row[q] = s * x + c * y;
+                for k in 0..n {
+                    rotate(&mut e, k * n + p, k * n + q);
                 }
             }
         }
     }
-    let mut order: Vec<usize> = (0..P).collect();
-    order.sort_by(|&i, &j| a[j][j].total_cmp(&a[i][i]));
-    let values = std::array::from_fn(|k| a[order[k]][order[k]].max(0.0));
-    let vectors = std::array::from_fn(|i| std::array::from_fn(|k| e[i][order[k]]));
+    let order = sorted_positions(n, &|i, j| a[j * n + j].total_cmp(&a[i * n + i]));
+    let values = order.iter().map(|&k| a[k * n + k].max(0.0)).collect();
+    let vectors = e
+        .chunks_exact(n)
+        .flat_map(|row| order.iter().map(|&k| row[k]))
+        .collect();
     (vectors, values)
 }
 
+/// Multiplies one row by a matrix with as many rows and columns as it has values.
+fn turn(x: &mut [f32], matrix: &[f64]) {
+    let mut out = [0f64; MAX_RANK];
+    for (&x, row) in x.iter().zip(matrix.chunks_exact(x.len())) {
+        for (o, e) in out.iter_mut().zip(row) {
+            *o += x as f64 * e;
+        }
+    }
+    for (x, &o) in x.iter_mut().zip(&out) {
+        *x = o as f32;
+    }
+}
+
 /// Components of a matrix, the strongest first.
-pub struct Components<const P: usize> {
+pub struct Components {
     /// Singular values.
-    pub strengths: [f32; P],
-    /// Right singular vectors: `right[j][k]`, unit length over `j`.
-    pub right: Vec<[f32; P]>,
-    /// Left singular vectors times the singular values: `left[i][k]`.
-    pub left: Vec<[f32; P]>,
+    pub strengths: Vec<f32>,
+    /// Right singular vectors, a row for each column of the matrix: unit length over the rows.
+    pub right: Vec<f32>,
+    /// Left singular vectors times the singular values, a row for each of the matrix.
+    pub left: Vec<f32>,
 }
 
 /// The `P` leading components of `z` (rows of `columns` values): two iterations from a fixed start, the first over a
 /// part of the rows when there are many.
-pub fn components<const P: usize>(z: &[f32], columns: usize) -> Components<P> {
+pub fn components<const P: usize>(z: &[f32], columns: usize) -> Components {
     let rows = z.len() / columns;
-    let mut v: Vec<[f32; P]> = (0..columns).map(start).collect();
+    let mut v = vec![[0f32; P]; columns];
+    start(P, v.as_flattened_mut());
     let mut y = vec![[0f32; P]; rows];
     for stride in [(rows / FIRST_ROWS).max(1), 1] {
         let y = &mut y[..rows.div_ceil(stride)];
@@ -161,35 +190,27 @@ pub fn components<const P: usize>(z: &[f32], columns: usize) -> Components<P> {
         orthonormalise(&mut v);
     }
     times(z, columns, 1, &v, &mut y);
-    let (e, values) = eigen(gram(&y));
-    let rotate = |x: &[f32; P]| -> [f32; P] {
-        let mut out = [0f64; P];
-        for (&x, e) in x.iter().zip(&e) {
-            for (o, e) in out.iter_mut().zip(e) {
-                *o += x as f64 * e;
-            }
-        }
-        out.map(|o| o as f32)
-    };
+    let (e, values) = eigen(P, gram(&y).as_flattened_mut());
+    for row in v.iter_mut().chain(&mut y) {
+        turn(row, &e);
+    }
     Components {
-        strengths: values.map(|v| v.sqrt() as f32),
-        right: v.iter().map(rotate).collect(),
-        left: y.iter().map(rotate).collect(),
+        strengths: values.iter().map(|v| v.sqrt() as f32).collect(),
+        right: v.into_flattened(),
+        left: y.into_flattened(),
     }
 }
 
-/// Signs from a multiplicative hash of row and component.
-fn start<const P: usize>(j: usize) -> [f32; P] {
-    std::array::from_fn(|k| {
-        let mut h = ((j * MAX_RANK + k) as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        h ^= h >> 29;
-        h = h.wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        if h >> 63 == 0 {
-            1.0
-        } else {
-            -1.0
+/// Signs from a multiplicative hash of row and component, for rows of `n`.
+fn start(n: usize, v: &mut [f32]) {
+    for (j, row) in v.chunks_exact_mut(n).enumerate() {
+        for (k, v) in row.iter_mut().enumerate() {
+            let mut h = ((j * MAX_RANK + k) as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            h ^= h >> 29;
+            h = h.wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            *v = if h >> 63 == 0 { 1.0 } else { -1.0 };
         }
-    })
+    }
 }
 
 #[cfg(test)]
@@ -214,7 +235,7 @@ mod tests {
         );
         let mut error = 0f32;
         for (x, z) in z.iter().enumerate() {
-            let (l, r) = (&c.left[x / columns], &c.right[x % columns]);
+            let (l, r) = (&c.left[x / columns * 8..][..8], &c.right[x % columns * 8..][..8]);
             error = error.max((z - l.iter().zip(r).map(|(a, b)| a * b).sum::<f32>()).abs());
         }
         assert!(error < 1e-3, "{error}");
@@ -224,6 +245,6 @@ mod tests {
     fn a_zero_matrix_is_harmless() {
         let c = components::<8>(&[0.0; 640], 40);
         assert!(c.strengths.iter().all(|s| s.abs() < 1e-6));
-        assert!(c.right.iter().flatten().all(|x| x.is_finite()));
+        assert!(c.right.iter().all(|x| x.is_finite()));
     }
 }

@@ -5,6 +5,7 @@
 
 use super::alphabet::{raw_bits, ESCAPE};
 use super::log2::{log2_q8, FRACTION};
+use crate::order::sorted_positions;
 
 /// Number of symbols of a table.
 pub const SYMBOLS: usize = 256;
@@ -31,8 +32,8 @@ pub fn normalise(counts: &[u32; SYMBOLS], log: u32, width: u32) -> Freqs {
     let mut pruned = 0u64;
     // A symbol costs at least `log` bits in slots that others would have used; rarer than about half a slot it is
     // cheaper as an escape, and the escape itself must be worth its slot.
-    let mut order: Vec<usize> = (0..SYMBOLS).filter(|&s| s != ESC && counts[s] > 0).collect();
-    order.sort_by_key(|&s| (counts[s], s));
+    let mut order = sorted_positions(SYMBOLS, &|a, b| counts[a].cmp(&counts[b]));
+    order.retain(|&s| s != ESC && counts[s] > 0);
     let mut best = (cost_of(&kept, log, width, 0), 0);
     for (i, &s) in order.iter().enumerate() {
         // Only symbols that get the smallest frequency are worth a try.

@@ -4,13 +4,12 @@ use crate::kernels::v2::element::power_of_two;
 use crate::kernels::v2::log2::{log2_q8, steps};
 use crate::kernels::v2::predict::Columns;
 use crate::kernels::v2::subspace::{components, times, Components, MAX_RANK};
-use serde::{Deserialize, Serialize};
 
 /// Classes of factors by their size: half octaves of their rms, from 2^-2 on.
 pub const FACTOR_CLASSES: usize = 14;
 
 /// What predicts a tensor, apart from the rows' own factors.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct Factors {
     /// Number of components.
     pub rank: usize,
@@ -25,7 +24,6 @@ pub struct Factors {
     /// Scale of each column in octaves.
     pub octaves: Vec<i16>,
     /// The columns as the kernels read them; not part of what travels.
-    #[serde(skip)]
     pub columns: Columns,
     /// Factors, `rank` per column.
     pub right: Vec<i8>,
@@ -55,8 +53,8 @@ pub fn candidates(z: &[f32], columns: usize, octaves: Vec<i16>) -> Option<Candid
     }
 }
 
-fn quantise<const P: usize>(c: Components<P>, z: &[f32], columns: usize, octaves: Vec<i16>) -> Option<Candidates> {
-    let rows = z.len() / columns;
+fn quantise(c: Components, z: &[f32], columns: usize, octaves: Vec<i16>) -> Option<Candidates> {
+    let (rows, rank) = (z.len() / columns, c.strengths.len());
     let energy: f64 = z.iter().map(|&z| z as f64 * z as f64).sum();
     let taken: f64 = c.strengths.iter().map(|&s| s as f64 * s as f64).sum();
     let residual = (((energy - taken).max(energy * 1e-6)) / z.len() as f64).sqrt() as f32;
@@ -64,29 +62,29 @@ fn quantise<const P: usize>(c: Components<P>, z: &[f32], columns: usize, octaves
         return None;
     }
     let mut factors = Factors {
-        rank: P,
+        rank,
         shift: 0,
         gains: Vec::new(),
         left_classes: Vec::new(),
         right_classes: Vec::new(),
         columns: Columns::default(),
         octaves,
-        right: vec![0; columns * P],
+        right: vec![0; columns * rank],
     };
     let mut left = vec![[0i8; MAX_RANK]; rows];
     let mut bits = Vec::new();
     let mut gains = Vec::new();
-    for k in 0..P {
+    for k in 0..rank {
         let s = c.strengths[k];
         let peak = |x: &mut dyn Iterator<Item = f32>| x.fold(0f32, |a, b| a.max(b.abs()));
-        let step_left = (residual * STEP).max(peak(&mut c.left.iter().map(|l| l[k])) / 127.0);
-        let step_right = (residual * STEP).max(peak(&mut c.right.iter().map(|r| r[k] * s)) / 127.0);
+        let step_left = (residual * STEP).max(peak(&mut c.left.chunks_exact(rank).map(|l| l[k])) / 127.0);
+        let step_right = (residual * STEP).max(peak(&mut c.right.chunks_exact(rank).map(|r| r[k] * s)) / 127.0);
         let (mut sum_left, mut sum_right) = (0f32, 0f32);
-        for (l, out) in c.left.iter().zip(&mut left) {
+        for (l, out) in c.left.chunks_exact(rank).zip(&mut left) {
             out[k] = (l[k] / step_left).round_ties_even() as i8;
             sum_left += (l[k] / step_left) * (l[k] / step_left);
         }
-        for (r, out) in c.right.iter().zip(factors.right.chunks_exact_mut(P)) {
+        for (r, out) in c.right.chunks_exact(rank).zip(factors.right.chunks_exact_mut(rank)) {
             let x = r[k] * s / step_right;
             out[k] = x.round_ties_even() as i8;
             sum_right += x * x;
@@ -177,24 +175,9 @@ enum Basis {
     All(Vec<[f32; MAX_RANK]>),
 }
 
-fn basis<const P: usize>(factors: &Factors) -> (Vec<[f32; P]>, Vec<f64>) {
-    let rank = factors.rank;
-    let unit = power_of_two(-factors.shift);
-    let mut basis = Vec::with_capacity(factors.octaves.len());
-    let mut gram = vec![0f64; rank * rank];
-    for r in factors.right.chunks_exact(rank) {
-        let mut b = [0f32; P];
-        for ((b, &r), &g) in b.iter_mut().zip(r).zip(&factors.gains) {
-            *b = r as f32 * (g as f32 * unit);
-        }
-        for (row, &x) in gram.chunks_exact_mut(rank).zip(&b) {
-            for (sum, &y) in row.iter_mut().zip(&b) {
-                *sum += x as f64 * y as f64;
-            }
-        }
-        basis.push(b);
-    }
-    (basis, invert(gram, rank))
+fn basis<const P: usize>(rows: &[f32], rank: usize) -> Vec<[f32; P]> {
+    let pad = |r: &[f32]| std::array::from_fn(|k| r.get(k).copied().unwrap_or(0.0));
+    rows.chunks_exact(rank).map(pad).collect()
 }
 
 fn project<const P: usize>(z: &[f32], basis: &[[f32; P]], out: &mut [f32]) {
@@ -207,16 +190,30 @@ impl Projector {
     /// The projector onto these factors.
     pub fn new(factors: &Factors) -> Self {
         let rank = factors.rank;
-        let (basis, inverse) = if rank <= 8 {
-            let (b, i) = basis(factors);
-            (Basis::Eight(b), i)
-        } else if rank <= 16 {
-            let (b, i) = basis(factors);
-            (Basis::Sixteen(b), i)
-        } else {
-            let (b, i) = basis(factors);
-            (Basis::All(b), i)
+        let unit = power_of_two(-factors.shift);
+        let mut rows = Vec::with_capacity(factors.right.len());
+        let mut gram = vec![0f64; rank * rank];
+        for right in factors.right.chunks_exact(rank) {
+            let start = rows.len();
+            rows.extend(
+                right
+                    .iter()
+                    .zip(&factors.gains)
+                    .map(|(&r, &g)| r as f32 * (g as f32 * unit)),
+            );
+            let b = &rows[start..];
+            for (row, &x) in gram.chunks_exact_mut(rank).zip(b) {
+                for (sum, &y) in row.iter_mut().zip(b) {
+                    *sum += x as f64 * y as f64;
+                }
+            }
+        }
+        let basis = match rank {
+            0..=8 => Basis::Eight(basis(&rows, rank)),
+            9..=16 => Basis::Sixteen(basis(&rows, rank)),
+            _ => Basis::All(basis(&rows, rank)),
         };
+        let inverse = invert(gram, rank);
         Self { basis, inverse, rank }
     }
 

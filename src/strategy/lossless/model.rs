@@ -111,7 +111,7 @@ struct TableModels {
 /// Symbols go outwards in pairs (1, -1, 2, -2, …); a frequency's bit length is coded against that of its neighbour. The
 /// frequency of 0 is what is left. A decoder ignores the content of `freqs` and overwrites it; false when frequencies
 /// sum to more than there are slots, which no encoder writes.
-pub fn code_tables<C: Coder>(coder: &mut C, log: u32, freqs: &mut [Freqs]) -> bool {
+pub fn code_tables(coder: &mut dyn Coder, log: u32, freqs: &mut [Freqs]) -> bool {
     let mut models = TableModels::default();
     let mut last_before = 0;
     let mut sound = true;
@@ -157,13 +157,13 @@ pub fn code_tables<C: Coder>(coder: &mut C, log: u32, freqs: &mut [Freqs]) -> bo
     sound
 }
 
-fn code_frequency<C: Coder>(coder: &mut C, models: &mut TableModels, model: usize, guess: i32, f: u16) -> (i32, u16) {
+fn code_frequency(coder: &mut dyn Coder, models: &mut TableModels, model: usize, guess: i32, f: u16) -> (i32, u16) {
     let size = (16 - f.leading_zeros()) as i32;
     let size = (guess + models.size[model].code(coder, size - guess)).clamp(0, 12);
     (size, code_mantissa(coder, models, size, f))
 }
 
-fn code_mantissa<C: Coder>(coder: &mut C, models: &mut TableModels, size: i32, f: u16) -> u16 {
+fn code_mantissa(coder: &mut dyn Coder, models: &mut TableModels, size: i32, f: u16) -> u16 {
     if size == 0 {
         return 0;
     }

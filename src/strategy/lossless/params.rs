@@ -130,7 +130,7 @@ struct Models {
 }
 
 /// Codes everything but the factors themselves. A decoder starts with scales of the right number and no factors.
-fn code<C: Coder>(coder: &mut C, params: &mut Params) {
+fn code(coder: &mut dyn Coder, params: &mut Params) {
     let mut models = Models::default();
     let scaled = params.scales.iter().any(|&s| s != 0);
     if coder.bit(&mut models.flags[0], scaled) {

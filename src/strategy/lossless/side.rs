@@ -19,13 +19,13 @@ pub struct Scales {
 
 impl Scales {
     /// Codes whether a row changed at all.
-    pub fn changed<C: Coder>(&mut self, coder: &mut C, changed: bool) -> bool {
+    pub fn changed(&mut self, coder: &mut dyn Coder, changed: bool) -> bool {
         self.last_changed = coder.bit(&mut self.changed[self.last_changed as usize], changed);
         self.last_changed
     }
 
     /// Codes a scale against the one before it.
-    pub fn scale<C: Coder>(&mut self, coder: &mut C, scale: i32) -> i32 {
+    pub fn scale(&mut self, coder: &mut dyn Coder, scale: i32) -> i32 {
         let model = &mut self.step[self.last_step.unsigned_abs().min(2) as usize];
         self.last_step = model.code(coder, scale - self.last);
         self.last = (self.last + self.last_step).clamp(-MAX_SCALE, MAX_SCALE);
@@ -33,7 +33,7 @@ impl Scales {
     }
 
     /// Codes how far a prediction's octave is from the row's scale.
-    pub fn octave<C: Coder>(&mut self, coder: &mut C, octave: i32) -> i32 {
+    pub fn octave(&mut self, coder: &mut dyn Coder, octave: i32) -> i32 {
         self.octave.code(coder, octave).clamp(-MAX_SCALE, MAX_SCALE)
     }
 }

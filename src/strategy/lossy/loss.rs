@@ -2,12 +2,11 @@
 
 use crate::kernels::v2::dither::{value, word};
 use crate::kernels::v2::element::Layout;
-use serde::{Deserialize, Serialize};
 
 /// Sums over the weights of a tensor: `change` from base to fine-tune, `error` from fine-tune to what is rebuilt.
 ///
 /// Where they are not finite they count as nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Loss {
     /// Sum of error times change.
     pub product: f64,

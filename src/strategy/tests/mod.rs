@@ -4,6 +4,7 @@ mod naive;
 
 use super::Strategy;
 use super::*;
+use crate::job::report::{from_wire, to_wire};
 use crate::kernels::float16::f16_to_f32;
 use proptest::prelude::*;
 use proptest::strategy::Strategy as Generator;
@@ -156,11 +157,11 @@ proptest! {
         let shape = shape_of(n, cols);
         let kept = kept_int4(n as u64, share * share).unwrap();
         let found = survey(strategy, &shape, kept, &delta, &a);
-        let json = serde_json::to_string(&found).unwrap();
-        let again = serde_json::to_string(&survey(strategy, &shape, kept, &delta, &b)).unwrap();
-        prop_assert_eq!(&json, &again);
+        let report = to_wire(&found).unwrap();
+        let again = to_wire(&survey(strategy, &shape, kept, &delta, &b)).unwrap();
+        prop_assert_eq!(&report, &again);
 
-        let surveyed: Surveyed = serde_json::from_str(&json).unwrap();
+        let surveyed: Surveyed = from_wire(&report).unwrap();
         let (arrays, loss) = emit(strategy, &shape, kept, &surveyed, &delta, &b).unwrap();
         let want = naive::encode(strategy, &shape, kept.min(n as u64) as usize, &delta);
         prop_assert_eq!(&arrays, &want);
@@ -288,7 +289,6 @@ fn counts_as_the_reference_counts() {
 fn names_round_trip() {
     for strategy in Strategy::ALL {
         assert_eq!(Strategy::parse(strategy.name()).unwrap(), strategy);
-        assert_eq!(serde_json::to_value(strategy).unwrap(), strategy.name());
         assert!(strategy.fields().len() <= MAX_FIELDS);
     }
     assert_eq!(Strategy::parse("INT4").unwrap_err().code, Code::Usage);
