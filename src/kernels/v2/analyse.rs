@@ -4,6 +4,7 @@ use super::alphabet;
 use super::element::{Layout, Word};
 use super::predict::FLIP;
 use super::row16::Contexts;
+use super::tables::{Freqs, SYMBOLS};
 
 /// A weight whose code does not say its difference: its position in the row and the difference.
 pub type Long = (u32, i64);
@@ -118,8 +119,17 @@ fn finite(d: f32) -> f32 {
     }
 }
 
-/// `sum of |deltas[j]| * weights[j]`: eight partial sums, then their sum in a fixed order.
+/// `sum of |deltas[j]| * weights[j]`: eight partial sums, element `j` in the one numbered `j % 8`, then their sum in a
+/// fixed order.
 pub fn weighted_sum(deltas: &[f32], weights: &[f32]) -> f32 {
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    return super::simd128::analyse::weighted_sum(deltas, weights);
+    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+    weighted_sum_scalar(deltas, weights)
+}
+
+/// The scalar twin of [`weighted_sum`].
+pub fn weighted_sum_scalar(deltas: &[f32], weights: &[f32]) -> f32 {
     let mut sums = [0f32; 8];
     let (d8, w8) = (deltas.chunks_exact(8), weights.chunks_exact(8));
     let rest = d8
@@ -134,7 +144,38 @@ pub fn weighted_sum(deltas: &[f32], weights: &[f32]) -> f32 {
     for ((d, w), s) in rest.zip(&mut sums) {
         *s += d.abs() * w;
     }
+    total(sums)
+}
+
+#[inline(always)]
+pub(super) fn total(sums: [f32; 8]) -> f32 {
     ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]))
+}
+
+/// [`weighted_sum`] of what [`differ`] gives, without keeping it.
+pub fn weighted_difference(layout: Layout, from: &[u8], fine: &[u8], weights: &[f32]) -> f32 {
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    if (layout.bits, layout.mantissa) == (16, 7) {
+        return super::simd128::analyse::weighted_difference_bf16(layout, from, fine, weights);
+    }
+    weighted_difference_scalar(layout, from, fine, weights)
+}
+
+/// The scalar twin of [`weighted_difference`].
+pub fn weighted_difference_scalar(layout: Layout, from: &[u8], fine: &[u8], weights: &[f32]) -> f32 {
+    let mut sums = [0f32; 8];
+    let mut deltas = [0f32; 64];
+    let pieces = from.chunks(64 * layout.bytes()).zip(fine.chunks(64 * layout.bytes()));
+    for ((from, fine), weights) in pieces.zip(weights.chunks(64)) {
+        let deltas = &mut deltas[..from.len() / layout.bytes()];
+        differ_scalar(layout, from, fine, deltas);
+        for (d, w) in deltas.chunks(8).zip(weights.chunks(8)) {
+            for ((s, d), w) in sums.iter_mut().zip(d).zip(w) {
+                *s += d.abs() * w;
+            }
+        }
+    }
+    total(sums)
 }
 
 /// Adds `|deltas[j]| * weight` to `sums[j]`.
@@ -158,6 +199,46 @@ pub fn index_row(contexts: Contexts, row: i32, classes: &[i16], columns: &[i16],
     }
 }
 
+/// Which codes every context has a frequency for.
+pub struct Reach {
+    /// Per context: all codes with a magnitude below this have a frequency and no raw bits. Padded to groups of 16.
+    pub(super) limits: Vec<[u8; 16]>,
+}
+
+impl Reach {
+    /// The reach of some tables; contexts beyond the last have all codes.
+    pub fn new(contexts: &[Freqs]) -> Self {
+        let mut limits = vec![[u8::MAX; 16]; contexts.len() / 16 + 1];
+        for (freqs, limit) in contexts.iter().zip(limits.as_flattened_mut()) {
+            let has = |m: &usize| freqs[*m] > 0 && freqs[(SYMBOLS - m) % SYMBOLS] > 0;
+            *limit = (0..=alphabet::EXACT as usize).take_while(has).count() as u8;
+        }
+        Self { limits }
+    }
+}
+
+/// Finds the symbols of an index that are beyond their context's reach: their positions replace what is in `marked`.
+///
+/// The index consists of whole groups of 16.
+pub fn mark(reach: &Reach, index: &[u16], marked: &mut Vec<u32>) {
+    marked.clear();
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    super::simd128::analyse::mark(reach, index, marked);
+    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+    mark_scalar(reach, index, marked);
+}
+
+/// The scalar twin of [`mark`]; appends to `marked`.
+pub fn mark_scalar(reach: &Reach, index: &[u16], marked: &mut Vec<u32>) {
+    let limits = reach.limits.as_flattened();
+    for (&i, at) in index.iter().zip(0..) {
+        let limit = limits.get((i >> 8) as usize).copied().unwrap_or(0);
+        if (i as u8 as i8).unsigned_abs() >= limit {
+            marked.push(at);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,6 +252,31 @@ mod tests {
         let w = vec![2.0; 30];
         assert_eq!(weighted_sum(&d, &w), 2.0 * (22 * 23 / 2) as f32);
         assert_eq!(weighted_sum(&d[..3], &w), 6.0);
+    }
+
+    #[test]
+    fn what_a_table_leaves_out_is_marked() {
+        let mut freqs = [[0; SYMBOLS]; 2];
+        for code in [0usize, 1, 255, 2, 254, 3, 128] {
+            freqs[0][code] = 1;
+        }
+        for m in 0..=40usize {
+            freqs[1][m] = 1;
+            freqs[1][(SYMBOLS - m) % SYMBOLS] = 1;
+        }
+        let reach = Reach::new(&freqs);
+        let codes = [0i8, 1, -1, 2, -2, 3, -3, 4, -128, 127, 32, -32, 33, -33];
+        let mut marked = vec![7];
+        let index: Vec<u16> = codes.iter().map(|&c| c as u8 as u16).chain([0x200, 0x200]).collect();
+        mark(&reach, &index, &mut marked);
+        assert_eq!(marked, [5, 6, 7, 8, 9, 10, 11, 12, 13]);
+        let index: Vec<u16> = codes
+            .iter()
+            .map(|&c| 0x100 | c as u8 as u16)
+            .chain([0x200, 0x200])
+            .collect();
+        mark(&reach, &index, &mut marked);
+        assert_eq!(marked, [8, 9, 12, 13]);
     }
 
     #[test]

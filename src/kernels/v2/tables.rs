@@ -170,18 +170,18 @@ pub struct EncodeTables {
 impl EncodeTables {
     /// Tables of `contexts`; each must sum to `2^log`. The extra context of [`DecodeTables`] is there as well.
     pub fn new(contexts: &[Freqs], log: u32) -> Self {
-        let mut entries = Vec::with_capacity((contexts.len() + 1) * SYMBOLS);
+        let mut entries = vec![0; (contexts.len() + 1) * SYMBOLS];
         let mut padding = [0; SYMBOLS];
         padding[0] = 1 << log;
-        for freqs in contexts.iter().chain([&padding]) {
+        for (freqs, entries) in contexts.iter().chain([&padding]).zip(entries.chunks_exact_mut(SYMBOLS)) {
             let mut first = 0u64;
-            for &f in freqs {
+            for (&f, entry) in freqs.iter().zip(entries) {
                 let reciprocal = match f {
-                    0 => 0,
+                    0 => continue,
                     1 => u32::MAX as u64,
                     f => (1u64 << 32) / f as u64,
                 };
-                entries.push(f as u64 | first << 16 | reciprocal << 32);
+                *entry = f as u64 | first << 16 | reciprocal << 32;
                 first += f as u64;
             }
         }

@@ -1,7 +1,7 @@
 //! A block: some rows of one tensor, or several small tensors, coded with one run of the 16 lanes.
 
 use super::check::check;
-use super::fit::{normalise, power, row_octave, row_scale, VARIANTS};
+use super::fit::{mean_scale, normalise, power, row_octave, row_scale, VARIANTS};
 use super::low_rank::{Factors, Projector};
 use super::model::TableSet;
 use super::params::nearest;
@@ -11,7 +11,7 @@ use super::wire::{malformed, put_varint, seal, take, take_byte, take_varint, uns
 use crate::error::Result;
 use crate::kernels::v2::adaptive::{Decoder, Encoder};
 use crate::kernels::v2::alphabet::{self, raw_bits};
-use crate::kernels::v2::analyse::{differ, index_row, Long};
+use crate::kernels::v2::analyse::{differ, index_row, mark, weighted_difference, Long, Reach};
 use crate::kernels::v2::bits::{BitReader, BitWriter};
 use crate::kernels::v2::cost::{add_row, best_shift, CostTable, SHIFTS};
 use crate::kernels::v2::element::{Layout, Word};
@@ -20,7 +20,7 @@ use crate::kernels::v2::predict::FLIP;
 use crate::kernels::v2::rans::{self, Words, LANES, LOWER};
 use crate::kernels::v2::row16::{self, Scratch, Source, Streams};
 use crate::kernels::v2::subspace::MAX_RANK;
-use crate::kernels::v2::tables::{DecodeTables, EncodeTables, ESC, SYMBOLS};
+use crate::kernels::v2::tables::{DecodeTables, EncodeTables, Freqs, ESC, SYMBOLS};
 
 /// First byte of a block that is coded against a base.
 pub const CODED: u8 = 0;
@@ -83,13 +83,15 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &[Segment<'_>]
     let mut side = Encoder::default();
     let mut scales = Scales::default();
     let mut raw = BitWriter::default();
-    let mut index: Vec<u16> = Vec::new();
+    let weights: usize = segments.iter().map(|s| s.base.len() / s.layout.bytes()).sum();
+    let mut index: Vec<u16> = Vec::with_capacity(weights + weights / 8);
     let mut moved = Moved::default();
     let mut parts = Parts::default();
     let contexts = set.contexts();
     let q = contexts.log2_q;
     let padding = (set.freqs.len() as u16) << 8;
-    let absent: Vec<u8> = set.freqs.iter().flatten().map(|&f| (f == 0) as u8).collect();
+    let reach = Reach::new(&set.freqs);
+    let mut marked = Vec::new();
     for segment in segments {
         let layout = segment.layout;
         let row_bytes = segment.columns * layout.bytes();
@@ -122,24 +124,15 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &[Segment<'_>]
                 moved.predict(layout, factors, &scaled, octave, base);
                 parts.clear();
             }
-            parts.push(layout, q, &moved, base, fine);
+            parts.push_codes(layout, q, &moved, base, fine);
             let Parts {
-                classes,
-                codes,
-                deltas,
-                long,
+                classes, codes, long, ..
             } = &parts;
-            let mut r = row_scale(layout, deltas, &weights, q);
+            let sum = weighted_difference(layout, moved.from(base), fine, &weights);
+            let mut r = mean_scale(layout, sum / codes.len() as f32, q);
             for cost in std::iter::repeat_n(cost, 2).flatten() {
-                let mut sums = [0; SHIFTS];
-                add_row(
-                    cost,
-                    (r + contexts.offset as i32) as i16,
-                    classes,
-                    segment.scales,
-                    codes,
-                    &mut sums,
-                );
+                let class = (r + contexts.offset as i32) as i16;
+                let sums = row_lengths(cost, class, classes, segment.scales, codes);
                 let shift = best_shift(&sums, |s| move_length(r + s - scales.last));
                 r += shift;
                 if shift.abs() < 3 {
@@ -155,7 +148,8 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &[Segment<'_>]
             index.resize(start + codes.len().div_ceil(LANES) * LANES, padding);
             let row_index = &mut index[start..start + codes.len()];
             index_row(contexts, r, classes, segment.scales, codes, row_index);
-            write_raw(&absent, layout.bits, row_index, long, &mut raw);
+            mark(&reach, &index[start..], &mut marked);
+            write_raw(&set.freqs, layout.bits, &marked, &mut index[start..], long, &mut raw);
         }
     }
     let side = side.finish();
@@ -177,24 +171,53 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &[Segment<'_>]
     seal(out)
 }
 
-/// Turns symbols that their tables do not have into escapes, and writes the raw bits of a row.
-fn write_raw(absent: &[u8], width: u32, index: &mut [u16], long: &[Long], raw: &mut BitWriter) {
-    let is_absent = |i: u16| absent[i as usize];
-    if index.iter().fold(0, |any, &i| any | is_absent(i)) == 0 {
-        for &(_, step) in long {
-            let coded = alphabet::encode(step, width);
-            raw.put(coded.raw, coded.n);
-        }
-        return;
+/// Weights whose lengths are enough to choose the scale of a row that has more.
+const ENOUGH_WEIGHTS: usize = 512;
+
+/// Bits that are enough: where most weights do not change, more of them are needed.
+const ENOUGH_BITS: u32 = 1500;
+
+/// Weights that are taken together from a row.
+const PIECE: usize = 128;
+
+/// Lengths of a row by shift, those of a wide row estimated from a part of it.
+fn row_lengths(table: &CostTable, row: i16, classes: &[i16], columns: &[i16], codes: &[u16]) -> [u32; SHIFTS] {
+    let mut sums = [0; SHIFTS];
+    let stride = codes.len() / ENOUGH_WEIGHTS;
+    if stride < 2 {
+        add_row(table, row, classes, columns, codes, &mut sums);
+        return sums;
     }
-    let mut long = long.iter().peekable();
-    for (at, i) in index.iter_mut().enumerate() {
-        let step = match long.next_if(|l| l.0 as usize == at) {
-            Some(l) => l.1,
-            None => *i as u8 as i8 as i64,
+    let mut seen = 0;
+    for first in 0..stride {
+        for at in (first * PIECE..codes.len()).step_by(stride * PIECE) {
+            let piece = at..(at + PIECE).min(codes.len());
+            seen += piece.len();
+            let (classes, columns) = (&classes[piece.clone()], &columns[piece.clone()]);
+            add_row(table, row, classes, columns, &codes[piece], &mut sums);
+        }
+        if sums[SHIFTS / 2] > ENOUGH_BITS << FRACTION {
+            break;
+        }
+    }
+    sums.map(|s| (s as u64 * codes.len() as u64 / seen.max(1) as u64) as u32)
+}
+
+/// Turns marked symbols that their tables do not have into escapes, and writes the raw bits of a row.
+fn write_raw(freqs: &[Freqs], width: u32, marked: &[u32], index: &mut [u16], long: &[Long], raw: &mut BitWriter) {
+    let mut long = long.iter();
+    let mut next = long.next();
+    for &at in marked {
+        let i = &mut index[at as usize];
+        let step = match next {
+            Some(&(position, step)) if position == at => {
+                next = long.next();
+                step
+            }
+            _ => *i as u8 as i8 as i64,
         };
         let mut coded = alphabet::encode(step, width);
-        if is_absent(*i) != 0 {
+        if freqs[(*i >> 8) as usize][(*i & 255) as usize] == 0 {
             coded = alphabet::escape(step, width);
             *i = (*i & 0xff00) | coded.code as u8 as u16;
         }

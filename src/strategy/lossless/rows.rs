@@ -100,24 +100,29 @@ impl Parts {
 
     /// Adds a row.
     pub fn push(&mut self, layout: Layout, log2_q: u32, moved: &Moved, base: &[u8], fine: &[u8]) {
-        let from = moved.from(base);
+        let at = self.deltas.len();
+        self.push_codes(layout, log2_q, moved, base, fine);
+        self.deltas.resize(self.classes.len(), 0.0);
+        differ(layout, moved.from(base), fine, &mut self.deltas[at..]);
+    }
+
+    /// Adds a row without its differences in value.
+    pub fn push_codes(&mut self, layout: Layout, log2_q: u32, moved: &Moved, base: &[u8], fine: &[u8]) {
         let at = self.classes.len();
         let end = at + base.len() / layout.bytes();
         self.classes.resize(end, 0);
         self.codes.resize(end, 0);
-        self.deltas.resize(end, 0.0);
         let (classes, codes) = (&mut self.classes[at..], &mut self.codes[at..]);
         take_apart(
             layout,
             log2_q,
-            from,
+            moved.from(base),
             fine,
             &moved.variants,
             classes,
             codes,
             &mut self.long,
         );
-        differ(layout, from, fine, &mut self.deltas[at..]);
     }
 }
 

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use crate::kernels::v2::alphabet;
-use crate::kernels::v2::analyse::{differ_scalar, take_apart_scalar, Long};
+use crate::kernels::v2::analyse::{differ_scalar, take_apart_scalar, total, Long, Reach};
 use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::predict::FLIP;
 use core::arch::wasm32::*;
@@ -25,7 +25,6 @@ pub fn take_apart(
     let whole = n / 16 * 16;
     let exponents = i16x8_splat(layout.exponent_mask as i16);
     let fold_mask = i16x8_splat(if layout.is_float() { 0x7fff } else { 0 });
-    let fold = |x: v128| v128_xor(x, v128_and(i16x8_shr(x, 15), fold_mask));
     let one = i16x8_splat(1);
     let exact = i16x8_splat(alphabet::EXACT as i16);
     for at in (0..whole).step_by(16) {
@@ -39,26 +38,25 @@ pub fn take_apart(
                 let v = v128_load(variants.as_ptr().add(at) as *const v128);
                 [u16x8_extend_low_u8x16(v), u16x8_extend_high_u8x16(v)]
             };
-            let mut masks = [one; 2];
-            let mut steps = [one; 2];
-            for h in 0..2 {
-                let (b, f) = (v128_load(b.add(h)), v128_load(f.add(h)));
-                let e = i16x8_max(v128_and(u16x8_shr(b, layout.mantissa), exponents), one);
-                v128_store(
-                    classes.as_mut_ptr().add(at + 8 * h) as *mut v128,
-                    i16x8_neg(i16x8_shl(e, log2_q)),
-                );
-                let flip = i16x8_lt(i16x8_shl(v[h], 8), i16x8_splat(0));
-                let u = i16x8_sub(fold(f), fold(b));
-                let u = i16x8_sub(v128_xor(u, flip), flip);
-                let variant = i16x8_shl(v128_and(v[h], i16x8_splat((FLIP - 1) as i16)), 8);
-                let code = v128_or(variant, v128_and(u, i16x8_splat(255)));
-                v128_store(codes.as_mut_ptr().add(at + 8 * h) as *mut v128, code);
-                // The magnitude of -32768 is 32768 when read without a sign.
-                masks[h] = u16x8_gt(i16x8_abs(u), exact);
-                steps[h] = u;
-            }
-            let mut mask = i8x16_bitmask(i8x16_narrow_i16x8(masks[0], masks[1])) as u32;
+            let steps = unrolled!(
+                [0, 1] | h | {
+                    let (b, f) = (v128_load(b.add(h)), v128_load(f.add(h)));
+                    let e = i16x8_max(v128_and(u16x8_shr(b, layout.mantissa), exponents), one);
+                    let class = i16x8_neg(i16x8_shl(e, log2_q));
+                    v128_store(classes.as_mut_ptr().add(at + 8 * h) as *mut v128, class);
+                    let flip = i16x8_lt(i16x8_shl(v[h], 8), i16x8_splat(0));
+                    let u = i16x8_sub(fold(f, fold_mask), fold(b, fold_mask));
+                    let u = i16x8_sub(v128_xor(u, flip), flip);
+                    let variant = i16x8_shl(v128_and(v[h], i16x8_splat((FLIP - 1) as i16)), 8);
+                    let code = v128_or(variant, v128_and(u, i16x8_splat(255)));
+                    v128_store(codes.as_mut_ptr().add(at + 8 * h) as *mut v128, code);
+                    u
+                }
+            );
+            // The magnitude of -32768 is 32768 when read without a sign.
+            let long_0 = u16x8_gt(i16x8_abs(steps[0]), exact);
+            let long_1 = u16x8_gt(i16x8_abs(steps[1]), exact);
+            let mut mask = i8x16_bitmask(i8x16_narrow_i16x8(long_0, long_1)) as u32;
             if mask != 0 {
                 let mut u = [0i16; 16];
                 v128_store(u.as_mut_ptr() as *mut v128, steps[0]);
@@ -97,25 +95,128 @@ pub fn take_apart(
     }
 }
 
+/// Key of a bit pattern; `mask` is 0 for integers.
+#[inline(always)]
+fn fold(x: v128, mask: v128) -> v128 {
+    v128_xor(x, v128_and(i16x8_shr(x, 15), mask))
+}
+
+/// Eight bf16 as float32: a bf16 is the upper half of one.
+#[inline(always)]
+fn widen(x: v128) -> [v128; 2] {
+    let zero = i16x8_splat(0);
+    [
+        i16x8_shuffle::<8, 0, 8, 1, 8, 2, 8, 3>(x, zero),
+        i16x8_shuffle::<8, 4, 8, 5, 8, 6, 8, 7>(x, zero),
+    ]
+}
+
+/// `f - b`, 0 where that is not finite.
+#[inline(always)]
+fn difference(f: v128, b: v128) -> v128 {
+    let special = i32x4_splat(0x7f80_0000);
+    let d = f32x4_sub(f, b);
+    v128_andnot(d, i32x4_eq(v128_and(d, special), special))
+}
+
 /// See [`differ`](crate::kernels::v2::analyse::differ).
 pub fn differ_bf16(layout: Layout, from: &[u8], fine: &[u8], deltas: &mut [f32]) {
     let n = deltas.len();
     assert!(from.len() == 2 * n && fine.len() == 2 * n);
     let whole = n / 8 * 8;
-    let zero = i16x8_splat(0);
-    let special = i32x4_splat(0x7f80_0000);
-    let finite = |d: v128| v128_andnot(d, i32x4_eq(v128_and(d, special), special));
     for at in (0..whole).step_by(8) {
         // SAFETY: 8 elements from `at` on are inside all slices, whose lengths were compared above.
         unsafe {
-            let b = v128_load(from.as_ptr().add(2 * at) as *const v128);
-            let f = v128_load(fine.as_ptr().add(2 * at) as *const v128);
-            let low = |x| i16x8_shuffle::<8, 0, 8, 1, 8, 2, 8, 3>(x, zero);
-            let high = |x| i16x8_shuffle::<8, 4, 8, 5, 8, 6, 8, 7>(x, zero);
+            let b = widen(v128_load(from.as_ptr().add(2 * at) as *const v128));
+            let f = widen(v128_load(fine.as_ptr().add(2 * at) as *const v128));
             let to = deltas.as_mut_ptr().add(at) as *mut v128;
-            v128_store(to, finite(f32x4_sub(low(f), low(b))));
-            v128_store(to.add(1), finite(f32x4_sub(high(f), high(b))));
+            v128_store(to, difference(f[0], b[0]));
+            v128_store(to.add(1), difference(f[1], b[1]));
         }
     }
     differ_scalar(layout, &from[2 * whole..], &fine[2 * whole..], &mut deltas[whole..]);
+}
+
+/// Adds the weighted magnitudes of up to seven differences to eight sums, and these together.
+#[inline(always)]
+fn finish(lo: v128, hi: v128, deltas: &[f32], weights: &[f32]) -> f32 {
+    let mut sums = [0f32; 8];
+    let to = sums.as_mut_ptr() as *mut v128;
+    // SAFETY: eight f32.
+    unsafe {
+        v128_store(to, lo);
+        v128_store(to.add(1), hi);
+    }
+    for ((d, w), s) in deltas.iter().zip(weights).zip(&mut sums) {
+        *s += d.abs() * w;
+    }
+    total(sums)
+}
+
+/// See [`weighted_sum`](crate::kernels::v2::analyse::weighted_sum).
+pub fn weighted_sum(deltas: &[f32], weights: &[f32]) -> f32 {
+    let n = deltas.len();
+    assert!(weights.len() >= n);
+    let whole = n / 8 * 8;
+    let (mut lo, mut hi) = (f32x4_splat(0.0), f32x4_splat(0.0));
+    for at in (0..whole).step_by(8) {
+        // SAFETY: 8 elements from `at` on are inside both slices.
+        unsafe {
+            let d = deltas.as_ptr().add(at) as *const v128;
+            let w = weights.as_ptr().add(at) as *const v128;
+            lo = f32x4_add(lo, f32x4_mul(f32x4_abs(v128_load(d)), v128_load(w)));
+            hi = f32x4_add(hi, f32x4_mul(f32x4_abs(v128_load(d.add(1))), v128_load(w.add(1))));
+        }
+    }
+    finish(lo, hi, &deltas[whole..], &weights[whole..])
+}
+
+/// See [`weighted_difference`](crate::kernels::v2::analyse::weighted_difference).
+pub fn weighted_difference_bf16(layout: Layout, from: &[u8], fine: &[u8], weights: &[f32]) -> f32 {
+    let n = from.len() / 2;
+    assert!(from.len() == 2 * n && fine.len() == 2 * n && weights.len() >= n);
+    let whole = n / 8 * 8;
+    let (mut lo, mut hi) = (f32x4_splat(0.0), f32x4_splat(0.0));
+    for at in (0..whole).step_by(8) {
+        // SAFETY: 8 elements from `at` on are inside all slices.
+        unsafe {
+            let b = widen(v128_load(from.as_ptr().add(2 * at) as *const v128));
+            let f = widen(v128_load(fine.as_ptr().add(2 * at) as *const v128));
+            let w = weights.as_ptr().add(at) as *const v128;
+            let d = f32x4_abs(difference(f[0], b[0]));
+            lo = f32x4_add(lo, f32x4_mul(d, v128_load(w)));
+            let d = f32x4_abs(difference(f[1], b[1]));
+            hi = f32x4_add(hi, f32x4_mul(d, v128_load(w.add(1))));
+        }
+    }
+    let mut deltas = [0f32; 8];
+    let rest = &mut deltas[..n - whole];
+    differ_scalar(layout, &from[2 * whole..], &fine[2 * whole..], rest);
+    finish(lo, hi, rest, &weights[whole..])
+}
+
+/// See [`mark`](crate::kernels::v2::analyse::mark).
+pub fn mark(reach: &Reach, index: &[u16], marked: &mut Vec<u32>) {
+    for (group, at) in index.chunks_exact(16).zip((0..).step_by(16)) {
+        // SAFETY: sixteen u16.
+        let (a, b) = unsafe {
+            let p = group.as_ptr() as *const v128;
+            (v128_load(p), v128_load(p.add(1)))
+        };
+        let codes = i8x16_shuffle::<0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30>(a, b);
+        let mut contexts = i8x16_shuffle::<1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31>(a, b);
+        let mut limits = i8x16_splat(0);
+        for part in &reach.limits {
+            // SAFETY: sixteen bytes. A look-up beyond them gives 0.
+            let part = unsafe { v128_load(part.as_ptr() as *const v128) };
+            limits = v128_or(limits, i8x16_swizzle(part, contexts));
+            contexts = i8x16_sub(contexts, i8x16_splat(16));
+        }
+        // The magnitude of -128 is 128 when read without a sign.
+        let mut mask = i8x16_bitmask(u8x16_ge(i8x16_abs(codes), limits)) as u32;
+        while mask != 0 {
+            marked.push(at + mask.trailing_zeros());
+            mask &= mask - 1;
+        }
+    }
 }
