@@ -6,15 +6,9 @@ use super::predict::FLIP;
 use super::row16::Contexts;
 use super::tables::{Freqs, SYMBOLS};
 
-/// A weight whose code does not say its difference: its position in the row and the difference.
-pub type Long = (u32, i64);
-
-/// Takes a row apart: `-q * exponent` and the code of every weight, its variant in the upper byte, and what the codes
-/// leave out.
+/// Takes a row apart: `-q * exponent` and the code of every weight, its variant in the upper byte.
 ///
-/// `from`: what coding starts from. `variants`: contexts of a prediction, or empty. All have the row's length; `long`
-/// is cleared first.
-#[allow(clippy::too_many_arguments)]
+/// `from`: what coding starts from. `variants`: contexts of a prediction, or empty. All have the row's length.
 pub fn take_apart(
     layout: Layout,
     log2_q: u32,
@@ -23,18 +17,15 @@ pub fn take_apart(
     variants: &[u8],
     classes: &mut [i16],
     codes: &mut [u16],
-    long: &mut Vec<Long>,
 ) {
-    long.clear();
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
     if layout.bits == 16 {
-        return super::simd128::analyse::take_apart(layout, log2_q, from, fine, variants, classes, codes, long);
+        return super::simd128::analyse::take_apart(layout, log2_q, from, fine, variants, classes, codes);
     }
-    take_apart_scalar(layout, log2_q, from, fine, variants, classes, codes, long);
+    take_apart_scalar(layout, log2_q, from, fine, variants, classes, codes);
 }
 
-/// The scalar twin of [`take_apart`]; appends to `long`.
-#[allow(clippy::too_many_arguments)]
+/// The scalar twin of [`take_apart`].
 pub fn take_apart_scalar(
     layout: Layout,
     log2_q: u32,
@@ -43,17 +34,15 @@ pub fn take_apart_scalar(
     variants: &[u8],
     classes: &mut [i16],
     codes: &mut [u16],
-    long: &mut Vec<Long>,
 ) {
     match layout.bits {
-        8 => words::<u8>(layout, log2_q, from, fine, variants, classes, codes, long),
-        16 => words::<u16>(layout, log2_q, from, fine, variants, classes, codes, long),
-        32 => words::<u32>(layout, log2_q, from, fine, variants, classes, codes, long),
-        _ => words::<u64>(layout, log2_q, from, fine, variants, classes, codes, long),
+        8 => words::<u8>(layout, log2_q, from, fine, variants, classes, codes),
+        16 => words::<u16>(layout, log2_q, from, fine, variants, classes, codes),
+        32 => words::<u32>(layout, log2_q, from, fine, variants, classes, codes),
+        _ => words::<u64>(layout, log2_q, from, fine, variants, classes, codes),
     }
 }
 
-#[allow(clippy::too_many_arguments)]
 fn words<W: Word>(
     layout: Layout,
     log2_q: u32,
@@ -62,21 +51,33 @@ fn words<W: Word>(
     variants: &[u8],
     classes: &mut [i16],
     codes: &mut [u16],
-    long: &mut Vec<Long>,
 ) {
     for (i, (class, code)) in classes.iter_mut().zip(codes).enumerate() {
-        let (b, f) = (W::get(from, i), W::get(fine, i));
-        *class = -((layout.exponent(b) << log2_q) as i16);
+        *class = -((layout.exponent(W::get(from, i)) << log2_q) as i16);
         let context = variants.get(i).copied().unwrap_or(0);
-        let mut u = layout.wrap(layout.key(f).wrapping_sub(layout.key(b)));
-        if context & FLIP != 0 {
-            u = layout.wrap(u.wrapping_neg());
-        }
-        if u.unsigned_abs() > alphabet::EXACT as u64 {
-            long.push((i as u32, u));
-        }
-        let c = alphabet::encode(u, layout.bits).code;
+        let c = alphabet::encode(step::<W>(layout, from, fine, variants, i), layout.bits).code;
         *code = ((context & !FLIP) as u16) << 8 | c as u8 as u16;
+    }
+}
+
+#[inline(always)]
+fn step<W: Word>(layout: Layout, from: &[u8], fine: &[u8], variants: &[u8], i: usize) -> i64 {
+    let u = layout.wrap(layout.key(W::get(fine, i)).wrapping_sub(layout.key(W::get(from, i))));
+    if variants.get(i).is_some_and(|v| v & FLIP != 0) {
+        layout.wrap(u.wrapping_neg())
+    } else {
+        u
+    }
+}
+
+/// The difference that weight `i` of a row is coded as.
+#[inline(always)]
+pub fn step_at(layout: Layout, from: &[u8], fine: &[u8], variants: &[u8], i: usize) -> i64 {
+    match layout.bits {
+        8 => step::<u8>(layout, from, fine, variants, i),
+        16 => step::<u16>(layout, from, fine, variants, i),
+        32 => step::<u32>(layout, from, fine, variants, i),
+        _ => step::<u64>(layout, from, fine, variants, i),
     }
 }
 

@@ -11,7 +11,7 @@ use super::wire::{malformed, put_varint, seal, take, take_byte, take_varint, uns
 use crate::error::Result;
 use crate::kernels::v2::adaptive::{Decoder, Encoder};
 use crate::kernels::v2::alphabet::{self, raw_bits};
-use crate::kernels::v2::analyse::{differ, index_row, mark, weighted_difference, Long, Reach};
+use crate::kernels::v2::analyse::{differ, index_row, mark, step_at, weighted_difference, Reach};
 use crate::kernels::v2::bits::{BitReader, BitWriter};
 use crate::kernels::v2::cost::{add_row, best_shift, CostTable, SHIFTS};
 use crate::kernels::v2::element::{Layout, Word};
@@ -125,9 +125,7 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &[Segment<'_>]
                 parts.clear();
             }
             parts.push_codes(layout, q, &moved, base, fine);
-            let Parts {
-                classes, codes, long, ..
-            } = &parts;
+            let Parts { classes, codes, .. } = &parts;
             let sum = weighted_difference(layout, moved.from(base), fine, &weights);
             let mut r = mean_scale(layout, sum / codes.len() as f32, q);
             for cost in std::iter::repeat_n(cost, 2).flatten() {
@@ -149,7 +147,9 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &[Segment<'_>]
             let row_index = &mut index[start..start + codes.len()];
             index_row(contexts, r, classes, segment.scales, codes, row_index);
             mark(&reach, &index[start..], &mut marked);
-            write_raw(&set.freqs, layout.bits, &marked, &mut index[start..], long, &mut raw);
+            write_raw(&set.freqs, layout.bits, &marked, &mut index[start..], &mut raw, |at| {
+                step_at(layout, moved.from(base), fine, &moved.variants, at)
+            });
         }
     }
     let side = side.finish();
@@ -203,22 +203,22 @@ fn row_lengths(table: &CostTable, row: i16, classes: &[i16], columns: &[i16], co
     sums.map(|s| (s as u64 * codes.len() as u64 / seen.max(1) as u64) as u32)
 }
 
-/// Turns marked symbols that their tables do not have into escapes, and writes the raw bits of a row.
-fn write_raw(freqs: &[Freqs], width: u32, marked: &[u32], index: &mut [u16], long: &[Long], raw: &mut BitWriter) {
-    let mut long = long.iter();
-    let mut next = long.next();
+/// Turns marked symbols that their tables do not have into escapes, and writes the raw bits of a row. `step`: what a
+/// weight is coded as.
+#[inline(always)]
+fn write_raw(
+    freqs: &[Freqs],
+    width: u32,
+    marked: &[u32],
+    index: &mut [u16],
+    raw: &mut BitWriter,
+    step: impl Fn(usize) -> i64,
+) {
     for &at in marked {
         let i = &mut index[at as usize];
-        let step = match next {
-            Some(&(position, step)) if position == at => {
-                next = long.next();
-                step
-            }
-            _ => *i as u8 as i8 as i64,
-        };
-        let mut coded = alphabet::encode(step, width);
+        let mut coded = alphabet::encode(step(at as usize), width);
         if freqs[(*i >> 8) as usize][(*i & 255) as usize] == 0 {
-            coded = alphabet::escape(step, width);
+            coded = alphabet::escape(step(at as usize), width);
             *i = (*i & 0xff00) | coded.code as u8 as u16;
         }
         raw.put(coded.raw, coded.n);

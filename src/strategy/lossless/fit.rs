@@ -17,6 +17,7 @@ use crate::kernels::v2::row16::Contexts;
 use crate::kernels::v2::subspace::MAX_RANK;
 use crate::kernels::v2::tables::SYMBOLS;
 use std::ops::Range;
+use std::sync::OnceLock;
 
 /// Contexts per class: without a prediction, and for either size of what a prediction's rounding leaves over.
 pub const VARIANTS: usize = 3;
@@ -110,6 +111,9 @@ impl Sample {
     /// Adds the rows of a piece of the tensor; rows that did not change are left out.
     pub fn add(&mut self, base: &[u8], fine: &[u8]) {
         let size = self.columns * self.layout.bytes();
+        let room = base.len().div_ceil(self.stride * size) * size;
+        self.base.reserve(room);
+        self.fine.reserve(room);
         for (b, f) in base.chunks(size).zip(fine.chunks(size)) {
             let taken = self.seen % self.stride == 0;
             self.seen += 1;
@@ -222,6 +226,13 @@ fn prior(window: Window, class: usize) -> [f64; SYMBOLS] {
     p
 }
 
+/// [`prior`] of every class, found once for each width of elements.
+fn priors(window: Window, width: u32) -> &'static [[f64; SYMBOLS]] {
+    static PRIORS: [OnceLock<Vec<[f64; SYMBOLS]>>; 4] = [const { OnceLock::new() }; 4];
+    let which = (width.trailing_zeros() as usize).saturating_sub(3).min(3);
+    PRIORS[which].get_or_init(|| (0..window.classes as usize).map(|class| prior(window, class)).collect())
+}
+
 /// Costs from counts, smoothed by a prior worth `weight` symbols per class. Codes that were not counted cost nothing.
 fn costs(window: Window, width: u32, counts: &Counts, weight: f64) -> CostTable {
     let classes = window.classes as usize;
@@ -240,7 +251,7 @@ fn costs(window: Window, width: u32, counts: &Counts, weight: f64) -> CostTable 
             }
         }
     }
-    let priors: Vec<_> = (0..classes).map(|class| prior(window, class)).collect();
+    let priors = priors(window, width);
     let totals: Vec<f64> = counts
         .iter()
         .map(|c| weight + c.iter().map(|&c| c as u64).sum::<u64>() as f64)
@@ -378,14 +389,25 @@ impl<'a> Scaled<'a> {
     fn count(&self) -> Counts {
         let contexts = self.sample.contexts();
         let mut counts = vec![[0; SYMBOLS]; contexts.count()];
+        // Most symbols are the same few: two counters for each, so that an addition seldom waits for the one before.
+        let mut others = counts.clone();
         let mut index = vec![0; self.sample.columns];
         for (&r, range) in self.rows.iter().zip(self.sample.rows()) {
             let index = &mut index[..range.len()];
             let (classes, codes) = (&self.parts.classes[range.clone()], &self.parts.codes[range]);
             index_row(contexts, r, classes, &self.columns, codes, index);
-            for &i in index.iter() {
-                counts[(i >> 8) as usize][(i & 255) as usize] += 1;
+            let (counts, others) = (counts.as_flattened_mut(), others.as_flattened_mut());
+            let pairs = index.chunks_exact(2);
+            for &i in pairs.remainder() {
+                counts[i as usize] += 1;
             }
+            for pair in pairs {
+                counts[pair[0] as usize] += 1;
+                others[pair[1] as usize] += 1;
+            }
+        }
+        for (c, o) in counts.as_flattened_mut().iter_mut().zip(others.as_flattened()) {
+            *c += o;
         }
         counts
     }

@@ -1,7 +1,7 @@
 //! A tensor as rows, and a row taken apart.
 
 use super::low_rank::Factors;
-use crate::kernels::v2::analyse::{differ, take_apart, Long};
+use crate::kernels::v2::analyse::{differ, take_apart};
 use crate::kernels::v2::element::{power_of_two, Layout};
 use crate::kernels::v2::predict::{predict_row, MAX_OCTAVE};
 use crate::kernels::v2::subspace::MAX_RANK;
@@ -79,8 +79,6 @@ pub struct Parts {
     pub codes: Vec<u16>,
     /// Differences in value.
     pub deltas: Vec<f32>,
-    /// What the codes of the row that was added last leave out, by position in the row.
-    pub long: Vec<Long>,
 }
 
 impl Parts {
@@ -113,16 +111,7 @@ impl Parts {
         self.classes.resize(end, 0);
         self.codes.resize(end, 0);
         let (classes, codes) = (&mut self.classes[at..], &mut self.codes[at..]);
-        take_apart(
-            layout,
-            log2_q,
-            moved.from(base),
-            fine,
-            &moved.variants,
-            classes,
-            codes,
-            &mut self.long,
-        );
+        take_apart(layout, log2_q, moved.from(base), fine, &moved.variants, classes, codes);
     }
 }
 

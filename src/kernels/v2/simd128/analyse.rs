@@ -2,13 +2,12 @@
 #![allow(unsafe_code)]
 
 use crate::kernels::v2::alphabet;
-use crate::kernels::v2::analyse::{differ_scalar, take_apart_scalar, total, Long, Reach};
+use crate::kernels::v2::analyse::{differ_scalar, take_apart_scalar, total, Reach};
 use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::predict::FLIP;
 use core::arch::wasm32::*;
 
 /// See [`take_apart`](crate::kernels::v2::analyse::take_apart).
-#[allow(clippy::too_many_arguments)]
 pub fn take_apart(
     layout: Layout,
     log2_q: u32,
@@ -17,7 +16,6 @@ pub fn take_apart(
     variants: &[u8],
     classes: &mut [i16],
     codes: &mut [u16],
-    long: &mut Vec<Long>,
 ) {
     let n = classes.len();
     assert!(from.len() == 2 * n && fine.len() == 2 * n && codes.len() == n);
@@ -54,45 +52,43 @@ pub fn take_apart(
                 }
             );
             // The magnitude of -32768 is 32768 when read without a sign.
-            let long_0 = u16x8_gt(i16x8_abs(steps[0]), exact);
-            let long_1 = u16x8_gt(i16x8_abs(steps[1]), exact);
-            let mut mask = i8x16_bitmask(i8x16_narrow_i16x8(long_0, long_1)) as u32;
-            if mask != 0 {
-                let mut u = [0i16; 16];
-                v128_store(u.as_mut_ptr() as *mut v128, steps[0]);
-                v128_store(u.as_mut_ptr().add(8) as *mut v128, steps[1]);
-                while mask != 0 {
-                    let i = mask.trailing_zeros() as usize & 15;
-                    mask &= mask - 1;
-                    let code = alphabet::encode(u[i] as i64, 16).code as u8 as u16;
-                    codes[at + i] = (codes[at + i] & 0xff00) | code;
-                    long.push(((at + i) as u32, u[i] as i64));
-                }
+            let magnitudes = unrolled!([0, 1] | h | i16x8_abs(steps[h]));
+            let long = unrolled!([0, 1] | h | u16x8_gt(magnitudes[h], exact));
+            if v128_any_true(v128_or(long[0], long[1])) {
+                unrolled!(
+                    [0, 1] | h | {
+                        let to = codes.as_mut_ptr().add(at + 8 * h) as *mut v128;
+                        let code = v128_and(bucket(steps[h], magnitudes[h]), i16x8_splat(255));
+                        let code = v128_or(v128_and(v128_load(to), i16x8_splat(-256)), code);
+                        v128_store(to, v128_bitselect(code, v128_load(to), long[h]));
+                    }
+                );
             }
         }
     }
-    if whole < n {
-        let tail = long.len();
-        let v = if variants.is_empty() {
-            variants
-        } else {
-            &variants[whole..]
-        };
-        let (classes, codes) = (&mut classes[whole..], &mut codes[whole..]);
-        take_apart_scalar(
-            layout,
-            log2_q,
-            &from[2 * whole..],
-            &fine[2 * whole..],
-            v,
-            classes,
-            codes,
-            long,
-        );
-        for (at, _) in &mut long[tail..] {
-            *at += whole as u32;
-        }
-    }
+    let variants = variants.get(whole..).unwrap_or(&[]);
+    let (from, fine) = (&from[2 * whole..], &fine[2 * whole..]);
+    take_apart_scalar(
+        layout,
+        log2_q,
+        from,
+        fine,
+        variants,
+        &mut classes[whole..],
+        &mut codes[whole..],
+    );
+}
+
+/// Codes of differences beyond the exact ones, with their sign.
+#[inline(always)]
+fn bucket(steps: v128, magnitudes: v128) -> v128 {
+    // A float32's exponent and the first bit of its mantissa number the half octaves.
+    let v = i16x8_sub(magnitudes, i16x8_splat(1));
+    let lo = u32x4_shr(f32x4_convert_u32x4(u32x4_extend_low_u16x8(v)), 22);
+    let hi = u32x4_shr(f32x4_convert_u32x4(u32x4_extend_high_u16x8(v)), 22);
+    let code = i16x8_sub(i16x8_narrow_i32x4(lo, hi), i16x8_splat(2 * (127 + 5) - 33));
+    let sign = i16x8_shr(steps, 15);
+    i16x8_sub(v128_xor(code, sign), sign)
 }
 
 /// Key of a bit pattern; `mask` is 0 for integers.
