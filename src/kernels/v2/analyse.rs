@@ -6,6 +6,14 @@ use super::predict::FLIP;
 use super::row16::Contexts;
 use super::tables::{Freqs, SYMBOLS};
 
+/// True when two rows of the same length are not the same.
+pub fn differs(base: &[u8], fine: &[u8]) -> bool {
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    return super::simd128::analyse::differs(base, fine);
+    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+    (base != fine)
+}
+
 /// Takes a row apart: `-q * exponent` and the code of every weight, its variant in the upper byte.
 ///
 /// `from`: what coding starts from. `variants`: contexts of a prediction, or empty. All have the row's length.
@@ -177,6 +185,25 @@ pub fn weighted_difference_scalar(layout: Layout, from: &[u8], fine: &[u8], weig
         }
     }
     total(sums)
+}
+
+/// Largest magnitude that a normalised difference keeps.
+pub(super) const OUTLIER: f32 = 8.0;
+
+/// Divides the differences of a row by its scale and the columns', and keeps them from being outliers: `row` and
+/// `columns` are the reciprocals.
+pub fn normalise(deltas: &mut [f32], row: f32, columns: &[f32]) {
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    super::simd128::analyse::normalise(deltas, row, columns);
+    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+    normalise_scalar(deltas, row, columns);
+}
+
+/// The scalar twin of [`normalise`].
+pub fn normalise_scalar(deltas: &mut [f32], row: f32, columns: &[f32]) {
+    for (d, c) in deltas.iter_mut().zip(columns) {
+        *d = (*d * row * c).clamp(-OUTLIER, OUTLIER);
+    }
 }
 
 /// Adds `|deltas[j]| * weight` to `sums[j]`.

@@ -9,24 +9,53 @@ pub const MAX_RANK: usize = 32;
 /// Rows of the first iteration, at least, if there are as many.
 const FIRST_ROWS: usize = 96;
 
-/// `y[i] = sum over j of z[i][j] * v[j]`, for `P` components at once.
+/// `y[i] = sum over j of z[i][j] * v[j]`, for `P` components at once: the sum over the even `j` and that over the odd.
 ///
-/// Only every `stride`-th row of `z` is taken, for as many as `y` has.
+/// Only every `stride`-th row of `z` is taken, for as many as `y` has. `P` is a multiple of 8.
 pub fn times<const P: usize>(z: &[f32], columns: usize, stride: usize, v: &[[f32; P]], y: &mut [[f32; P]]) {
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    super::simd128::subspace::times(z, columns, stride, v, y);
+    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+    times_scalar(z, columns, stride, v, y);
+}
+
+/// The scalar twin of [`times`].
+pub fn times_scalar<const P: usize>(z: &[f32], columns: usize, stride: usize, v: &[[f32; P]], y: &mut [[f32; P]]) {
     for (row, y) in z.chunks_exact(columns).step_by(stride).zip(y) {
-        let mut sum = [0f32; P];
-        for (&z, v) in row.iter().zip(v) {
-            for (s, v) in sum.iter_mut().zip(v) {
-                *s += z * v;
+        let (mut even, mut odd) = ([0f32; P], [0f32; P]);
+        for (z, v) in row.chunks(2).zip(v.chunks(2)) {
+            for (s, v) in even.iter_mut().zip(&v[0]) {
+                *s += z[0] * v;
+            }
+            if let (Some(z), Some(v)) = (z.get(1), v.get(1)) {
+                for (s, v) in odd.iter_mut().zip(v) {
+                    *s += z * v;
+                }
             }
         }
-        *y = sum;
+        for ((y, even), odd) in y.iter_mut().zip(even).zip(odd) {
+            *y = even + odd;
+        }
     }
 }
 
-/// `w[j] = sum over i of z[i][j] * q[i]`, over every `stride`-th row of `z`.
+/// `w[j] = sum over i of z[i][j] * q[i]`, over every `stride`-th row of `z`. `P` is a multiple of 8.
 pub fn transposed_times<const P: usize>(z: &[f32], columns: usize, stride: usize, q: &[[f32; P]], w: &mut [[f32; P]]) {
     w.fill([0.0; P]);
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    super::simd128::subspace::transposed_times(z, columns, stride, q, w);
+    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+    transposed_times_scalar(z, columns, stride, q, w);
+}
+
+/// The scalar twin of [`transposed_times`]; adds to `w`.
+pub fn transposed_times_scalar<const P: usize>(
+    z: &[f32],
+    columns: usize,
+    stride: usize,
+    q: &[[f32; P]],
+    w: &mut [[f32; P]],
+) {
     for (row, q) in z.chunks_exact(columns).step_by(stride).zip(q) {
         for (&z, w) in row.iter().zip(w.iter_mut()) {
             for (w, q) in w.iter_mut().zip(q) {
@@ -39,14 +68,43 @@ pub fn transposed_times<const P: usize>(z: &[f32], columns: usize, stride: usize
 fn gram<const P: usize>(y: &[[f32; P]]) -> [[f64; P]; P] {
     let mut g = [[0f64; P]; P];
     for y in y {
-        let y = y.map(|x| x as f64);
-        for (g, &a) in g.iter_mut().zip(&y) {
-            for (g, &b) in g.iter_mut().zip(&y) {
+        let y = widened(y);
+        for (i, (g, &a)) in g.iter_mut().zip(&y).enumerate() {
+            for (g, &b) in g[..=i].iter_mut().zip(&y) {
                 *g += a * b;
             }
         }
     }
+    for i in 0..P {
+        for j in 0..i {
+            g[j][i] = g[i][j];
+        }
+    }
     g
+}
+
+fn widened<const P: usize>(x: &[f32; P]) -> [f64; P] {
+    let mut wide = [0f64; P];
+    for (w, &x) in wide.iter_mut().zip(x) {
+        *w = x as f64;
+    }
+    wide
+}
+
+/// `out[i] = sum over k of x[k] * m[k][i]`; `m[k][i]` is 0 for `i < first(k)`.
+fn apply<const P: usize>(x: &[f32; P], m: &[[f64; P]; P], first: impl Fn(usize) -> usize) -> [f32; P] {
+    let mut out = [0f64; P];
+    for (k, (&x, m)) in x.iter().zip(m).enumerate() {
+        let (x, first) = (x as f64, first(k));
+        for (o, m) in out[first..].iter_mut().zip(&m[first..]) {
+            *o += x * m;
+        }
+    }
+    let mut narrow = [0f32; P];
+    for (n, o) in narrow.iter_mut().zip(out) {
+        *n = o as f32;
+    }
+    narrow
 }
 
 /// Makes the columns of `y` orthonormal (Cholesky of the Gram matrix, twice the precision).
@@ -70,16 +128,20 @@ pub fn orthonormalise<const P: usize>(y: &mut [[f32; P]]) {
             };
         }
     }
-    for y in y {
-        let mut x = [0f64; P];
-        for i in 0..P {
-            let mut s = y[i] as f64;
-            for k in 0..i {
-                s -= l[i][k] * x[k];
+    // inverse[k][i]: of the lower triangle, transposed, so that a row of y is multiplied along its components.
+    let mut inverse = [[0f64; P]; P];
+    for k in 0..P {
+        inverse[k][k] = 1.0 / l[k][k];
+        for i in k + 1..P {
+            let mut s = 0.0;
+            for m in k..i {
+                s += l[i][m] * inverse[k][m];
             }
-            x[i] = s / l[i][i];
+            inverse[k][i] = -s / l[i][i];
         }
-        *y = x.map(|x| x as f32);
+    }
+    for y in y {
+        *y = apply(y, &inverse, |k| k);
     }
 }
 
@@ -99,12 +161,12 @@ fn eigen<const P: usize>(mut a: [[f64; P]; P]) -> ([[f64; P]; P], [f64; P]) {
                 off += a[i][j] * a[i][j];
             }
         }
-        if off <= diagonal * 1e-12 {
+        if off <= diagonal * 1e-9 {
             break;
         }
         for p in 0..P {
             for q in p + 1..P {
-                if a[p][q] * a[p][q] <= 1e-16 * (a[p][p] * a[q][q]).abs() {
+                if a[p][q] * a[p][q] <= 1e-11 * (a[p][p] * a[q][q]).abs() {
                     continue;
                 }
                 let theta = (a[q][q] - a[p][p]) / (2.0 * a[p][q]);
@@ -162,15 +224,7 @@ pub fn components<const P: usize>(z: &[f32], columns: usize) -> Components<P> {
     }
     times(z, columns, 1, &v, &mut y);
     let (e, values) = eigen(gram(&y));
-    let rotate = |x: &[f32; P]| -> [f32; P] {
-        let mut out = [0f64; P];
-        for (&x, e) in x.iter().zip(&e) {
-            for (o, e) in out.iter_mut().zip(e) {
-                *o += x as f64 * e;
-            }
-        }
-        out.map(|o| o as f32)
-    };
+    let rotate = |x: &[f32; P]| apply(x, &e, |_| 0);
     Components {
         strengths: values.map(|v| v.sqrt() as f32),
         right: v.iter().map(rotate).collect(),

@@ -1,7 +1,7 @@
 //! A block: some rows of one tensor, or several small tensors, coded with one run of the 16 lanes.
 
 use super::check::check;
-use super::fit::{mean_scale, normalise, power, row_octave, row_scale, VARIANTS};
+use super::fit::{mean_scale, octave_factors, power, row_octave, row_scale, VARIANTS};
 use super::low_rank::{Factors, Projector};
 use super::model::TableSet;
 use super::params::nearest;
@@ -11,10 +11,10 @@ use super::wire::{malformed, put_varint, seal, take, take_byte, take_varint, uns
 use crate::error::Result;
 use crate::kernels::v2::adaptive::{Decoder, Encoder};
 use crate::kernels::v2::alphabet::{self, raw_bits};
-use crate::kernels::v2::analyse::{differ, index_row, mark, step_at, weighted_difference, Reach};
+use crate::kernels::v2::analyse::{differ, differs, index_row, mark, normalise, step_at, weighted_difference, Reach};
 use crate::kernels::v2::bits::{BitReader, BitWriter};
 use crate::kernels::v2::cost::{add_row, best_shift, CostTable, SHIFTS};
-use crate::kernels::v2::element::{Layout, Word};
+use crate::kernels::v2::element::{power_of_two, Layout, Word};
 use crate::kernels::v2::log2::{log2_q8, FRACTION};
 use crate::kernels::v2::predict::FLIP;
 use crate::kernels::v2::rans::{self, Words, LANES, LOWER};
@@ -97,20 +97,18 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &[Segment<'_>]
         let row_bytes = segment.columns * layout.bytes();
         let weights: Vec<f32> = segment.scales.iter().map(|&c| power(-(c as i32), q)).collect();
         let projector = segment.factors.map(Projector::new);
+        let column_factors = segment.factors.map_or(Vec::new(), |f| octave_factors(&f.octaves));
         for (base, fine) in segment.base.chunks(row_bytes).zip(segment.fine.chunks(row_bytes)) {
-            if !scales.changed(&mut side, base != fine) {
+            if !scales.changed(&mut side, differs(base, fine)) {
                 continue;
             }
-            parts.clear();
             moved.none();
             let mut octave = 0;
             if let (Some(factors), Some(projector)) = (segment.factors, &projector) {
                 parts.deltas.resize(base.len() / layout.bytes(), 0.0);
                 differ(layout, base, fine, &mut parts.deltas);
                 octave = row_octave(layout, row_scale(layout, &parts.deltas, &weights, q), q);
-                for (d, &k) in parts.deltas.iter_mut().zip(&factors.octaves) {
-                    *d = normalise(*d, octave + k as i32);
-                }
+                normalise(&mut parts.deltas, power_of_two(-octave), &column_factors);
                 let exact = projector.solve(&parts.deltas);
                 let mut left = [0i8; MAX_RANK];
                 let start = index.len();
@@ -122,9 +120,8 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &[Segment<'_>]
                 index.resize(start + factors.rank.div_ceil(LANES) * LANES, padding);
                 let scaled = factors.scaled_left(&left[..factors.rank]);
                 moved.predict(layout, factors, &scaled, octave, base);
-                parts.clear();
             }
-            parts.push_codes(layout, q, &moved, base, fine);
+            parts.only_codes(layout, q, &moved, base, fine);
             let Parts { classes, codes, .. } = &parts;
             let sum = weighted_difference(layout, moved.from(base), fine, &weights);
             let mut r = mean_scale(layout, sum / codes.len() as f32, q);

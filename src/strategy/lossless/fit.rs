@@ -8,7 +8,7 @@ use super::model::Window;
 use super::rows::{Moved, Parts};
 use super::side::{move_length, MAX_SCALE};
 use crate::kernels::v2::alphabet::raw_bits;
-use crate::kernels::v2::analyse::{add_magnitudes, index_row, weighted_sum};
+use crate::kernels::v2::analyse::{add_magnitudes, differs, index_row, normalise, weighted_sum};
 use crate::kernels::v2::cost::{add_columns, add_row, best_shift, CostTable, SHIFTS};
 use crate::kernels::v2::element::{power_of_two, Layout};
 use crate::kernels::v2::log2::{log2_q8, steps, FRACTION};
@@ -39,6 +39,9 @@ const COLUMN_ROWS: usize = 128;
 
 /// Fewest weights whose counts are worth refining scales for.
 const REFINE_FROM: usize = 4096;
+
+/// Fewest weights that are counted with two counters per symbol.
+const TWO_COUNTERS_FROM: usize = 1 << 16;
 
 /// What fitting a tensor found.
 pub struct Fit {
@@ -117,7 +120,7 @@ impl Sample {
         for (b, f) in base.chunks(size).zip(fine.chunks(size)) {
             let taken = self.seen % self.stride == 0;
             self.seen += 1;
-            if taken && b != f {
+            if taken && differs(b, f) {
                 self.base.extend_from_slice(b);
                 self.fine.extend_from_slice(f);
             }
@@ -271,7 +274,7 @@ fn length(counts: &Counts, width: u32) -> u64 {
     for table in counts {
         let total: u64 = table.iter().map(|&c| c as u64).sum();
         sum += total * log2_q8(total) as u64;
-        for (s, &c) in table.iter().enumerate() {
+        for (s, &c) in table.iter().enumerate().filter(|(_, &c)| c > 0) {
             sum -= c as u64 * log2_q8(c as u64) as u64;
             sum += c as u64 * (raw_bits(s as u8 as i8, width) << FRACTION) as u64;
         }
@@ -390,7 +393,10 @@ impl<'a> Scaled<'a> {
         let contexts = self.sample.contexts();
         let mut counts = vec![[0; SYMBOLS]; contexts.count()];
         // Most symbols are the same few: two counters for each, so that an addition seldom waits for the one before.
-        let mut others = counts.clone();
+        let mut others = match self.sample.len() {
+            0..TWO_COUNTERS_FROM => Vec::new(),
+            _ => counts.clone(),
+        };
         let mut index = vec![0; self.sample.columns];
         for (&r, range) in self.rows.iter().zip(self.sample.rows()) {
             let index = &mut index[..range.len()];
@@ -398,6 +404,12 @@ impl<'a> Scaled<'a> {
             index_row(contexts, r, classes, &self.columns, codes, index);
             let (counts, others) = (counts.as_flattened_mut(), others.as_flattened_mut());
             let pairs = index.chunks_exact(2);
+            if others.is_empty() {
+                for &i in index.iter() {
+                    counts[i as usize] += 1;
+                }
+                continue;
+            }
             for &i in pairs.remainder() {
                 counts[i as usize] += 1;
             }
@@ -505,11 +517,10 @@ fn low_rank(sample: &Sample, plain: &Scaled<'_>) -> Option<Found> {
     let n_rows = sample.n_rows();
     let column_octaves: Vec<i16> = plain.columns.iter().map(|&c| c >> q).collect();
     let octaves: Vec<i32> = plain.rows.iter().map(|&r| row_octave(layout, r, q)).collect();
-    let mut z = Vec::with_capacity(sample.len());
+    let column_factors = octave_factors(&column_octaves);
+    let mut z = plain.parts.deltas.clone();
     for (&o, range) in octaves.iter().zip(sample.rows()) {
-        for (&d, &k) in plain.parts.deltas[range].iter().zip(&column_octaves) {
-            z.push(normalise(d, o + k as i32));
-        }
+        normalise(&mut z[range], power_of_two(-o), &column_factors);
     }
     let candidates = candidates(&z, columns, column_octaves)?;
     drop(z);
@@ -566,7 +577,7 @@ fn low_rank(sample: &Sample, plain: &Scaled<'_>) -> Option<Found> {
     })
 }
 
-/// A difference divided by its scales, kept from outliers.
-pub fn normalise(delta: f32, octave: i32) -> f32 {
-    (delta * power_of_two(-octave)).clamp(-8.0, 8.0)
+/// What differences are multiplied with to divide them by the columns' scales.
+pub fn octave_factors(octaves: &[i16]) -> Vec<f32> {
+    octaves.iter().map(|&o| power_of_two(-(o as i32))).collect()
 }

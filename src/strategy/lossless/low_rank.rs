@@ -76,15 +76,16 @@ fn quantise<const P: usize>(c: Components<P>, z: &[f32], columns: usize, octaves
     let mut left = vec![[0i8; MAX_RANK]; rows];
     let mut bits = Vec::new();
     let mut gains = Vec::new();
+    let (peak_left, peak_right) = (peaks(&c.left), peaks(&c.right));
     for k in 0..P {
         let s = c.strengths[k];
-        let peak = |x: &mut dyn Iterator<Item = f32>| x.fold(0f32, |a, b| a.max(b.abs()));
-        let step_left = (residual * STEP).max(peak(&mut c.left.iter().map(|l| l[k])) / 127.0);
-        let step_right = (residual * STEP).max(peak(&mut c.right.iter().map(|r| r[k] * s)) / 127.0);
+        let step_left = (residual * STEP).max(peak_left[k] / 127.0);
+        let step_right = (residual * STEP).max(peak_right[k] * s / 127.0);
         let (mut sum_left, mut sum_right) = (0f32, 0f32);
         for (l, out) in c.left.iter().zip(&mut left) {
-            out[k] = (l[k] / step_left).round_ties_even() as i8;
-            sum_left += (l[k] / step_left) * (l[k] / step_left);
+            let x = l[k] / step_left;
+            out[k] = x.round_ties_even() as i8;
+            sum_left += x * x;
         }
         for (r, out) in c.right.iter().zip(factors.right.chunks_exact_mut(P)) {
             let x = r[k] * s / step_right;
@@ -110,6 +111,17 @@ fn quantise<const P: usize>(c: Components<P>, z: &[f32], columns: usize, octaves
         left,
         bits,
     })
+}
+
+/// The largest magnitude of each component.
+fn peaks<const P: usize>(x: &[[f32; P]]) -> [f32; P] {
+    let mut peaks = [0f32; P];
+    for x in x {
+        for (p, x) in peaks.iter_mut().zip(x) {
+            *p = p.max(x.abs());
+        }
+    }
+    peaks
 }
 
 /// Class of factors with this mean square: `round(log2(mean square))`, so half octaves of the rms.

@@ -99,14 +99,17 @@ impl Parts {
     /// Adds a row.
     pub fn push(&mut self, layout: Layout, log2_q: u32, moved: &Moved, base: &[u8], fine: &[u8]) {
         let at = self.deltas.len();
-        self.push_codes(layout, log2_q, moved, base, fine);
-        self.deltas.resize(self.classes.len(), 0.0);
+        self.deltas.resize(at + base.len() / layout.bytes(), 0.0);
+        self.take_apart(at, layout, log2_q, moved, base, fine);
         differ(layout, moved.from(base), fine, &mut self.deltas[at..]);
     }
 
-    /// Adds a row without its differences in value.
-    pub fn push_codes(&mut self, layout: Layout, log2_q: u32, moved: &Moved, base: &[u8], fine: &[u8]) {
-        let at = self.classes.len();
+    /// Replaces classes and codes by those of one row.
+    pub fn only_codes(&mut self, layout: Layout, log2_q: u32, moved: &Moved, base: &[u8], fine: &[u8]) {
+        self.take_apart(0, layout, log2_q, moved, base, fine);
+    }
+
+    fn take_apart(&mut self, at: usize, layout: Layout, log2_q: u32, moved: &Moved, base: &[u8], fine: &[u8]) {
         let end = at + base.len() / layout.bytes();
         self.classes.resize(end, 0);
         self.codes.resize(end, 0);

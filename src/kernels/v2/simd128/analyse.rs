@@ -2,10 +2,27 @@
 #![allow(unsafe_code)]
 
 use crate::kernels::v2::alphabet;
-use crate::kernels::v2::analyse::{differ_scalar, take_apart_scalar, total, Reach};
+use crate::kernels::v2::analyse::{differ_scalar, normalise_scalar, take_apart_scalar, total, Reach, OUTLIER};
 use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::predict::FLIP;
 use core::arch::wasm32::*;
+
+/// See [`differs`](crate::kernels::v2::analyse::differs).
+pub fn differs(base: &[u8], fine: &[u8]) -> bool {
+    let (b64, f64) = (base.chunks_exact(64), fine.chunks_exact(64));
+    if base.len() != fine.len() || b64.remainder() != f64.remainder() {
+        return true;
+    }
+    for (b, f) in b64.zip(f64) {
+        let (b, f) = (b.as_ptr() as *const v128, f.as_ptr() as *const v128);
+        // SAFETY: 64 bytes are four vectors.
+        let x = unrolled!([0, 1, 2, 3] | i | unsafe { v128_xor(v128_load(b.add(i)), v128_load(f.add(i))) });
+        if v128_any_true(v128_or(v128_or(x[0], x[1]), v128_or(x[2], x[3]))) {
+            return true;
+        }
+    }
+    false
+}
 
 /// See [`take_apart`](crate::kernels::v2::analyse::take_apart).
 pub fn take_apart(
@@ -189,6 +206,26 @@ pub fn weighted_difference_bf16(layout: Layout, from: &[u8], fine: &[u8], weight
     let rest = &mut deltas[..n - whole];
     differ_scalar(layout, &from[2 * whole..], &fine[2 * whole..], rest);
     finish(lo, hi, rest, &weights[whole..])
+}
+
+/// See [`normalise`](crate::kernels::v2::analyse::normalise).
+pub fn normalise(deltas: &mut [f32], row: f32, columns: &[f32]) {
+    let n = deltas.len().min(columns.len());
+    let whole = n / 4 * 4;
+    let scale = f32x4_splat(row);
+    let (least, most) = (f32x4_splat(-OUTLIER), f32x4_splat(OUTLIER));
+    for at in (0..whole).step_by(4) {
+        // SAFETY: four elements from `at` on are inside both slices.
+        unsafe {
+            let d = deltas.as_mut_ptr().add(at) as *mut v128;
+            let x = f32x4_mul(
+                f32x4_mul(v128_load(d), scale),
+                v128_load(columns.as_ptr().add(at) as *const v128),
+            );
+            v128_store(d, f32x4_max(f32x4_min(x, most), least));
+        }
+    }
+    normalise_scalar(&mut deltas[whole..n], row, &columns[whole..n]);
 }
 
 /// See [`mark`](crate::kernels::v2::analyse::mark).

@@ -17,3 +17,4 @@ pub mod cost;
 pub mod predict;
 pub mod rans;
 pub mod row16;
+pub mod subspace;
