@@ -168,14 +168,14 @@ impl DecodeTables {
 pub struct EncodeTables {
     /// Logarithm of the number of slots.
     pub log: u32,
-    /// `(contexts + 1) * 256` entries: bits 0-15 frequency, 16-31 first slot, 32-63 reciprocal.
+    /// `(contexts + 1) * 256` entries and one that is not used: bits 0-15 frequency, 16-31 first slot, 32-63 reciprocal.
     pub entries: Vec<u64>,
 }
 
 impl EncodeTables {
     /// Tables of `contexts`; each must sum to `2^log`. The extra context of [`DecodeTables`] is there as well.
     pub fn new(contexts: &[Freqs], log: u32) -> Self {
-        let mut entries = vec![0; (contexts.len() + 1) * SYMBOLS];
+        let mut entries = vec![0; (contexts.len() + 1) * SYMBOLS + 1];
         let mut padding = [0; SYMBOLS];
         padding[0] = 1 << log;
         for (freqs, entries) in contexts.iter().chain([&padding]).zip(entries.chunks_exact_mut(SYMBOLS)) {
@@ -255,6 +255,6 @@ mod tests {
         for (i, &e) in t.slots.iter().enumerate() {
             assert!((e >> 12 & 0xfff) < (e & 0xfff), "slot {i}");
         }
-        assert_eq!(EncodeTables::new(&[f, f], 10).entries.len(), 3 * SYMBOLS);
+        assert_eq!(EncodeTables::new(&[f, f], 10).entries.len(), 3 * SYMBOLS + 1);
     }
 }

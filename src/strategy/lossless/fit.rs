@@ -8,7 +8,7 @@ use super::model::Window;
 use super::rows::{Moved, Parts};
 use super::side::{move_length, MAX_SCALE};
 use crate::kernels::v2::alphabet::raw_bits;
-use crate::kernels::v2::analyse::{add_magnitudes, differs, index_row, normalise, weighted_sum};
+use crate::kernels::v2::analyse::{add_magnitudes, differ, differs, index_row, normalise, weighted_sum};
 use crate::kernels::v2::cost::{add_columns, add_row, best_shift, CostTable, SHIFTS};
 use crate::kernels::v2::element::{power_of_two, Layout};
 use crate::kernels::v2::log2::{log2_q8, steps, FRACTION};
@@ -36,6 +36,9 @@ const TRIAL_ROWS: usize = 96;
 
 /// Rows on which the columns' scales are refined, at least, if there are as many.
 const COLUMN_ROWS: usize = 128;
+
+/// Rows that are counted to refine scales with, at least, if there are as many.
+const COUNT_ROWS: usize = 128;
 
 /// Fewest weights whose counts are worth refining scales for.
 const REFINE_FROM: usize = 4096;
@@ -272,9 +275,18 @@ fn costs(window: Window, width: u32, counts: &Counts, weight: f64) -> CostTable 
 fn length(counts: &Counts, width: u32) -> u64 {
     let mut sum = 0;
     for table in counts {
-        let total: u64 = table.iter().map(|&c| c as u64).sum();
+        let mut total = 0;
+        for &c in table {
+            total += c as u64;
+        }
+        if total == 0 {
+            continue;
+        }
         sum += total * log2_q8(total) as u64;
-        for (s, &c) in table.iter().enumerate().filter(|(_, &c)| c > 0) {
+        for (s, &c) in table.iter().enumerate() {
+            if c == 0 {
+                continue;
+            }
             sum -= c as u64 * log2_q8(c as u64) as u64;
             sum += c as u64 * (raw_bits(s as u8 as i8, width) << FRACTION) as u64;
         }
@@ -306,6 +318,14 @@ impl<'a> Scaled<'a> {
             columns: vec![0; sample.columns],
             parts: Parts::default(),
         }
+    }
+
+    /// Takes only the differences in value.
+    fn load_deltas(&mut self) {
+        self.parts.clear();
+        self.parts.deltas.resize(self.sample.len(), 0.0);
+        let Sample { layout, base, fine, .. } = self.sample;
+        differ(*layout, base, fine, &mut self.parts.deltas);
     }
 
     /// Takes the sample apart, with a prediction for each row if there is one.
@@ -389,16 +409,17 @@ impl<'a> Scaled<'a> {
         }
     }
 
-    fn count(&self) -> Counts {
+    /// Counts the symbols of every `stride`-th row.
+    fn count(&self, stride: usize) -> Counts {
         let contexts = self.sample.contexts();
         let mut counts = vec![[0; SYMBOLS]; contexts.count()];
         // Most symbols are the same few: two counters for each, so that an addition seldom waits for the one before.
-        let mut others = match self.sample.len() {
+        let mut others = match self.sample.len() / stride {
             0..TWO_COUNTERS_FROM => Vec::new(),
             _ => counts.clone(),
         };
         let mut index = vec![0; self.sample.columns];
-        for (&r, range) in self.rows.iter().zip(self.sample.rows()) {
+        for (&r, range) in self.rows.iter().zip(self.sample.rows()).step_by(stride) {
             let index = &mut index[..range.len()];
             let (classes, codes) = (&self.parts.classes[range.clone()], &self.parts.codes[range]);
             index_row(contexts, r, classes, &self.columns, codes, index);
@@ -437,13 +458,18 @@ pub fn fit(sample: &Sample, effort: Effort) -> Fit {
         return fit(&few, Effort { few: false, ..effort });
     }
     let with_columns = effort.columns && sample.n_rows() >= 8;
+    let with_factors = effort.low_rank && matches!(sample.layout.bits, 16 | 32) && sample.layout.is_float();
     let mut scaled = Scaled::new(sample);
-    scaled.load(None);
-    scaled.take_means(with_columns as u32);
     let mut factors = None;
     let mut factor_counts = vec![[0; SYMBOLS]; FACTOR_CLASSES];
-    if effort.low_rank && matches!(sample.layout.bits, 16 | 32) && sample.layout.is_float() {
-        if let Some(found) = low_rank(sample, &scaled) {
+    if with_factors {
+        scaled.load_deltas();
+    } else {
+        scaled.load(None);
+    }
+    scaled.take_means(with_columns as u32);
+    if with_factors {
+        if let Some(found) = low_rank(&mut scaled) {
             scaled.load(Some(Prediction {
                 factors: &found.factors,
                 left: &found.left,
@@ -452,14 +478,17 @@ pub fn fit(sample: &Sample, effort: Effort) -> Fit {
             scaled.take_means(1);
             found.count(&mut factor_counts);
             factors = Some(found.factors);
+        } else {
+            scaled.load(None);
         }
     }
-    let mut counts = scaled.count();
     let rounds = if sample.len() < REFINE_FROM { 0 } else { effort.rounds };
     for _ in 0..rounds {
+        // Lengths need no more counts than there are in a part of a large sample.
+        let counts = scaled.count((scaled.rows.len() / COUNT_ROWS).max(1));
         scaled.refine(&costs(sample.window, sample.layout.bits, &counts, 64.0), with_columns);
-        counts = scaled.count();
     }
+    let counts = scaled.count(1);
     Fit {
         columns: scaled.columns,
         factors,
@@ -503,7 +532,10 @@ impl Found {
 }
 
 /// The prediction that makes a sample's code shortest, side information included; none when it does not pay.
-fn low_rank(sample: &Sample, plain: &Scaled<'_>) -> Option<Found> {
+///
+/// `plain` has the sample's differences, which are used up.
+fn low_rank(plain: &mut Scaled<'_>) -> Option<Found> {
+    let sample = plain.sample;
     let Sample {
         layout,
         window,
@@ -518,7 +550,7 @@ fn low_rank(sample: &Sample, plain: &Scaled<'_>) -> Option<Found> {
     let column_octaves: Vec<i16> = plain.columns.iter().map(|&c| c >> q).collect();
     let octaves: Vec<i32> = plain.rows.iter().map(|&r| row_octave(layout, r, q)).collect();
     let column_factors = octave_factors(&column_octaves);
-    let mut z = plain.parts.deltas.clone();
+    let mut z = std::mem::take(&mut plain.parts.deltas);
     for (&o, range) in octaves.iter().zip(sample.rows()) {
         normalise(&mut z[range], power_of_two(-o), &column_factors);
     }
@@ -534,7 +566,7 @@ fn low_rank(sample: &Sample, plain: &Scaled<'_>) -> Option<Found> {
     trial.load(None);
     trial.rows = every(&plain.rows);
     trial.columns.clone_from(&plain.columns);
-    let plain_length = length(&trial.count(), layout.bits);
+    let plain_length = length(&trial.count(1), layout.bits);
     let share = some.n_rows() as f32 / n_rows as f32;
     let mut try_rank = |rank: usize| -> u64 {
         let bits: f32 = candidates.bits[..rank]
@@ -547,7 +579,7 @@ fn low_rank(sample: &Sample, plain: &Scaled<'_>) -> Option<Found> {
             octaves: &some_octaves,
         }));
         trial.take_means(0);
-        length(&trial.count(), layout.bits) + (bits * 256.0) as u64
+        length(&trial.count(1), layout.bits) + (bits * 256.0) as u64
     };
     // The length falls to one minimum and rises again: go up from the middle, or else down.
     let ranks: Vec<usize> = RANKS.into_iter().filter(|&r| r <= candidates.all.rank).collect();

@@ -118,7 +118,10 @@ fn peaks<const P: usize>(x: &[[f32; P]]) -> [f32; P] {
     let mut peaks = [0f32; P];
     for x in x {
         for (p, x) in peaks.iter_mut().zip(x) {
-            *p = p.max(x.abs());
+            // f32::max would be a call in wasm.
+            if x.abs() > *p {
+                *p = x.abs();
+            }
         }
     }
     peaks
@@ -147,13 +150,11 @@ impl Candidates {
             right_classes: all.right_classes[..rank].to_vec(),
             octaves: all.octaves.clone(),
             columns: Columns::default(),
-            right: all
-                .right
-                .chunks_exact(all.rank)
-                .flat_map(|r| &r[..rank])
-                .copied()
-                .collect(),
+            right: Vec::with_capacity(all.octaves.len() * rank),
         };
+        for r in all.right.chunks_exact(all.rank) {
+            factors.right.extend_from_slice(&r[..rank]);
+        }
         factors.columns = Columns::new(rank, &factors.right, &factors.octaves);
         factors
     }

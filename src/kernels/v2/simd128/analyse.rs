@@ -1,6 +1,7 @@
 //! Taking 16-bit rows apart, 16 weights at a time.
 #![allow(unsafe_code)]
 
+use super::USUAL;
 use crate::kernels::v2::alphabet;
 use crate::kernels::v2::analyse::{differ_scalar, normalise_scalar, take_apart_scalar, total, Reach, OUTLIER};
 use crate::kernels::v2::element::Layout;
@@ -34,43 +35,68 @@ pub fn take_apart(
     classes: &mut [i16],
     codes: &mut [u16],
 ) {
+    match (variants.is_empty(), (layout.mantissa, log2_q) == (USUAL.0, USUAL.1)) {
+        (true, true) => run::<false, true>(layout, log2_q, from, fine, variants, classes, codes),
+        (true, false) => run::<false, false>(layout, log2_q, from, fine, variants, classes, codes),
+        (false, true) => run::<true, true>(layout, log2_q, from, fine, variants, classes, codes),
+        (false, false) => run::<true, false>(layout, log2_q, from, fine, variants, classes, codes),
+    }
+}
+
+fn run<const PREDICTED: bool, const USUALLY: bool>(
+    layout: Layout,
+    log2_q: u32,
+    from: &[u8],
+    fine: &[u8],
+    variants: &[u8],
+    classes: &mut [i16],
+    codes: &mut [u16],
+) {
     let n = classes.len();
     assert!(from.len() == 2 * n && fine.len() == 2 * n && codes.len() == n);
-    assert!(variants.is_empty() || variants.len() == n);
+    assert!(!PREDICTED || variants.len() == n);
+    let (mantissa, log2_q) = if USUALLY {
+        (USUAL.0, USUAL.1)
+    } else {
+        (layout.mantissa, log2_q)
+    };
     let whole = n / 16 * 16;
     let exponents = i16x8_splat(layout.exponent_mask as i16);
     let fold_mask = i16x8_splat(if layout.is_float() { 0x7fff } else { 0 });
     let one = i16x8_splat(1);
-    let exact = i16x8_splat(alphabet::EXACT as i16);
+    let long_from = i16x8_splat(alphabet::EXACT as i16 + 1);
     for at in (0..whole).step_by(16) {
         // SAFETY: 16 elements from `at` on are inside all slices, whose lengths were compared above.
         unsafe {
             let b = from.as_ptr().add(2 * at) as *const v128;
             let f = fine.as_ptr().add(2 * at) as *const v128;
-            let v = if variants.is_empty() {
-                [i16x8_splat(0); 2]
-            } else {
+            let v = if PREDICTED {
                 let v = v128_load(variants.as_ptr().add(at) as *const v128);
                 [u16x8_extend_low_u8x16(v), u16x8_extend_high_u8x16(v)]
+            } else {
+                [i16x8_splat(0); 2]
             };
             let steps = unrolled!(
                 [0, 1] | h | {
                     let (b, f) = (v128_load(b.add(h)), v128_load(f.add(h)));
-                    let e = i16x8_max(v128_and(u16x8_shr(b, layout.mantissa), exponents), one);
+                    let e = i16x8_max(v128_and(u16x8_shr(b, mantissa), exponents), one);
                     let class = i16x8_neg(i16x8_shl(e, log2_q));
                     v128_store(classes.as_mut_ptr().add(at + 8 * h) as *mut v128, class);
-                    let flip = i16x8_lt(i16x8_shl(v[h], 8), i16x8_splat(0));
-                    let u = i16x8_sub(fold(f, fold_mask), fold(b, fold_mask));
-                    let u = i16x8_sub(v128_xor(u, flip), flip);
-                    let variant = i16x8_shl(v128_and(v[h], i16x8_splat((FLIP - 1) as i16)), 8);
-                    let code = v128_or(variant, v128_and(u, i16x8_splat(255)));
+                    let mut u = i16x8_sub(fold(f, fold_mask), fold(b, fold_mask));
+                    let mut code = v128_and(u, i16x8_splat(255));
+                    if PREDICTED {
+                        let flip = i16x8_lt(i16x8_shl(v[h], 8), i16x8_splat(0));
+                        u = i16x8_sub(v128_xor(u, flip), flip);
+                        let variant = i16x8_shl(v128_and(v[h], i16x8_splat((FLIP - 1) as i16)), 8);
+                        code = v128_or(variant, v128_and(u, i16x8_splat(255)));
+                    }
                     v128_store(codes.as_mut_ptr().add(at + 8 * h) as *mut v128, code);
                     u
                 }
             );
             // The magnitude of -32768 is 32768 when read without a sign.
             let magnitudes = unrolled!([0, 1] | h | i16x8_abs(steps[h]));
-            let long = unrolled!([0, 1] | h | u16x8_gt(magnitudes[h], exact));
+            let long = unrolled!([0, 1] | h | u16x8_ge(magnitudes[h], long_from));
             if v128_any_true(v128_or(long[0], long[1])) {
                 unrolled!(
                     [0, 1] | h | {

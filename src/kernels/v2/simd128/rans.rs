@@ -146,8 +146,17 @@ pub fn decode_row(
 
 /// See [`encode`](crate::kernels::v2::rans::encode).
 pub fn encode(index: &[u16], tables: &EncodeTables) -> ([u32; LANES], Vec<u8>) {
+    match tables.log == super::USUAL.2 {
+        true => run::<true>(index, tables),
+        false => run::<false>(index, tables),
+    }
+}
+
+fn run<const USUAL: bool>(index: &[u16], tables: &EncodeTables) -> ([u32; LANES], Vec<u8>) {
+    let log = if USUAL { super::USUAL.2 } else { tables.log };
     let entries = tables.entries.as_slice();
-    assert!((largest(index) as usize) < entries.len());
+    // An entry is loaded together with the one behind it.
+    assert!((largest(index) as usize) + 1 < entries.len());
     let mut x = [u32x4_splat(LOWER); 4];
     let mut words = vec![0u8; first_room(index.len())];
     let mut at = words.len();
@@ -159,9 +168,7 @@ pub fn encode(index: &[u16], tables: &EncodeTables) -> ([u32; LANES], Vec<u8>) {
         // SAFETY: all of the index is inside the table, and there is room for what the group can emit.
         unsafe {
             let mut to = words.as_mut_ptr().add(at);
-            unrolled!(
-                [3, 2, 1, 0] | v | x[v] = push(x[v], group.as_ptr().add(4 * v), entries.as_ptr(), tables.log, &mut to)
-            );
+            unrolled!([3, 2, 1, 0] | v | x[v] = push(x[v], group.as_ptr().add(4 * v), entries.as_ptr(), log, &mut to));
             at = to.offset_from(words.as_ptr()) as usize;
         }
     }
@@ -174,19 +181,21 @@ pub fn encode(index: &[u16], tables: &EncodeTables) -> ([u32; LANES], Vec<u8>) {
 /// Encodes a symbol in each of four lanes; words go before `words`.
 ///
 /// # Safety
-/// `symbols` are four numbers of entries; eight bytes can be written before `words`.
+/// `symbols` are four numbers of entries, none that of the last; eight bytes can be written before `words`.
 #[inline(always)]
 unsafe fn push(x: v128, symbols: *const u16, entries: *const u64, log: u32, words: &mut *mut u8) -> v128 {
     // SAFETY: promised by the caller.
-    let (ab, cd) = unsafe {
-        let a = v128_load64_zero(entries.add(*symbols as usize));
-        let c = v128_load64_zero(entries.add(*symbols.add(2) as usize));
+    let (a, b, c, d) = unsafe {
         (
-            v128_load64_lane::<1>(a, entries.add(*symbols.add(1) as usize)),
-            v128_load64_lane::<1>(c, entries.add(*symbols.add(3) as usize)),
+            v128_load(entries.add(*symbols as usize) as *const v128),
+            v128_load(entries.add(*symbols.add(1) as usize) as *const v128),
+            v128_load(entries.add(*symbols.add(2) as usize) as *const v128),
+            v128_load(entries.add(*symbols.add(3) as usize) as *const v128),
         )
     };
-    let low = i32x4_shuffle::<0, 2, 4, 6>(ab, cd);
+    let (ab, cd) = (i32x4_shuffle::<0, 4, 1, 5>(a, b), i32x4_shuffle::<0, 4, 1, 5>(c, d));
+    let low = i64x2_shuffle::<0, 2>(ab, cd);
+    let reciprocal = i64x2_shuffle::<1, 3>(ab, cd);
     let f = v128_and(low, u32x4_splat(0xffff));
     let need = u32x4_ge(u32x4_shr(x, 32 - log), f);
     let m = i32x4_bitmask(need) as usize & 15;
@@ -198,7 +207,6 @@ unsafe fn push(x: v128, symbols: *const u16, entries: *const u64, log: u32, word
     }
     let y = v128_bitselect(u32x4_shr(x, 16), x, need);
     // mulhi(y, reciprocal): exact or one too small.
-    let reciprocal = i32x4_shuffle::<1, 3, 5, 7>(ab, cd);
     let q = i32x4_shuffle::<1, 3, 5, 7>(
         u64x2_extmul_low_u32x4(y, reciprocal),
         u64x2_extmul_high_u32x4(y, reciprocal),
