@@ -16,9 +16,6 @@ use crate::strategy::lossless::low_rank::Factors;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Bytes of each side that are kept to fit on.
-const SAMPLE_BYTES: u64 = 8 << 20;
-
 /// Words that a block has of a tensor that has blocks of its own, and that are read at once.
 pub fn block_words(columns: u64, width: u64) -> u64 {
     (BLOCK_BYTES / (columns * width)).max(1) * columns
@@ -107,7 +104,8 @@ async fn fit_tensor(io: &Io, item: &FitItem, reader: &mut Reader) -> Result<Fitt
             true => width,
             false => dtype.bytes().unwrap_or(1) as u64,
         };
-        let stride = (item.common * width).div_ceil(SAMPLE_BYTES).max(1);
+        let effort = Effort::level(item.effort, item.low_rank);
+        let stride = effort.stride(item.columns, item.common).max(1);
         let mut sample = Sample::with_stride(layout, item.columns as usize, stride as usize);
         let mut scratch = Vec::new();
         while done < item.common {
@@ -140,7 +138,7 @@ async fn fit_tensor(io: &Io, item: &FitItem, reader: &mut Reader) -> Result<Fitt
             at += n;
         }
         if !found.equal {
-            let fit = fit(&sample, Effort::level(item.effort, item.low_rank));
+            let fit = fit(&sample, effort);
             found.columns = fit.columns;
             found.factors = fit.factors;
             found.counts = sparse(&fit.counts, stride as u32);

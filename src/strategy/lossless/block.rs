@@ -20,7 +20,7 @@ use crate::kernels::v2::predict::FLIP;
 use crate::kernels::v2::rans::{self, Words, LANES, LOWER};
 use crate::kernels::v2::row16::{self, Scratch, Source, Streams};
 use crate::kernels::v2::subspace::MAX_RANK;
-use crate::kernels::v2::tables::{DecodeTables, EncodeTables, Freqs, ESC, SYMBOLS};
+use crate::kernels::v2::tables::{DecodeTables, EncodeTables, ESC, SYMBOLS};
 
 /// First byte of a block that is coded against a base.
 pub const CODED: u8 = 0;
@@ -144,9 +144,15 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &[Segment<'_>]
             let row_index = &mut index[start..start + codes.len()];
             index_row(contexts, r, classes, segment.scales, codes, row_index);
             mark(&reach, &index[start..], &mut marked);
-            write_raw(&set.freqs, layout.bits, &marked, &mut index[start..], &mut raw, |at| {
-                step_at(layout, moved.from(base), fine, &moved.variants, at)
-            });
+            write_raw(
+                set,
+                layout,
+                &moved,
+                (base, fine),
+                &marked,
+                &mut index[start..],
+                &mut raw,
+            );
         }
     }
     let side = side.finish();
@@ -200,22 +206,24 @@ fn row_lengths(table: &CostTable, row: i16, classes: &[i16], columns: &[i16], co
     sums.map(|s| (s as u64 * codes.len() as u64 / seen.max(1) as u64) as u32)
 }
 
-/// Turns marked symbols that their tables do not have into escapes, and writes the raw bits of a row. `step`: what a
-/// weight is coded as.
-#[inline(always)]
+/// Turns marked symbols that their tables do not have into escapes, and writes the raw bits of a row.
+#[inline(never)]
 fn write_raw(
-    freqs: &[Freqs],
-    width: u32,
+    set: &TableSet,
+    layout: Layout,
+    moved: &Moved,
+    (base, fine): (&[u8], &[u8]),
     marked: &[u32],
     index: &mut [u16],
     raw: &mut BitWriter,
-    step: impl Fn(usize) -> i64,
 ) {
+    let from = moved.from(base);
     for &at in marked {
         let i = &mut index[at as usize];
-        let mut coded = alphabet::encode(step(at as usize), width);
-        if freqs[(*i >> 8) as usize][(*i & 255) as usize] == 0 {
-            coded = alphabet::escape(step(at as usize), width);
+        let step = step_at(layout, from, fine, &moved.variants, at as usize);
+        let mut coded = alphabet::encode(step, layout.bits);
+        if set.freqs[(*i >> 8) as usize][(*i & 255) as usize] == 0 {
+            coded = alphabet::escape(step, layout.bits);
             *i = (*i & 0xff00) | coded.code as u8 as u16;
         }
         raw.put(coded.raw, coded.n);

@@ -28,6 +28,9 @@ pub type Counts = Vec<[u32; SYMBOLS]>;
 /// Rows that are counted at the lowest effort, at least, if there are as many.
 const FEW_ROWS: usize = 48;
 
+/// Weights of a tensor that are fitted on, at most.
+const MOST_WEIGHTS: u64 = 4 << 20;
+
 /// Ranks that are tried.
 const RANKS: [usize; 7] = [2, 4, 8, 12, 16, 24, 32];
 
@@ -80,6 +83,22 @@ impl Effort {
             columns: level > 0,
             rounds: [0, 1, 1, 2][level.min(3) as usize],
             low_rank: low_rank && level >= 2,
+        }
+    }
+
+    /// Of how many rows of a tensor one is fitted on. `columns`: its words per row, `words`: all of them.
+    pub fn stride(self, columns: u64, words: u64) -> u64 {
+        let most = match (self.low_rank, self.rounds) {
+            (true, 2..) => MOST_WEIGHTS,
+            (true, _) => MOST_WEIGHTS / 2,
+            _ => MOST_WEIGHTS / 4,
+        };
+        let stride = words.div_ceil(most);
+        let rows = words / columns.max(1);
+        match self.few {
+            // Rows that did not change do not count, and there may be many.
+            true => stride.max(rows / (8 * FEW_ROWS as u64)),
+            false => stride,
         }
     }
 }

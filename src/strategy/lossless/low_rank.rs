@@ -214,6 +214,7 @@ fn project<const P: usize>(z: &[f32], basis: &[[f32; P]], out: &mut [f32]) {
 
 impl Projector {
     /// The projector onto these factors.
+    #[inline(never)]
     pub fn new(factors: &Factors) -> Self {
         let rank = factors.rank;
         let (basis, inverse) = if rank <= 8 {
@@ -230,6 +231,7 @@ impl Projector {
     }
 
     /// The factors of a row of normalised differences, not rounded yet.
+    #[inline(never)]
     pub fn solve(&self, z: &[f32]) -> [f32; MAX_RANK] {
         let mut t = [0f32; MAX_RANK];
         match &self.basis {

@@ -1,4 +1,6 @@
 //! Taking 16-bit rows apart, 16 weights at a time.
+//!
+//! None of these is inlined: in one large function with all of them the engine's registers do not last.
 #![allow(unsafe_code)]
 
 use super::USUAL;
@@ -159,6 +161,7 @@ fn difference(f: v128, b: v128) -> v128 {
 }
 
 /// See [`differ`](crate::kernels::v2::analyse::differ).
+#[inline(never)]
 pub fn differ_bf16(layout: Layout, from: &[u8], fine: &[u8], deltas: &mut [f32]) {
     let n = deltas.len();
     assert!(from.len() == 2 * n && fine.len() == 2 * n);
@@ -193,6 +196,7 @@ fn finish(lo: v128, hi: v128, deltas: &[f32], weights: &[f32]) -> f32 {
 }
 
 /// See [`weighted_sum`](crate::kernels::v2::analyse::weighted_sum).
+#[inline(never)]
 pub fn weighted_sum(deltas: &[f32], weights: &[f32]) -> f32 {
     let n = deltas.len();
     assert!(weights.len() >= n);
@@ -211,6 +215,7 @@ pub fn weighted_sum(deltas: &[f32], weights: &[f32]) -> f32 {
 }
 
 /// See [`weighted_difference`](crate::kernels::v2::analyse::weighted_difference).
+#[inline(never)]
 pub fn weighted_difference_bf16(layout: Layout, from: &[u8], fine: &[u8], weights: &[f32]) -> f32 {
     let n = from.len() / 2;
     assert!(from.len() == 2 * n && fine.len() == 2 * n && weights.len() >= n);
@@ -235,6 +240,7 @@ pub fn weighted_difference_bf16(layout: Layout, from: &[u8], fine: &[u8], weight
 }
 
 /// See [`normalise`](crate::kernels::v2::analyse::normalise).
+#[inline(never)]
 pub fn normalise(deltas: &mut [f32], row: f32, columns: &[f32]) {
     let n = deltas.len().min(columns.len());
     let whole = n / 4 * 4;
@@ -255,6 +261,7 @@ pub fn normalise(deltas: &mut [f32], row: f32, columns: &[f32]) {
 }
 
 /// See [`mark`](crate::kernels::v2::analyse::mark).
+#[inline(never)]
 pub fn mark(reach: &Reach, index: &[u16], marked: &mut Vec<u32>) {
     for (group, at) in index.chunks_exact(16).zip((0..).step_by(16)) {
         // SAFETY: sixteen u16.
