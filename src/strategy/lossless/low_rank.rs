@@ -3,7 +3,7 @@
 use crate::kernels::v2::element::power_of_two;
 use crate::kernels::v2::log2::{log2_q8, steps};
 use crate::kernels::v2::predict::Columns;
-use crate::kernels::v2::subspace::{components, times, Components, MAX_RANK};
+use crate::kernels::v2::subspace::{components, times, MAX_RANK};
 use serde::{Deserialize, Serialize};
 
 /// Classes of factors by their size: half octaves of their rms, from 2^-2 on.
@@ -47,16 +47,13 @@ const STEP: f32 = 3.0;
 /// Finds the components of `z` and rounds them. `octaves`: the columns' scales that `z` was divided by.
 pub fn candidates(z: &[f32], columns: usize, octaves: Vec<i16>) -> Option<Candidates> {
     let rows = z.len() / columns;
-    match rows.min(columns) {
-        512.. => quantise(components::<32>(z, columns), z, columns, octaves),
-        96.. => quantise(components::<24>(z, columns), z, columns, octaves),
-        24.. => quantise(components::<8>(z, columns), z, columns, octaves),
-        _ => None,
-    }
-}
-
-fn quantise<const P: usize>(c: Components<P>, z: &[f32], columns: usize, octaves: Vec<i16>) -> Option<Candidates> {
-    let rows = z.len() / columns;
+    let p = match rows.min(columns) {
+        512.. => 32,
+        96.. => 24,
+        24.. => 8,
+        _ => return None,
+    };
+    let c = components(z, columns, p);
     let energy: f64 = z.iter().map(|&z| z as f64 * z as f64).sum();
     let taken: f64 = c.strengths.iter().map(|&s| s as f64 * s as f64).sum();
     let residual = (((energy - taken).max(energy * 1e-6)) / z.len() as f64).sqrt() as f32;
@@ -64,30 +61,30 @@ fn quantise<const P: usize>(c: Components<P>, z: &[f32], columns: usize, octaves
         return None;
     }
     let mut factors = Factors {
-        rank: P,
+        rank: p,
         shift: 0,
         gains: Vec::new(),
         left_classes: Vec::new(),
         right_classes: Vec::new(),
         columns: Columns::default(),
         octaves,
-        right: vec![0; columns * P],
+        right: vec![0; columns * p],
     };
     let mut left = vec![[0i8; MAX_RANK]; rows];
     let mut bits = Vec::new();
     let mut gains = Vec::new();
-    let (peak_left, peak_right) = (peaks(&c.left), peaks(&c.right));
-    for k in 0..P {
+    let (peak_left, peak_right) = (peaks(&c.left, p), peaks(&c.right, p));
+    for k in 0..p {
         let s = c.strengths[k];
         let step_left = (residual * STEP).max(peak_left[k] / 127.0);
         let step_right = (residual * STEP).max(peak_right[k] * s / 127.0);
         let (mut sum_left, mut sum_right) = (0f32, 0f32);
-        for (l, out) in c.left.iter().zip(&mut left) {
+        for (l, out) in c.left.chunks_exact(p).zip(&mut left) {
             let x = l[k] / step_left;
             out[k] = x.round_ties_even() as i8;
             sum_left += x * x;
         }
-        for (r, out) in c.right.iter().zip(factors.right.chunks_exact_mut(P)) {
+        for (r, out) in c.right.chunks_exact(p).zip(factors.right.chunks_exact_mut(p)) {
             let x = r[k] * s / step_right;
             out[k] = x.round_ties_even() as i8;
             sum_right += x * x;
@@ -113,10 +110,10 @@ fn quantise<const P: usize>(c: Components<P>, z: &[f32], columns: usize, octaves
     })
 }
 
-/// The largest magnitude of each component.
-fn peaks<const P: usize>(x: &[[f32; P]]) -> [f32; P] {
-    let mut peaks = [0f32; P];
-    for x in x {
+/// The largest magnitude of each of `p` components.
+fn peaks(x: &[f32], p: usize) -> [f32; MAX_RANK] {
+    let mut peaks = [0f32; MAX_RANK];
+    for x in x.chunks_exact(p) {
         for (p, x) in peaks.iter_mut().zip(x) {
             // f32::max would be a call in wasm.
             if x.abs() > *p {
@@ -173,43 +170,13 @@ impl Factors {
 
 /// Finds a row's factors: the least-squares solution, given the columns' rounded factors.
 pub struct Projector {
-    basis: Basis,
+    /// The columns' factors times gains, `padded` to each.
+    basis: Vec<f32>,
     /// Inverse of the basis's Gram matrix.
     inverse: Vec<f64>,
     rank: usize,
-}
-
-/// The columns' factors times gains, padded to a width that vectorises.
-enum Basis {
-    Eight(Vec<[f32; 8]>),
-    Sixteen(Vec<[f32; 16]>),
-    All(Vec<[f32; MAX_RANK]>),
-}
-
-fn basis<const P: usize>(factors: &Factors) -> (Vec<[f32; P]>, Vec<f64>) {
-    let rank = factors.rank;
-    let unit = power_of_two(-factors.shift);
-    let mut basis = Vec::with_capacity(factors.octaves.len());
-    let mut gram = vec![0f64; rank * rank];
-    for r in factors.right.chunks_exact(rank) {
-        let mut b = [0f32; P];
-        for ((b, &r), &g) in b.iter_mut().zip(r).zip(&factors.gains) {
-            *b = r as f32 * (g as f32 * unit);
-        }
-        for (row, &x) in gram.chunks_exact_mut(rank).zip(&b) {
-            for (sum, &y) in row.iter_mut().zip(&b) {
-                *sum += x as f64 * y as f64;
-            }
-        }
-        basis.push(b);
-    }
-    (basis, invert(gram, rank))
-}
-
-fn project<const P: usize>(z: &[f32], basis: &[[f32; P]], out: &mut [f32]) {
-    let mut t = [[0f32; P]];
-    times(z, basis.len(), 1, basis, &mut t);
-    out[..P].copy_from_slice(&t[0]);
+    /// The rank, up to a multiple of 8.
+    padded: usize,
 }
 
 impl Projector {
@@ -217,28 +184,34 @@ impl Projector {
     #[inline(never)]
     pub fn new(factors: &Factors) -> Self {
         let rank = factors.rank;
-        let (basis, inverse) = if rank <= 8 {
-            let (b, i) = basis(factors);
-            (Basis::Eight(b), i)
-        } else if rank <= 16 {
-            let (b, i) = basis(factors);
-            (Basis::Sixteen(b), i)
-        } else {
-            let (b, i) = basis(factors);
-            (Basis::All(b), i)
-        };
-        Self { basis, inverse, rank }
+        let padded = rank.div_ceil(8) * 8;
+        let unit = power_of_two(-factors.shift);
+        let mut basis = vec![0f32; factors.octaves.len() * padded];
+        let mut gram = vec![0f64; rank * rank];
+        for (r, b) in factors.right.chunks_exact(rank).zip(basis.chunks_exact_mut(padded)) {
+            for ((b, &r), &g) in b.iter_mut().zip(r).zip(&factors.gains) {
+                *b = r as f32 * (g as f32 * unit);
+            }
+            for (row, &x) in gram.chunks_exact_mut(rank).zip(b.iter()) {
+                for (sum, &y) in row.iter_mut().zip(b.iter()) {
+                    *sum += x as f64 * y as f64;
+                }
+            }
+        }
+        Self {
+            basis,
+            inverse: invert(gram, rank),
+            rank,
+            padded,
+        }
     }
 
     /// The factors of a row of normalised differences, not rounded yet.
     #[inline(never)]
     pub fn solve(&self, z: &[f32]) -> [f32; MAX_RANK] {
         let mut t = [0f32; MAX_RANK];
-        match &self.basis {
-            Basis::Eight(b) => project(z, b, &mut t),
-            Basis::Sixteen(b) => project(z, b, &mut t),
-            Basis::All(b) => project(z, b, &mut t),
-        }
+        let columns = self.basis.len() / self.padded;
+        times(z, columns, 1, self.padded, &self.basis, &mut t[..self.padded]);
         let mut out = [0f32; MAX_RANK];
         for (o, row) in out.iter_mut().zip(self.inverse.chunks_exact(self.rank)) {
             let mut sum = 0f64;

@@ -37,15 +37,15 @@ pub fn take_apart(
     classes: &mut [i16],
     codes: &mut [u16],
 ) {
-    match (variants.is_empty(), (layout.mantissa, log2_q) == (USUAL.0, USUAL.1)) {
-        (true, true) => run::<false, true>(layout, log2_q, from, fine, variants, classes, codes),
-        (true, false) => run::<false, false>(layout, log2_q, from, fine, variants, classes, codes),
-        (false, true) => run::<true, true>(layout, log2_q, from, fine, variants, classes, codes),
-        (false, false) => run::<true, false>(layout, log2_q, from, fine, variants, classes, codes),
+    if variants.is_empty() && (layout.mantissa, log2_q) == (USUAL.0, USUAL.1) {
+        run::<true>(layout, log2_q, from, fine, variants, classes, codes);
+    } else {
+        run::<false>(layout, log2_q, from, fine, variants, classes, codes);
     }
 }
 
-fn run<const PREDICTED: bool, const USUALLY: bool>(
+/// `PLAIN`: the usual layout, without a prediction.
+fn run<const PLAIN: bool>(
     layout: Layout,
     log2_q: u32,
     from: &[u8],
@@ -54,10 +54,11 @@ fn run<const PREDICTED: bool, const USUALLY: bool>(
     classes: &mut [i16],
     codes: &mut [u16],
 ) {
+    let predicted = !PLAIN && !variants.is_empty();
     let n = classes.len();
     assert!(from.len() == 2 * n && fine.len() == 2 * n && codes.len() == n);
-    assert!(!PREDICTED || variants.len() == n);
-    let (mantissa, log2_q) = if USUALLY {
+    assert!(!predicted || variants.len() == n);
+    let (mantissa, log2_q) = if PLAIN {
         (USUAL.0, USUAL.1)
     } else {
         (layout.mantissa, log2_q)
@@ -72,7 +73,7 @@ fn run<const PREDICTED: bool, const USUALLY: bool>(
         unsafe {
             let b = from.as_ptr().add(2 * at) as *const v128;
             let f = fine.as_ptr().add(2 * at) as *const v128;
-            let v = if PREDICTED {
+            let v = if predicted {
                 let v = v128_load(variants.as_ptr().add(at) as *const v128);
                 [u16x8_extend_low_u8x16(v), u16x8_extend_high_u8x16(v)]
             } else {
@@ -86,7 +87,7 @@ fn run<const PREDICTED: bool, const USUALLY: bool>(
                     v128_store(classes.as_mut_ptr().add(at + 8 * h) as *mut v128, class);
                     let mut u = i16x8_sub(fold(f, fold_mask), fold(b, fold_mask));
                     let mut code = v128_and(u, i16x8_splat(255));
-                    if PREDICTED {
+                    if !PLAIN {
                         let flip = i16x8_lt(i16x8_shl(v[h], 8), i16x8_splat(0));
                         u = i16x8_sub(v128_xor(u, flip), flip);
                         let variant = i16x8_shl(v128_and(v[h], i16x8_splat((FLIP - 1) as i16)), 8);

@@ -139,9 +139,8 @@ pub fn decode_row(
     let usual = (layout.mantissa, contexts.log2_q, tables.log) == super::USUAL;
     match (source.variants.is_empty(), usual) {
         (true, true) => run::<false, true>(layout, contexts, tables, source, streams, list, out),
-        (true, false) => run::<false, false>(layout, contexts, tables, source, streams, list, out),
         (false, true) => run::<true, true>(layout, contexts, tables, source, streams, list, out),
-        (false, false) => run::<true, false>(layout, contexts, tables, source, streams, list, out),
+        (_, false) => run::<true, false>(layout, contexts, tables, source, streams, list, out),
     }
     expand(layout, source, streams, list, out);
 }
@@ -158,7 +157,8 @@ fn run<const PREDICTED: bool, const USUAL: bool>(
     let n = source.from.len() / 2;
     let whole = n / LANES;
     assert!(out.len() == 2 * n && source.columns.len() >= n.div_ceil(LANES) * LANES);
-    assert!(!PREDICTED || source.variants.len() >= n);
+    let predicted = PREDICTED && !source.variants.is_empty();
+    assert!(!predicted || source.variants.len() >= n);
     assert!(contexts.count() <= tables.contexts() && contexts.classes > 0);
     list.groups.clear();
     list.groups.resize(whole + 1, (0, 0));
@@ -188,7 +188,7 @@ fn run<const PREDICTED: bool, const USUAL: bool>(
         for g in 0..whole {
             let from = source.from.as_ptr().add(32 * g) as *const v128;
             let columns = source.columns.as_ptr().add(16 * g) as *const v128;
-            let variants = if PREDICTED {
+            let variants = if predicted {
                 let v = v128_load(source.variants.as_ptr().add(16 * g) as *const v128);
                 [u16x8_extend_low_u8x16(v), u16x8_extend_high_u8x16(v)]
             } else {
@@ -217,7 +217,7 @@ fn run<const PREDICTED: bool, const USUAL: bool>(
         let mut from = [0u8; 32];
         from[..2 * rest].copy_from_slice(&source.from[32 * whole..]);
         let mut variants = [0u8; 16];
-        if PREDICTED {
+        if predicted {
             variants[..rest].copy_from_slice(&source.variants[16 * whole..n]);
         }
         let mut present = [0i16; 16];
