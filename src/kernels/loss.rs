@@ -73,42 +73,18 @@ pub struct Spread {
 impl Spread {
     /// Takes the next values.
     pub fn feed(&mut self, values: &[f32]) {
+        let wild = count_wild(values);
+        self.n += values.len() as u64 - wild;
         if self.around.is_none() {
             self.around = values.iter().map(|v| v.abs()).find(|&a| is_finite(a));
             let first = self.around.unwrap_or_default();
             (self.lo, self.hi) = (first, first);
         }
-        let done = self.feed_eights(values);
-        self.n += done as u64;
-        let values = &values[done..];
-        let wild = count_wild(values);
-        self.n += values.len() as u64 - wild;
         if wild == 0 {
             self.add::<false>(values);
         } else {
             self.add::<true>(values);
         }
-    }
-
-    /// Takes the whole eights from the beginning, if all is finite and a lane begins there; how many values that were.
-    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    fn feed_eights(&mut self, values: &[f32]) -> usize {
-        let whole = if self.at == 0 { values.len() & !7 } else { 0 };
-        let level = self.around.unwrap_or_default();
-        let (mut lo, mut hi) = ([self.lo; LANES], [self.hi; LANES]);
-        let (sums, squares) = (&mut self.sums, &mut self.squares);
-        if !super::simd128::sums::spread(&values[..whole], level, sums, squares, &mut lo, &mut hi) {
-            return 0;
-        }
-        self.lo = lo.into_iter().fold(self.lo, f32::min);
-        self.hi = hi.into_iter().fold(self.hi, f32::max);
-        whole
-    }
-
-    /// The portable form does it all.
-    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-    fn feed_eights(&mut self, _: &[f32]) -> usize {
-        0
     }
 
     #[inline(always)]

@@ -7,14 +7,6 @@ const MASKS: [u32; 8] = [128, 64, 32, 16, 8, 4, 2, 1];
 /// A bit is 0 if the value is below zero, so zeros of both signs and NaN give 1. Panics unless `values` is exactly
 /// eight times as long as `packed`. Source: deltatensors v1, FORMAT-V1 4.4.
 pub fn pack(values: &[f32], packed: &mut [u8]) {
-    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    super::simd128::signbits::pack(values, packed);
-    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-    pack_scalar(values, packed);
-}
-
-/// Portable form of [`pack`].
-pub fn pack_scalar(values: &[f32], packed: &mut [u8]) {
     assert_eq!(values.len(), 8 * packed.len());
     for (eight, byte) in values.chunks_exact(8).zip(packed) {
         let bits: u32 = eight

@@ -33,9 +33,8 @@ impl Default for Moments {
 impl Moments {
     /// Takes the next values.
     pub fn feed(&mut self, values: &[f32]) {
-        self.n += values.len() as u64;
-        let values = &values[self.feed_eights(values)..];
         let wild = count_wild(values);
+        self.n += values.len() as u64;
         self.zeros += count_zeros(values);
         self.non_finite += wild;
         if wild == 0 {
@@ -43,26 +42,6 @@ impl Moments {
         } else {
             self.add::<true>(values);
         }
-    }
-
-    /// Takes the whole eights from the beginning, if all is finite and a lane begins there; how many values that were.
-    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    fn feed_eights(&mut self, values: &[f32]) -> usize {
-        let whole = if self.at == 0 { values.len() & !7 } else { 0 };
-        let (sums, squares) = (&mut self.sums, &mut self.squares);
-        match super::simd128::sums::moments(&values[..whole], sums, squares, &mut self.lo, &mut self.hi) {
-            Some(zeros) => {
-                self.zeros += zeros;
-                whole
-            }
-            None => 0,
-        }
-    }
-
-    /// The portable form does it all.
-    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-    fn feed_eights(&mut self, _: &[f32]) -> usize {
-        0
     }
 
     #[inline(always)]
@@ -83,9 +62,8 @@ impl Moments {
             hi[j] = if finite && v > hi[j] { v } else { hi[j] };
         };
         let eights = values.chunks_exact(LANES);
-        let rest = eights.remainder();
+        eights.remainder().iter().for_each(|&v| widen(0, v));
         eights.for_each(|eight| (0..LANES).for_each(|j| widen(j, eight[j])));
-        rest.iter().for_each(|&v| widen(0, v));
         (self.lo, self.hi) = (lo, hi);
     }
 

@@ -41,7 +41,7 @@ const TRIAL_ROWS: usize = 96;
 const COLUMN_ROWS: usize = 128;
 
 /// Rows that are counted to refine scales with, at least, if there are as many.
-const COUNT_ROWS: usize = 512;
+const COUNT_ROWS: usize = 128;
 
 /// Fewest weights whose counts are worth refining scales for.
 const REFINE_FROM: usize = 4096;
