@@ -5,6 +5,8 @@
 //! `wasm-bindgen-test-runner`.
 
 use wdelta::dtype::Dtype;
+use wdelta::kernels::loss::Spread;
+use wdelta::kernels::stats::Moments;
 use wdelta::kernels::topk::{self, Extremes, BUCKETS, FINE};
 use wdelta::kernels::{affine, apply, convert, float16, nibble, pairwise, signbits};
 use wdelta::strategy::{kept_int4, Emitter, Expander, Loss, Strategy, Survey, Surveyed, MAX_FIELDS};
@@ -330,6 +332,30 @@ fn codes_and_signs() {
         let bit = |i: usize| if v[i] < 0.0 { 0 } else { 0x80 >> (i % 8) };
         let want: Vec<u8> = (0..n / 8).map(|b| (8 * b..8 * b + 8).map(bit).sum()).collect();
         assert_eq!(signs, want, "{n}");
+    }
+}
+
+/// However a stream is cut, its sums are the same bits.
+#[test]
+fn sums_of_pieces() {
+    let wild = values(2100);
+    let tame: Vec<f32> = wild.iter().map(|v| if v.is_finite() { *v } else { -0.0 }).collect();
+    for n in lengths() {
+        for all in [&tame, &wild] {
+            let v = &all[n % 5..][..n];
+            let sums = |piece: usize| {
+                let (mut m, mut s) = (Moments::default(), Spread::default());
+                for v in v.chunks(piece) {
+                    m.feed(v);
+                    s.feed(v);
+                }
+                let (error_sq, largest) = s.from_level(0.125);
+                let sums = [m.sum(), m.sum_sq(), error_sq, largest].map(f64::to_bits);
+                (sums, m.extremes(), m.zeros(), m.non_finite(), m.n())
+            };
+            assert_eq!(sums(n.max(1)), sums(3), "{n}");
+            assert_eq!(sums(64), sums(3), "{n}");
+        }
     }
 }
 

@@ -6,7 +6,10 @@
 
 use wdelta::dtype::Dtype;
 use wdelta::kernels::v2::alphabet;
-use wdelta::kernels::v2::analyse::{differ, differ_scalar, take_apart, take_apart_scalar};
+use wdelta::kernels::v2::analyse::{
+    differ, differ_scalar, differs, mark, mark_scalar, normalise as normalise_row, normalise_scalar, take_apart,
+    take_apart_scalar, weighted_difference, weighted_difference_scalar, weighted_sum, weighted_sum_scalar, Reach,
+};
 use wdelta::kernels::v2::bits::BitReader;
 use wdelta::kernels::v2::cost::{add_columns, add_columns_scalar, add_row, add_row_scalar, CostTable, SHIFTS};
 use wdelta::kernels::v2::dither::{self, Dither, Lattices, Place, LEVELS};
@@ -14,7 +17,7 @@ use wdelta::kernels::v2::element::Layout;
 use wdelta::kernels::v2::predict::{predict_row, predict_row_scalar, Columns};
 use wdelta::kernels::v2::rans::{self, Words, LANES};
 use wdelta::kernels::v2::row16::{self, Contexts, Scratch, Source, Streams};
-use wdelta::kernels::v2::subspace::MAX_RANK;
+use wdelta::kernels::v2::subspace::{times, times_scalar, transposed_times, transposed_times_scalar, MAX_RANK};
 use wdelta::kernels::v2::tables::{normalise, DecodeTables, EncodeTables, Freqs, SYMBOLS};
 
 #[cfg(target_arch = "wasm32")]
@@ -345,19 +348,11 @@ fn taking_rows_apart() {
                     true => (0..n).map(|_| [0, 1, 2, 129, 130][rng.below(5) as usize]).collect(),
                     false => Vec::new(),
                 };
-                let mut parts = [(); 2].map(|()| (vec![0; n], vec![0; n], Vec::new()));
-                let [(classes, codes, long), (plain_classes, plain_codes, plain_long)] = &mut parts;
-                take_apart(layout, 1, &from, &fine, &variants, classes, codes, long);
-                take_apart_scalar(
-                    layout,
-                    1,
-                    &from,
-                    &fine,
-                    &variants,
-                    plain_classes,
-                    plain_codes,
-                    plain_long,
-                );
+                let mut parts = [(); 2].map(|()| (vec![0; n], vec![0; n]));
+                let [(classes, codes), (plain_classes, plain_codes)] = &mut parts;
+                let log2_q = rng.below(2);
+                take_apart(layout, log2_q, &from, &fine, &variants, classes, codes);
+                take_apart_scalar(layout, log2_q, &from, &fine, &variants, plain_classes, plain_codes);
                 assert!(parts[0] == parts[1], "{dtype:?}, {n} elements, predicted {predicted}");
             }
             let (mut a, mut b) = (vec![0f32; n], vec![0f32; n]);
@@ -365,6 +360,72 @@ fn taking_rows_apart() {
             differ_scalar(layout, &from, &fine, &mut b);
             let bits = |v: &[f32]| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
             assert_eq!(bits(&a), bits(&b), "{dtype:?}, {n} elements");
+            let weights: Vec<f32> = (0..n).map(|_| f32::from_bits((100 + rng.below(50)) << 23)).collect();
+            let sum = weighted_sum_scalar(&a, &weights).to_bits();
+            assert_eq!(weighted_sum(&a, &weights).to_bits(), sum);
+            assert_eq!(weighted_difference(layout, &from, &fine, &weights).to_bits(), sum);
+            let scalar = weighted_difference_scalar(layout, &from, &fine, &weights);
+            assert_eq!(scalar.to_bits(), sum);
+            normalise_row(&mut a, weights[0], &weights);
+            normalise_scalar(&mut b, weights[0], &weights);
+            assert_eq!(bits(&a), bits(&b), "{dtype:?}, {n} elements");
+        }
+    }
+}
+
+#[test]
+fn comparing_rows() {
+    let mut rng = Lcg(6);
+    for n in (0..200).chain(LENGTHS) {
+        let a = rng.bytes(n);
+        assert!(!differs(&a, &a.clone()));
+        for at in 0..n {
+            let mut b = a.clone();
+            b[at] ^= 1 << rng.below(8);
+            assert!(differs(&a, &b), "{n} bytes, other at {at}");
+        }
+    }
+}
+
+#[test]
+fn marking_symbols() {
+    let mut rng = Lcg(7);
+    for contexts in [1, 15, 16, 17, 200] {
+        let freqs: Vec<Freqs> = (0..contexts)
+            .map(|_| {
+                let reach = 1 + rng.below(50) as usize;
+                std::array::from_fn(|s| (rng.below(40) > 0 && (s as u8 as i8).unsigned_abs() as usize <= reach) as u16)
+            })
+            .collect();
+        let reach = Reach::new(&freqs);
+        for groups in [0, 1, 2, 30] {
+            let index: Vec<u16> = (0..16 * groups)
+                .map(|_| (rng.below(contexts + 1) << 8 | rng.below(256)) as u16)
+                .collect();
+            let (mut a, mut b) = (vec![3], Vec::new());
+            mark(&reach, &index, &mut a);
+            mark_scalar(&reach, &index, &mut b);
+            assert_eq!(a, b, "{contexts} contexts, {groups} groups");
+        }
+    }
+}
+
+#[test]
+fn multiplying_matrices() {
+    let mut rng = Lcg(8);
+    for p in [8, 16, 24, 32] {
+        for (rows, columns, stride) in [(1usize, 1, 1), (4, 7, 1), (9, 16, 1), (23, 33, 2), (40, 100, 3)] {
+            let mut values = |n: usize| -> Vec<f32> { (0..n).map(|_| (rng.next() >> 8) as f32 / 1e6 - 8.0).collect() };
+            let taken = rows.div_ceil(stride);
+            let (z, v) = (values(rows * columns), values(columns * p));
+            let (mut a, mut b) = (vec![1.0; taken * p], vec![2.0; taken * p]);
+            times(&z, columns, stride, p, &v, &mut a);
+            times_scalar(&z, columns, stride, p, &v, &mut b);
+            assert_eq!(a, b);
+            let (mut c, mut d) = (vec![3.0; columns * p], vec![0.0; columns * p]);
+            transposed_times(&z, columns, stride, p, &a, &mut c);
+            transposed_times_scalar(&z, columns, stride, p, &a, &mut d);
+            assert_eq!(c, d);
         }
     }
 }

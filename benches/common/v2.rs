@@ -39,7 +39,9 @@ pub fn fit_all(tensors: &[Tensor], effort: Effort) -> Vec<Fit> {
     tensors
         .iter()
         .map(|t| {
-            let mut sample = fit::Sample::new(t.layout, t.columns);
+            let words = (t.base.len() / t.layout.bytes()) as u64;
+            let stride = effort.stride(t.columns as u64, words).max(1) as usize;
+            let mut sample = fit::Sample::with_stride(t.layout, t.columns, stride);
             sample.add(&t.base, &t.fine);
             fit::fit(&sample, effort)
         })

@@ -1,5 +1,6 @@
 // Speed of the version 2 coder in wasm, one thread, from bytes in memory to bytes in memory; by CPU time, best of a few.
 //
+// From the root of the repository, so that the flags of .cargo/config.toml hold:
 //   cargo build --release --target wasm32-unknown-unknown --manifest-path benches/v2_wasm/Cargo.toml
 //   node benches/v2_wasm/speed.mjs MODULE.wasm DATA [FILTER]
 
@@ -57,8 +58,8 @@ for (const [model, a, b] of PAIRS) {
   }
   const rate = (ms) => (weights / ms / 1e3).toFixed(0).padStart(4)
   for (const [name, ...effort] of EFFORTS) {
-    const encode = best(() => x.encode(...effort), 3)
-    const fit = best(() => x.fit(...effort), 3)
+    const encode = best(() => x.encode(...effort), 8)
+    const fit = best(() => x.fit(...effort), 8)
     const decode = best(() => { for (let i = 0; i < 8; i++) x.decode() }, 5) / 8
     if (!x.check()) throw new Error('not rebuilt')
     console.log(`${title.padEnd(34)} ${name.padEnd(9)} encode ${rate(encode)} (fit ${rate(fit)}, block ${rate(encode - fit)})  decode ${rate(decode)} M/s  ${(x.digest() >>> 0).toString(16)}`)

@@ -17,9 +17,6 @@ use crate::strategy::lossless::low_rank::Factors;
 use crate::strategy::lossy::fit::choose;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Bytes of each side that are kept to fit on.
-const SAMPLE_BYTES: u64 = 8 << 20;
-
 /// Bytes of a piece of a probe.
 const PROBE_PIECE: u64 = 64 << 10;
 
@@ -171,8 +168,12 @@ async fn fit_tensor(io: &Io, item: &FitItem, reader: &mut Reader) -> Result<Fitt
             false => dtype.bytes().unwrap_or(1) as u64,
         };
         // A probe takes one piece in so many, the rest one row in so many.
-        let most = if item.probe { PROBE_BYTES } else { SAMPLE_BYTES };
-        let stride = (item.common * width).div_ceil(most).max(1);
+        let effort = Effort::level(item.effort, item.low_rank && !item.probe);
+        let stride = match item.probe {
+            true => (item.common * width).div_ceil(PROBE_BYTES),
+            false => effort.stride(item.columns, item.common),
+        }
+        .max(1);
         let of_rows = if item.probe { 1 } else { stride };
         let mut sample = Sample::with_stride(layout, item.columns as usize, of_rows as usize);
         let mut scratch = Vec::new();
@@ -212,7 +213,6 @@ async fn fit_tensor(io: &Io, item: &FitItem, reader: &mut Reader) -> Result<Fitt
             at += n;
         }
         if !found.equal {
-            let effort = Effort::level(item.effort, item.low_rank && !item.probe);
             let fit = fit(&sample, effort);
             let lossy = item.step.and_then(|step| choose(&sample, effort, step, stride, &fit));
             found.lossy = lossy.map(|way| Coding {

@@ -23,7 +23,7 @@ const TABLE_LOG: u32 = 11;
 const RECORD_BYTES: u64 = 14;
 
 /// Bytes that a loss has to be worth at least.
-const WORTH_BYTES: u64 = 32;
+const WORTH_BYTES: u64 = 256;
 
 /// Table sets and the parameters of every tensor, as in the file.
 pub struct Sections {
@@ -59,8 +59,10 @@ pub fn model(items: &[Item<'_>], records: &mut [TensorRecord], fitted: &[Fitted]
         let mut chosen = (of_one_width(width, &exact), exact);
         if best.iter().any(|c| c.step.is_some()) {
             let lossy = of_one_width(width, &best);
+            // Without a loss no block is longer than its bytes.
+            let bytes: u64 = of_width.iter().map(|&i| items[i].geometry.common * width as u64).sum();
             // Both are estimates, and what hardly gains is not worth a loss.
-            if lossy.bits + lossy.bits / 32 + 8 * WORTH_BYTES < chosen.0.bits {
+            if lossy.bits + lossy.bits / 16 + 8 * WORTH_BYTES < chosen.0.bits.min(bytes) {
                 chosen = (lossy, best);
             }
         }

@@ -26,7 +26,7 @@ pub struct Coded {
 }
 
 /// The code of `u` when it has a symbol of its own or a bucket, else [`ESCAPE`] with `width` bits.
-#[inline]
+#[inline(always)]
 pub fn encode(u: i64, width: u32) -> Coded {
     if u.unsigned_abs() <= EXACT as u64 {
         return Coded {
@@ -51,7 +51,7 @@ pub fn encode(u: i64, width: u32) -> Coded {
 }
 
 /// `u` as an escape.
-#[inline]
+#[inline(always)]
 pub fn escape(u: i64, width: u32) -> Coded {
     Coded {
         code: ESCAPE,

@@ -4,16 +4,19 @@ use super::alphabet;
 use super::element::{Layout, Word};
 use super::predict::FLIP;
 use super::row16::Contexts;
+use super::tables::{Freqs, SYMBOLS};
 
-/// A weight whose code does not say its difference: its position in the row and the difference.
-pub type Long = (u32, i64);
+/// True when two rows of the same length are not the same.
+pub fn differs(base: &[u8], fine: &[u8]) -> bool {
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    return super::simd128::analyse::differs(base, fine);
+    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+    (base != fine)
+}
 
-/// Takes a row apart: `-q * exponent` and the code of every weight, its variant in the upper byte, and what the codes
-/// leave out.
+/// Takes a row apart: `-q * exponent` and the code of every weight, its variant in the upper byte.
 ///
-/// `from`: what coding starts from. `variants`: contexts of a prediction, or empty. All have the row's length; `long`
-/// is cleared first.
-#[allow(clippy::too_many_arguments)]
+/// `from`: what coding starts from. `variants`: contexts of a prediction, or empty. All have the row's length.
 pub fn take_apart(
     layout: Layout,
     log2_q: u32,
@@ -22,18 +25,15 @@ pub fn take_apart(
     variants: &[u8],
     classes: &mut [i16],
     codes: &mut [u16],
-    long: &mut Vec<Long>,
 ) {
-    long.clear();
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
     if layout.bits == 16 {
-        return super::simd128::analyse::take_apart(layout, log2_q, from, fine, variants, classes, codes, long);
+        return super::simd128::analyse::take_apart(layout, log2_q, from, fine, variants, classes, codes);
     }
-    take_apart_scalar(layout, log2_q, from, fine, variants, classes, codes, long);
+    take_apart_scalar(layout, log2_q, from, fine, variants, classes, codes);
 }
 
-/// The scalar twin of [`take_apart`]; appends to `long`.
-#[allow(clippy::too_many_arguments)]
+/// The scalar twin of [`take_apart`].
 pub fn take_apart_scalar(
     layout: Layout,
     log2_q: u32,
@@ -42,17 +42,15 @@ pub fn take_apart_scalar(
     variants: &[u8],
     classes: &mut [i16],
     codes: &mut [u16],
-    long: &mut Vec<Long>,
 ) {
     match layout.bits {
-        8 => words::<u8>(layout, log2_q, from, fine, variants, classes, codes, long),
-        16 => words::<u16>(layout, log2_q, from, fine, variants, classes, codes, long),
-        32 => words::<u32>(layout, log2_q, from, fine, variants, classes, codes, long),
-        _ => words::<u64>(layout, log2_q, from, fine, variants, classes, codes, long),
+        8 => words::<u8>(layout, log2_q, from, fine, variants, classes, codes),
+        16 => words::<u16>(layout, log2_q, from, fine, variants, classes, codes),
+        32 => words::<u32>(layout, log2_q, from, fine, variants, classes, codes),
+        _ => words::<u64>(layout, log2_q, from, fine, variants, classes, codes),
     }
 }
 
-#[allow(clippy::too_many_arguments)]
 fn words<W: Word>(
     layout: Layout,
     log2_q: u32,
@@ -61,21 +59,33 @@ fn words<W: Word>(
     variants: &[u8],
     classes: &mut [i16],
     codes: &mut [u16],
-    long: &mut Vec<Long>,
 ) {
     for (i, (class, code)) in classes.iter_mut().zip(codes).enumerate() {
-        let (b, f) = (W::get(from, i), W::get(fine, i));
-        *class = -((layout.exponent(b) << log2_q) as i16);
+        *class = -((layout.exponent(W::get(from, i)) << log2_q) as i16);
         let context = variants.get(i).copied().unwrap_or(0);
-        let mut u = layout.wrap(layout.key(f).wrapping_sub(layout.key(b)));
-        if context & FLIP != 0 {
-            u = layout.wrap(u.wrapping_neg());
-        }
-        if u.unsigned_abs() > alphabet::EXACT as u64 {
-            long.push((i as u32, u));
-        }
-        let c = alphabet::encode(u, layout.bits).code;
+        let c = alphabet::encode(step::<W>(layout, from, fine, variants, i), layout.bits).code;
         *code = ((context & !FLIP) as u16) << 8 | c as u8 as u16;
+    }
+}
+
+#[inline(always)]
+fn step<W: Word>(layout: Layout, from: &[u8], fine: &[u8], variants: &[u8], i: usize) -> i64 {
+    let u = layout.wrap(layout.key(W::get(fine, i)).wrapping_sub(layout.key(W::get(from, i))));
+    if variants.get(i).is_some_and(|v| v & FLIP != 0) {
+        layout.wrap(u.wrapping_neg())
+    } else {
+        u
+    }
+}
+
+/// The difference that weight `i` of a row is coded as.
+#[inline(always)]
+pub fn step_at(layout: Layout, from: &[u8], fine: &[u8], variants: &[u8], i: usize) -> i64 {
+    match layout.bits {
+        8 => step::<u8>(layout, from, fine, variants, i),
+        16 => step::<u16>(layout, from, fine, variants, i),
+        32 => step::<u32>(layout, from, fine, variants, i),
+        _ => step::<u64>(layout, from, fine, variants, i),
     }
 }
 
@@ -118,8 +128,17 @@ fn finite(d: f32) -> f32 {
     }
 }
 
-/// `sum of |deltas[j]| * weights[j]`: eight partial sums, then their sum in a fixed order.
+/// `sum of |deltas[j]| * weights[j]`: eight partial sums, element `j` in the one numbered `j % 8`, then their sum in a
+/// fixed order.
 pub fn weighted_sum(deltas: &[f32], weights: &[f32]) -> f32 {
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    return super::simd128::analyse::weighted_sum(deltas, weights);
+    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+    weighted_sum_scalar(deltas, weights)
+}
+
+/// The scalar twin of [`weighted_sum`].
+pub fn weighted_sum_scalar(deltas: &[f32], weights: &[f32]) -> f32 {
     let mut sums = [0f32; 8];
     let (d8, w8) = (deltas.chunks_exact(8), weights.chunks_exact(8));
     let rest = d8
@@ -134,6 +153,11 @@ pub fn weighted_sum(deltas: &[f32], weights: &[f32]) -> f32 {
     for ((d, w), s) in rest.zip(&mut sums) {
         *s += d.abs() * w;
     }
+    total(sums)
+}
+
+#[inline(always)]
+pub(super) fn total(sums: [f32; 8]) -> f32 {
     ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]))
 }
 
@@ -145,7 +169,52 @@ pub fn magnitude(deltas: &[f32]) -> f32 {
             *s += d.abs();
         }
     }
-    ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]))
+    total(sums)
+}
+
+/// [`weighted_sum`] of what [`differ`] gives, without keeping it.
+pub fn weighted_difference(layout: Layout, from: &[u8], fine: &[u8], weights: &[f32]) -> f32 {
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    if (layout.bits, layout.mantissa) == (16, 7) {
+        return super::simd128::analyse::weighted_difference_bf16(layout, from, fine, weights);
+    }
+    weighted_difference_scalar(layout, from, fine, weights)
+}
+
+/// The scalar twin of [`weighted_difference`].
+pub fn weighted_difference_scalar(layout: Layout, from: &[u8], fine: &[u8], weights: &[f32]) -> f32 {
+    let mut sums = [0f32; 8];
+    let mut deltas = [0f32; 64];
+    let pieces = from.chunks(64 * layout.bytes()).zip(fine.chunks(64 * layout.bytes()));
+    for ((from, fine), weights) in pieces.zip(weights.chunks(64)) {
+        let deltas = &mut deltas[..from.len() / layout.bytes()];
+        differ_scalar(layout, from, fine, deltas);
+        for (d, w) in deltas.chunks(8).zip(weights.chunks(8)) {
+            for ((s, d), w) in sums.iter_mut().zip(d).zip(w) {
+                *s += d.abs() * w;
+            }
+        }
+    }
+    total(sums)
+}
+
+/// Largest magnitude that a normalised difference keeps.
+pub(super) const OUTLIER: f32 = 8.0;
+
+/// Divides the differences of a row by its scale and the columns', and keeps them from being outliers: `row` and
+/// `columns` are the reciprocals.
+pub fn normalise(deltas: &mut [f32], row: f32, columns: &[f32]) {
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    super::simd128::analyse::normalise(deltas, row, columns);
+    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+    normalise_scalar(deltas, row, columns);
+}
+
+/// The scalar twin of [`normalise`].
+pub fn normalise_scalar(deltas: &mut [f32], row: f32, columns: &[f32]) {
+    for (d, c) in deltas.iter_mut().zip(columns) {
+        *d = (*d * row * c).clamp(-OUTLIER, OUTLIER);
+    }
 }
 
 /// Adds `|deltas[j]| * weight` to `sums[j]`.
@@ -169,6 +238,46 @@ pub fn index_row(contexts: Contexts, row: i32, classes: &[i16], columns: &[i16],
     }
 }
 
+/// Which codes every context has a frequency for.
+pub struct Reach {
+    /// Per context: all codes with a magnitude below this have a frequency and no raw bits. Padded to groups of 16.
+    pub(super) limits: Vec<[u8; 16]>,
+}
+
+impl Reach {
+    /// The reach of some tables; contexts beyond the last have all codes.
+    pub fn new(contexts: &[Freqs]) -> Self {
+        let mut limits = vec![[u8::MAX; 16]; contexts.len() / 16 + 1];
+        for (freqs, limit) in contexts.iter().zip(limits.as_flattened_mut()) {
+            let has = |m: &usize| freqs[*m] > 0 && freqs[(SYMBOLS - m) % SYMBOLS] > 0;
+            *limit = (0..=alphabet::EXACT as usize).take_while(has).count() as u8;
+        }
+        Self { limits }
+    }
+}
+
+/// Finds the symbols of an index that are beyond their context's reach: their positions replace what is in `marked`.
+///
+/// The index consists of whole groups of 16.
+pub fn mark(reach: &Reach, index: &[u16], marked: &mut Vec<u32>) {
+    marked.clear();
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    super::simd128::analyse::mark(reach, index, marked);
+    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+    mark_scalar(reach, index, marked);
+}
+
+/// The scalar twin of [`mark`]; appends to `marked`.
+pub fn mark_scalar(reach: &Reach, index: &[u16], marked: &mut Vec<u32>) {
+    let limits = reach.limits.as_flattened();
+    for (&i, at) in index.iter().zip(0..) {
+        let limit = limits.get((i >> 8) as usize).copied().unwrap_or(0);
+        if (i as u8 as i8).unsigned_abs() >= limit {
+            marked.push(at);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,6 +291,31 @@ mod tests {
         let w = vec![2.0; 30];
         assert_eq!(weighted_sum(&d, &w), 2.0 * (22 * 23 / 2) as f32);
         assert_eq!(weighted_sum(&d[..3], &w), 6.0);
+    }
+
+    #[test]
+    fn what_a_table_leaves_out_is_marked() {
+        let mut freqs = [[0; SYMBOLS]; 2];
+        for code in [0usize, 1, 255, 2, 254, 3, 128] {
+            freqs[0][code] = 1;
+        }
+        for m in 0..=40usize {
+            freqs[1][m] = 1;
+            freqs[1][(SYMBOLS - m) % SYMBOLS] = 1;
+        }
+        let reach = Reach::new(&freqs);
+        let codes = [0i8, 1, -1, 2, -2, 3, -3, 4, -128, 127, 32, -32, 33, -33];
+        let mut marked = vec![7];
+        let index: Vec<u16> = codes.iter().map(|&c| c as u8 as u16).chain([0x200, 0x200]).collect();
+        mark(&reach, &index, &mut marked);
+        assert_eq!(marked, [5, 6, 7, 8, 9, 10, 11, 12, 13]);
+        let index: Vec<u16> = codes
+            .iter()
+            .map(|&c| 0x100 | c as u8 as u16)
+            .chain([0x200, 0x200])
+            .collect();
+        mark(&reach, &index, &mut marked);
+        assert_eq!(marked, [8, 9, 12, 13]);
     }
 
     #[test]

@@ -10,12 +10,17 @@ pub struct BitWriter {
 
 impl BitWriter {
     /// Appends the low `n` bits of `value`; the other bits of `value` are zero.
-    #[inline]
+    #[inline(always)]
     pub fn put(&mut self, value: u64, n: u32) {
         if n > 32 {
-            self.put(value & 0xffff_ffff, 32);
-            return self.put(value >> 32, n - 32);
+            self.put_short(value & 0xffff_ffff, 32);
+            return self.put_short(value >> 32, n - 32);
         }
+        self.put_short(value, n);
+    }
+
+    #[inline(always)]
+    fn put_short(&mut self, value: u64, n: u32) {
         self.pending |= value << self.n;
         self.n += n;
         if self.n >= 32 {

@@ -6,11 +6,16 @@ pub const SHIFTS: usize = 8;
 /// The lowest shift of a scan.
 pub const FIRST_SHIFT: i32 = -4;
 
+/// The largest length that is told from others: a sum of four has 16 bits.
+const LONGEST: u32 = 0x3fff;
+
 /// Lengths in 2^-8 bits, raw bits included, by code and class; classes beyond either end repeat the end.
 pub struct CostTable {
-    classes: usize,
-    width: usize,
-    costs: Vec<u16>,
+    pub(super) classes: usize,
+    /// Entries per code. All start positions fit 16 bits.
+    pub(super) width: usize,
+    pub(super) codes: usize,
+    pub(super) costs: Vec<u16>,
 }
 
 impl CostTable {
@@ -18,6 +23,7 @@ impl CostTable {
     /// class, a code has the variant in its upper byte.
     pub fn new(classes: usize, used: &[bool], cost: impl Fn(usize, usize) -> u32) -> Self {
         let width = classes + 2 * SHIFTS;
+        assert!((1..=64).contains(&classes) && (1..=1 << 16).contains(&(width * used.len())));
         let mut costs = vec![0; width * used.len()];
         for (code, costs) in costs
             .chunks_exact_mut(width)
@@ -25,23 +31,28 @@ impl CostTable {
             .filter(|(code, _)| used[*code])
         {
             for (class, c) in costs[SHIFTS..].iter_mut().take(classes).enumerate() {
-                *c = cost(class, code).min(u16::MAX as u32) as u16;
+                *c = cost(class, code).min(LONGEST) as u16;
             }
             let (first, last) = (costs[SHIFTS], costs[SHIFTS + classes - 1]);
             costs[..SHIFTS].fill(first);
             costs[SHIFTS + classes..].fill(last);
         }
-        Self { classes, width, costs }
+        Self {
+            classes,
+            width,
+            codes: used.len(),
+            costs,
+        }
     }
 
-    /// Lengths of `code` under the classes from `class - 4` to `class + 3`; the last look-up of a table for codes that it
-    /// does not have.
+    /// Lengths of `code` under the classes from `class - 4` to `class + 3`; a code beyond the last is taken as the last.
     #[inline(always)]
     pub fn lengths(&self, class: i16, code: u16) -> &[u16; SHIFTS] {
         let class = class
             .max(-(SHIFTS as i16) / 2)
             .min(self.classes as i16 + SHIFTS as i16 / 2 - 1);
-        let start = code as usize * self.width + (class as i32 + FIRST_SHIFT + SHIFTS as i32) as usize;
+        let code = (code as usize).min(self.codes - 1);
+        let start = code * self.width + (class as i32 + FIRST_SHIFT + SHIFTS as i32) as usize;
         match self.costs.get(start..start + SHIFTS) {
             Some(l) => l.try_into().unwrap_or(&[0; SHIFTS]),
             None => &[0; SHIFTS],

@@ -107,13 +107,31 @@ pub fn encode(index: &[u16], tables: &EncodeTables) -> ([u32; LANES], Vec<u8>) {
     encode_scalar(index, tables)
 }
 
+/// Bytes to begin with for the words of `n` symbols: few, as most fine-tunes take two bits or less for a weight.
+pub(super) fn first_room(n: usize) -> usize {
+    n / 4 + 64
+}
+
+/// Doubles the room in front of the words; by how much they have moved up.
+#[cold]
+pub(super) fn grow(words: &mut Vec<u8>) -> usize {
+    let more = words.len();
+    let mut larger = vec![0; more];
+    larger.append(words);
+    *words = larger;
+    more
+}
+
 /// The scalar twin of [`encode`].
 pub fn encode_scalar(index: &[u16], tables: &EncodeTables) -> ([u32; LANES], Vec<u8>) {
     let log = tables.log;
     let mut states = [LOWER; LANES];
-    let mut words = vec![0u8; 2 * index.len()];
+    let mut words = vec![0u8; first_room(index.len())];
     let mut at = words.len();
     for group in index.chunks_exact(LANES).rev() {
+        if at < 40 {
+            at += grow(&mut words);
+        }
         for lane in (0..LANES).rev() {
             let e = tables.entries[group[lane] as usize];
             let (f, first, reciprocal) = (e as u32 & 0xffff, (e >> 16) as u32 & 0xffff, e >> 32);

@@ -3,34 +3,51 @@
 //! Additions run along the matrix, lanes across the components, so that vector code and scalar code round alike. No
 //! fused multiplication and addition is used; Rust does not contract.
 
-use crate::order::sorted_positions;
-
 /// Most components.
 pub const MAX_RANK: usize = 32;
 
 /// Rows of the first iteration, at least, if there are as many.
 const FIRST_ROWS: usize = 96;
 
-/// `y[i] = sum over j of z[i][j] * v[j]`, for `P` components at once.
+/// `y[i] = sum over j of z[i][j] * v[j]`, for `p` components at once: the sum over the even `j` and that over the odd.
 ///
-/// Only every `stride`-th row of `z` is taken, for as many as `y` has.
-pub fn times<const P: usize>(z: &[f32], columns: usize, stride: usize, v: &[[f32; P]], y: &mut [[f32; P]]) {
-    for (row, y) in z.chunks_exact(columns).step_by(stride).zip(y) {
-        let mut sum = [0f32; P];
-        for (&z, v) in row.iter().zip(v) {
-            for (s, v) in sum.iter_mut().zip(v) {
+/// Only every `stride`-th row of `z` is taken, for as many as `y` has. `v` and `y` have rows of `p` components, a multiple
+/// of 8 up to [`MAX_RANK`].
+pub fn times(z: &[f32], columns: usize, stride: usize, p: usize, v: &[f32], y: &mut [f32]) {
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    super::simd128::subspace::times(z, columns, stride, p, v, y);
+    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+    times_scalar(z, columns, stride, p, v, y);
+}
+
+/// The scalar twin of [`times`].
+pub fn times_scalar(z: &[f32], columns: usize, stride: usize, p: usize, v: &[f32], y: &mut [f32]) {
+    for (row, y) in z.chunks_exact(columns).step_by(stride).zip(y.chunks_exact_mut(p)) {
+        let mut sums = [[0f32; MAX_RANK]; 2];
+        for (j, (&z, v)) in row.iter().zip(v.chunks_exact(p)).enumerate() {
+            for (s, v) in sums[j % 2].iter_mut().zip(v) {
                 *s += z * v;
             }
         }
-        *y = sum;
+        for ((y, even), odd) in y.iter_mut().zip(sums[0]).zip(sums[1]) {
+            *y = even + odd;
+        }
     }
 }
 
-/// `w[j] = sum over i of z[i][j] * q[i]`, over every `stride`-th row of `z`.
-pub fn transposed_times<const P: usize>(z: &[f32], columns: usize, stride: usize, q: &[[f32; P]], w: &mut [[f32; P]]) {
-    w.fill([0.0; P]);
-    for (row, q) in z.chunks_exact(columns).step_by(stride).zip(q) {
-        for (&z, w) in row.iter().zip(w.iter_mut()) {
+/// `w[j] = sum over i of z[i][j] * q[i]`, over every `stride`-th row of `z`. As in [`times`], `q` and `w` have rows of `p`.
+pub fn transposed_times(z: &[f32], columns: usize, stride: usize, p: usize, q: &[f32], w: &mut [f32]) {
+    w.fill(0.0);
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    super::simd128::subspace::transposed_times(z, columns, stride, p, q, w);
+    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+    transposed_times_scalar(z, columns, stride, p, q, w);
+}
+
+/// The scalar twin of [`transposed_times`]; adds to `w`.
+pub fn transposed_times_scalar(z: &[f32], columns: usize, stride: usize, p: usize, q: &[f32], w: &mut [f32]) {
+    for (row, q) in z.chunks_exact(columns).step_by(stride).zip(q.chunks_exact(p)) {
+        for (&z, w) in row.iter().zip(w.chunks_exact_mut(p)) {
             for (w, q) in w.iter_mut().zip(q) {
                 *w += z * q;
             }
@@ -38,178 +55,194 @@ pub fn transposed_times<const P: usize>(z: &[f32], columns: usize, stride: usize
     }
 }
 
-fn gram<const P: usize>(y: &[[f32; P]]) -> [[f64; P]; P] {
-    let mut g = [[0f64; P]; P];
-    for y in y {
-        let y = y.map(|x| x as f64);
-        for (g, &a) in g.iter_mut().zip(&y) {
-            for (g, &b) in g.iter_mut().zip(&y) {
+/// A square matrix, of which the first rows and columns are used.
+type Square = [[f64; MAX_RANK]; MAX_RANK];
+
+#[allow(clippy::needless_range_loop)] // indices as in the formula
+fn gram(y: &[f32], p: usize) -> Square {
+    let mut g = [[0f64; MAX_RANK]; MAX_RANK];
+    let mut wide = [0f64; MAX_RANK];
+    for y in y.chunks_exact(p) {
+        for (w, &y) in wide.iter_mut().zip(y) {
+            *w = y as f64;
+        }
+        for (i, (g, &a)) in g[..p].iter_mut().zip(&wide).enumerate() {
+            for (g, &b) in g[..=i].iter_mut().zip(&wide) {
                 *g += a * b;
             }
+        }
+    }
+    for i in 0..p {
+        for j in 0..i {
+            g[j][i] = g[i][j];
         }
     }
     g
 }
 
-/// Makes the columns of `y` orthonormal (Cholesky of the Gram matrix, twice the precision).
-pub fn orthonormalise<const P: usize>(y: &mut [[f32; P]]) {
-    let l = cholesky(P, gram(y).as_flattened());
-    for y in y {
-        solve(&l, y);
+/// Multiplies every row of `y` by a matrix: `sum over k of y[k] * m[k]`. With `upper`, `m[k][i]` is 0 for `i < k`.
+fn apply(y: &mut [f32], p: usize, m: &Square, upper: bool) {
+    for y in y.chunks_exact_mut(p) {
+        let mut out = [0f64; MAX_RANK];
+        for (k, (&x, m)) in y.iter().zip(m).enumerate() {
+            let first = if upper { k } else { 0 };
+            let x = x as f64;
+            for (o, m) in out[first..p].iter_mut().zip(&m[first..p]) {
+                *o += x * m;
+            }
+        }
+        for (y, o) in y.iter_mut().zip(out) {
+            *y = o as f32;
+        }
     }
 }
 
-/// The rows of the lower triangle `l` with `g = l * l^T`, for a Gram matrix `g` of `n` rows.
-///
-/// Not compiled for each width: that and the functions below are a small part of the time and a large one of the code.
+/// Makes the columns of `y` orthonormal (Cholesky of the Gram matrix, twice the precision).
 #[allow(clippy::needless_range_loop)] // indices as in the formula
-fn cholesky(n: usize, g: &[f64]) -> Vec<f64> {
-    let trace: f64 = (0..n).map(|k| g[k * n + k]).sum();
+pub fn orthonormalise(y: &mut [f32], p: usize) {
+    let g = gram(y, p);
+    let mut trace = 0.0;
+    for k in 0..p {
+        trace += g[k][k];
+    }
     let ridge = trace * 1e-9 + 1e-30;
-    let mut l = vec![0f64; n * n];
-    for i in 0..n {
+    // g = l * l^T
+    let mut l = [[0f64; MAX_RANK]; MAX_RANK];
+    for i in 0..p {
         for j in 0..=i {
-            let mut s = g[i * n + j];
+            let mut s = g[i][j];
             for k in 0..j {
-                s -= l[i * n + k] * l[j * n + k];
+                s -= l[i][k] * l[j][k];
             }
-            l[i * n + j] = if i == j {
+            l[i][j] = if i == j {
                 (s + ridge).max(ridge).sqrt()
             } else {
-                s / l[j * n + j]
+                s / l[j][j]
             };
         }
     }
-    l
-}
-
-/// Solves `x * l^T = y` for one row; `x` takes its place.
-fn solve(l: &[f64], y: &mut [f32]) {
-    let mut x = [0f64; MAX_RANK];
-    let rows = l.chunks_exact(y.len());
-    for (i, (y, l)) in y.iter_mut().zip(rows).enumerate() {
-        let mut s = *y as f64;
-        for (l, x) in l[..i].iter().zip(&x) {
-            s -= l * x;
+    // inverse[k][i]: of the lower triangle, transposed, so that a row of y is multiplied along its components.
+    let mut inverse = [[0f64; MAX_RANK]; MAX_RANK];
+    for k in 0..p {
+        inverse[k][k] = 1.0 / l[k][k];
+        for i in k + 1..p {
+            let mut s = 0.0;
+            for m in k..i {
+                s += l[i][m] * inverse[k][m];
+            }
+            inverse[k][i] = -s / l[i][i];
         }
-        x[i] = s / l[i];
-        *y = x[i] as f32;
     }
+    apply(y, p, &inverse, true);
 }
 
-/// Eigenvectors (as columns) and eigenvalues of a symmetric matrix of `n` rows, the largest first, by Jacobi rotations.
-fn eigen(n: usize, a: &mut [f64]) -> (Vec<f64>, Vec<f64>) {
-    let mut e = vec![0f64; n * n];
-    for k in 0..n {
-        e[k * n + k] = 1.0;
+/// Eigenvectors (as columns) and eigenvalues of a symmetric matrix, the largest first, by Jacobi rotations.
+#[allow(clippy::needless_range_loop)] // indices as in the formula
+fn eigen(mut a: Square, n: usize) -> (Square, Vec<f64>) {
+    let mut e = [[0f64; MAX_RANK]; MAX_RANK];
+    for (k, row) in e.iter_mut().enumerate() {
+        row[k] = 1.0;
     }
     for _ in 0..12 {
         let mut off = 0.0;
         let mut diagonal = 0.0;
         for i in 0..n {
-            diagonal += a[i * n + i] * a[i * n + i];
+            diagonal += a[i][i] * a[i][i];
             for j in 0..i {
-                off += a[i * n + j] * a[i * n + j];
+                off += a[i][j] * a[i][j];
             }
         }
-        if off <= diagonal * 1e-12 {
+        if off <= diagonal * 1e-9 {
             break;
         }
         for p in 0..n {
             for q in p + 1..n {
-                let (pp, pq, qq) = (a[p * n + p], a[p * n + q], a[q * n + q]);
-                if pq * pq <= 1e-16 * (pp * qq).abs() {
+                if a[p][q] * a[p][q] <= 1e-11 * (a[p][p] * a[q][q]).abs() {
                     continue;
                 }
-                let theta = (qq - pp) / (2.0 * pq);
+                let theta = (a[q][q] - a[p][p]) / (2.0 * a[p][q]);
                 let sign = if theta < 0.0 { -1.0 } else { 1.0 };
                 let t = sign / (theta.abs() + (theta * theta + 1.0).sqrt());
                 let c = 1.0 / (t * t + 1.0).sqrt();
                 let s = t * c;
-                let rotate = |m: &mut [f64], at: usize, other: usize| {
-                    let (x, y) = (m[at], m[other]);
-                    m[at] = c * x - s * y;
-                    m[other] = s * x + c * y;
-                };
                 for k in 0..n {
-                    rotate(a, k * n + p, k * n + q);
+                    let (x, y) = (a[k][p], a[k][q]);
+                    a[k][p] = c * x - s * y;
+                    a[k][q] = s * x + c * y;
                 }
                 for k in 0..n {
-                    rotate(a, p * n + k, q * n + k);
+                    let (x, y) = (a[p][k], a[q][k]);
+                    a[p][k] = c * x - s * y;
+                    a[q][k] = s * x + c * y;
                 }
-                for k in 0..n {
-                    rotate(&mut e, k * n + p, k * n + q);
+                for row in &mut e[..n] {
+                    let (x, y) = (row[p], row[q]);
+                    row[p] = c * x - s * y;
+                    row[q] = s * x + c * y;
                 }
             }
         }
     }
-    let order = sorted_positions(n, &|i, j| a[j * n + j].total_cmp(&a[i * n + i]));
-    let values = order.iter().map(|&k| a[k * n + k].max(0.0)).collect();
-    let vectors = e
-        .chunks_exact(n)
-        .flat_map(|row| order.iter().map(|&k| row[k]))
-        .collect();
-    (vectors, values)
-}
-
-/// Multiplies one row by a matrix with as many rows and columns as it has values.
-fn turn(x: &mut [f32], matrix: &[f64]) {
-    let mut out = [0f64; MAX_RANK];
-    for (&x, row) in x.iter().zip(matrix.chunks_exact(x.len())) {
-        for (o, e) in out.iter_mut().zip(row) {
-            *o += x as f64 * e;
+    let mut order: Vec<usize> = (0..n).collect();
+    order.sort_by(|&i, &j| a[j][j].total_cmp(&a[i][i]));
+    let values = order.iter().map(|&k| a[k][k].max(0.0)).collect();
+    let mut vectors = [[0f64; MAX_RANK]; MAX_RANK];
+    for (vectors, e) in vectors.iter_mut().zip(&e[..n]) {
+        for (v, &k) in vectors.iter_mut().zip(&order) {
+            *v = e[k];
         }
     }
-    for (x, &o) in x.iter_mut().zip(&out) {
-        *x = o as f32;
-    }
+    (vectors, values)
 }
 
 /// Components of a matrix, the strongest first.
 pub struct Components {
     /// Singular values.
     pub strengths: Vec<f32>,
-    /// Right singular vectors, a row for each column of the matrix: unit length over the rows.
+    /// Right singular vectors: a row of components per column of the matrix; each has unit length.
     pub right: Vec<f32>,
-    /// Left singular vectors times the singular values, a row for each of the matrix.
+    /// Left singular vectors times the singular values: a row of components per row of the matrix.
     pub left: Vec<f32>,
 }
 
-/// The `P` leading components of `z` (rows of `columns` values): two iterations from a fixed start, the first over a
-/// part of the rows when there are many.
-pub fn components<const P: usize>(z: &[f32], columns: usize) -> Components {
+/// The `p` leading components of `z` (rows of `columns` values): two iterations from a fixed start, the first over a
+/// part of the rows when there are many. `p` as in [`times`].
+pub fn components(z: &[f32], columns: usize, p: usize) -> Components {
     let rows = z.len() / columns;
-    let mut v = vec![[0f32; P]; columns];
-    start(P, v.as_flattened_mut());
-    let mut y = vec![[0f32; P]; rows];
+    let mut v = vec![0f32; columns * p];
+    for (j, v) in v.chunks_exact_mut(p).enumerate() {
+        for (k, v) in v.iter_mut().enumerate() {
+            *v = start(j, k);
+        }
+    }
+    let mut y = vec![0f32; rows * p];
     for stride in [(rows / FIRST_ROWS).max(1), 1] {
-        let y = &mut y[..rows.div_ceil(stride)];
-        times(z, columns, stride, &v, y);
-        orthonormalise(y);
-        transposed_times(z, columns, stride, y, &mut v);
-        orthonormalise(&mut v);
+        let y = &mut y[..rows.div_ceil(stride) * p];
+        times(z, columns, stride, p, &v, y);
+        orthonormalise(y, p);
+        transposed_times(z, columns, stride, p, y, &mut v);
+        orthonormalise(&mut v, p);
     }
-    times(z, columns, 1, &v, &mut y);
-    let (e, values) = eigen(P, gram(&y).as_flattened_mut());
-    for row in v.iter_mut().chain(&mut y) {
-        turn(row, &e);
-    }
+    times(z, columns, 1, p, &v, &mut y);
+    let (e, values) = eigen(gram(&y, p), p);
+    apply(&mut v, p, &e, false);
+    apply(&mut y, p, &e, false);
     Components {
         strengths: values.iter().map(|v| v.sqrt() as f32).collect(),
-        right: v.into_flattened(),
-        left: y.into_flattened(),
+        right: v,
+        left: y,
     }
 }
 
-/// Signs from a multiplicative hash of row and component, for rows of `n`.
-fn start(n: usize, v: &mut [f32]) {
-    for (j, row) in v.chunks_exact_mut(n).enumerate() {
-        for (k, v) in row.iter_mut().enumerate() {
-            let mut h = ((j * MAX_RANK + k) as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            h ^= h >> 29;
-            h = h.wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            *v = if h >> 63 == 0 { 1.0 } else { -1.0 };
-        }
+/// A sign from a multiplicative hash of row and component.
+fn start(j: usize, k: usize) -> f32 {
+    let mut h = ((j * MAX_RANK + k) as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    h ^= h >> 29;
+    h = h.wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    if h >> 63 == 0 {
+        1.0
+    } else {
+        -1.0
     }
 }
 
@@ -227,7 +260,7 @@ mod tests {
                 10.0 * wave(90, 1, i) * wave(70, 3, j) - 4.0 * wave(90, 7, i) * wave(70, 11, j)
             })
             .collect();
-        let c = components::<8>(&z, columns);
+        let c = components(&z, columns, 8);
         assert!(
             c.strengths[0] > c.strengths[1] && c.strengths[2] < 1e-2,
             "{:?}",
@@ -235,7 +268,7 @@ mod tests {
         );
         let mut error = 0f32;
         for (x, z) in z.iter().enumerate() {
-            let (l, r) = (&c.left[x / columns * 8..][..8], &c.right[x % columns * 8..][..8]);
+            let (l, r) = (&c.left[8 * (x / columns)..][..8], &c.right[8 * (x % columns)..][..8]);
             error = error.max((z - l.iter().zip(r).map(|(a, b)| a * b).sum::<f32>()).abs());
         }
         assert!(error < 1e-3, "{error}");
@@ -243,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_zero_matrix_is_harmless() {
-        let c = components::<8>(&[0.0; 640], 40);
+        let c = components(&[0.0; 640], 40, 8);
         assert!(c.strengths.iter().all(|s| s.abs() < 1e-6));
         assert!(c.right.iter().all(|x| x.is_finite()));
     }

@@ -27,45 +27,50 @@ pub fn normalise(counts: &[u32; SYMBOLS], log: u32, width: u32) -> Freqs {
     let mut counts = *counts;
     // Every table can write anything: a block may hold what was not in the sample.
     counts[ESC] = counts[ESC].max(1);
+    // Most symbols of most tables do not occur: what is tried works on those that do.
+    let symbols: Vec<usize> = (0..SYMBOLS).filter(|&s| counts[s] > 0).collect();
+    let counts: Vec<u32> = symbols.iter().map(|&s| counts[s]).collect();
+    let escape = symbols.iter().position(|&s| s == ESC).unwrap_or(0);
+    let mut scaled = vec![0; counts.len()];
     let total: u64 = counts.iter().map(|&c| c as u64).sum();
-    let mut kept = counts;
+    let mut kept = counts.clone();
     let mut pruned = 0u64;
     // A symbol costs at least `log` bits in slots that others would have used; rarer than about half a slot it is
     // cheaper as an escape, and the escape itself must be worth its slot.
-    let mut order = sorted_positions(SYMBOLS, &|a, b| counts[a].cmp(&counts[b]));
-    order.retain(|&s| s != ESC && counts[s] > 0);
-    let mut best = (cost_of(&kept, log, width, 0), 0);
+    let mut order = sorted_positions(counts.len(), &|a, b| counts[a].cmp(&counts[b]));
+    order.retain(|&s| s != escape);
+    let mut cost_of = |counts: &[u32], raw: u64| {
+        scale(counts, log, &mut scaled);
+        length(counts, &scaled, log) + (raw << FRACTION)
+    };
+    let mut best = (cost_of(&kept, 0), 0);
     for (i, &s) in order.iter().enumerate() {
         // Only symbols that get the smallest frequency are worth a try.
         if (counts[s] as u64) << log > total + total / 2 || i + 1 == order.len() {
             break;
         }
-        pruned += counts[s] as u64 * width.saturating_sub(raw_bits(s as u8 as i8, width)) as u64;
-        kept[ESC] += counts[s];
+        pruned += counts[s] as u64 * width.saturating_sub(raw_bits(symbols[s] as u8 as i8, width)) as u64;
+        kept[escape] += counts[s];
         kept[s] = 0;
-        let cost = cost_of(&kept, log, width, pruned);
+        let cost = cost_of(&kept, pruned);
         if cost < best.0 {
             best = (cost, i + 1);
         }
     }
-    kept = counts;
+    kept = counts.clone();
     for &s in &order[..best.1] {
-        kept[ESC] += counts[s];
+        kept[escape] += counts[s];
         kept[s] = 0;
     }
-    scale(&kept, log, &mut freqs);
+    scale(&kept, log, &mut scaled);
+    for (&s, &f) in symbols.iter().zip(&scaled) {
+        freqs[s] = f;
+    }
     freqs
 }
 
-/// Length in 2^-8 bits of symbols with these counts, coded with their own scaled frequencies, plus `raw` bits.
-fn cost_of(counts: &[u32; SYMBOLS], log: u32, _width: u32, raw: u64) -> u64 {
-    let mut freqs = [0; SYMBOLS];
-    scale(counts, log, &mut freqs);
-    length(counts, &freqs, log) + (raw << FRACTION)
-}
-
 /// Length in 2^-8 bits of `counts` symbols under `freqs`; every counted symbol has a frequency. Raw bits not included.
-pub fn length(counts: &[u32; SYMBOLS], freqs: &Freqs, log: u32) -> u64 {
+pub fn length(counts: &[u32], freqs: &[u16], log: u32) -> u64 {
     let mut sum = 0;
     for (&c, &f) in counts.iter().zip(freqs) {
         if c > 0 {
@@ -76,7 +81,7 @@ pub fn length(counts: &[u32; SYMBOLS], freqs: &Freqs, log: u32) -> u64 {
 }
 
 /// Scales counts (not all zero) to frequencies of at least 1 that sum to `2^log`.
-pub fn scale(counts: &[u32; SYMBOLS], log: u32, freqs: &mut Freqs) {
+pub fn scale(counts: &[u32], log: u32, freqs: &mut [u16]) {
     let total: u64 = counts.iter().map(|&c| c as u64).sum();
     let size = 1u32 << log;
     let mut sum = 0u32;
@@ -93,8 +98,8 @@ pub fn scale(counts: &[u32; SYMBOLS], log: u32, freqs: &mut Freqs) {
     while sum != size {
         let up = sum < size;
         let mut best = None;
-        for s in 0..SYMBOLS {
-            let (c, f) = (counts[s] as u64, freqs[s] as u64);
+        for (s, (&c, &f)) in counts.iter().zip(freqs.iter()).enumerate() {
+            let (c, f) = (c as u64, f as u64);
             if c == 0 || (!up && f < 2) {
                 continue;
             }
@@ -164,25 +169,25 @@ impl DecodeTables {
 pub struct EncodeTables {
     /// Logarithm of the number of slots.
     pub log: u32,
-    /// `(contexts + 1) * 256` entries: bits 0-15 frequency, 16-31 first slot, 32-63 reciprocal.
+    /// `(contexts + 1) * 256` entries and one that is not used: bits 0-15 frequency, 16-31 first slot, 32-63 reciprocal.
     pub entries: Vec<u64>,
 }
 
 impl EncodeTables {
     /// Tables of `contexts`; each must sum to `2^log`. The extra context of [`DecodeTables`] is there as well.
     pub fn new(contexts: &[Freqs], log: u32) -> Self {
-        let mut entries = Vec::with_capacity((contexts.len() + 1) * SYMBOLS);
+        let mut entries = vec![0; (contexts.len() + 1) * SYMBOLS + 1];
         let mut padding = [0; SYMBOLS];
         padding[0] = 1 << log;
-        for freqs in contexts.iter().chain([&padding]) {
+        for (freqs, entries) in contexts.iter().chain([&padding]).zip(entries.chunks_exact_mut(SYMBOLS)) {
             let mut first = 0u64;
-            for &f in freqs {
+            for (&f, entry) in freqs.iter().zip(entries) {
                 let reciprocal = match f {
-                    0 => 0,
+                    0 => continue,
                     1 => u32::MAX as u64,
                     f => (1u64 << 32) / f as u64,
                 };
-                entries.push(f as u64 | first << 16 | reciprocal << 32);
+                *entry = f as u64 | first << 16 | reciprocal << 32;
                 first += f as u64;
             }
         }
@@ -251,6 +256,6 @@ mod tests {
         for (i, &e) in t.slots.iter().enumerate() {
             assert!((e >> 12 & 0xfff) < (e & 0xfff), "slot {i}");
         }
-        assert_eq!(EncodeTables::new(&[f, f], 10).entries.len(), 3 * SYMBOLS);
+        assert_eq!(EncodeTables::new(&[f, f], 10).entries.len(), 3 * SYMBOLS + 1);
     }
 }

@@ -1,7 +1,7 @@
 //! The writing side of a block.
 
 use super::block::CODED;
-use super::fit::{normalise, power, row_octave, row_scale, VARIANTS};
+use super::fit::{mean_scale, octave_factors, power, row_octave, row_scale, VARIANTS};
 use super::low_rank::{Factors, Projector};
 use super::model::TableSet;
 use super::params::nearest;
@@ -10,10 +10,10 @@ use super::side::{move_length, Scales};
 use super::wire::{put_varint, seal};
 use crate::kernels::v2::adaptive::Encoder;
 use crate::kernels::v2::alphabet::{self, raw_bits};
-use crate::kernels::v2::analyse::{differ, index_row, Long};
+use crate::kernels::v2::analyse::{differ, differs, index_row, mark, normalise, step_at, weighted_difference, Reach};
 use crate::kernels::v2::bits::BitWriter;
 use crate::kernels::v2::cost::{add_row, best_shift, CostTable, SHIFTS};
-use crate::kernels::v2::element::Layout;
+use crate::kernels::v2::element::{power_of_two, Layout};
 use crate::kernels::v2::log2::{log2_q8, FRACTION};
 use crate::kernels::v2::rans::{self, LANES};
 use crate::kernels::v2::row16::Source;
@@ -65,12 +65,15 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &mut [Segment<
     let mut side = Encoder::default();
     let mut scales = Scales::default();
     let mut raw = BitWriter::default();
-    let mut index: Vec<u16> = Vec::new();
+    let weights: usize = segments.iter().map(|s| s.base.len() / s.layout.bytes()).sum();
+    let mut index: Vec<u16> = Vec::with_capacity(weights + weights / 8);
     let mut moved = Moved::default();
     let mut parts = Parts::default();
     let contexts = set.contexts();
     let q = contexts.log2_q;
     let padding = (set.freqs.len() as u16) << 8;
+    let reach = Reach::new(&set.freqs);
+    let mut marked = Vec::new();
     let absent: Vec<u8> = set.freqs.iter().flatten().map(|&f| (f == 0) as u8).collect();
     let mut dithered = RowWriter::new(set, &absent);
     let log2s: Vec<u16> = (0..=1 << set.log).map(|f| log2_q8(f) as u16).collect();
@@ -83,18 +86,18 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &mut [Segment<
             _ => segment.scales.iter().map(|&c| power(-(c as i32), q)).collect(),
         };
         let projector = segment.factors.map(Projector::new);
+        let column_factors = segment.factors.map_or(Vec::new(), |f| octave_factors(&f.octaves));
         let (first, first_raw) = (index.len(), raw.len());
         let mut padded_scales = segment.scales.to_vec();
         padded_scales.resize(segment.columns.div_ceil(LANES) * LANES, 0);
         let rows = segment.base.chunks(row_bytes).zip(segment.fine.chunks(row_bytes));
         for ((base, fine), i) in rows.zip(0u64..) {
-            if !scales.changed(&mut side, base != fine) {
+            if !scales.changed(&mut side, differs(base, fine)) {
                 if let Some(d) = &mut segment.dithering {
                     d.rebuilt.extend_from_slice(base);
                 }
                 continue;
             }
-            parts.clear();
             moved.none();
             let (mut octave, mut settled) = (0, 0);
             if segment.dithering.is_some() {
@@ -106,9 +109,7 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &mut [Segment<
                 parts.deltas.resize(base.len() / layout.bytes(), 0.0);
                 differ(layout, base, fine, &mut parts.deltas);
                 octave = row_octave(layout, row_scale(layout, &parts.deltas, &weights, q), q);
-                for (d, &k) in parts.deltas.iter_mut().zip(&factors.octaves) {
-                    *d = normalise(*d, octave + k as i32);
-                }
+                normalise(&mut parts.deltas, power_of_two(-octave), &column_factors);
                 let exact = projector.solve(&parts.deltas);
                 let mut left = [0i8; MAX_RANK];
                 let start = index.len();
@@ -120,7 +121,6 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &mut [Segment<
                 index.resize(start + factors.rank.div_ceil(LANES) * LANES, padding);
                 let scaled = factors.scaled_left(&left[..factors.rank]);
                 moved.predict(layout, factors, &scaled, octave, base);
-                parts.clear();
             }
             if let Some(d) = &mut segment.dithering {
                 let r = scales.scale(&mut side, settled);
@@ -137,24 +137,13 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &mut [Segment<
                 dithered.row(layout, d, i, segment.columns, &source, fine, &mut index, &mut raw);
                 continue;
             }
-            parts.push(layout, q, &moved, base, fine);
-            let Parts {
-                classes,
-                codes,
-                deltas,
-                long,
-            } = &parts;
-            let mut r = row_scale(layout, deltas, &weights, q);
+            parts.only_codes(layout, q, &moved, base, fine);
+            let Parts { classes, codes, .. } = &parts;
+            let sum = weighted_difference(layout, moved.from(base), fine, &weights);
+            let mut r = mean_scale(layout, sum / codes.len() as f32, q);
             for cost in std::iter::repeat_n(cost, 2).flatten() {
-                let mut sums = [0; SHIFTS];
-                add_row(
-                    cost,
-                    (r + contexts.offset as i32) as i16,
-                    classes,
-                    segment.scales,
-                    codes,
-                    &mut sums,
-                );
+                let class = (r + contexts.offset as i32) as i16;
+                let sums = row_lengths(cost, class, classes, segment.scales, codes);
                 let shift = best_shift(&sums, |s| move_length(r + s - scales.last));
                 r += shift;
                 if shift.abs() < 3 {
@@ -170,7 +159,16 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &mut [Segment<
             index.resize(start + codes.len().div_ceil(LANES) * LANES, padding);
             let row_index = &mut index[start..start + codes.len()];
             index_row(contexts, r, classes, segment.scales, codes, row_index);
-            write_raw(&absent, layout.bits, row_index, long, &mut raw);
+            mark(&reach, &index[start..], &mut marked);
+            write_raw(
+                set,
+                layout,
+                &moved,
+                (base, fine),
+                &marked,
+                &mut index[start..],
+                &mut raw,
+            );
         }
         let mut share = (raw.len() - first_raw) << FRACTION;
         for &i in index[first..].iter().filter(|&&i| i >> 8 < padding >> 8) {
@@ -198,25 +196,56 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &mut [Segment<
     seal(out)
 }
 
-/// Turns symbols that their tables do not have into escapes, and writes the raw bits of a row.
-fn write_raw(absent: &[u8], width: u32, index: &mut [u16], long: &[Long], raw: &mut BitWriter) {
-    let is_absent = |i: u16| absent[i as usize];
-    if index.iter().fold(0, |any, &i| any | is_absent(i)) == 0 {
-        for &(_, step) in long {
-            let coded = alphabet::encode(step, width);
-            raw.put(coded.raw, coded.n);
-        }
-        return;
+/// Weights whose lengths are enough to choose the scale of a row that has more.
+const ENOUGH_WEIGHTS: usize = 512;
+
+/// Bits that are enough: where most weights do not change, more of them are needed.
+const ENOUGH_BITS: u32 = 1500;
+
+/// Weights that are taken together from a row.
+const PIECE: usize = 128;
+
+/// Lengths of a row by shift, those of a wide row estimated from a part of it.
+fn row_lengths(table: &CostTable, row: i16, classes: &[i16], columns: &[i16], codes: &[u16]) -> [u32; SHIFTS] {
+    let mut sums = [0; SHIFTS];
+    let stride = codes.len() / ENOUGH_WEIGHTS;
+    if stride < 2 {
+        add_row(table, row, classes, columns, codes, &mut sums);
+        return sums;
     }
-    let mut long = long.iter().peekable();
-    for (at, i) in index.iter_mut().enumerate() {
-        let step = match long.next_if(|l| l.0 as usize == at) {
-            Some(l) => l.1,
-            None => *i as u8 as i8 as i64,
-        };
-        let mut coded = alphabet::encode(step, width);
-        if is_absent(*i) != 0 {
-            coded = alphabet::escape(step, width);
+    let mut seen = 0;
+    for first in 0..stride {
+        for at in (first * PIECE..codes.len()).step_by(stride * PIECE) {
+            let piece = at..(at + PIECE).min(codes.len());
+            seen += piece.len();
+            let (classes, columns) = (&classes[piece.clone()], &columns[piece.clone()]);
+            add_row(table, row, classes, columns, &codes[piece], &mut sums);
+        }
+        if sums[SHIFTS / 2] > ENOUGH_BITS << FRACTION {
+            break;
+        }
+    }
+    sums.map(|s| (s as u64 * codes.len() as u64 / seen.max(1) as u64) as u32)
+}
+
+/// Turns marked symbols that their tables do not have into escapes, and writes the raw bits of a row.
+#[inline(never)]
+fn write_raw(
+    set: &TableSet,
+    layout: Layout,
+    moved: &Moved,
+    (base, fine): (&[u8], &[u8]),
+    marked: &[u32],
+    index: &mut [u16],
+    raw: &mut BitWriter,
+) {
+    let from = moved.from(base);
+    for &at in marked {
+        let i = &mut index[at as usize];
+        let step = step_at(layout, from, fine, &moved.variants, at as usize);
+        let mut coded = alphabet::encode(step, layout.bits);
+        if set.freqs[(*i >> 8) as usize][(*i & 255) as usize] == 0 {
+            coded = alphabet::escape(step, layout.bits);
             *i = (*i & 0xff00) | coded.code as u8 as u16;
         }
         raw.put(coded.raw, coded.n);

@@ -6,8 +6,9 @@
 use super::low_rank::{candidates, Factors, FACTOR_CLASSES};
 use super::model::Window;
 use super::scaled::{costs, length, Prediction, Scaled};
-pub use super::scaled::{mean_scale, normalise, power, row_octave, row_scale};
-use crate::kernels::v2::element::Layout;
+pub use super::scaled::{mean_scale, octave_factors, power, row_octave, row_scale};
+use crate::kernels::v2::analyse::{differs, normalise};
+use crate::kernels::v2::element::{power_of_two, Layout};
 use crate::kernels::v2::row16::Contexts;
 use crate::kernels::v2::subspace::MAX_RANK;
 use crate::kernels::v2::tables::SYMBOLS;
@@ -22,11 +23,17 @@ pub type Counts = Vec<[u32; SYMBOLS]>;
 /// Rows that are counted at the lowest effort, at least, if there are as many.
 const FEW_ROWS: usize = 48;
 
+/// Weights of a tensor that are fitted on, at most.
+const MOST_WEIGHTS: u64 = 4 << 20;
+
 /// Ranks that are tried.
 const RANKS: [usize; 7] = [2, 4, 8, 12, 16, 24, 32];
 
 /// Rows on which the rank is chosen, at least, if there are as many.
 const TRIAL_ROWS: usize = 96;
+
+/// Rows that are counted to refine scales with, at least, if there are as many.
+const COUNT_ROWS: usize = 128;
 
 /// Fewest weights whose counts are worth refining scales for.
 const REFINE_FROM: usize = 4096;
@@ -71,6 +78,22 @@ impl Effort {
             low_rank: low_rank && level >= 2,
         }
     }
+
+    /// Of how many rows of a tensor one is fitted on. `columns`: its words per row, `words`: all of them.
+    pub fn stride(self, columns: u64, words: u64) -> u64 {
+        let most = match (self.low_rank, self.rounds) {
+            (true, 2..) => MOST_WEIGHTS,
+            (true, _) => MOST_WEIGHTS / 2,
+            _ => MOST_WEIGHTS / 4,
+        };
+        let stride = words.div_ceil(most);
+        let rows = words / columns.max(1);
+        match self.few {
+            // Rows that did not change do not count, and there may be many.
+            true => stride.max(rows / (8 * FEW_ROWS as u64)),
+            false => stride,
+        }
+    }
 }
 
 /// Rows of a tensor, kept for several passes.
@@ -106,10 +129,13 @@ impl Sample {
     /// Adds the rows of a piece of the tensor; rows that did not change are left out.
     pub fn add(&mut self, base: &[u8], fine: &[u8]) {
         let size = self.columns * self.layout.bytes();
+        let room = base.len().div_ceil(self.stride * size) * size;
+        self.base.reserve(room);
+        self.fine.reserve(room);
         for (b, f) in base.chunks(size).zip(fine.chunks(size)) {
             let taken = self.seen % self.stride == 0;
             self.seen += 1;
-            if taken && b != f {
+            if taken && differs(b, f) {
                 self.base.extend_from_slice(b);
                 self.fine.extend_from_slice(f);
             }
@@ -168,13 +194,18 @@ pub fn fit(sample: &Sample, effort: Effort) -> Fit {
         return fit(&few, Effort { few: false, ..effort });
     }
     let with_columns = effort.columns && sample.n_rows() >= 8;
+    let with_factors = effort.low_rank && matches!(sample.layout.bits, 16 | 32) && sample.layout.is_float();
     let mut scaled = Scaled::new(sample);
-    scaled.load(None);
+    if with_factors {
+        scaled.load_deltas();
+    } else {
+        scaled.load(None);
+    }
     scaled.take_means(with_columns as u32);
     let (mut factors, mut left, mut octaves) = (None, Vec::new(), Vec::new());
     let mut factor_counts = vec![[0; SYMBOLS]; FACTOR_CLASSES];
-    if effort.low_rank && matches!(sample.layout.bits, 16 | 32) && sample.layout.is_float() {
-        if let Some(found) = low_rank(sample, &scaled) {
+    if with_factors {
+        if let Some(found) = low_rank(&mut scaled) {
             scaled.load(Some(Prediction {
                 factors: &found.factors,
                 left: &found.left,
@@ -183,14 +214,17 @@ pub fn fit(sample: &Sample, effort: Effort) -> Fit {
             scaled.take_means(1);
             count_factors(&found.factors, &found.left, &mut factor_counts);
             (factors, left, octaves) = (Some(found.factors), found.left, found.octaves);
+        } else {
+            scaled.load(None);
         }
     }
-    let mut counts = scaled.count();
     let rounds = if sample.len() < REFINE_FROM { 0 } else { effort.rounds };
     for _ in 0..rounds {
+        // Lengths need no more counts than there are in a part of a large sample.
+        let counts = scaled.count((scaled.rows.len() / COUNT_ROWS).max(1));
         scaled.refine(&costs(sample.window, sample.layout.bits, &counts, 64.0), with_columns);
-        counts = scaled.count();
     }
+    let counts = scaled.count(1);
     Fit {
         columns: scaled.columns,
         factors,
@@ -223,7 +257,10 @@ pub(in crate::strategy) fn count_factors(factors: &Factors, left: &[[i8; MAX_RAN
 }
 
 /// The prediction that makes a sample's code shortest, side information included; none when it does not pay.
-fn low_rank(sample: &Sample, plain: &Scaled<'_>) -> Option<Found> {
+///
+/// `plain` has the sample's differences, which are used up.
+fn low_rank(plain: &mut Scaled<'_>) -> Option<Found> {
+    let sample = plain.sample;
     let Sample {
         layout,
         window,
@@ -237,11 +274,10 @@ fn low_rank(sample: &Sample, plain: &Scaled<'_>) -> Option<Found> {
     let n_rows = sample.n_rows();
     let column_octaves: Vec<i16> = plain.columns.iter().map(|&c| c >> q).collect();
     let octaves: Vec<i32> = plain.rows.iter().map(|&r| row_octave(layout, r, q)).collect();
-    let mut z = Vec::with_capacity(sample.len());
+    let column_factors = octave_factors(&column_octaves);
+    let mut z = std::mem::take(&mut plain.parts.deltas);
     for (&o, range) in octaves.iter().zip(sample.rows()) {
-        for (&d, &k) in plain.parts.deltas[range].iter().zip(&column_octaves) {
-            z.push(normalise(d, o + k as i32));
-        }
+        normalise(&mut z[range], power_of_two(-o), &column_factors);
     }
     let candidates = candidates(&z, columns, column_octaves)?;
     drop(z);
@@ -255,7 +291,7 @@ fn low_rank(sample: &Sample, plain: &Scaled<'_>) -> Option<Found> {
     trial.load(None);
     trial.rows = every(&plain.rows);
     trial.columns.clone_from(&plain.columns);
-    let plain_length = length(&trial.count(), layout.bits);
+    let plain_length = length(&trial.count(1), layout.bits);
     let share = some.n_rows() as f32 / n_rows as f32;
     let mut try_rank = |rank: usize| -> u64 {
         let bits: f32 = candidates.bits[..rank]
@@ -268,7 +304,7 @@ fn low_rank(sample: &Sample, plain: &Scaled<'_>) -> Option<Found> {
             octaves: &some_octaves,
         }));
         trial.take_means(0);
-        length(&trial.count(), layout.bits) + (bits * 256.0) as u64
+        length(&trial.count(1), layout.bits) + (bits * 256.0) as u64
     };
     // The length falls to one minimum and rises again: go up from the middle, or else down.
     let ranks: Vec<usize> = RANKS.into_iter().filter(|&r| r <= candidates.all.rank).collect();

@@ -3,7 +3,7 @@
 use crate::kernels::v2::element::power_of_two;
 use crate::kernels::v2::log2::{log2_q8, steps};
 use crate::kernels::v2::predict::Columns;
-use crate::kernels::v2::subspace::{components, times, Components, MAX_RANK};
+use crate::kernels::v2::subspace::{components, times, MAX_RANK};
 
 /// Classes of factors by their size: half octaves of their rms, from 2^-2 on.
 pub const FACTOR_CLASSES: usize = 14;
@@ -45,16 +45,13 @@ const STEP: f32 = 3.0;
 /// Finds the components of `z` and rounds them. `octaves`: the columns' scales that `z` was divided by.
 pub fn candidates(z: &[f32], columns: usize, octaves: Vec<i16>) -> Option<Candidates> {
     let rows = z.len() / columns;
-    match rows.min(columns) {
-        512.. => quantise(components::<32>(z, columns), z, columns, octaves),
-        96.. => quantise(components::<24>(z, columns), z, columns, octaves),
-        24.. => quantise(components::<8>(z, columns), z, columns, octaves),
-        _ => None,
-    }
-}
-
-fn quantise(c: Components, z: &[f32], columns: usize, octaves: Vec<i16>) -> Option<Candidates> {
-    let (rows, rank) = (z.len() / columns, c.strengths.len());
+    let p = match rows.min(columns) {
+        512.. => 32,
+        96.. => 24,
+        24.. => 8,
+        _ => return None,
+    };
+    let c = components(z, columns, p);
     let energy: f64 = z.iter().map(|&z| z as f64 * z as f64).sum();
     let taken: f64 = c.strengths.iter().map(|&s| s as f64 * s as f64).sum();
     let residual = (((energy - taken).max(energy * 1e-6)) / z.len() as f64).sqrt() as f32;
@@ -62,29 +59,30 @@ fn quantise(c: Components, z: &[f32], columns: usize, octaves: Vec<i16>) -> Opti
         return None;
     }
     let mut factors = Factors {
-        rank,
+        rank: p,
         shift: 0,
         gains: Vec::new(),
         left_classes: Vec::new(),
         right_classes: Vec::new(),
         columns: Columns::default(),
         octaves,
-        right: vec![0; columns * rank],
+        right: vec![0; columns * p],
     };
     let mut left = vec![[0i8; MAX_RANK]; rows];
     let mut bits = Vec::new();
     let mut gains = Vec::new();
-    for k in 0..rank {
+    let (peak_left, peak_right) = (peaks(&c.left, p), peaks(&c.right, p));
+    for k in 0..p {
         let s = c.strengths[k];
-        let peak = |x: &mut dyn Iterator<Item = f32>| x.fold(0f32, |a, b| a.max(b.abs()));
-        let step_left = (residual * STEP).max(peak(&mut c.left.chunks_exact(rank).map(|l| l[k])) / 127.0);
-        let step_right = (residual * STEP).max(peak(&mut c.right.chunks_exact(rank).map(|r| r[k] * s)) / 127.0);
+        let step_left = (residual * STEP).max(peak_left[k] / 127.0);
+        let step_right = (residual * STEP).max(peak_right[k] * s / 127.0);
         let (mut sum_left, mut sum_right) = (0f32, 0f32);
-        for (l, out) in c.left.chunks_exact(rank).zip(&mut left) {
-            out[k] = (l[k] / step_left).round_ties_even() as i8;
-            sum_left += (l[k] / step_left) * (l[k] / step_left);
+        for (l, out) in c.left.chunks_exact(p).zip(&mut left) {
+            let x = l[k] / step_left;
+            out[k] = x.round_ties_even() as i8;
+            sum_left += x * x;
         }
-        for (r, out) in c.right.chunks_exact(rank).zip(factors.right.chunks_exact_mut(rank)) {
+        for (r, out) in c.right.chunks_exact(p).zip(factors.right.chunks_exact_mut(p)) {
             let x = r[k] * s / step_right;
             out[k] = x.round_ties_even() as i8;
             sum_right += x * x;
@@ -108,6 +106,20 @@ fn quantise(c: Components, z: &[f32], columns: usize, octaves: Vec<i16>) -> Opti
         left,
         bits,
     })
+}
+
+/// The largest magnitude of each of `p` components.
+fn peaks(x: &[f32], p: usize) -> [f32; MAX_RANK] {
+    let mut peaks = [0f32; MAX_RANK];
+    for x in x.chunks_exact(p) {
+        for (p, x) in peaks.iter_mut().zip(x) {
+            // f32::max would be a call in wasm.
+            if x.abs() > *p {
+                *p = x.abs();
+            }
+        }
+    }
+    peaks
 }
 
 /// Class of factors with this mean square: `round(log2(mean square))`, so half octaves of the rms.
@@ -139,17 +151,17 @@ impl Factors {
             right_classes: self.right_classes[..rank].to_vec(),
             octaves: self.octaves.clone(),
             columns: Columns::default(),
-            right: self
-                .right
-                .chunks_exact(self.rank)
-                .flat_map(|r| &r[..rank])
-                .copied()
-                .collect(),
+            right: Vec::with_capacity(self.octaves.len() * rank),
         };
+        for r in self.right.chunks_exact(self.rank) {
+            factors.right.extend_from_slice(&r[..rank]);
+        }
         factors.columns = Columns::new(rank, &factors.right, &factors.octaves);
         factors
     }
+}
 
+impl Factors {
     /// A row's factors times the gains.
     pub fn scaled_left(&self, left: &[i8]) -> [i16; MAX_RANK] {
         let mut out = [0; MAX_RANK];
@@ -162,69 +174,48 @@ impl Factors {
 
 /// Finds a row's factors: the least-squares solution, given the columns' rounded factors.
 pub struct Projector {
-    basis: Basis,
+    /// The columns' factors times gains, `padded` to each.
+    basis: Vec<f32>,
     /// Inverse of the basis's Gram matrix.
     inverse: Vec<f64>,
     rank: usize,
-}
-
-/// The columns' factors times gains, padded to a width that vectorises.
-enum Basis {
-    Eight(Vec<[f32; 8]>),
-    Sixteen(Vec<[f32; 16]>),
-    All(Vec<[f32; MAX_RANK]>),
-}
-
-fn basis<const P: usize>(rows: &[f32], rank: usize) -> Vec<[f32; P]> {
-    let pad = |r: &[f32]| std::array::from_fn(|k| r.get(k).copied().unwrap_or(0.0));
-    rows.chunks_exact(rank).map(pad).collect()
-}
-
-fn project<const P: usize>(z: &[f32], basis: &[[f32; P]], out: &mut [f32]) {
-    let mut t = [[0f32; P]];
-    times(z, basis.len(), 1, basis, &mut t);
-    out[..P].copy_from_slice(&t[0]);
+    /// The rank, up to a multiple of 8.
+    padded: usize,
 }
 
 impl Projector {
     /// The projector onto these factors.
+    #[inline(never)]
     pub fn new(factors: &Factors) -> Self {
         let rank = factors.rank;
+        let padded = rank.div_ceil(8) * 8;
         let unit = power_of_two(-factors.shift);
-        let mut rows = Vec::with_capacity(factors.right.len());
+        let mut basis = vec![0f32; factors.octaves.len() * padded];
         let mut gram = vec![0f64; rank * rank];
-        for right in factors.right.chunks_exact(rank) {
-            let start = rows.len();
-            rows.extend(
-                right
-                    .iter()
-                    .zip(&factors.gains)
-                    .map(|(&r, &g)| r as f32 * (g as f32 * unit)),
-            );
-            let b = &rows[start..];
-            for (row, &x) in gram.chunks_exact_mut(rank).zip(b) {
-                for (sum, &y) in row.iter_mut().zip(b) {
+        for (r, b) in factors.right.chunks_exact(rank).zip(basis.chunks_exact_mut(padded)) {
+            for ((b, &r), &g) in b.iter_mut().zip(r).zip(&factors.gains) {
+                *b = r as f32 * (g as f32 * unit);
+            }
+            for (row, &x) in gram.chunks_exact_mut(rank).zip(b.iter()) {
+                for (sum, &y) in row.iter_mut().zip(b.iter()) {
                     *sum += x as f64 * y as f64;
                 }
             }
         }
-        let basis = match rank {
-            0..=8 => Basis::Eight(basis(&rows, rank)),
-            9..=16 => Basis::Sixteen(basis(&rows, rank)),
-            _ => Basis::All(basis(&rows, rank)),
-        };
-        let inverse = invert(gram, rank);
-        Self { basis, inverse, rank }
+        Self {
+            basis,
+            inverse: invert(gram, rank),
+            rank,
+            padded,
+        }
     }
 
     /// The factors of a row of normalised differences, not rounded yet.
+    #[inline(never)]
     pub fn solve(&self, z: &[f32]) -> [f32; MAX_RANK] {
         let mut t = [0f32; MAX_RANK];
-        match &self.basis {
-            Basis::Eight(b) => project(z, b, &mut t),
-            Basis::Sixteen(b) => project(z, b, &mut t),
-            Basis::All(b) => project(z, b, &mut t),
-        }
+        let columns = self.basis.len() / self.padded;
+        times(z, columns, 1, self.padded, &self.basis, &mut t[..self.padded]);
         let mut out = [0f32; MAX_RANK];
         for (o, row) in out.iter_mut().zip(self.inverse.chunks_exact(self.rank)) {
             let mut sum = 0f64;

@@ -1,7 +1,7 @@
 //! A tensor as rows, and a row taken apart.
 
 use super::low_rank::Factors;
-use crate::kernels::v2::analyse::{differ, take_apart, Long};
+use crate::kernels::v2::analyse::{differ, take_apart};
 use crate::kernels::v2::element::{power_of_two, Layout};
 use crate::kernels::v2::predict::{predict_row, MAX_OCTAVE};
 use crate::kernels::v2::subspace::MAX_RANK;
@@ -79,8 +79,6 @@ pub struct Parts {
     pub codes: Vec<u16>,
     /// Differences in value.
     pub deltas: Vec<f32>,
-    /// What the codes of the row that was added last leave out, by position in the row.
-    pub long: Vec<Long>,
 }
 
 impl Parts {
@@ -100,24 +98,23 @@ impl Parts {
 
     /// Adds a row.
     pub fn push(&mut self, layout: Layout, log2_q: u32, moved: &Moved, base: &[u8], fine: &[u8]) {
-        let from = moved.from(base);
-        let at = self.classes.len();
+        let at = self.deltas.len();
+        self.deltas.resize(at + base.len() / layout.bytes(), 0.0);
+        self.take_apart(at, layout, log2_q, moved, base, fine);
+        differ(layout, moved.from(base), fine, &mut self.deltas[at..]);
+    }
+
+    /// Replaces classes and codes by those of one row.
+    pub fn only_codes(&mut self, layout: Layout, log2_q: u32, moved: &Moved, base: &[u8], fine: &[u8]) {
+        self.take_apart(0, layout, log2_q, moved, base, fine);
+    }
+
+    fn take_apart(&mut self, at: usize, layout: Layout, log2_q: u32, moved: &Moved, base: &[u8], fine: &[u8]) {
         let end = at + base.len() / layout.bytes();
         self.classes.resize(end, 0);
         self.codes.resize(end, 0);
-        self.deltas.resize(end, 0.0);
         let (classes, codes) = (&mut self.classes[at..], &mut self.codes[at..]);
-        take_apart(
-            layout,
-            log2_q,
-            from,
-            fine,
-            &moved.variants,
-            classes,
-            codes,
-            &mut self.long,
-        );
-        differ(layout, from, fine, &mut self.deltas[at..]);
+        take_apart(layout, log2_q, moved.from(base), fine, &moved.variants, classes, codes);
     }
 }
 

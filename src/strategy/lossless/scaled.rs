@@ -6,16 +6,20 @@ use super::model::Window;
 use super::rows::{Moved, Parts};
 use super::side::{move_length, MAX_SCALE};
 use crate::kernels::v2::alphabet::raw_bits;
-use crate::kernels::v2::analyse::{add_magnitudes, index_row, weighted_sum};
+use crate::kernels::v2::analyse::{add_magnitudes, differ, index_row, weighted_sum};
 use crate::kernels::v2::cost::{add_columns, add_row, best_shift, CostTable, SHIFTS};
 use crate::kernels::v2::element::{power_of_two, Layout};
 use crate::kernels::v2::log2::{log2_q8, steps, FRACTION};
 use crate::kernels::v2::predict::MAX_OCTAVE;
 use crate::kernels::v2::subspace::MAX_RANK;
 use crate::kernels::v2::tables::SYMBOLS;
+use std::sync::OnceLock;
 
 /// Rows on which the columns' scales are refined, at least, if there are as many.
 const COLUMN_ROWS: usize = 128;
+
+/// Fewest weights that are counted with two counters per symbol.
+const TWO_COUNTERS_FROM: usize = 1 << 16;
 
 /// `2^(x / q)` for the steps of a scale, from exact constants.
 pub fn power(x: i32, log2_q: u32) -> f32 {
@@ -79,6 +83,13 @@ fn prior(window: Window, class: usize) -> [f64; SYMBOLS] {
     p
 }
 
+/// [`prior`] of every class, found once for each width of elements.
+fn priors(window: Window, width: u32) -> &'static [[f64; SYMBOLS]] {
+    static PRIORS: [OnceLock<Vec<[f64; SYMBOLS]>>; 4] = [const { OnceLock::new() }; 4];
+    let which = (width.trailing_zeros() as usize).saturating_sub(3).min(3);
+    PRIORS[which].get_or_init(|| (0..window.classes as usize).map(|class| prior(window, class)).collect())
+}
+
 /// Costs from counts, smoothed by a prior worth `weight` symbols per class. Codes that were not counted cost nothing.
 pub(in crate::strategy) fn costs(window: Window, width: u32, counts: &Counts, weight: f64) -> CostTable {
     let classes = window.classes as usize;
@@ -97,7 +108,7 @@ pub(in crate::strategy) fn costs(window: Window, width: u32, counts: &Counts, we
             }
         }
     }
-    let priors: Vec<_> = (0..classes).map(|class| prior(window, class)).collect();
+    let priors = priors(window, width);
     let totals: Vec<f64> = counts
         .iter()
         .map(|c| weight + c.iter().map(|&c| c as u64).sum::<u64>() as f64)
@@ -115,9 +126,18 @@ pub(in crate::strategy) fn costs(window: Window, width: u32, counts: &Counts, we
 pub(in crate::strategy) fn length(counts: &Counts, width: u32) -> u64 {
     let mut sum = 0;
     for table in counts {
-        let total: u64 = table.iter().map(|&c| c as u64).sum();
+        let mut total = 0;
+        for &c in table {
+            total += c as u64;
+        }
+        if total == 0 {
+            continue;
+        }
         sum += total * log2_q8(total) as u64;
         for (s, &c) in table.iter().enumerate() {
+            if c == 0 {
+                continue;
+            }
             sum -= c as u64 * log2_q8(c as u64) as u64;
             sum += c as u64 * (raw_bits(s as u8 as i8, width) << FRACTION) as u64;
         }
@@ -149,6 +169,14 @@ impl<'a> Scaled<'a> {
             columns: vec![0; sample.columns],
             parts: Parts::default(),
         }
+    }
+
+    /// Takes only the differences in value.
+    pub fn load_deltas(&mut self) {
+        self.parts.clear();
+        self.parts.deltas.resize(self.sample.len(), 0.0);
+        let Sample { layout, base, fine, .. } = self.sample;
+        differ(*layout, base, fine, &mut self.parts.deltas);
     }
 
     /// Takes the sample apart, with a prediction for each row if there is one.
@@ -232,17 +260,38 @@ impl<'a> Scaled<'a> {
         }
     }
 
-    pub fn count(&self) -> Counts {
+    /// Counts the symbols of every `stride`-th row.
+    pub fn count(&self, stride: usize) -> Counts {
         let contexts = self.sample.contexts();
         let mut counts = vec![[0; SYMBOLS]; contexts.count()];
+        // Most symbols are the same few: two counters for each, so that an addition seldom waits for the one before.
+        let mut others = match self.sample.len() / stride {
+            0..TWO_COUNTERS_FROM => Vec::new(),
+            _ => counts.clone(),
+        };
         let mut index = vec![0; self.sample.columns];
-        for (&r, range) in self.rows.iter().zip(self.sample.rows()) {
+        for (&r, range) in self.rows.iter().zip(self.sample.rows()).step_by(stride) {
             let index = &mut index[..range.len()];
             let (classes, codes) = (&self.parts.classes[range.clone()], &self.parts.codes[range]);
             index_row(contexts, r, classes, &self.columns, codes, index);
-            for &i in index.iter() {
-                counts[(i >> 8) as usize][(i & 255) as usize] += 1;
+            let (counts, others) = (counts.as_flattened_mut(), others.as_flattened_mut());
+            let pairs = index.chunks_exact(2);
+            if others.is_empty() {
+                for &i in index.iter() {
+                    counts[i as usize] += 1;
+                }
+                continue;
             }
+            for &i in pairs.remainder() {
+                counts[i as usize] += 1;
+            }
+            for pair in pairs {
+                counts[pair[0] as usize] += 1;
+                others[pair[1] as usize] += 1;
+            }
+        }
+        for (c, o) in counts.as_flattened_mut().iter_mut().zip(others.as_flattened()) {
+            *c += o;
         }
         counts
     }
@@ -258,7 +307,7 @@ pub fn row_octave(layout: Layout, scale: i32, log2_q: u32) -> i32 {
     ((scale >> log2_q) - layout.unit_exponent()).clamp(-MAX_OCTAVE, MAX_OCTAVE)
 }
 
-/// A difference divided by its scales, kept from outliers.
-pub fn normalise(delta: f32, octave: i32) -> f32 {
-    (delta * power_of_two(-octave)).clamp(-8.0, 8.0)
+/// What differences are multiplied with to divide them by the columns' scales.
+pub fn octave_factors(octaves: &[i16]) -> Vec<f32> {
+    octaves.iter().map(|&o| power_of_two(-(o as i32))).collect()
 }

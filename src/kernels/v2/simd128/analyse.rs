@@ -1,14 +1,33 @@
 //! Taking 16-bit rows apart, 16 weights at a time.
+//!
+//! None of these is inlined: in one large function with all of them the engine's registers do not last.
 #![allow(unsafe_code)]
 
+use super::USUAL;
 use crate::kernels::v2::alphabet;
-use crate::kernels::v2::analyse::{differ_scalar, take_apart_scalar, Long};
+use crate::kernels::v2::analyse::{differ_scalar, normalise_scalar, take_apart_scalar, total, Reach, OUTLIER};
 use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::predict::FLIP;
 use core::arch::wasm32::*;
 
+/// See [`differs`](crate::kernels::v2::analyse::differs).
+pub fn differs(base: &[u8], fine: &[u8]) -> bool {
+    let (b64, f64) = (base.chunks_exact(64), fine.chunks_exact(64));
+    if base.len() != fine.len() || b64.remainder() != f64.remainder() {
+        return true;
+    }
+    for (b, f) in b64.zip(f64) {
+        let (b, f) = (b.as_ptr() as *const v128, f.as_ptr() as *const v128);
+        // SAFETY: 64 bytes are four vectors.
+        let x = unrolled!([0, 1, 2, 3] | i | unsafe { v128_xor(v128_load(b.add(i)), v128_load(f.add(i))) });
+        if v128_any_true(v128_or(v128_or(x[0], x[1]), v128_or(x[2], x[3]))) {
+            return true;
+        }
+    }
+    false
+}
+
 /// See [`take_apart`](crate::kernels::v2::analyse::take_apart).
-#[allow(clippy::too_many_arguments)]
 pub fn take_apart(
     layout: Layout,
     log2_q: u32,
@@ -17,105 +36,254 @@ pub fn take_apart(
     variants: &[u8],
     classes: &mut [i16],
     codes: &mut [u16],
-    long: &mut Vec<Long>,
 ) {
+    if variants.is_empty() && (layout.mantissa, log2_q) == (USUAL.0, USUAL.1) {
+        run::<true>(layout, log2_q, from, fine, variants, classes, codes);
+    } else {
+        run::<false>(layout, log2_q, from, fine, variants, classes, codes);
+    }
+}
+
+/// `PLAIN`: the usual layout, without a prediction.
+fn run<const PLAIN: bool>(
+    layout: Layout,
+    log2_q: u32,
+    from: &[u8],
+    fine: &[u8],
+    variants: &[u8],
+    classes: &mut [i16],
+    codes: &mut [u16],
+) {
+    let predicted = !PLAIN && !variants.is_empty();
     let n = classes.len();
     assert!(from.len() == 2 * n && fine.len() == 2 * n && codes.len() == n);
-    assert!(variants.is_empty() || variants.len() == n);
+    assert!(!predicted || variants.len() == n);
+    let (mantissa, log2_q) = if PLAIN {
+        (USUAL.0, USUAL.1)
+    } else {
+        (layout.mantissa, log2_q)
+    };
     let whole = n / 16 * 16;
     let exponents = i16x8_splat(layout.exponent_mask as i16);
     let fold_mask = i16x8_splat(if layout.is_float() { 0x7fff } else { 0 });
-    let fold = |x: v128| v128_xor(x, v128_and(i16x8_shr(x, 15), fold_mask));
     let one = i16x8_splat(1);
-    let exact = i16x8_splat(alphabet::EXACT as i16);
+    let long_from = i16x8_splat(alphabet::EXACT as i16 + 1);
     for at in (0..whole).step_by(16) {
         // SAFETY: 16 elements from `at` on are inside all slices, whose lengths were compared above.
         unsafe {
             let b = from.as_ptr().add(2 * at) as *const v128;
             let f = fine.as_ptr().add(2 * at) as *const v128;
-            let v = if variants.is_empty() {
-                [i16x8_splat(0); 2]
-            } else {
+            let v = if predicted {
                 let v = v128_load(variants.as_ptr().add(at) as *const v128);
                 [u16x8_extend_low_u8x16(v), u16x8_extend_high_u8x16(v)]
+            } else {
+                [i16x8_splat(0); 2]
             };
-            let mut masks = [one; 2];
-            let mut steps = [one; 2];
-            for h in 0..2 {
-                let (b, f) = (v128_load(b.add(h)), v128_load(f.add(h)));
-                let e = i16x8_max(v128_and(u16x8_shr(b, layout.mantissa), exponents), one);
-                v128_store(
-                    classes.as_mut_ptr().add(at + 8 * h) as *mut v128,
-                    i16x8_neg(i16x8_shl(e, log2_q)),
-                );
-                let flip = i16x8_lt(i16x8_shl(v[h], 8), i16x8_splat(0));
-                let u = i16x8_sub(fold(f), fold(b));
-                let u = i16x8_sub(v128_xor(u, flip), flip);
-                let variant = i16x8_shl(v128_and(v[h], i16x8_splat((FLIP - 1) as i16)), 8);
-                let code = v128_or(variant, v128_and(u, i16x8_splat(255)));
-                v128_store(codes.as_mut_ptr().add(at + 8 * h) as *mut v128, code);
-                // The magnitude of -32768 is 32768 when read without a sign.
-                masks[h] = u16x8_gt(i16x8_abs(u), exact);
-                steps[h] = u;
-            }
-            let mut mask = i8x16_bitmask(i8x16_narrow_i16x8(masks[0], masks[1])) as u32;
-            if mask != 0 {
-                let mut u = [0i16; 16];
-                v128_store(u.as_mut_ptr() as *mut v128, steps[0]);
-                v128_store(u.as_mut_ptr().add(8) as *mut v128, steps[1]);
-                while mask != 0 {
-                    let i = mask.trailing_zeros() as usize & 15;
-                    mask &= mask - 1;
-                    let code = alphabet::encode(u[i] as i64, 16).code as u8 as u16;
-                    codes[at + i] = (codes[at + i] & 0xff00) | code;
-                    long.push(((at + i) as u32, u[i] as i64));
+            let steps = unrolled!(
+                [0, 1] | h | {
+                    let (b, f) = (v128_load(b.add(h)), v128_load(f.add(h)));
+                    let e = i16x8_max(v128_and(u16x8_shr(b, mantissa), exponents), one);
+                    let class = i16x8_neg(i16x8_shl(e, log2_q));
+                    v128_store(classes.as_mut_ptr().add(at + 8 * h) as *mut v128, class);
+                    let mut u = i16x8_sub(fold(f, fold_mask), fold(b, fold_mask));
+                    let mut code = v128_and(u, i16x8_splat(255));
+                    if !PLAIN {
+                        let flip = i16x8_lt(i16x8_shl(v[h], 8), i16x8_splat(0));
+                        u = i16x8_sub(v128_xor(u, flip), flip);
+                        let variant = i16x8_shl(v128_and(v[h], i16x8_splat((FLIP - 1) as i16)), 8);
+                        code = v128_or(variant, v128_and(u, i16x8_splat(255)));
+                    }
+                    v128_store(codes.as_mut_ptr().add(at + 8 * h) as *mut v128, code);
+                    u
                 }
+            );
+            // The magnitude of -32768 is 32768 when read without a sign.
+            let magnitudes = unrolled!([0, 1] | h | i16x8_abs(steps[h]));
+            let long = unrolled!([0, 1] | h | u16x8_ge(magnitudes[h], long_from));
+            if v128_any_true(v128_or(long[0], long[1])) {
+                unrolled!(
+                    [0, 1] | h | {
+                        let to = codes.as_mut_ptr().add(at + 8 * h) as *mut v128;
+                        let code = v128_and(bucket(steps[h], magnitudes[h]), i16x8_splat(255));
+                        let code = v128_or(v128_and(v128_load(to), i16x8_splat(-256)), code);
+                        v128_store(to, v128_bitselect(code, v128_load(to), long[h]));
+                    }
+                );
             }
         }
     }
-    if whole < n {
-        let tail = long.len();
-        let v = if variants.is_empty() {
-            variants
-        } else {
-            &variants[whole..]
-        };
-        let (classes, codes) = (&mut classes[whole..], &mut codes[whole..]);
-        take_apart_scalar(
-            layout,
-            log2_q,
-            &from[2 * whole..],
-            &fine[2 * whole..],
-            v,
-            classes,
-            codes,
-            long,
-        );
-        for (at, _) in &mut long[tail..] {
-            *at += whole as u32;
-        }
-    }
+    let variants = variants.get(whole..).unwrap_or(&[]);
+    let (from, fine) = (&from[2 * whole..], &fine[2 * whole..]);
+    take_apart_scalar(
+        layout,
+        log2_q,
+        from,
+        fine,
+        variants,
+        &mut classes[whole..],
+        &mut codes[whole..],
+    );
+}
+
+/// Codes of differences beyond the exact ones, with their sign.
+#[inline(always)]
+fn bucket(steps: v128, magnitudes: v128) -> v128 {
+    // A float32's exponent and the first bit of its mantissa number the half octaves.
+    let v = i16x8_sub(magnitudes, i16x8_splat(1));
+    let lo = u32x4_shr(f32x4_convert_u32x4(u32x4_extend_low_u16x8(v)), 22);
+    let hi = u32x4_shr(f32x4_convert_u32x4(u32x4_extend_high_u16x8(v)), 22);
+    let code = i16x8_sub(i16x8_narrow_i32x4(lo, hi), i16x8_splat(2 * (127 + 5) - 33));
+    let sign = i16x8_shr(steps, 15);
+    i16x8_sub(v128_xor(code, sign), sign)
+}
+
+/// Key of a bit pattern; `mask` is 0 for integers.
+#[inline(always)]
+fn fold(x: v128, mask: v128) -> v128 {
+    v128_xor(x, v128_and(i16x8_shr(x, 15), mask))
+}
+
+/// Eight bf16 as float32: a bf16 is the upper half of one.
+#[inline(always)]
+fn widen(x: v128) -> [v128; 2] {
+    let zero = i16x8_splat(0);
+    [
+        i16x8_shuffle::<8, 0, 8, 1, 8, 2, 8, 3>(x, zero),
+        i16x8_shuffle::<8, 4, 8, 5, 8, 6, 8, 7>(x, zero),
+    ]
+}
+
+/// `f - b`, 0 where that is not finite.
+#[inline(always)]
+fn difference(f: v128, b: v128) -> v128 {
+    let special = i32x4_splat(0x7f80_0000);
+    let d = f32x4_sub(f, b);
+    v128_andnot(d, i32x4_eq(v128_and(d, special), special))
 }
 
 /// See [`differ`](crate::kernels::v2::analyse::differ).
+#[inline(never)]
 pub fn differ_bf16(layout: Layout, from: &[u8], fine: &[u8], deltas: &mut [f32]) {
     let n = deltas.len();
     assert!(from.len() == 2 * n && fine.len() == 2 * n);
     let whole = n / 8 * 8;
-    let zero = i16x8_splat(0);
-    let special = i32x4_splat(0x7f80_0000);
-    let finite = |d: v128| v128_andnot(d, i32x4_eq(v128_and(d, special), special));
     for at in (0..whole).step_by(8) {
         // SAFETY: 8 elements from `at` on are inside all slices, whose lengths were compared above.
         unsafe {
-            let b = v128_load(from.as_ptr().add(2 * at) as *const v128);
-            let f = v128_load(fine.as_ptr().add(2 * at) as *const v128);
-            let low = |x| i16x8_shuffle::<8, 0, 8, 1, 8, 2, 8, 3>(x, zero);
-            let high = |x| i16x8_shuffle::<8, 4, 8, 5, 8, 6, 8, 7>(x, zero);
+            let b = widen(v128_load(from.as_ptr().add(2 * at) as *const v128));
+            let f = widen(v128_load(fine.as_ptr().add(2 * at) as *const v128));
             let to = deltas.as_mut_ptr().add(at) as *mut v128;
-            v128_store(to, finite(f32x4_sub(low(f), low(b))));
-            v128_store(to.add(1), finite(f32x4_sub(high(f), high(b))));
+            v128_store(to, difference(f[0], b[0]));
+            v128_store(to.add(1), difference(f[1], b[1]));
         }
     }
     differ_scalar(layout, &from[2 * whole..], &fine[2 * whole..], &mut deltas[whole..]);
+}
+
+/// Adds the weighted magnitudes of up to seven differences to eight sums, and these together.
+#[inline(always)]
+fn finish(lo: v128, hi: v128, deltas: &[f32], weights: &[f32]) -> f32 {
+    let mut sums = [0f32; 8];
+    let to = sums.as_mut_ptr() as *mut v128;
+    // SAFETY: eight f32.
+    unsafe {
+        v128_store(to, lo);
+        v128_store(to.add(1), hi);
+    }
+    for ((d, w), s) in deltas.iter().zip(weights).zip(&mut sums) {
+        *s += d.abs() * w;
+    }
+    total(sums)
+}
+
+/// See [`weighted_sum`](crate::kernels::v2::analyse::weighted_sum).
+#[inline(never)]
+pub fn weighted_sum(deltas: &[f32], weights: &[f32]) -> f32 {
+    let n = deltas.len();
+    assert!(weights.len() >= n);
+    let whole = n / 8 * 8;
+    let (mut lo, mut hi) = (f32x4_splat(0.0), f32x4_splat(0.0));
+    for at in (0..whole).step_by(8) {
+        // SAFETY: 8 elements from `at` on are inside both slices.
+        unsafe {
+            let d = deltas.as_ptr().add(at) as *const v128;
+            let w = weights.as_ptr().add(at) as *const v128;
+            lo = f32x4_add(lo, f32x4_mul(f32x4_abs(v128_load(d)), v128_load(w)));
+            hi = f32x4_add(hi, f32x4_mul(f32x4_abs(v128_load(d.add(1))), v128_load(w.add(1))));
+        }
+    }
+    finish(lo, hi, &deltas[whole..], &weights[whole..])
+}
+
+/// See [`weighted_difference`](crate::kernels::v2::analyse::weighted_difference).
+#[inline(never)]
+pub fn weighted_difference_bf16(layout: Layout, from: &[u8], fine: &[u8], weights: &[f32]) -> f32 {
+    let n = from.len() / 2;
+    assert!(from.len() == 2 * n && fine.len() == 2 * n && weights.len() >= n);
+    let whole = n / 8 * 8;
+    let (mut lo, mut hi) = (f32x4_splat(0.0), f32x4_splat(0.0));
+    for at in (0..whole).step_by(8) {
+        // SAFETY: 8 elements from `at` on are inside all slices.
+        unsafe {
+            let b = widen(v128_load(from.as_ptr().add(2 * at) as *const v128));
+            let f = widen(v128_load(fine.as_ptr().add(2 * at) as *const v128));
+            let w = weights.as_ptr().add(at) as *const v128;
+            let d = f32x4_abs(difference(f[0], b[0]));
+            lo = f32x4_add(lo, f32x4_mul(d, v128_load(w)));
+            let d = f32x4_abs(difference(f[1], b[1]));
+            hi = f32x4_add(hi, f32x4_mul(d, v128_load(w.add(1))));
+        }
+    }
+    let mut deltas = [0f32; 8];
+    let rest = &mut deltas[..n - whole];
+    differ_scalar(layout, &from[2 * whole..], &fine[2 * whole..], rest);
+    finish(lo, hi, rest, &weights[whole..])
+}
+
+/// See [`normalise`](crate::kernels::v2::analyse::normalise).
+#[inline(never)]
+pub fn normalise(deltas: &mut [f32], row: f32, columns: &[f32]) {
+    let n = deltas.len().min(columns.len());
+    let whole = n / 4 * 4;
+    let scale = f32x4_splat(row);
+    let (least, most) = (f32x4_splat(-OUTLIER), f32x4_splat(OUTLIER));
+    for at in (0..whole).step_by(4) {
+        // SAFETY: four elements from `at` on are inside both slices.
+        unsafe {
+            let d = deltas.as_mut_ptr().add(at) as *mut v128;
+            let x = f32x4_mul(
+                f32x4_mul(v128_load(d), scale),
+                v128_load(columns.as_ptr().add(at) as *const v128),
+            );
+            v128_store(d, f32x4_max(f32x4_min(x, most), least));
+        }
+    }
+    normalise_scalar(&mut deltas[whole..n], row, &columns[whole..n]);
+}
+
+/// See [`mark`](crate::kernels::v2::analyse::mark).
+#[inline(never)]
+pub fn mark(reach: &Reach, index: &[u16], marked: &mut Vec<u32>) {
+    for (group, at) in index.chunks_exact(16).zip((0..).step_by(16)) {
+        // SAFETY: sixteen u16.
+        let (a, b) = unsafe {
+            let p = group.as_ptr() as *const v128;
+            (v128_load(p), v128_load(p.add(1)))
+        };
+        let codes = i8x16_shuffle::<0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30>(a, b);
+        let mut contexts = i8x16_shuffle::<1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31>(a, b);
+        let mut limits = i8x16_splat(0);
+        for part in &reach.limits {
+            // SAFETY: sixteen bytes. A look-up beyond them gives 0.
+            let part = unsafe { v128_load(part.as_ptr() as *const v128) };
+            limits = v128_or(limits, i8x16_swizzle(part, contexts));
+            contexts = i8x16_sub(contexts, i8x16_splat(16));
+        }
+        // The magnitude of -128 is 128 when read without a sign.
+        let mut mask = i8x16_bitmask(u8x16_ge(i8x16_abs(codes), limits)) as u32;
+        while mask != 0 {
+            marked.push(at + mask.trailing_zeros());
+            mask &= mask - 1;
+        }
+    }
 }

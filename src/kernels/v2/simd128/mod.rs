@@ -12,8 +12,13 @@ macro_rules! unrolled {
     };
 }
 
+/// Mantissa of bf16, `log2_q` of all but the widest types and logarithm of the tables: code that knows these numbers
+/// needs no shifts by variables, which take three instructions each.
+const USUAL: (u32, u32, u32) = (7, 1, 11);
+
 pub mod analyse;
 pub mod cost;
 pub mod predict;
 pub mod rans;
 pub mod row16;
+pub mod subspace;

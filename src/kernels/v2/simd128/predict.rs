@@ -60,10 +60,12 @@ unsafe fn sixteen(columns: &Columns, pairs: &[v128], scale: v128, g: usize, base
     let scales = unsafe {
         let mut factors = columns.factors.as_ptr().add(32 * pairs.len() * g);
         for &l in pairs {
-            for (c, sum) in sums.iter_mut().enumerate() {
-                let r = i16x8_load_extend_i8x8(factors.add(8 * c));
-                *sum = i32x4_add(*sum, i32x4_dot_i16x8(l, r));
-            }
+            unrolled!(
+                [0, 1, 2, 3] | c | {
+                    let r = i16x8_load_extend_i8x8(factors.add(8 * c));
+                    sums[c] = i32x4_add(sums[c], i32x4_dot_i16x8(l, r));
+                }
+            );
             factors = factors.add(32);
         }
         let s = columns.scales.as_ptr().add(16 * g) as *const v128;
@@ -88,22 +90,25 @@ unsafe fn sixteen(columns: &Columns, pairs: &[v128], scale: v128, g: usize, base
             i32x4_add(f32x4_add(wide[i], by), i32x4_splat(0x8000))
         }
     );
-    let mut from = [zero; 2];
-    let mut contexts = [zero; 2];
-    for h in 0..2 {
-        let (a, b) = (moved[2 * h], moved[2 * h + 1]);
-        let rounded = i16x8_shuffle::<1, 3, 5, 7, 9, 11, 13, 15>(a, b);
-        let rest = v128_xor(i16x8_shuffle::<0, 2, 4, 6, 8, 10, 12, 14>(a, b), i16x8_splat(i16::MIN));
-        let special = i16x8_eq(v128_and(base[h], i16x8_splat(0x7f80)), i16x8_splat(0x7f80));
-        let large = u16x8_ge(i16x8_abs(rest), i16x8_splat(0x4000));
-        let down = v128_xor(rest, rounded_sign(a, b));
-        let flip = v128_andnot(i16x8_lt(down, zero), i16x8_eq(rest, zero));
-        let context = i16x8_sub(i16x8_splat(1), large);
-        let context = v128_or(context, v128_and(flip, i16x8_splat(FLIP as i16)));
-        from[h] = v128_bitselect(base[h], rounded, special);
-        contexts[h] = v128_bitselect(i16x8_splat(1), context, special);
-    }
-    (from, u8x16_narrow_i16x8(contexts[0], contexts[1]))
+    let halves = unrolled!(
+        [0, 1] | h | {
+            let (a, b) = (moved[2 * h], moved[2 * h + 1]);
+            let rounded = i16x8_shuffle::<1, 3, 5, 7, 9, 11, 13, 15>(a, b);
+            let rest = v128_xor(i16x8_shuffle::<0, 2, 4, 6, 8, 10, 12, 14>(a, b), i16x8_splat(i16::MIN));
+            let special = i16x8_eq(v128_and(base[h], i16x8_splat(0x7f80)), i16x8_splat(0x7f80));
+            let large = u16x8_ge(i16x8_abs(rest), i16x8_splat(0x4000));
+            let down = v128_xor(rest, rounded_sign(a, b));
+            let flip = v128_andnot(i16x8_lt(down, zero), i16x8_eq(rest, zero));
+            let context = i16x8_sub(i16x8_splat(1), large);
+            let context = v128_or(context, v128_and(flip, i16x8_splat(FLIP as i16)));
+            (
+                v128_bitselect(base[h], rounded, special),
+                v128_bitselect(i16x8_splat(1), context, special),
+            )
+        }
+    );
+    let [(from_0, context_0), (from_1, context_1)] = halves;
+    ([from_0, from_1], u8x16_narrow_i16x8(context_0, context_1))
 }
 
 /// The sign of the sum before it was rounded: that of the rounded one, as rounding a magnitude keeps it.

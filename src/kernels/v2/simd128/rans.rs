@@ -1,7 +1,7 @@
 //! Sixteen lanes as four vectors of states.
 #![allow(unsafe_code)]
 
-use crate::kernels::v2::rans::{Words, LANES, LOWER};
+use crate::kernels::v2::rans::{first_room, grow, Words, LANES, LOWER};
 use crate::kernels::v2::tables::{DecodeTables, EncodeTables};
 use core::arch::wasm32::*;
 
@@ -146,49 +146,95 @@ pub fn decode_row(
 
 /// See [`encode`](crate::kernels::v2::rans::encode).
 pub fn encode(index: &[u16], tables: &EncodeTables) -> ([u32; LANES], Vec<u8>) {
-    let log = tables.log;
-    let mut x = [u32x4_splat(LOWER); 4];
-    // Eight spare bytes in front, because a vector's words are stored eight bytes at a time.
-    let mut words = vec![0u8; 2 * index.len() + 8];
-    let mut at = words.len();
+    match tables.log == super::USUAL.2 {
+        true => run::<true>(index, tables),
+        false => run::<false>(index, tables),
+    }
+}
+
+fn run<const USUAL: bool>(index: &[u16], tables: &EncodeTables) -> ([u32; LANES], Vec<u8>) {
+    let log = if USUAL { super::USUAL.2 } else { tables.log };
     let entries = tables.entries.as_slice();
+    // An entry is loaded together with the one behind it.
+    assert!((largest(index) as usize) + 1 < entries.len());
+    let mut x = [u32x4_splat(LOWER); 4];
+    let mut words = vec![0u8; first_room(index.len())];
+    let mut at = words.len();
     for group in index.chunks_exact(LANES).rev() {
-        for v in (0..4).rev() {
-            let e: [u64; 4] = std::array::from_fn(|i| entries[group[4 * v + i] as usize]);
-            let ab = u64x2(e[0], e[1]);
-            let cd = u64x2(e[2], e[3]);
-            let low = i32x4_shuffle::<0, 2, 4, 6>(ab, cd);
-            let reciprocal = i32x4_shuffle::<1, 3, 5, 7>(ab, cd);
-            let f = v128_and(low, u32x4_splat(0xffff));
-            let first = u32x4_shr(low, 16);
-            let need = u32x4_ge(u32x4_shr(x[v], 32 - log), f);
-            let m = i32x4_bitmask(need) as usize & 15;
-            // SAFETY: a step emits at most one word per symbol, so `at` is at least 8 before this one's.
-            unsafe {
-                let w = u8x16_swizzle(x[v], v128_load(COMPRESS[m].as_ptr() as *const v128));
-                v128_store64_lane::<0>(w, words[at - 8..at].as_mut_ptr() as *mut u64);
-            }
-            at -= 2 * m.count_ones() as usize;
-            let y = v128_bitselect(u32x4_shr(x[v], 16), x[v], need);
-            // mulhi(y, reciprocal): exact or one too small.
-            let even = u64x2_extmul_low_u32x4(
-                i32x4_shuffle::<0, 2, 0, 2>(y, y),
-                i32x4_shuffle::<0, 2, 0, 2>(reciprocal, reciprocal),
-            );
-            let odd = u64x2_extmul_low_u32x4(
-                i32x4_shuffle::<1, 3, 1, 3>(y, y),
-                i32x4_shuffle::<1, 3, 1, 3>(reciprocal, reciprocal),
-            );
-            let q = i32x4_shuffle::<1, 5, 3, 7>(even, odd);
-            let r = i32x4_sub(y, i32x4_mul(q, f));
-            let more = u32x4_ge(r, f);
-            let q = i32x4_sub(q, more);
-            let r = i32x4_sub(r, v128_and(f, more));
-            x[v] = i32x4_add(i32x4_add(i32x4_shl(q, log), first), r);
+        // A group has at most 32 bytes of words, and they are stored eight at a time.
+        if at < 40 {
+            at += grow(&mut words);
+        }
+        // SAFETY: all of the index is inside the table, and there is room for what the group can emit.
+        unsafe {
+            let mut to = words.as_mut_ptr().add(at);
+            unrolled!([3, 2, 1, 0] | v | x[v] = push(x[v], group.as_ptr().add(4 * v), entries.as_ptr(), log, &mut to));
+            at = to.offset_from(words.as_ptr()) as usize;
         }
     }
     let mut states = [0; LANES];
     store_states(x, &mut states);
     words.drain(..at);
     (states, words)
+}
+
+/// Encodes a symbol in each of four lanes; words go before `words`.
+///
+/// # Safety
+/// `symbols` are four numbers of entries, none that of the last; eight bytes can be written before `words`.
+#[inline(always)]
+unsafe fn push(x: v128, symbols: *const u16, entries: *const u64, log: u32, words: &mut *mut u8) -> v128 {
+    // SAFETY: promised by the caller.
+    let (a, b, c, d) = unsafe {
+        (
+            v128_load(entries.add(*symbols as usize) as *const v128),
+            v128_load(entries.add(*symbols.add(1) as usize) as *const v128),
+            v128_load(entries.add(*symbols.add(2) as usize) as *const v128),
+            v128_load(entries.add(*symbols.add(3) as usize) as *const v128),
+        )
+    };
+    let (ab, cd) = (i32x4_shuffle::<0, 4, 1, 5>(a, b), i32x4_shuffle::<0, 4, 1, 5>(c, d));
+    let low = i64x2_shuffle::<0, 2>(ab, cd);
+    let reciprocal = i64x2_shuffle::<1, 3>(ab, cd);
+    let f = v128_and(low, u32x4_splat(0xffff));
+    let need = u32x4_ge(u32x4_shr(x, 32 - log), f);
+    let m = i32x4_bitmask(need) as usize & 15;
+    // SAFETY: promised by the caller.
+    unsafe {
+        let w = u8x16_swizzle(x, v128_load(COMPRESS[m].as_ptr() as *const v128));
+        v128_store64_lane::<0>(w, words.sub(8) as *mut u64);
+        *words = words.sub(2 * m.count_ones() as usize);
+    }
+    let y = v128_bitselect(u32x4_shr(x, 16), x, need);
+    // mulhi(y, reciprocal): exact or one too small.
+    let q = i32x4_shuffle::<1, 3, 5, 7>(
+        u64x2_extmul_low_u32x4(y, reciprocal),
+        u64x2_extmul_high_u32x4(y, reciprocal),
+    );
+    let r = i32x4_sub(y, i32x4_mul(q, f));
+    let more = u32x4_ge(r, f);
+    let q = i32x4_sub(q, more);
+    let r = i32x4_sub(r, v128_and(f, more));
+    i32x4_add(i32x4_add(i32x4_shl(q, log), u32x4_shr(low, 16)), r)
+}
+
+/// The largest number of an index.
+fn largest(index: &[u16]) -> u16 {
+    let mut most = u16x8_splat(0);
+    let eights = index.chunks_exact(8);
+    let mut largest = 0;
+    for &i in eights.remainder() {
+        largest = largest.max(i);
+    }
+    for eight in eights {
+        // SAFETY: eight u16.
+        most = u16x8_max(most, unsafe { v128_load(eight.as_ptr() as *const v128) });
+    }
+    let mut lanes = [0u16; 8];
+    // SAFETY: eight u16.
+    unsafe { v128_store(lanes.as_mut_ptr() as *mut v128, most) };
+    for i in lanes {
+        largest = largest.max(i);
+    }
+    largest
 }

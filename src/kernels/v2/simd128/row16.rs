@@ -57,7 +57,7 @@ struct Constants {
 /// # Safety
 /// `words` can be read for 40 bytes; the table has the contexts that the constants lead to, plus the extra one.
 #[inline(always)]
-unsafe fn group<const PREDICTED: bool>(
+unsafe fn group<const PREDICTED: bool, const USUAL: bool>(
     k: &Constants,
     x: &mut [v128; 4],
     from: [v128; 2],
@@ -66,10 +66,15 @@ unsafe fn group<const PREDICTED: bool>(
     padding: Option<([v128; 2], v128)>,
     words: &mut *const u8,
 ) -> ([v128; 2], u32) {
+    let (mantissa, log2_q, log) = if USUAL {
+        super::USUAL
+    } else {
+        (k.mantissa, k.log2_q, k.log)
+    };
     let mut contexts = unrolled!(
         [0, 1] | h | {
-            let e = v128_and(u16x8_shr(from[h], k.mantissa), k.exponent_mask);
-            let e = i16x8_shl(i16x8_max(e, i16x8_splat(1)), k.log2_q);
+            let e = v128_and(u16x8_shr(from[h], mantissa), k.exponent_mask);
+            let e = i16x8_shl(i16x8_max(e, i16x8_splat(1)), log2_q);
             let c = i16x8_sub(i16x8_add(columns[h], k.row), e);
             let c = i16x8_max(i16x8_min(c, k.last_class), i16x8_splat(0));
             if PREDICTED {
@@ -94,7 +99,7 @@ unsafe fn group<const PREDICTED: bool>(
     let s = unrolled!(
         [0, 1, 2, 3] | v | {
             // SAFETY: passed on from the caller.
-            let (state, e) = unsafe { step(x[v], i32x4_shl(c[v], k.log), k.table, k.mask, k.log, words) };
+            let (state, e) = unsafe { step(x[v], i32x4_shl(c[v], log), k.table, k.mask, log, words) };
             x[v] = state;
             i32x4_shr(e, 24)
         }
@@ -131,15 +136,16 @@ pub fn decode_row(
     list: &mut List,
     out: &mut [u8],
 ) {
-    if source.variants.is_empty() {
-        run::<false>(layout, contexts, tables, source, streams, list, out);
-    } else {
-        run::<true>(layout, contexts, tables, source, streams, list, out);
+    let usual = (layout.mantissa, contexts.log2_q, tables.log) == super::USUAL;
+    match (source.variants.is_empty(), usual) {
+        (true, true) => run::<false, true>(layout, contexts, tables, source, streams, list, out),
+        (false, true) => run::<true, true>(layout, contexts, tables, source, streams, list, out),
+        (_, false) => run::<true, false>(layout, contexts, tables, source, streams, list, out),
     }
     expand(layout, source, streams, list, out);
 }
 
-fn run<const PREDICTED: bool>(
+fn run<const PREDICTED: bool, const USUAL: bool>(
     layout: Layout,
     contexts: Contexts,
     tables: &DecodeTables,
@@ -151,7 +157,8 @@ fn run<const PREDICTED: bool>(
     let n = source.from.len() / 2;
     let whole = n / LANES;
     assert!(out.len() == 2 * n && source.columns.len() >= n.div_ceil(LANES) * LANES);
-    assert!(!PREDICTED || source.variants.len() >= n);
+    let predicted = PREDICTED && !source.variants.is_empty();
+    assert!(!predicted || source.variants.len() >= n);
     assert!(contexts.count() <= tables.contexts() && contexts.classes > 0);
     list.groups.clear();
     list.groups.resize(whole + 1, (0, 0));
@@ -181,14 +188,14 @@ fn run<const PREDICTED: bool>(
         for g in 0..whole {
             let from = source.from.as_ptr().add(32 * g) as *const v128;
             let columns = source.columns.as_ptr().add(16 * g) as *const v128;
-            let variants = if PREDICTED {
+            let variants = if predicted {
                 let v = v128_load(source.variants.as_ptr().add(16 * g) as *const v128);
                 [u16x8_extend_low_u8x16(v), u16x8_extend_high_u8x16(v)]
             } else {
                 [i16x8_splat(0); 2]
             };
             let mut p = start.add(at);
-            let (result, mask) = group::<PREDICTED>(
+            let (result, mask) = group::<PREDICTED, USUAL>(
                 &k,
                 &mut x,
                 [v128_load(from), v128_load(from.add(1))],
@@ -210,7 +217,7 @@ fn run<const PREDICTED: bool>(
         let mut from = [0u8; 32];
         from[..2 * rest].copy_from_slice(&source.from[32 * whole..]);
         let mut variants = [0u8; 16];
-        if PREDICTED {
+        if predicted {
             variants[..rest].copy_from_slice(&source.variants[16 * whole..n]);
         }
         let mut present = [0i16; 16];
@@ -221,7 +228,7 @@ fn run<const PREDICTED: bool>(
             let load = |p: *const u8| [v128_load(p as *const v128), v128_load(p.add(16) as *const v128)];
             let v = v128_load(variants.as_ptr() as *const v128);
             let mut p = start.add(at);
-            let (r, mask) = group::<PREDICTED>(
+            let (r, mask) = group::<PREDICTED, USUAL>(
                 &k,
                 &mut x,
                 load(from.as_ptr()),
