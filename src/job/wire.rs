@@ -94,6 +94,21 @@ pub trait Wire: Sized {
     fn put(&self, out: &mut Vec<u8>);
     /// Takes it off a message; something of its type if the message does not hold it.
     fn get(from: &mut Reader) -> Self;
+    /// Appends the items of a list.
+    fn put_list(list: &[Self], out: &mut Vec<u8>) {
+        for item in list {
+            item.put(out);
+        }
+    }
+    /// Takes `n` items off a message, of which at least so many bytes are left.
+    fn get_list(n: usize, from: &mut Reader) -> Vec<Self> {
+        let mut list = Vec::new();
+        // Each item takes at least a byte, so that the memory is of the order of the message.
+        while list.len() < n && !from.ended_early {
+            list.push(Self::get(from));
+        }
+        list
+    }
 }
 
 macro_rules! numbers {
@@ -127,19 +142,32 @@ macro_rules! signed_numbers {
 }
 signed_numbers!(i16, i32);
 
-macro_rules! single_bytes {
-    ($($type:ty),*) => {$(
-        impl Wire for $type {
-            fn put(&self, out: &mut Vec<u8>) {
-                out.push(*self as u8);
-            }
-            fn get(from: &mut Reader) -> Self {
-                from.byte() as $type
-            }
-        }
-    )*};
+impl Wire for u8 {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(*self);
+    }
+    fn get(from: &mut Reader) -> Self {
+        from.byte()
+    }
+    // Blocks are long.
+    fn put_list(list: &[Self], out: &mut Vec<u8>) {
+        out.extend_from_slice(list);
+    }
+    fn get_list(n: usize, from: &mut Reader) -> Vec<Self> {
+        let (list, rest) = from.bytes.split_at(n);
+        from.bytes = rest;
+        list.to_vec()
+    }
 }
-single_bytes!(u8, i8);
+
+impl Wire for i8 {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(*self as u8);
+    }
+    fn get(from: &mut Reader) -> Self {
+        from.byte() as i8
+    }
+}
 
 impl Wire for bool {
     fn put(&self, out: &mut Vec<u8>) {
@@ -188,18 +216,10 @@ impl Wire for String {
 impl<T: Wire> Wire for Vec<T> {
     fn put(&self, out: &mut Vec<u8>) {
         put_number(self.len() as u64, out);
-        for item in self {
-            item.put(out);
-        }
+        T::put_list(self, out);
     }
     fn get(from: &mut Reader) -> Self {
-        let n = from.len();
-        let mut list = Vec::new();
-        // Each item takes at least a byte, so that the memory is of the order of the message.
-        while list.len() < n && !from.ended_early {
-            list.push(T::get(from));
-        }
-        list
+        T::get_list(from.len(), from)
     }
 }
 
