@@ -1,7 +1,7 @@
 //! Reads the bytes of tensors of a [`Past`], wherever they come from.
 //!
 //! Bytes of the base are read; those after a link are decoded from the blocks that cover them, for which the model before
-//! is read likewise. Every link keeps the blocks that it decoded last, up to [`KEPT_BYTES`], and no more.
+//! is read likewise. Every link keeps the blocks that it decoded last, up to 4 MiB, and no more.
 
 use super::past::{Coded, Level, Past};
 use super::rebuild::{decode_block, RebuildSegment};
