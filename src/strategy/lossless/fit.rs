@@ -327,7 +327,8 @@ fn low_rank(plain: &mut Scaled<'_>) -> Option<Found> {
             best = (total, rank);
         }
     }
-    (best.0 < plain_length).then(|| Found {
+    // Both are estimates.
+    (best.0 + best.0 / 48 < plain_length).then(|| Found {
         factors: candidates.of_rank(best.1),
         left: candidates.left,
         octaves,
