@@ -62,7 +62,7 @@ const COMMANDS = {
       sort: { type: 'string', value: 'ORDER', about: 'bytes (largest first) or name; else as in the file' },
       match: MATCH,
     },
-    json: '{ version, strategy, bytes, baseHash, baseName?, elements, layout, tensors: [{ name, dtype, shape, elements, strategy, bytes, options, group, records }], findings }',
+    json: '{ version, strategy, bytes, baseHash, baseName?, elements, lossless?, loss?, layout, tensors: [{ name, dtype, shape, elements, strategy, bytes, lossless?, loss?, options, group, records }], findings }',
     run: runInspect,
   },
   encode: {
@@ -392,6 +392,7 @@ async function runInspect(files, { tensors, sort, match, json }, call) {
     if (i) print('');
     const { strategy, bytes, elements, baseHash, baseName } = report;
     print(printable(`${file}: version ${report.version}, ${strategy}, ${formatBytes(bytes)}, ${plural(report.tensors.length, 'tensor')}, ${formatCount(elements)} weights, ${bits(bytes, elements)} bits each`));
+    if (report.loss) print(`rebuilds a model near the fine-tune: relative error of the delta ${formatNumber(report.loss.relativeError)}, largest error ${formatNumber(report.loss.largestError)}`);
     print(printable(`base: ${baseName ? `${baseName}, ` : ''}${baseHash}`));
     print('');
     if (tensors || match) printTable(rows, TENSOR_COLUMNS);

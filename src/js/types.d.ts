@@ -187,6 +187,16 @@ export interface Plan {
 }
 
 export interface TensorRecord { field: string; dtype: string; offset: number; length: number; elements: number }
+/** What a lossy delta of version 2 loses: `error` is the norm of what is rebuilt less the fine-tune, `change` that of the fine-tune less the base. */
+export interface Loss {
+  /** `error / change`. */
+  relativeError: number;
+  largestError: number;
+  error: number;
+  change: number;
+  /** Scalar product of the two. */
+  product: number;
+}
 export interface InspectedTensor {
   name: string;
   dtype: string;
@@ -194,6 +204,10 @@ export interface InspectedTensor {
   elements: number;
   strategy: string;
   bytes: number;
+  /** In version 2. */
+  lossless?: boolean;
+  /** Of a dithered tensor, with its step in units of its rows' mean change. */
+  loss?: Loss & { step: number };
   options: Record<string, string>;
   group: { layer: number | null; expert: number | null; role: string };
   records: TensorRecord[];
@@ -205,7 +219,10 @@ export interface Inspection {
   baseHash: string;
   baseName?: string;
   elements: number;
-  layout: { header: Extent; payload: Extent; checksum: Extent };
+  /** In version 2. */
+  lossless?: boolean;
+  loss?: Loss;
+  layout: { header: Extent; payload: Extent; checksum: Extent; sets?: Extent[] };
   tensors: InspectedTensor[];
   findings: Finding[];
 }
