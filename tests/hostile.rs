@@ -42,13 +42,11 @@ fn decode(file: &[u8], verify: bool) -> Result<Vec<u8>> {
     Ok(host.outputs.remove(0).1)
 }
 
-fn touch_everything(file: &[u8]) -> bool {
-    let mut clean = true;
+/// Runs what reads a delta alone: it may fail, but must not panic, nor run on.
+fn touch_everything(file: &[u8]) {
     for kind in ["inspect", "verify", "stats", "lineage"] {
-        let mut host = Memory::new().with(Role::Delta, 0, "d", file);
-        clean &= host.run(kind, "{}").is_ok();
+        let _ = Memory::new().with(Role::Delta, 0, "d", file).run(kind, "{}");
     }
-    clean
 }
 
 #[test]
