@@ -2,7 +2,7 @@
 //! digests are counted as 110 bytes per tensor; `enc` and `dec` are MB of fine-tune per second in one thread, from
 //! memory to memory, once.
 //!
-//! `cargo bench --bench v2_sizes [-- FILTER]`; `WDELTA_DATA` names the folder of the pairs, `EFFORT=0…3` and
+//! `cargo bench --bench v2_sizes [-- FILTER]`; `WDELTA_DATA` names the folder of the pairs (`tests/data` has those of stories260k-full), `EFFORT=0…3` and
 //! `LOW_RANK=0` change the effort.
 
 #[path = "common/v2.rs"]
@@ -35,7 +35,7 @@ fn main() {
         .skip(1)
         .find(|a| !a.starts_with('-'))
         .unwrap_or_default();
-    let folder = std::env::var("WDELTA_DATA").unwrap_or_else(|_| "../shared/data".into());
+    let folder = std::env::var("WDELTA_DATA").unwrap_or_else(|_| "tests/data".into());
     println!(
         "{:44} {:>7} {:>7} {:>7} {:>7}  parts (bits per weight)",
         "pair", "bits", "target", "enc", "dec"
@@ -45,8 +45,11 @@ fn main() {
         if !name.contains(&filter) {
             continue;
         }
-        let read = |f: &str| std::fs::read(format!("{folder}/{model}/{f}.safetensors")).expect("a shared pair");
-        let (base, fine) = (read(base), read(fine));
+        let read = |f: &str| std::fs::read(format!("{folder}/{model}/{f}.safetensors"));
+        let (Ok(base), Ok(fine)) = (read(base), read(fine)) else {
+            println!("{name:44} is not in {folder}");
+            continue;
+        };
         let (base, fine) = (
             SafeTensors::deserialize(&base).unwrap(),
             SafeTensors::deserialize(&fine).unwrap(),

@@ -1,12 +1,16 @@
-//! The coder of the coming version 2, from memory to memory: exact, as small as promised, and safe on any bytes.
+//! The coder of version 2, from memory to memory: exact, as small as promised, and safe on any bytes.
 //!
 //! `cargo test --test v2_lossless`, and the same with `--target wasm32-unknown-unknown` and `wasm-bindgen-test-runner`.
 
+#[path = "common/lcg.rs"]
+mod lcg;
 #[path = "../benches/common/v2.rs"]
 mod v2;
 
+use lcg::Lcg;
 use safetensors::SafeTensors;
 use v2::{Coded, Tensor};
+
 use wdelta::dtype::Dtype;
 use wdelta::error::{Code, Result};
 use wdelta::kernels::v2::predict::Columns;
@@ -23,19 +27,6 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 const BASE: &[u8] = include_bytes!("data/stories260k-full/base.safetensors");
 const SFT: &[u8] = include_bytes!("data/stories260k-full/ft-sft.safetensors");
 const STEP1: &[u8] = include_bytes!("data/stories260k-full/ft-step1.safetensors");
-
-/// A 64-bit linear congruential generator; the upper half of its state.
-struct Lcg(u64);
-
-impl Lcg {
-    fn next(&mut self) -> u32 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 32) as u32
-    }
-}
 
 fn pair(fine: &[u8]) -> Vec<Tensor> {
     let (base, fine) = (

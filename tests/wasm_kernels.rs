@@ -4,6 +4,10 @@
 //! than natively. `cargo test --test wasm_kernels`, and the same with `--target wasm32-unknown-unknown` and
 //! `wasm-bindgen-test-runner`.
 
+#[path = "common/lcg.rs"]
+mod lcg;
+
+use lcg::Lcg;
 use wdelta::dtype::Dtype;
 use wdelta::kernels::loss::Spread;
 use wdelta::kernels::stats::Moments;
@@ -21,19 +25,6 @@ use wdelta::kernels::simd128 as by_hand;
 mod by_hand {
     pub use wdelta::kernels::convert::scalar as convert;
     pub use wdelta::kernels::topk::scalar as topk;
-}
-
-/// A 64-bit linear congruential generator; the upper half of its state.
-struct Lcg(u64);
-
-impl Lcg {
-    fn next(&mut self) -> u32 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 32) as u32
-    }
 }
 
 /// Values that meet every branch: zeros, subnormals, infinities, NaN of all kinds, ties of both roundings, any bits.

@@ -4,6 +4,10 @@
 //! streams that no encoder wrote. `cargo test --test wasm_kernels_v2`, and the same with
 //! `--target wasm32-unknown-unknown` and `wasm-bindgen-test-runner`.
 
+#[path = "common/lcg.rs"]
+mod lcg;
+
+use lcg::Lcg;
 use wdelta::dtype::Dtype;
 use wdelta::kernels::v2::alphabet;
 use wdelta::kernels::v2::analyse::{
@@ -23,21 +27,25 @@ use wdelta::kernels::v2::tables::{normalise, DecodeTables, EncodeTables, Freqs, 
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
-/// A 64-bit linear congruential generator; the upper half of its state.
-struct Lcg(u64);
-
 impl Lcg {
-    fn next(&mut self) -> u32 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 32) as u32
-    }
-
     /// A number from 0 to `n - 1`.
     fn below(&mut self, n: u32) -> u32 {
         ((self.next() as u64 * n as u64) >> 32) as u32
+    }
+
+    /// Contexts of a prediction, if there is one.
+    fn variants(&mut self, n: usize, predicted: bool) -> Vec<u8> {
+        match predicted {
+            true => (0..n).map(|_| [0, 1, 2, 129, 130][self.below(5) as usize]).collect(),
+            false => Vec::new(),
+        }
+    }
+
+    /// Scales of columns, padded to groups of 16.
+    fn columns(&mut self, n: usize) -> Vec<i16> {
+        (0..n.div_ceil(LANES) * LANES)
+            .map(|_| self.below(9) as i16 - 4)
+            .collect()
     }
 
     fn bytes(&mut self, n: usize) -> Vec<u8> {
@@ -86,13 +94,8 @@ fn decoding_rows_of_streams_that_nobody_wrote() {
                 for predicted in [false, true] {
                     let layout = Layout::of(dtype);
                     let from = rng.bytes(2 * n);
-                    let variants: Vec<u8> = match predicted {
-                        true => (0..n).map(|_| [0, 1, 2, 129, 130][rng.below(5) as usize]).collect(),
-                        false => Vec::new(),
-                    };
-                    let columns: Vec<i16> = (0..n.div_ceil(LANES) * LANES)
-                        .map(|_| rng.below(9) as i16 - 4)
-                        .collect();
+                    let variants = rng.variants(n, predicted);
+                    let columns = rng.columns(n);
                     let source = Source {
                         from: &from,
                         variants: &variants,
@@ -224,13 +227,8 @@ fn decoding_dithered_rows() {
             let tables = DecodeTables::new(&tables(&mut rng, n_tables, 9 + round % 3), 9 + round % 3);
             for n in LENGTHS {
                 let from = rng.bytes(layout.bytes() * n);
-                let variants: Vec<u8> = match round % 2 {
-                    0 => (0..n).map(|_| [0, 1, 2, 129, 130][rng.below(5) as usize]).collect(),
-                    _ => Vec::new(),
-                };
-                let columns: Vec<i16> = (0..n.div_ceil(LANES) * LANES)
-                    .map(|_| rng.below(9) as i16 - 4)
-                    .collect();
+                let variants = rng.variants(n, round % 2 == 0);
+                let columns = rng.columns(n);
                 let source = Source {
                     from: &from,
                     variants: &variants,
@@ -344,10 +342,7 @@ fn taking_rows_apart() {
         for n in LENGTHS {
             let (from, fine) = rng.pair(n);
             for predicted in [false, true] {
-                let variants: Vec<u8> = match predicted {
-                    true => (0..n).map(|_| [0, 1, 2, 129, 130][rng.below(5) as usize]).collect(),
-                    false => Vec::new(),
-                };
+                let variants = rng.variants(n, predicted);
                 let mut parts = [(); 2].map(|()| (vec![0; n], vec![0; n]));
                 let [(classes, codes), (plain_classes, plain_codes)] = &mut parts;
                 let log2_q = rng.below(2);

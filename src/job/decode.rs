@@ -317,23 +317,13 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
         };
         tasks.push(task.spec(&sources[source as usize].path, "copying", 2 * io.size(source))?);
     }
-    let bytes: u64 = outputs.iter().map(|o| o.size).sum();
-    let work: u64 = tasks.iter().map(|t| t.cost).sum();
-    io.plan(
-        Plan {
-            job: "decode",
-            bytes,
-            exact: true,
-            outputs: outputs.clone(),
-            problems: findings.clone(),
-            reads: work.saturating_sub(bytes) + if options.read_back { bytes } else { 0 },
-            writes: bytes,
-            tensors: names.len(),
-            elements: origins.iter().map(|o| o.base.elements).sum(),
-        }
-        .json()?,
-    )
-    .await;
+    let elements = origins.iter().map(|o| o.base.elements).sum();
+    let plan = Plan {
+        problems: findings.clone(),
+        ..Plan::writing("decode", &outputs, &tasks, options.read_back, names.len(), elements)
+    };
+    let bytes = plan.bytes;
+    io.plan(plan.json()?).await;
 
     io.create(outputs.clone()).await;
     for (sink, shard) in shards.iter().enumerate() {
@@ -370,13 +360,7 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
         for ((sink, range), decoded) in written_ranges.iter().zip(&decoded) {
             by_sink[*sink as usize].push((*range, decoded.written.clone()));
         }
-        let mut tasks = Vec::new();
-        for (sink, items) in (0..).zip(by_sink) {
-            let cost = items.iter().map(|(r, _)| r.len).sum();
-            let source = sources.len() as u32 + sink;
-            tasks.push(Task::ReadBack { source, items }.spec("result", "checking", cost)?);
-        }
-        io.run(tasks).await?;
+        compare_written(&io, sources.len(), by_sink).await?;
     }
     to_json(&Report {
         job: "decode",
@@ -390,6 +374,18 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
         links: checked.map_or(Vec::new(), |c| c.links),
         findings,
     })
+}
+
+/// Has the results read back. `by_sink`: for each output ranges and their fast hashes; outputs follow `sources` files.
+pub async fn compare_written(io: &Io, sources: usize, by_sink: Vec<Vec<(ByteRange, String)>>) -> Result<()> {
+    let mut tasks = Vec::new();
+    for (items, source) in by_sink.into_iter().zip(sources as u32..) {
+        let cost = items.iter().map(|(range, _)| range.len).sum();
+        if cost > 0 {
+            tasks.push(Task::ReadBack { source, items }.spec("result", "checking", cost)?);
+        }
+    }
+    io.run(tasks).await.map(drop)
 }
 
 /// Tensors that do not convert to float32 can only be taken over.

@@ -235,21 +235,9 @@ pub async fn diff(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<Str
         }
     };
     let costs: u64 = items.iter().map(DiffItem::cost).sum();
-    io.plan(
-        Plan {
-            job: "diff",
-            bytes: 0,
-            exact: true,
-            outputs: Vec::new(),
-            problems: Vec::new(),
-            reads: costs,
-            writes: 0,
-            tensors: items.len(),
-            elements: items.iter().map(DiffItem::elements).sum(),
-        }
-        .json()?,
-    )
-    .await;
+    let reads = costs;
+    io.plan(Plan::reading("diff", reads, items.len(), items.iter().map(DiffItem::elements).sum()).json()?)
+        .await;
     let listed = items.clone();
     let tasks = batch(
         items,

@@ -42,18 +42,14 @@ pub async fn hash(io: Io, sources: Vec<SourceEntry>, options: HashOptions) -> Re
         });
     }
     let bytes = model.tensors.iter().map(|t| t.range.len).sum();
+    let reads = tasks.iter().map(|t| t.cost).sum();
     io.plan(
-        Plan {
-            job: "hash",
-            bytes: 0,
-            exact: true,
-            outputs: Vec::new(),
-            problems: Vec::new(),
-            reads: tasks.iter().map(|t| t.cost).sum(),
-            writes: 0,
-            tensors: model.tensors.len(),
-            elements: model.tensors.iter().map(|t| t.elements).sum(),
-        }
+        Plan::reading(
+            "hash",
+            reads,
+            model.tensors.len(),
+            model.tensors.iter().map(|t| t.elements).sum(),
+        )
         .json()?,
     )
     .await;

@@ -69,17 +69,11 @@ pub async fn lineage(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<
     let model = base.as_ref().map(|b| &b.model);
     let deltas = chain::open_chain(&io, &delta_sources, model, chain::Care::Checked).await?;
     let reads = model.map_or(0, |m| m.tensors.iter().map(|t| t.range.len).sum::<u64>());
+    let reads = reads * deltas.len() as u64;
     io.plan(
         Plan {
-            job: "lineage",
-            bytes: 0,
             exact: false,
-            outputs: Vec::new(),
-            problems: Vec::new(),
-            reads: reads * deltas.len() as u64,
-            writes: 0,
-            tensors: deltas[0].tensors.len(),
-            elements: deltas[0].elements(),
+            ..Plan::reading("lineage", reads, deltas[0].tensors.len(), deltas[0].elements())
         }
         .json()?,
     )

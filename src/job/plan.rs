@@ -1,6 +1,6 @@
 //! What a job says before it does anything.
 
-use super::machine::OutputFile;
+use super::machine::{OutputFile, TaskSpec};
 use super::report::{to_json, Finding};
 use crate::error::Result;
 use serde::Serialize;
@@ -30,6 +30,45 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Of a job that only reads.
+    pub fn reading(job: &'static str, reads: u64, tensors: usize, elements: u64) -> Self {
+        Self {
+            job,
+            bytes: 0,
+            exact: true,
+            outputs: Vec::new(),
+            problems: Vec::new(),
+            reads,
+            writes: 0,
+            tensors,
+            elements,
+        }
+    }
+
+    /// Of a job whose tasks write these files from end to end, each byte once. With `read_back` it reads them afterwards.
+    pub fn writing(
+        job: &'static str,
+        outputs: &[OutputFile],
+        tasks: &[TaskSpec],
+        read_back: bool,
+        tensors: usize,
+        elements: u64,
+    ) -> Self {
+        let bytes: u64 = outputs.iter().map(|o| o.size).sum();
+        let work: u64 = tasks.iter().map(|t| t.cost).sum();
+        Self {
+            bytes,
+            outputs: outputs.to_vec(),
+            writes: bytes,
+            ..Self::reading(
+                job,
+                work.saturating_sub(bytes) + if read_back { bytes } else { 0 },
+                tensors,
+                elements,
+            )
+        }
+    }
+
     /// As JSON.
     pub fn json(&self) -> Result<String> {
         to_json(self)

@@ -106,22 +106,18 @@ pub async fn stats(io: Io, sources: Vec<SourceEntry>, options: StatsOptions) -> 
     }
     let chosen = wanted(delta, options.names.as_ref())?;
     let range_of = |t: &V1Tensor| model.and_then(|m| m.find(&t.name)).map(TensorRange::from);
+    // Each delta is read for its range and once more for its histogram.
+    let reads = chosen
+        .iter()
+        .map(|(t, d)| 2 * d.bytes() + range_of(t).map_or(0, |r| r.range.len))
+        .sum();
     io.plan(
-        Plan {
-            job: "stats",
-            bytes: 0,
-            exact: true,
-            outputs: Vec::new(),
-            problems: Vec::new(),
-            // Each delta is read for its range and once more for its histogram.
-            reads: chosen
-                .iter()
-                .map(|(t, d)| 2 * d.bytes() + range_of(t).map_or(0, |r| r.range.len))
-                .sum(),
-            writes: 0,
-            tensors: chosen.len(),
-            elements: chosen.iter().map(|(_, d)| d.elements).sum(),
-        }
+        Plan::reading(
+            "stats",
+            reads,
+            chosen.len(),
+            chosen.iter().map(|(_, d)| d.elements).sum(),
+        )
         .json()?,
     )
     .await;

@@ -42,18 +42,14 @@ pub async fn tensors(io: Io, sources: Vec<SourceEntry>, options: TensorsOptions)
         None => origins.iter().collect(),
         Some(names) => names.iter().map(|n| find(&origins, n)).collect::<Result<_>>()?,
     };
+    let reads = wanted.iter().map(|o| o.cost()).sum();
     io.plan(
-        Plan {
-            job: "tensors",
-            bytes: 0,
-            exact: true,
-            outputs: Vec::new(),
-            problems: Vec::new(),
-            reads: wanted.iter().map(|o| o.cost()).sum(),
-            writes: 0,
-            tensors: wanted.len(),
-            elements: wanted.iter().map(|o| o.base.elements).sum(),
-        }
+        Plan::reading(
+            "tensors",
+            reads,
+            wanted.len(),
+            wanted.iter().map(|o| o.base.elements).sum(),
+        )
         .json()?,
     )
     .await;

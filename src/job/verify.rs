@@ -142,21 +142,9 @@ pub async fn verify(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<S
         tasks.extend(own);
         names.extend(of_delta);
     }
-    io.plan(
-        Plan {
-            job: "verify",
-            bytes: 0,
-            exact: true,
-            outputs: Vec::new(),
-            problems: Vec::new(),
-            reads: tasks.iter().map(|t| t.cost).sum(),
-            writes: 0,
-            tensors: names.len(),
-            elements,
-        }
-        .json()?,
-    )
-    .await;
+    let reads = tasks.iter().map(|t| t.cost).sum();
+    io.plan(Plan::reading("verify", reads, names.len(), elements).json()?)
+        .await;
     let reports = io.run(tasks).await?;
     let checksums = chain::read_checksums(&io, &deltas).await?;
     match &check {

@@ -6,8 +6,8 @@ use super::files::{bytes_of, files};
 use super::open::{base_identity, OpenV2};
 use crate::error::{Code, Error, Result};
 use crate::job::chain::{self as v1, Care, Order};
-use crate::job::decode::{OutputDtypeName, Report};
-use crate::job::machine::{Io, OutputFile, Role, SourceEntry};
+use crate::job::decode::{compare_written, OutputDtypeName, Report};
+use crate::job::machine::{Io, OutputFile, Role, SourceEntry, TaskSpec};
 use crate::job::open::{groups_of, open_model, sources_of};
 use crate::job::options::{DecodeOptions, OutputDtype, OutputLayout};
 use crate::job::plan::Plan;
@@ -21,8 +21,9 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
     let deltas = delta_sources(&sources);
     let chain = Chain::open(&io, opened.model, &deltas, Care::Checked).await?;
     let n = chain.stages.len();
+    let side_files: &[u32] = if options.side_files { &opened.side_files } else { &[] };
     let Some(Link::V2(delta)) = chain.stages.last().map(|s| &*s.link) else {
-        return super::rounded::decode(io, &sources, options, &chain, &opened.side_files).await;
+        return super::rounded::decode(io, &sources, options, &chain, side_files).await;
     };
     let files = files(delta)?;
     let several = files.iter().filter(|(f, ..)| f.tensors > 0).count() > 1;
@@ -51,37 +52,16 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
     let mut rebuild = RebuildTasks::new(&chain, n, &places)?;
     let mut tasks = rebuild.take();
     let n_rebuild = tasks.len();
-    let side_files: &[u32] = if options.side_files { &opened.side_files } else { &[] };
-    for &source in side_files {
-        let (path, size) = (sources[source as usize].path.clone(), io.size(source));
-        if outputs.iter().all(|o| o.path != path) {
-            let sink = outputs.len() as u32;
-            tasks.push(Task::Copy { source, sink }.spec(&path, "copying", 2 * size)?);
-            outputs.push(OutputFile { path, size });
-        }
-    }
+    copy_side_files(&io, &sources, side_files, &mut outputs, &mut tasks)?;
     let mut checks = Checks::default();
     let first_check = tasks.len();
     if options.verify {
         tasks.extend(checks.tasks(&chain)?);
     }
-    let bytes: u64 = outputs.iter().map(|o| o.size).sum();
-    let work: u64 = tasks.iter().map(|t| t.cost).sum();
-    io.plan(
-        Plan {
-            job: "decode",
-            bytes,
-            exact: true,
-            outputs: outputs.clone(),
-            problems: Vec::new(),
-            reads: work.saturating_sub(bytes) + if options.read_back { bytes } else { 0 },
-            writes: bytes,
-            tensors: places.len(),
-            elements: elements(delta),
-        }
-        .json()?,
-    )
-    .await;
+    let elements = elements(delta);
+    let plan = Plan::writing("decode", &outputs, &tasks, options.read_back, places.len(), elements);
+    let bytes = plan.bytes;
+    io.plan(plan.json()?).await;
     io.create(outputs.clone()).await;
     for (mut head, sink) in heads.into_iter().zip(0..) {
         io.write(&mut [(sink, 0, &mut head)]).await;
@@ -96,12 +76,7 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
             let range = ByteRange::new(place.offset, bytes_of(t))?;
             by_sink[place.sink as usize].push((range, format!("{:016x}", rebuilt.written)));
         }
-        let mut tasks = Vec::new();
-        for (items, source) in by_sink.into_iter().zip(sources.len() as u32..) {
-            let cost = items.iter().map(|(r, _)| r.len).sum();
-            tasks.push(Task::ReadBack { source, items }.spec("result", "checking", cost)?);
-        }
-        io.run(tasks).await?;
+        compare_written(&io, sources.len(), by_sink).await?;
     }
     to_json(&Report {
         job: "decode",
@@ -112,6 +87,25 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
         links: links(&chain, &orders, options.verify),
         findings: extra_tensors(&chain),
     })
+}
+
+/// Adds files of the base's folder to the outputs, but for those that the result has itself.
+pub fn copy_side_files(
+    io: &Io,
+    sources: &[SourceEntry],
+    side_files: &[u32],
+    outputs: &mut Vec<OutputFile>,
+    tasks: &mut Vec<TaskSpec>,
+) -> Result<()> {
+    for &source in side_files {
+        let (path, size) = (sources[source as usize].path.clone(), io.size(source));
+        if outputs.iter().all(|o| o.path != path) {
+            let sink = outputs.len() as u32;
+            tasks.push(Task::Copy { source, sink }.spec(&path, "copying", 2 * size)?);
+            outputs.push(OutputFile { path, size });
+        }
+    }
+    Ok(())
 }
 
 /// The sources of all deltas, in order.

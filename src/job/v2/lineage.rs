@@ -35,19 +35,13 @@ pub async fn lineage(io: Io, sources: Vec<SourceEntry>) -> Result<String> {
         Link::V2(delta) => (delta.index.tensors.len(), super::decode::elements(delta)),
     };
     let (tensors, elements) = links.first().map_or((0, 0), size);
+    let reads = base
+        .as_ref()
+        .map_or(0, |b| b.data_bytes().saturating_mul(links.len() as u64));
     io.plan(
         Plan {
-            job: "lineage",
-            bytes: 0,
             exact: false,
-            outputs: Vec::new(),
-            problems: Vec::new(),
-            reads: base
-                .as_ref()
-                .map_or(0, |b| b.data_bytes().saturating_mul(links.len() as u64)),
-            writes: 0,
-            tensors,
-            elements,
+            ..Plan::reading("lineage", reads, tensors, elements)
         }
         .json()?,
     )

@@ -3,14 +3,14 @@
 
 use super::chain::{Chain, Link};
 use super::checks::{blame_base, Checks};
-use super::decode::{extra_tensors, links};
+use super::decode::{copy_side_files, extra_tensors, links};
 use super::files::{bytes_of, files};
 use super::past::Past;
 use super::reader::Reader;
 use crate::dtype::Dtype;
 use crate::error::{Code, Error, Result};
 use crate::format::safetensors::index;
-use crate::job::decode::{self, written_shard, OutputDtypeName, Report, Shard};
+use crate::job::decode::{self, compare_written, written_shard, OutputDtypeName, Report, Shard};
 use crate::job::machine::{Io, OutputFile, SourceEntry};
 use crate::job::options::{DecodeOptions, OutputDtype, OutputLayout};
 use crate::job::plan::Plan;
@@ -201,36 +201,16 @@ pub async fn decode(
         }
     }
     let n_round = tasks.len();
-    for &source in side_files.iter().filter(|_| options.side_files) {
-        let (path, size) = (sources[source as usize].path.clone(), io.size(source));
-        if outputs.iter().all(|o| o.path != path) {
-            let sink = outputs.len() as u32;
-            tasks.push(Task::Copy { source, sink }.spec(&path, "copying", 2 * size)?);
-            outputs.push(OutputFile { path, size });
-        }
-    }
+    copy_side_files(&io, sources, side_files, &mut outputs, &mut tasks)?;
     let mut checks = Checks::default();
     let first_check = tasks.len();
     if options.verify {
         tasks.extend(checks.tasks(chain)?);
     }
-    let bytes: u64 = outputs.iter().map(|o| o.size).sum();
-    let work: u64 = tasks.iter().map(|t| t.cost).sum();
-    io.plan(
-        Plan {
-            job: "decode",
-            bytes,
-            exact: true,
-            outputs: outputs.clone(),
-            problems: Vec::new(),
-            reads: work.saturating_sub(bytes) + if options.read_back { bytes } else { 0 },
-            writes: bytes,
-            tensors: places.len(),
-            elements: chain.last().tensors.iter().map(|t| t.elements).sum(),
-        }
-        .json()?,
-    )
-    .await;
+    let elements = chain.last().tensors.iter().map(|t| t.elements).sum();
+    let plan = Plan::writing("decode", &outputs, &tasks, options.read_back, places.len(), elements);
+    let bytes = plan.bytes;
+    io.plan(plan.json()?).await;
     io.create(outputs.clone()).await;
     let heads = shards.into_iter().map(|s| match s.head {
         decode::Head::Written(head) => head,
@@ -249,16 +229,11 @@ pub async fn decode(
         }
     }
     if options.read_back {
-        let mut tasks = Vec::new();
-        for (i, output) in outputs.iter().enumerate() {
-            let own = places.iter().zip(&written).filter(|((sink, _), _)| *sink as usize == i);
-            let items: Vec<_> = own.map(|((_, range), hash)| (*range, format!("{hash:016x}"))).collect();
-            if !items.is_empty() {
-                let source = (sources.len() + i) as u32;
-                tasks.push(Task::ReadBack { source, items }.spec("result", "checking", output.size)?);
-            }
+        let mut by_sink = vec![Vec::new(); outputs.len()];
+        for ((sink, range), hash) in places.iter().zip(&written) {
+            by_sink[*sink as usize].push((*range, format!("{hash:016x}")));
         }
-        io.run(tasks).await?;
+        compare_written(&io, sources.len(), by_sink).await?;
     }
     to_json(&Report {
         job: "decode",

@@ -47,19 +47,15 @@ pub async fn stats(io: Io, sources: Vec<SourceEntry>, options: StatsOptions) -> 
         Some(names) => names.iter().map(find).collect::<Result<_>>()?,
     };
     let n = chain.stages.len();
+    // Once for the range and once more for the histogram, the base beside it.
+    let reads = chosen.iter().map(|t| 4 * chain.cost(n, &t.name)).sum();
     io.plan(
-        Plan {
-            job: "stats",
-            bytes: 0,
-            exact: true,
-            outputs: Vec::new(),
-            problems: Vec::new(),
-            // Once for the range and once more for the histogram, the base beside it.
-            reads: chosen.iter().map(|t| 4 * chain.cost(n, &t.name)).sum(),
-            writes: 0,
-            tensors: chosen.len(),
-            elements: chain.last().tensors.iter().map(|t| t.elements).sum(),
-        }
+        Plan::reading(
+            "stats",
+            reads,
+            chosen.len(),
+            chain.last().tensors.iter().map(|t| t.elements).sum(),
+        )
         .json()?,
     )
     .await;

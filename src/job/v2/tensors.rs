@@ -33,21 +33,9 @@ pub async fn tensors(io: Io, sources: Vec<SourceEntry>, options: TensorsOptions)
         None => chain.last().tensors.iter().collect(),
         Some(names) => names.iter().map(find).collect::<Result<_>>()?,
     };
-    io.plan(
-        Plan {
-            job: "tensors",
-            bytes: 0,
-            exact: true,
-            outputs: Vec::new(),
-            problems: Vec::new(),
-            reads: wanted.iter().map(|t| chain.cost(n, &t.name)).sum(),
-            writes: 0,
-            tensors: wanted.len(),
-            elements: wanted.iter().map(|t| t.elements).sum(),
-        }
-        .json()?,
-    )
-    .await;
+    let reads = wanted.iter().map(|t| chain.cost(n, &t.name)).sum();
+    io.plan(Plan::reading("tensors", reads, wanted.len(), wanted.iter().map(|t| t.elements).sum()).json()?)
+        .await;
     for tensor in wanted {
         stream(&io, &chain, tensor, &options).await?;
     }

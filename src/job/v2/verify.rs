@@ -93,18 +93,14 @@ pub async fn verify(io: Io, sources: Vec<SourceEntry>) -> Result<String> {
         Link::V2(delta) => (delta.index.tensors.len(), elements(delta)),
     };
     let sizes: Vec<_> = links.iter().map(size).collect();
+    let reads = tasks.iter().map(|t| t.cost).sum();
     io.plan(
-        Plan {
-            job: "verify",
-            bytes: 0,
-            exact: true,
-            outputs: Vec::new(),
-            problems: Vec::new(),
-            reads: tasks.iter().map(|t| t.cost).sum(),
-            writes: 0,
-            tensors: sizes.iter().map(|s| s.0).sum(),
-            elements: sizes.iter().fold(0, |n, s| n.saturating_add(s.1)),
-        }
+        Plan::reading(
+            "verify",
+            reads,
+            sizes.iter().map(|s| s.0).sum(),
+            sizes.iter().fold(0, |n, s| n.saturating_add(s.1)),
+        )
         .json()?,
     )
     .await;

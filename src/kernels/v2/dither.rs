@@ -128,6 +128,15 @@ pub fn contexts_row(
     out[source.from.len() / layout.bytes()..].fill(padding);
 }
 
+/// Contexts of the prediction for a group of 16 weights; zeros without one, and beyond the row.
+#[inline(always)]
+fn variants_of(source: &Source<'_>, group: usize) -> [u8; LANES] {
+    match source.variants.get(group * LANES..) {
+        Some(some) if !some.is_empty() => padded(&some[..some.len().min(LANES)]),
+        _ => [0; LANES],
+    }
+}
+
 /// Up to 16 values as a whole group.
 #[inline(always)]
 fn padded<T: Copy + Default>(some: &[T]) -> [T; LANES] {
@@ -161,10 +170,7 @@ fn contexts_of<R: Real>(
         for (e, bytes) in exponents.iter_mut().zip(from.chunks_exact(R::BYTES)) {
             *e = layout.exponent(R::get(bytes) as u64) as i16;
         }
-        let variants = match source.variants.get(group * LANES..) {
-            Some(some) if !some.is_empty() => padded(&some[..some.len().min(LANES)]),
-            _ => [0; LANES],
-        };
+        let variants = variants_of(source, group);
         for (i, out) in out.iter_mut().enumerate() {
             let variant = (variants[i] & (FLIP - 1)) as i16;
             let sum = row
@@ -200,10 +206,7 @@ fn apply<R: Real>(layout: Layout, step: RowStep, source: &Source<'_>, levels: &[
         for (s, bytes) in starts.iter_mut().zip(from.chunks_exact(R::BYTES)) {
             *s = R::get(bytes);
         }
-        let variants = match source.variants.get(group * LANES..) {
-            Some(some) if !some.is_empty() => padded(&some[..some.len().min(LANES)]),
-            _ => [0; LANES],
-        };
+        let variants = variants_of(source, group);
         let mut results = [0u32; LANES];
         for (i, result) in results.iter_mut().enumerate() {
             let (start, code) = (starts[i], codes[i] as i32);

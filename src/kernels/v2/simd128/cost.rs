@@ -28,18 +28,18 @@ impl Positions {
         }
     }
 
-    /// Where the lengths of eight weights start.
+    /// Where the lengths of the eight weights from `at` on start.
     ///
     /// # Safety
-    /// Eight elements can be read at each pointer.
+    /// All slices have these eight elements.
     #[inline(always)]
-    unsafe fn of(self, classes: *const i16, columns: *const i16, codes: *const u16) -> v128 {
+    unsafe fn of(self, classes: &[i16], columns: &[i16], codes: &[u16], at: usize) -> v128 {
         // SAFETY: promised by the caller.
         let (e, c, code) = unsafe {
             (
-                v128_load(classes as *const v128),
-                v128_load(columns as *const v128),
-                v128_load(codes as *const v128),
+                v128_load(classes.as_ptr().add(at) as *const v128),
+                v128_load(columns.as_ptr().add(at) as *const v128),
+                v128_load(codes.as_ptr().add(at) as *const v128),
             )
         };
         let class = i16x8_add(i16x8_add(e, c), self.row);
@@ -76,11 +76,7 @@ pub fn add_row(table: &CostTable, row: i16, classes: &[i16], columns: &[i16], co
         // SAFETY: eight elements from `at` on are inside the slices; code and class are clamped, so that eight lengths
         // from each start are inside the table. Four lengths do not overflow 16 bits.
         unsafe {
-            let starts = positions.of(
-                classes.as_ptr().add(at),
-                columns.as_ptr().add(at),
-                codes.as_ptr().add(at),
-            );
+            let starts = positions.of(classes, columns, codes, at);
             let l = lengths!(table, starts);
             let a = i16x8_add(i16x8_add(l[0], l[1]), i16x8_add(l[2], l[3]));
             let b = i16x8_add(i16x8_add(l[4], l[5]), i16x8_add(l[6], l[7]));
@@ -115,11 +111,7 @@ pub fn add_columns(
     for at in (0..whole).step_by(8) {
         // SAFETY: as in `add_row`; eight sums from `at` on are inside the slice.
         unsafe {
-            let starts = positions.of(
-                classes.as_ptr().add(at),
-                columns.as_ptr().add(at),
-                codes.as_ptr().add(at),
-            );
+            let starts = positions.of(classes, columns, codes, at);
             let l = lengths!(table, starts);
             unrolled!(
                 [0, 1, 2, 3, 4, 5, 6, 7] | i | {
