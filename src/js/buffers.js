@@ -29,6 +29,14 @@ export function take(len) {
   return new Uint8Array(buffer, 0, len);
 }
 
+/**
+ * Counts a buffer out that does not come back.
+ * @param {number} length of a buffer of what `take` gave
+ */
+export function lose(length) {
+  if (length >= SIZE) bytes -= length;
+}
+
 /** @param {Uint8Array} given that `take` gave, and nobody else has */
 export function give({ buffer }) {
   if (buffer.byteLength < SIZE) return;

@@ -4,7 +4,7 @@
 /** @import { Host, Machine, Port, Transfer } from './types.js' */
 import { Channel } from './channel.js';
 import { BLOCK, Blocks } from './blocks.js';
-import { give, take } from './buffers.js';
+import { give, lose, take } from './buffers.js';
 import { hasher, load, machine, memory, view } from './core.js';
 import { bytesOf, steps, unpack } from './drive.js';
 import { failed, fileError } from './errors.js';
@@ -13,6 +13,8 @@ import { failed, fileError } from './errors.js';
 const MAX_UNWRITTEN = 4 << 20;
 /** Longest list that is posted at once: unpacking it keeps the other side busy. */
 const MAX_LIST = 500;
+/** Time after which a read from a stream is made in another way, in ms: Chromium's streams of blobs stop now and then, for good and in silence. */
+const STALLED = 1000;
 /** Shortest time between two words about progress, in ms. */
 const TELL = 50;
 
@@ -34,18 +36,31 @@ function put(at, bytes) {
  */
 async function readBlob(blob, { offset, len, at }) {
   const part = blob.slice(offset, offset + len);
-  let bytes = take(len);
+  const whole = async () => view(at, len).set(new Uint8Array(await part.arrayBuffer()));
   let reader;
   try {
     reader = /** @type {any} */ (part.stream()).getReader({ mode: 'byob' });
   } catch {
     // Not every browser reads into a buffer that it is given.
-    bytes.set(new Uint8Array(await part.arrayBuffer()));
-    return put(at, bytes);
+    return whole();
   }
+  let bytes = take(len);
+  const { byteLength } = bytes.buffer;
   for (let got = 0; got < len; ) {
+    /** @type {any} */
+    let timer;
+    const stalled = new Promise((resolve) => {
+      timer = setTimeout(resolve, STALLED);
+    });
     // The buffer goes to the reader and comes back.
-    const { value, done } = await reader.read(new Uint8Array(bytes.buffer, got, len - got));
+    const answer = await Promise.race([reader.read(new Uint8Array(bytes.buffer, got, len - got)), stalled]);
+    clearTimeout(timer);
+    if (!answer) {
+      lose(byteLength);
+      reader.cancel().catch(() => {});
+      return whole();
+    }
+    const { value, done } = answer;
     if (done) throw { name: 'NotReadableError' };
     got += value.length;
     bytes = new Uint8Array(value.buffer, 0, len);
