@@ -92,7 +92,7 @@ export class UrlSource {
       await response.body?.cancel();
       throw this.#noRanges();
     }
-    const bytes = new Uint8Array(await this.#body(response.arrayBuffer()));
+    const bytes = new Uint8Array(await this.#body(orAborted(response.arrayBuffer(), this.signal)));
     if (bytes.length !== end - start) {
       throw this.#error('TRUNCATED', `gave ${bytes.length} bytes instead of ${end - start} at offset ${start}; run it again`, { retryable: true, offset: start });
     }
@@ -156,7 +156,8 @@ export class UrlSource {
       /** @type {WdeltaError} */
       let failed;
       try {
-        const response = await fetch(new Request(this.request.clone(), { method, headers, signal: this.signal }));
+        // Node's fetch can miss the signal: it only holds weakly what follows it.
+        const response = await orAborted(fetch(new Request(this.request.clone(), { method, headers, signal: this.signal })), this.signal);
         const { status } = response;
         if (expected.includes(status)) return response;
         await response.body?.cancel();
