@@ -7,6 +7,7 @@
 //!
 //! Buffers move into the mailbox while the host fills or empties them and move back afterwards; nothing is copied.
 
+use super::buffers;
 use crate::error::{Code, Error, Result};
 use serde::Serialize;
 use std::cell::RefCell;
@@ -216,11 +217,11 @@ impl Io {
         Ok(())
     }
 
-    /// Reads `len` bytes into a new vector. The caller has bounded `len`.
+    /// Reads `len` bytes into a vector of their own. The caller has bounded `len`.
     pub async fn read_vec(&self, source: u32, offset: u64, len: usize) -> Result<Vec<u8>> {
         // Checked before the vector exists, so that a false length allocates nothing.
         self.check(source, offset, len)?;
-        let mut buf = vec![0; len];
+        let mut buf = buffers::take(len);
         self.read(&mut [Read {
             source,
             offset,

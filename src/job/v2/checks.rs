@@ -90,17 +90,20 @@ pub async fn judge_checksums(io: &Io, links: &[&Link], reports: &[Vec<u8>]) -> R
 pub struct RebuildTasks<'a> {
     chain: &'a Chain,
     n: usize,
+    read_back: bool,
     tasks: Vec<TaskSpec>,
     /// For each output of the tasks, the tensor of the index.
     tensors: Vec<usize>,
 }
 
 impl<'a> RebuildTasks<'a> {
-    /// Tasks for the model after `n` links, over runs of tensors that no block crosses.
-    pub fn new(chain: &'a Chain, n: usize, places: &[Option<Place>]) -> Result<Self> {
+    /// Tasks for the model after `n` links, over runs of tensors that no block crosses. `read_back`: results have to be
+    /// read back afterwards.
+    pub fn new(chain: &'a Chain, n: usize, places: &[Option<Place>], read_back: bool) -> Result<Self> {
         let mut all = Self {
             chain,
             n,
+            read_back,
             tasks: Vec::new(),
             tensors: Vec::new(),
         };
@@ -162,8 +165,12 @@ impl<'a> RebuildTasks<'a> {
         } else {
             "checking"
         };
-        self.tasks
-            .push(Task::Rebuild(Rebuild { past, outputs }).spec(names[0], phase, cost)?);
+        let rebuild = Rebuild {
+            past,
+            outputs,
+            read_back: self.read_back,
+        };
+        self.tasks.push(Task::Rebuild(rebuild).spec(names[0], phase, cost)?);
         Ok(())
     }
 
@@ -229,7 +236,7 @@ pub async fn blame_base(io: &Io, chain: &Chain, error: Error) -> Result<Error> {
     if error.code == Code::WrongBase || chain.stages.len() == 1 {
         return Ok(error);
     }
-    let mut tasks = RebuildTasks::new(chain, 1, &vec![None; first.index.tensors.len()])?;
+    let mut tasks = RebuildTasks::new(chain, 1, &vec![None; first.index.tensors.len()], false)?;
     let reports = io.run(tasks.take()).await?;
     let of_first = tasks.found(&reports, None).err();
     Ok(of_first.filter(|e| e.code == Code::WrongBase).unwrap_or(error))

@@ -49,7 +49,7 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
         heads.push(head);
     }
     let n_files = heads.len();
-    let mut rebuild = RebuildTasks::new(&chain, n, &places)?;
+    let mut rebuild = RebuildTasks::new(&chain, n, &places, options.read_back)?;
     let mut tasks = rebuild.take();
     let n_rebuild = tasks.len();
     copy_side_files(&io, &sources, side_files, &mut outputs, &mut tasks)?;

@@ -6,6 +6,7 @@ use super::{digest, in_dtype, part};
 use crate::error::Result;
 use crate::format::v2::index::Digest;
 use crate::format::v2::BLOCK_BYTES;
+use crate::job::buffers;
 use crate::job::machine::{Io, Read};
 use crate::job::placed::TensorRange;
 use crate::job::report::to_wire;
@@ -156,11 +157,12 @@ async fn fit_tensor(io: &Io, item: &FitItem, reader: &mut Reader) -> Result<Fitt
         lossy: None,
     };
     let mut done = 0;
-    let mut b = Vec::new();
+    let words = item.fine.range.len / width;
     let step = match item.probe {
         true => (PROBE_PIECE / (item.columns * width)).max(1) * item.columns,
         false => block_words(item.columns, width),
     };
+    let mut b = buffers::take((step.min(words) * width) as usize);
     if let Some(base) = item.base {
         let (dtype, base_bytes) = reader.shape_of(reader.top(), base);
         let base_width = match dtype == item.fine.dtype {
@@ -204,12 +206,15 @@ async fn fit_tensor(io: &Io, item: &FitItem, reader: &mut Reader) -> Result<Fitt
                 found.equal = false;
                 sample.add(from, &b);
             }
+            buffers::give(a);
             done += n;
         }
         let mut at = done * base_width;
         while at < base_bytes && !item.probe {
             let n = (base_bytes - at).min(CHUNK_BYTES as u64);
-            of_base.update(&reader.read(io, reader.top(), base, at, n as usize).await?);
+            let bytes = reader.read(io, reader.top(), base, at, n as usize).await?;
+            of_base.update(&bytes);
+            buffers::give(bytes);
             at += n;
         }
         if !found.equal {
@@ -234,7 +239,6 @@ async fn fit_tensor(io: &Io, item: &FitItem, reader: &mut Reader) -> Result<Fitt
             found.exact.columns = vec![0; item.columns as usize];
         }
     }
-    let words = item.fine.range.len / width;
     while done < words && !item.probe {
         let n = step.min(words - done);
         let (offset, len) = part(&item.fine, done, n, width);
@@ -249,6 +253,7 @@ async fn fit_tensor(io: &Io, item: &FitItem, reader: &mut Reader) -> Result<Fitt
         found.seen.push((xxh3_64(&b), 0));
         done += n;
     }
+    buffers::give(b);
     found.base = digest(&of_base);
     found.digest = digest(&of_fine);
     Ok(found)

@@ -5,6 +5,7 @@ use super::reader::Reader;
 use super::tree::Part;
 use super::{in_dtype, part};
 use crate::error::{Code, Error, Result};
+use crate::job::buffers;
 use crate::job::machine::{Io, Read};
 use crate::job::placed::TensorRange;
 use crate::job::report::to_wire;
@@ -94,7 +95,7 @@ pub async fn pack(io: Io, mut pack: Pack) -> Result<Vec<u8>> {
         let dtype = s.fine.dtype;
         let width = Layout::of(dtype).bytes();
         let (offset, len) = part(&s.fine, s.first, s.words, width as u64);
-        let mut own = vec![0; len];
+        let mut own = buffers::take(len);
         let mut read = Read {
             source: s.fine.source,
             offset,
@@ -150,6 +151,7 @@ pub async fn pack(io: Io, mut pack: Pack) -> Result<Vec<u8>> {
         let at = s.first * layout.bytes() as u64;
         parts.push((Part::new(at, result, s.fine.range.len), loss));
     }
+    fine.into_iter().chain(base).for_each(buffers::give);
     to_wire(&Packed {
         block,
         shares,

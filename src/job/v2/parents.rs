@@ -24,7 +24,7 @@ impl<'a> Parents<'a> {
         let mut rebuild = match chain.stages.last().map(|s| &*s.link) {
             Some(Link::V2(delta)) => {
                 let nowhere = vec![None; delta.index.tensors.len()];
-                Some(RebuildTasks::new(chain, chain.stages.len(), &nowhere)?)
+                Some(RebuildTasks::new(chain, chain.stages.len(), &nowhere, false)?)
             }
             _ => None,
         };

@@ -8,6 +8,7 @@ use super::rebuild::{decode_block, RebuildSegment};
 use super::{digest, in_dtype};
 use crate::dtype::Dtype;
 use crate::error::{Code, Error, Result};
+use crate::job::buffers;
 use crate::job::machine::{Io, Read};
 use crate::job::values::{add_link, DeltaStream};
 use crate::kernels::convert;
@@ -134,7 +135,7 @@ impl Reader {
             return self.read(io, level, tensor, at, len).await;
         };
         let place = &tensors[tensor as usize].place;
-        let mut bytes = vec![0; len];
+        let mut bytes = buffers::take(len);
         let own = Read {
             source: place.source,
             offset: place.range.offset + at,
@@ -162,7 +163,9 @@ impl Reader {
         let mut done = 0;
         while done < len {
             let n = (len - done).min(CHUNK_BYTES as u64);
-            hasher.update(&self.read(io, level, tensor, done, n as usize).await?);
+            let bytes = self.read(io, level, tensor, done, n as usize).await?;
+            hasher.update(&bytes);
+            buffers::give(bytes);
             done += n;
         }
         Ok(digest(&hasher) == expected)
@@ -261,7 +264,7 @@ impl Reader {
                     while kept.iter().map(|k| size(&k.1)).sum::<usize>() + size(&decoded) > KEPT_BYTES
                         && !kept.is_empty()
                     {
-                        kept.remove(0);
+                        kept.remove(0).1.into_iter().for_each(buffers::give);
                     }
                     kept.push((block, decoded));
                     kept.len() - 1
@@ -307,12 +310,13 @@ impl Reader {
         let mut out: Vec<Vec<u8>> = b
             .segments
             .iter()
-            .map(|s| vec![0; s.words as usize * width(s)])
+            .map(|s| buffers::take(s.words as usize * width(s)))
             .collect();
         let state = &self.states[level];
         let set = state.set.as_ref().map(|(_, set)| set);
         decode_block(&coded.tensors, &b, &bytes, set, &state.params, &from, &mut out)
             .map_err(|e| damaged(e, coded.source, b.range))?;
+        from.into_iter().chain([bytes]).for_each(buffers::give);
         Ok(out)
     }
 
@@ -351,7 +355,10 @@ impl Reader {
         let unread = |s: &&RebuildSegment| !s.stored && state.params[s.tensor as usize].is_none();
         let params_of: Vec<usize> = segments.iter().filter(unread).map(|s| s.tensor as usize).collect();
         wanted.extend(params_of.iter().map(|&t| (source, coded.tensors[t].params)));
-        let mut bytes: Vec<Vec<u8>> = wanted.iter().map(|(_, range)| vec![0; range.len as usize]).collect();
+        let mut bytes: Vec<Vec<u8>> = wanted
+            .iter()
+            .map(|(_, range)| buffers::take(range.len as usize))
+            .collect();
         let mut reads: Vec<Read<'_>> = wanted
             .iter()
             .zip(&mut bytes)

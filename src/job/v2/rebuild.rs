@@ -6,6 +6,7 @@ use super::reader::{damaged, Reader, Set};
 use crate::dtype::Dtype;
 use crate::error::{Code, Error, Result};
 use crate::format::v2::index::Digest;
+use crate::job::buffers;
 use crate::job::machine::Io;
 use crate::job::report::to_wire;
 use crate::job::wire::wire;
@@ -28,8 +29,14 @@ pub struct Rebuild {
     pub past: Past,
     /// Where results go: for each a tensor of the last model, in the order of the tensors.
     pub outputs: Vec<Output>,
+    /// Whether results are read back, for which fast hashes are needed.
+    pub read_back: bool,
 }
-wire!(Rebuild { past, outputs });
+wire!(Rebuild {
+    past,
+    outputs,
+    read_back
+});
 
 /// One result.
 #[derive(Debug)]
@@ -114,7 +121,7 @@ wire!(RebuildSegment {
 pub struct Rebuilt {
     /// What was wrong.
     pub fault: Option<Error>,
-    /// xxh3 of the result.
+    /// xxh3 of the result, if it is read back.
     pub written: u64,
 }
 wire!(Rebuilt { fault, written });
@@ -123,7 +130,7 @@ wire!(Rebuilt { fault, written });
 #[derive(Default)]
 struct Progress {
     of_result: blake3::Hasher,
-    written: Xxh3,
+    written: Option<Xxh3>,
     fault: Option<Error>,
 }
 
@@ -131,7 +138,9 @@ impl Progress {
     /// Takes the next bytes and writes them to where they belong.
     async fn put(&mut self, io: &Io, outputs: &[Output], at: u64, bytes: &mut Vec<u8>) {
         self.of_result.update(bytes);
-        self.written.update(bytes);
+        if let Some(written) = &mut self.written {
+            written.update(bytes);
+        }
         for o in outputs {
             if let Some(sink) = o.sink {
                 io.write(&mut [(sink, o.offset + at, bytes)]).await;
@@ -154,7 +163,14 @@ pub async fn rebuild(io: Io, work: Rebuild) -> Result<Vec<u8>> {
             &work.outputs[start..start + n]
         })
         .collect();
-    let mut progress: Vec<Progress> = coded.tensors.iter().map(|_| Progress::default()).collect();
+    let mut progress: Vec<Progress> = coded
+        .tensors
+        .iter()
+        .map(|_| Progress {
+            written: work.read_back.then(Xxh3::new),
+            ..Progress::default()
+        })
+        .collect();
     for ((t, p), outputs) in coded.tensors.iter().zip(&mut progress).zip(&outputs_of) {
         if let (true, Some(base)) = (t.unchanged, t.base) {
             p.fault = take_over(&io, &mut reader, base, t.bytes, p, outputs).await.err();
@@ -174,6 +190,7 @@ pub async fn rebuild(io: Io, work: Rebuild) -> Result<Vec<u8>> {
                     let t = s.tensor as usize;
                     let at = s.first * Layout::of(coded.tensors[t].dtype).bytes() as u64;
                     progress[t].put(&io, outputs_of[t], at, &mut bytes).await;
+                    buffers::give(bytes);
                 }
             }
             Err(e) => b.segments.iter().for_each(|s| {
@@ -196,7 +213,7 @@ pub async fn rebuild(io: Io, work: Rebuild) -> Result<Vec<u8>> {
         let (t, p) = (&coded.tensors[o.tensor as usize], &progress[o.tensor as usize]);
         Rebuilt {
             fault: p.fault.clone().map(|e| e.tensor(&t.name).source(coded.source)),
-            written: p.written.digest(),
+            written: p.written.as_ref().map_or(0, Xxh3::digest),
         }
     };
     to_wire(&work.outputs.iter().map(report).collect::<Vec<_>>())
@@ -220,6 +237,7 @@ async fn take_over(
         let n = (len - done).min(CHUNK_BYTES as u64);
         let mut bytes = reader.read(io, level, base, done, n as usize).await?;
         p.put(io, outputs, done, &mut bytes).await;
+        buffers::give(bytes);
         done += n;
     }
     Ok(())

@@ -63,6 +63,7 @@ pub async fn verify(io: Io, sources: Vec<SourceEntry>) -> Result<String> {
             chain,
             links.len(),
             &vec![None; delta.index.tensors.len()],
+            false,
         )?),
         _ => None,
     };

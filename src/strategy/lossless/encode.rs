@@ -76,6 +76,7 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &mut [Segment<
     let mut marked = Vec::new();
     let absent: Vec<u8> = set.freqs.iter().flatten().map(|&f| (f == 0) as u8).collect();
     let mut dithered = RowWriter::new(set, &absent);
+    let several = segments.len() > 1;
     let log2s: Vec<u16> = (0..=1 << set.log).map(|f| log2_q8(f) as u16).collect();
     for segment in segments {
         let layout = segment.layout;
@@ -170,10 +171,14 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &mut [Segment<
                 &mut raw,
             );
         }
-        let mut share = (raw.len() - first_raw) << FRACTION;
-        for &i in index[first..].iter().filter(|&&i| i >> 8 < padding >> 8) {
-            let f = set.freqs[(i >> 8) as usize][(i & 255) as usize];
-            share += ((set.log << FRACTION) - log2s[f as usize] as u32) as u64;
+        // A segment that has the block for itself takes all of it.
+        let mut share = 1;
+        if several {
+            share += (raw.len() - first_raw) << FRACTION;
+            for &i in index[first..].iter().filter(|&&i| i >> 8 < padding >> 8) {
+                let f = set.freqs[(i >> 8) as usize][(i & 255) as usize];
+                share += ((set.log << FRACTION) - log2s[f as usize] as u32) as u64;
+            }
         }
         stats.shares.push(share);
     }
@@ -260,6 +265,6 @@ pub struct Stats {
     pub side: usize,
     pub words: usize,
     pub raw: usize,
-    /// Length of each segment's symbols and raw bits, in 2^-8 bits.
+    /// How much of the block each segment takes: the length of its symbols and raw bits, in 2^-8 bits, where there are several.
     pub shares: Vec<u64>,
 }
