@@ -13,6 +13,10 @@ import { memorySpool } from './spool.js';
 /** Up to this size a result is kept in memory until it is verified, in bytes. */
 const SMALL = 16e6;
 
+/** From this size on a result goes to the disk while it is made, in bytes; and the pause between two syncs, in ms. */
+const SYNC_FROM = 64e6;
+const SYNC_PAUSE = 100;
+
 /** Files that must not outlive the process. @type {Set<string>} */
 const unfinished = new Set();
 process.on('exit', () => unfinished.forEach((path) => rmSync(path, { force: true })));
@@ -112,8 +116,9 @@ export function pathSink(output, force, fallback) {
   const outputs = [];
   /** Files at their final place that were not there before. @type {string[]} */
   const placed = [];
-  /** A sync was given up, and still holds its file. */
-  let syncing = false;
+  /** How many syncs hold a file. */
+  let syncing = 0;
+  let ended = false;
   /** The topmost folder that had to be made, and the lowest, for each. @type {[string, string][]} */
   const folders = [];
 
@@ -143,6 +148,22 @@ export function pathSink(output, force, fallback) {
     if (first) folders.push([first, folder]);
   }
 
+  /** What a sync did not manage; the system tells it once. @type {unknown} */
+  let unsynced;
+
+  /** Has what is written so far go to the disk while the rest is made: then little is left to wait for at the end. */
+  async function syncAlong() {
+    while (!ended) {
+      for (const { handle, name } of outputs.filter((one) => one.size >= SYNC_FROM)) {
+        if (ended) return;
+        syncing++;
+        await handle.datasync().catch((cause) => (unsynced ??= fileError(cause, name, 'written')));
+        syncing--;
+      }
+      await new Promise((resolve) => setTimeout(resolve, SYNC_PAUSE).unref());
+    }
+  }
+
   return {
     copies: false,
     async check(files) {
@@ -160,15 +181,18 @@ export function pathSink(output, force, fallback) {
         outputs.push({ ...spool, resize, path, size, name: paths[i], temporary });
         await spool.handle.truncate(size).catch(failed(paths[i], 'written'));
       }
+      syncAlong();
       return outputs;
     },
 
     async commit(signal) {
+      ended = true;
       for (const { handle, name } of outputs) {
-        syncing = true;
+        syncing++;
         await orAborted(handle.sync(), signal).catch(failed(name, 'written'));
-        syncing = false;
+        syncing--;
       }
+      if (unsynced) throw unsynced;
       await Promise.all(outputs.map((one) => one.close()));
       for (const { path, name, temporary } of outputs) {
         const old = await look(path);
@@ -182,6 +206,7 @@ export function pathSink(output, force, fallback) {
     },
 
     async abort() {
+      ended = true;
       const closed = Promise.allSettled(outputs.map((one) => one.close()));
       if (!syncing) await closed;
       await Promise.all([...outputs.map(({ temporary }) => remove(temporary)), ...placed.map(remove)]);
