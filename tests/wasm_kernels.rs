@@ -24,6 +24,7 @@ use wdelta::kernels::simd128 as by_hand;
 #[cfg(not(target_arch = "wasm32"))]
 mod by_hand {
     pub use wdelta::kernels::convert::scalar as convert;
+    pub use wdelta::kernels::eight::scalar as eight;
     pub use wdelta::kernels::topk::scalar as topk;
 }
 
@@ -323,6 +324,39 @@ fn codes_and_signs() {
         let bit = |i: usize| if v[i] < 0.0 { 0 } else { 0x80 >> (i % 8) };
         let want: Vec<u8> = (0..n / 8).map(|b| (8 * b..8 * b + 8).map(bit).sum()).collect();
         assert_eq!(signs, want, "{n}");
+    }
+}
+
+/// Bits of every lane, all NaN made one, after each operation on eight numbers of either kind.
+macro_rules! lanes_after {
+    ($of:path, $a:expr, $b:expr) => {{
+        use $of::{F32x8, F64x8};
+        let (a, b) = (F32x8::of($a), F32x8::of($b));
+        let (x, y) = (a.widen() * F64x8::splat(0.3), F64x8::of($b));
+        let of_32 = [a, a.abs(), a.min(b), a.max(b), a + b, F32x8::splat(-0.5)];
+        let of_64 = [
+            x,
+            x.abs(),
+            x.max(y),
+            x + y,
+            x - y,
+            x * y,
+            F64x8::from(y.lanes()),
+            F64x8::default(),
+        ];
+        let bits = |v: f64| if v.is_nan() { u64::MAX } else { v.to_bits() };
+        let of_32 = of_32.map(|v| v.lanes().map(|v| bits(v.into())));
+        (of_32, of_64.map(|v| v.lanes().map(bits)))
+    }};
+}
+
+#[test]
+fn eight_numbers_at_a_time() {
+    let all = values(4096);
+    for (a, b) in all.chunks_exact(8).zip(all[1..].chunks_exact(8)) {
+        let (a, b) = (a.try_into().unwrap(), b.try_into().unwrap());
+        let portable = lanes_after!(wdelta::kernels::eight::scalar, a, b);
+        assert_eq!(lanes_after!(by_hand::eight, a, b), portable, "{a:?} {b:?}");
     }
 }
 

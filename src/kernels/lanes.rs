@@ -2,11 +2,13 @@
 //!
 //! Element `i` of a stream is added to lane `i mod 8`; what is not finite counts as zero.
 
+use super::eight::{F32x8, F64x8};
+
 /// Lanes of a running sum.
 pub(super) const LANES: usize = 8;
 
 pub(super) type Eight = [f32; LANES];
-pub(super) type Sums = [f64; LANES];
+pub(super) type Sums = F64x8;
 
 /// Calls `f` with every eight elements of streams of equal length, lane by lane.
 ///
@@ -21,27 +23,30 @@ pub(super) fn by_eights<const K: usize>(
 ) {
     let n = streams[0].len();
     let mut done = 0;
+    let mut padded = [[pad; LANES]; K];
     // One call of `f`, so that it is compiled into the loop.
     while done < n {
         let take = (LANES - *at).min(n - done);
-        let eights = streams.map(|s| {
-            let part = &s[done..done + take];
-            match <&Eight>::try_from(part) {
-                Ok(whole) => *whole,
-                Err(_) => {
-                    let mut eight = [pad; LANES];
-                    eight[*at..*at + take].copy_from_slice(part);
-                    eight
-                }
+        let mut eights = padded.each_ref();
+        if take == LANES {
+            for (eight, s) in eights.iter_mut().zip(streams) {
+                *eight = s[done..].first_chunk().unwrap_or(eight);
             }
-        });
-        f(eights.each_ref());
+        } else {
+            for (eight, s) in padded.iter_mut().zip(streams) {
+                *eight = [pad; LANES];
+                eight[*at..*at + take].copy_from_slice(&s[done..done + take]);
+            }
+            eights = padded.each_ref();
+        }
+        f(eights);
         done += take;
         *at = (*at + take) % LANES;
     }
 }
 
-pub(super) fn total(lanes: &Sums) -> f64 {
+pub(super) fn total(sums: Sums) -> f64 {
+    let lanes = sums.lanes();
     ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]))
 }
 
@@ -65,10 +70,14 @@ pub(super) fn count_zeros(values: &[f32]) -> u64 {
         .sum()
 }
 
-/// `value` as float64, 0 if it is not finite and `WILD` says that such values may come.
+/// Eight values, `instead` where one is not finite and `WILD` says that such values may come.
 #[inline(always)]
-pub(super) fn tame<const WILD: bool>(v: f32) -> f64 {
-    f64::from(if WILD && !is_finite(v) { 0.0 } else { v })
+pub(super) fn tame<const WILD: bool>(v: &Eight, instead: f32) -> F32x8 {
+    if WILD {
+        F32x8::of(&v.map(|v| if is_finite(v) { v } else { instead }))
+    } else {
+        F32x8::of(v)
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! How far decoded values lie from the true ones, in float64.
 
-use super::lanes::{by_eights, count_wild, is_finite, total, Sums, LANES};
+use super::eight::{F32x8, F64x8};
+use super::lanes::{by_eights, count_wild, is_finite, tame, total, Eight, Sums};
 
 /// How far decoded values lie from the true ones. Infinities and NaN that come back as they are count as no error.
 #[derive(Clone, Debug, Default)]
@@ -15,33 +16,33 @@ impl ErrorSum {
     pub fn feed(&mut self, values: &[f32], decoded: &[f32]) {
         assert_eq!(values.len(), decoded.len());
         if count_wild(values) + count_wild(decoded) == 0 {
-            self.add(values, decoded, |v, d| f64::from(d) - f64::from(v));
+            self.add(values, decoded, |v, d| F64x8::of(d) - F64x8::of(v));
         } else {
-            self.add(values, decoded, wild_error);
+            self.add(values, decoded, |v, d| {
+                F64x8::from(std::array::from_fn(|j| wild_error(v[j], d[j])))
+            });
         }
     }
 
     #[inline(always)]
-    fn add(&mut self, values: &[f32], decoded: &[f32], error: impl Fn(f32, f32) -> f64) {
+    fn add(&mut self, values: &[f32], decoded: &[f32], error: impl Fn(&Eight, &Eight) -> F64x8) {
         let (mut errors, mut largest) = (self.errors, self.largest);
         by_eights(&mut self.at, 0.0, [values, decoded], |[v, d]| {
-            for j in 0..LANES {
-                let e = error(v[j], d[j]).abs();
-                errors[j] += e * e;
-                largest[j] = if e > largest[j] { e } else { largest[j] };
-            }
+            let e = error(v, d).abs();
+            errors = errors + e * e;
+            largest = largest.max(e);
         });
         (self.errors, self.largest) = (errors, largest);
     }
 
     /// Sum of the squared errors; infinite if a finite value is decoded to something that is not.
     pub fn error_sq(&self) -> f64 {
-        total(&self.errors)
+        total(self.errors)
     }
 
     /// Largest error.
     pub fn largest(&self) -> f64 {
-        self.largest.into_iter().fold(0.0, f64::max)
+        self.largest.lanes().into_iter().fold(0.0, f64::max)
     }
 }
 
@@ -91,22 +92,20 @@ impl Spread {
     fn add<const WILD: bool>(&mut self, values: &[f32]) {
         // What is missing or not finite stands on the level itself and so changes nothing.
         let level = self.around.unwrap_or_default();
-        let magnitude = |v: f32| if WILD && !is_finite(v) { level } else { v.abs() };
+        let all_level = F64x8::splat(f64::from(level));
         let (mut sums, mut squares) = (self.sums, self.squares);
-        let (mut lo, mut hi) = ([self.lo; LANES], [self.hi; LANES]);
+        let (mut lo, mut hi) = (F32x8::splat(self.lo), F32x8::splat(self.hi));
         by_eights(&mut self.at, level, [values], |[v]| {
-            for j in 0..LANES {
-                let a = magnitude(v[j]);
-                let d = f64::from(a) - f64::from(level);
-                sums[j] += d;
-                squares[j] += d * d;
-                lo[j] = if a < lo[j] { a } else { lo[j] };
-                hi[j] = if a > hi[j] { a } else { hi[j] };
-            }
+            let a = tame::<WILD>(v, level).abs();
+            let d = a.widen() - all_level;
+            sums = sums + d;
+            squares = squares + d * d;
+            lo = lo.min(a);
+            hi = hi.max(a);
         });
         (self.sums, self.squares) = (sums, squares);
-        self.lo = lo.into_iter().fold(self.lo, f32::min);
-        self.hi = hi.into_iter().fold(self.hi, f32::max);
+        self.lo = lo.lanes().into_iter().fold(self.lo, f32::min);
+        self.hi = hi.lanes().into_iter().fold(self.hi, f32::max);
     }
 
     /// Sum of the squared distances of the magnitudes from `level`, and the largest distance.
@@ -120,7 +119,7 @@ impl Spread {
             return (f64::INFINITY, f64::INFINITY);
         }
         let shift = level - f64::from(self.around.unwrap_or_default());
-        let error_sq = self.n as f64 * shift * shift - 2.0 * shift * total(&self.sums) + total(&self.squares);
+        let error_sq = self.n as f64 * shift * shift - 2.0 * shift * total(self.sums) + total(self.squares);
         let largest = (f64::from(self.hi) - level).max(level - f64::from(self.lo));
         (error_sq.max(0.0), largest)
     }

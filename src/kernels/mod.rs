@@ -10,6 +10,7 @@
 //! | [`nibble`] | 4-bit codes, two per byte |
 //! | [`signbits`] | one sign per bit |
 //! | [`pairwise`] | numpy's float32 summation tree |
+//! | [`eight`] | eight numbers at a time |
 //! | [`stats`] | moments, histogram, cosine |
 //! | [`loss`] | decoded against true values |
 //! | [`v2`] | the loops of the coming version 2 |
@@ -20,12 +21,27 @@
 //! Some have a hand-written twin for wasm in `simd128`; their portable forms are in a module `scalar` beside the name
 //! that picks one of the two.
 
+/// An array of what an expression gives for each of the listed indices, written out: the module is built with a compiler
+/// that neither inlines the closures of `map` nor unrolls loops, and vectors in an array that is indexed by a variable
+/// would live in memory.
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+macro_rules! unrolled {
+    ([$($index:literal),+] |$i:ident| $body:expr) => {
+        [$({
+            let $i = $index;
+            $body
+        }),+]
+    };
+}
+
 #[forbid(unsafe_code)]
 pub mod affine;
 #[forbid(unsafe_code)]
 pub mod apply;
 #[forbid(unsafe_code)]
 pub mod convert;
+#[forbid(unsafe_code)]
+pub mod eight;
 #[forbid(unsafe_code)]
 pub mod float16;
 #[forbid(unsafe_code)]

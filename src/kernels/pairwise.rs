@@ -4,6 +4,8 @@
 //! `tree(first h) + tree(rest)` with `h = n / 2` lowered to a multiple of 8. The row may be far longer than any piece, so
 //! the path from the root to the current leaf is kept on a stack instead of recursing.
 
+use super::eight::F32x8;
+
 /// Most values of a leaf.
 const LEAF: usize = 128;
 
@@ -122,12 +124,11 @@ fn leaf_sum(values: &[f32]) -> f32 {
     let eights = values.chunks_exact(8);
     let rest = eights.remainder();
     // Starting from +0 instead of the first eight changes nothing: magnitudes are never -0.
-    let mut r = [0f32; 8];
-    for eight in eights {
-        for (sum, v) in r.iter_mut().zip(eight) {
-            *sum += v.abs();
-        }
+    let mut sums = F32x8::splat(0.0);
+    for eight in eights.filter_map(|eight| eight.try_into().ok()) {
+        sums = sums + F32x8::of(eight).abs();
     }
+    let r = sums.lanes();
     let sum = ((r[0] + r[1]) + (r[2] + r[3])) + ((r[4] + r[5]) + (r[6] + r[7]));
     rest.iter().fold(sum, |sum, v| sum + v.abs())
 }

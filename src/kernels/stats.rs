@@ -1,5 +1,6 @@
 //! What is in a stream of float32, and how like two streams are: sums in float64, extremes, histogram, cosine.
 
+use super::eight::{F32x8, F64x8};
 use super::lanes::{by_eights, count_wild, count_zeros, is_finite, tame, total, Eight, Sums, LANES};
 
 /// Counts, sums and extremes of a stream.
@@ -8,8 +9,8 @@ pub struct Moments {
     at: usize,
     sums: Sums,
     squares: Sums,
-    lo: Eight,
-    hi: Eight,
+    lo: f32,
+    hi: f32,
     n: u64,
     zeros: u64,
     non_finite: u64,
@@ -19,10 +20,10 @@ impl Default for Moments {
     fn default() -> Self {
         Self {
             at: 0,
-            sums: [0.0; LANES],
-            squares: [0.0; LANES],
-            lo: [f32::INFINITY; LANES],
-            hi: [f32::NEG_INFINITY; LANES],
+            sums: Sums::default(),
+            squares: Sums::default(),
+            lo: f32::INFINITY,
+            hi: f32::NEG_INFINITY,
             n: 0,
             zeros: 0,
             non_finite: 0,
@@ -48,23 +49,22 @@ impl Moments {
     fn add<const WILD: bool>(&mut self, values: &[f32]) {
         let (mut sums, mut squares) = (self.sums, self.squares);
         by_eights(&mut self.at, 0.0, [values], |[v]| {
-            for j in 0..LANES {
-                let v = tame::<WILD>(v[j]);
-                sums[j] += v;
-                squares[j] += v * v;
-            }
+            let v = tame::<WILD>(v, 0.0).widen();
+            sums = sums + v;
+            squares = squares + v * v;
         });
         (self.sums, self.squares) = (sums, squares);
-        let (mut lo, mut hi) = (self.lo, self.hi);
-        let mut widen = |j: usize, v: f32| {
-            let finite = !WILD || is_finite(v);
-            lo[j] = if finite && v < lo[j] { v } else { lo[j] };
-            hi[j] = if finite && v > hi[j] { v } else { hi[j] };
+        let (mut lo, mut hi) = (F32x8::splat(self.lo), F32x8::splat(self.hi));
+        let mut widen = |eight: &Eight| {
+            let v = |instead| tame::<WILD>(eight, instead);
+            lo = lo.min(v(f32::INFINITY));
+            hi = hi.max(v(f32::NEG_INFINITY));
         };
         let eights = values.chunks_exact(LANES);
-        eights.remainder().iter().for_each(|&v| widen(0, v));
-        eights.for_each(|eight| (0..LANES).for_each(|j| widen(j, eight[j])));
-        (self.lo, self.hi) = (lo, hi);
+        eights.remainder().iter().for_each(|&v| widen(&[v; LANES]));
+        eights.filter_map(|eight| eight.try_into().ok()).for_each(widen);
+        self.lo = lo.lanes().into_iter().fold(f32::INFINITY, f32::min);
+        self.hi = hi.lanes().into_iter().fold(f32::NEG_INFINITY, f32::max);
     }
 
     /// Number of values, with the ones that are not finite.
@@ -84,9 +84,7 @@ impl Moments {
 
     /// Smallest and largest finite value, if there is one.
     pub fn extremes(&self) -> Option<(f32, f32)> {
-        let lo = self.lo.into_iter().fold(f32::INFINITY, f32::min);
-        let hi = self.hi.into_iter().fold(f32::NEG_INFINITY, f32::max);
-        (lo <= hi).then_some((lo, hi))
+        (self.lo <= self.hi).then_some((self.lo, self.hi))
     }
 
     /// Smallest finite value, if there is one.
@@ -106,12 +104,12 @@ impl Moments {
 
     /// Sum of the finite values.
     pub fn sum(&self) -> f64 {
-        total(&self.sums)
+        total(self.sums)
     }
 
     /// Sum of the squares of the finite values.
     pub fn sum_sq(&self) -> f64 {
-        total(&self.squares)
+        total(self.squares)
     }
 }
 
@@ -167,32 +165,32 @@ impl Likeness {
 
     #[inline(always)]
     fn add<const WILD: bool>(&mut self, a: &[f32], b: &[f32]) {
-        let pair = |x: f32, y: f32| {
-            let both = !WILD || (is_finite(x) && is_finite(y));
-            if both {
-                (f64::from(x), f64::from(y))
-            } else {
-                (0.0, 0.0)
+        let pair = |x: &Eight, y: &Eight| {
+            if !WILD {
+                return (F64x8::of(x), F64x8::of(y));
             }
+            let (mut x, mut y) = (*x, *y);
+            for (x, y) in x.iter_mut().zip(&mut y) {
+                if !is_finite(*x) || !is_finite(*y) {
+                    (*x, *y) = (0.0, 0.0);
+                }
+            }
+            (F64x8::of(&x), F64x8::of(&y))
         };
         // Two loops, since the lanes of four sums do not fit the registers.
         let (mut dot, mut apart_sq) = (self.dot, self.apart_sq);
         let mut at = self.at;
         by_eights(&mut at, 0.0, [a, b], |[x, y]| {
-            for j in 0..LANES {
-                let (x, y) = pair(x[j], y[j]);
-                dot[j] += x * y;
-                apart_sq[j] += (x - y) * (x - y);
-            }
+            let (x, y) = pair(x, y);
+            dot = dot + x * y;
+            apart_sq = apart_sq + (x - y) * (x - y);
         });
         (self.dot, self.apart_sq) = (dot, apart_sq);
         let (mut a_sq, mut b_sq) = (self.a_sq, self.b_sq);
         by_eights(&mut self.at, 0.0, [a, b], |[x, y]| {
-            for j in 0..LANES {
-                let (x, y) = pair(x[j], y[j]);
-                a_sq[j] += x * x;
-                b_sq[j] += y * y;
-            }
+            let (x, y) = pair(x, y);
+            a_sq = a_sq + x * x;
+            b_sq = b_sq + y * y;
         });
         (self.a_sq, self.b_sq) = (a_sq, b_sq);
     }
@@ -204,17 +202,17 @@ impl Likeness {
 
     /// Sum of the products.
     pub fn dot(&self) -> f64 {
-        total(&self.dot)
+        total(self.dot)
     }
 
     /// Sums of the squares of the first and of the second stream.
     pub fn squares(&self) -> (f64, f64) {
-        (total(&self.a_sq), total(&self.b_sq))
+        (total(self.a_sq), total(self.b_sq))
     }
 
     /// Sum of the squared differences.
     pub fn apart_sq(&self) -> f64 {
-        total(&self.apart_sq)
+        total(self.apart_sq)
     }
 
     /// Number of pairs of equal numbers; NaN equals nothing.

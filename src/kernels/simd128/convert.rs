@@ -9,8 +9,11 @@ pub fn round_bf16(src: &[f32], out: &mut [u8]) {
     assert_eq!(out.len(), 2 * src.len());
     let whole = src.len() & !7;
     for (src, out) in src.chunks_exact(8).zip(out.chunks_exact_mut(16)) {
-        let [low, high] = load_eight(src).map(bf16);
-        store(out.try_into().expect("a whole group"), u16x8_narrow_i32x4(low, high));
+        let [low, high] = load_eight(src);
+        store(
+            out.try_into().expect("a whole group"),
+            u16x8_narrow_i32x4(bf16(low), bf16(high)),
+        );
     }
     scalar::round_bf16(&src[whole..], &mut out[2 * whole..]);
 }
@@ -47,8 +50,7 @@ fn keep(result: &[f32], base_f32: &[f32], base: &[u8], out: &mut [u8], round: im
         let (r, b) = (load_eight(r), load_eight(b));
         // Narrowing is signed and saturating, so a mask of all ones stays one.
         let same = i16x8_narrow_i32x4(is_same(r[0], b[0]), is_same(r[1], b[1]));
-        let [low, high] = r.map(round);
-        let rounded = u16x8_narrow_i32x4(low, high);
+        let rounded = u16x8_narrow_i32x4(round(r[0]), round(r[1]));
         store(
             out.try_into().expect("a whole group"),
             v128_bitselect(load(group(base)), rounded, same),

@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 pub mod convert;
+pub mod eight;
 pub mod topk;
 
 use core::arch::wasm32::{v128, v128_load, v128_store};

@@ -13,7 +13,7 @@ pub fn select(values: &[f32], floor: u32, hits: &mut [u32]) -> usize {
     let sixteens = values.chunks_exact(16);
     let tail = sixteens.remainder();
     for (i, sixteen) in sixteens.enumerate() {
-        let mut mask = bits(load_sixteen(sixteen).map(|v| i32x4_ge(keys(v), bound)));
+        let mut mask = bits(unrolled!([0, 1, 2, 3] | i | i32x4_ge(keys(four(sixteen, i)), bound)));
         while mask != 0 {
             hits[n] = 16 * i as u32 + mask.trailing_zeros();
             n += 1;
@@ -36,13 +36,16 @@ pub fn scan_bucket(values: &[f32], bucket: u32, counts: &mut [u64; FINE], below:
     let sixteens = values.chunks_exact(16);
     let tail = sixteens.remainder();
     for sixteen in sixteens {
-        let hits = load_sixteen(sixteen).map(|v| {
-            let k = keys(v);
-            let is_below = i32x4_lt(k, first);
-            lo = f32x4_pmin(lo, v128_bitselect(v, f32x4_splat(f32::INFINITY), is_below));
-            hi = f32x4_pmax(hi, v128_bitselect(v, f32x4_splat(f32::NEG_INFINITY), is_below));
-            v128_andnot(i32x4_le(k, last), is_below)
-        });
+        let hits = unrolled!(
+            [0, 1, 2, 3] | i | {
+                let v = four(sixteen, i);
+                let k = keys(v);
+                let is_below = i32x4_lt(k, first);
+                lo = f32x4_pmin(lo, v128_bitselect(v, f32x4_splat(f32::INFINITY), is_below));
+                hi = f32x4_pmax(hi, v128_bitselect(v, f32x4_splat(f32::NEG_INFINITY), is_below));
+                v128_andnot(i32x4_le(k, last), is_below)
+            }
+        );
         let mut mask = bits(hits);
         while mask != 0 {
             scalar::count_hit(sixteen[mask.trailing_zeros() as usize], counts);
@@ -60,9 +63,10 @@ fn keys(v: v128) -> v128 {
     i32x4_min(v128_and(v, u32x4_splat(0x7fff_ffff)), u32x4_splat(NAN_KEY))
 }
 
+/// Four of sixteen values.
 #[inline(always)]
-fn load_sixteen(values: &[f32]) -> [v128; 4] {
-    [0, 4, 8, 12].map(|i| load_f32(group(&values[i..i + 4])))
+fn four(sixteen: &[f32], i: usize) -> v128 {
+    load_f32(group(&sixteen[4 * i..4 * i + 4]))
 }
 
 /// One bit for each of sixteen lanes, which are all ones or all zeros.

@@ -1,17 +1,5 @@
 //! simd128 twins of the kernels next door; every function gives the same bits as its scalar twin.
 
-/// An array of what an expression gives for each of the listed indices, written out: the module is built with a compiler
-/// that neither inlines the closures of `map` nor unrolls loops, and vectors in an array that is indexed by a variable
-/// would live in memory.
-macro_rules! unrolled {
-    ([$($index:literal),+] |$i:ident| $body:expr) => {
-        [$({
-            let $i = $index;
-            $body
-        }),+]
-    };
-}
-
 /// Mantissa of bf16, `log2_q` of all but the widest types and logarithm of the tables: code that knows these numbers
 /// needs no shifts by variables, which take three instructions each.
 const USUAL: (u32, u32, u32) = (7, 1, 11);
