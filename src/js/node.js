@@ -20,7 +20,8 @@ import { openPath } from './source-node.js';
 
 const fetchCore = engine.compile;
 engine.compile = async (module) => {
-  const url = module instanceof Request ? module.url : String(module);
+  // Naming Request loads Node's network code, which takes longer than compiling.
+  const url = typeof module === 'string' || module instanceof URL ? String(module) : module.url;
   if (/^https?:/i.test(url)) return fetchCore(module);
   return WebAssembly.compile(await readFile(/^file:/i.test(url) ? fileURLToPath(url) : url));
 };

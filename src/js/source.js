@@ -27,7 +27,6 @@ export async function openSources(input, label, call) {
     if (!platform.openPath) throw usage(`${label} is a path, and a browser has none: give a File, a handle, a URL or bytes`);
     return platform.openPath(input);
   }
-  if (input instanceof Request) return [await UrlSource.open(input, call)];
   if (input instanceof Blob) return [fromBlob(input, label)];
   if (input instanceof ArrayBuffer) return [fromBytes(new Uint8Array(input), label)];
   if (ArrayBuffer.isView(input)) return [fromBytes(new Uint8Array(input.buffer, input.byteOffset, input.byteLength), label)];
@@ -46,6 +45,8 @@ export async function openSources(input, label, call) {
     await Promise.all(sources.map((source) => source.close?.()));
     throw failed.reason;
   }
+  // Last, since in Node it loads what is for the network.
+  if (input instanceof Request) return [await UrlSource.open(input, call)];
   if (typeof input?.read === 'function' && Number.isSafeInteger(input.size) && input.size >= 0) return [fromObject(input, label)];
   throw usage(
     `${label} is ${input === null ? 'null' : typeof input}; give a path, a URL, a File or Blob, a file or folder handle, bytes, ` +
