@@ -57,6 +57,74 @@ fn wild_error(v: f32, d: f32) -> f64 {
     }
 }
 
+/// What was changed and what of it was lost: `change` from base to fine-tune, `error` from fine-tune to what is rebuilt.
+///
+/// A change or error that is not finite counts as none.
+#[derive(Clone, Debug, Default)]
+pub struct LossSum {
+    at: usize,
+    product: Sums,
+    errors: Sums,
+    changes: Sums,
+    largest: Sums,
+}
+
+impl LossSum {
+    /// Takes the next values of all three. Panics if the lengths differ.
+    pub fn feed(&mut self, base: &[f32], fine: &[f32], rebuilt: &[f32]) {
+        assert!(base.len() == fine.len() && fine.len() == rebuilt.len());
+        if count_wild(base) + count_wild(fine) + count_wild(rebuilt) == 0 {
+            self.add(base, fine, rebuilt, |from, to| F64x8::of(to) - F64x8::of(from));
+        } else {
+            self.add(base, fine, rebuilt, |from, to| {
+                let difference = |j: usize| f64::from(to[j]) - f64::from(from[j]);
+                let finite = |x: f64| if x.is_finite() { x } else { 0.0 };
+                F64x8::from(std::array::from_fn(|j| finite(difference(j))))
+            });
+        }
+    }
+
+    #[inline(always)]
+    fn add(&mut self, base: &[f32], fine: &[f32], rebuilt: &[f32], between: impl Fn(&Eight, &Eight) -> F64x8) {
+        // Two loops, since the lanes of four sums do not fit the registers.
+        let (mut product, mut changes) = (self.product, self.changes);
+        let mut at = self.at;
+        by_eights(&mut at, 0.0, [base, fine, rebuilt], |[b, f, r]| {
+            let (change, error) = (between(b, f), between(f, r));
+            product = product + error * change;
+            changes = changes + change * change;
+        });
+        (self.product, self.changes) = (product, changes);
+        let (mut errors, mut largest) = (self.errors, self.largest);
+        by_eights(&mut self.at, 0.0, [fine, rebuilt], |[f, r]| {
+            let error = between(f, r).abs();
+            errors = errors + error * error;
+            largest = largest.max(error);
+        });
+        (self.errors, self.largest) = (errors, largest);
+    }
+
+    /// Sum of error times change.
+    pub fn product(&self) -> f64 {
+        total(self.product)
+    }
+
+    /// Sum of the squared errors.
+    pub fn errors_sq(&self) -> f64 {
+        total(self.errors)
+    }
+
+    /// Sum of the squared changes.
+    pub fn changes_sq(&self) -> f64 {
+        total(self.changes)
+    }
+
+    /// Largest magnitude of an error.
+    pub fn largest(&self) -> f64 {
+        self.largest.lanes().into_iter().fold(0.0, f64::max)
+    }
+}
+
 /// Magnitudes of the values of a row: enough to tell afterwards how far they lie from any one level.
 ///
 /// The moments are taken around the first magnitude, so that a constant row has no error left over from cancellation.
@@ -137,6 +205,16 @@ mod tests {
         assert_eq!((e.error_sq(), e.largest()), (0.25, 0.5));
         e.feed(&[1.0], &[f32::NAN]);
         assert_eq!((e.error_sq(), e.largest()), (f64::INFINITY, f64::INFINITY));
+    }
+
+    #[test]
+    fn what_is_not_finite_is_no_loss() {
+        let mut sum = LossSum::default();
+        sum.feed(&[1.0, 0.0, f32::INFINITY], &[2.0, 4.0, 1.0], &[2.5, 4.0, 1.25]);
+        assert_eq!((sum.product(), sum.errors_sq(), sum.changes_sq()), (0.5, 0.3125, 17.0));
+        sum.feed(&[1.0, 1.0], &[f32::NAN, 0.0], &[f32::NAN, -3.0]);
+        assert_eq!((sum.product(), sum.errors_sq(), sum.changes_sq()), (3.5, 9.3125, 18.0));
+        assert_eq!(sum.largest(), 3.0);
     }
 
     #[test]

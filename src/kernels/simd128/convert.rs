@@ -71,7 +71,7 @@ fn is_same(a: v128, b: v128) -> v128 {
 
 /// `float16::f32_to_bf16` of four values, each in the low half of its lane.
 #[inline(always)]
-fn bf16(x: v128) -> v128 {
+pub fn bf16(x: v128) -> v128 {
     let high = u32x4_shr(x, 16);
     let odd = v128_and(high, u32x4_splat(1));
     let rounded = u32x4_shr(i32x4_add(i32x4_add(x, u32x4_splat(0x7fff)), odd), 16);

@@ -46,13 +46,13 @@ macro_rules! real {
             const BYTES: usize = size_of::<$word>();
             #[inline(always)]
             fn get(bytes: &[u8]) -> u32 {
-                let mut b = [0; size_of::<$word>()];
-                b.copy_from_slice(bytes);
-                <$word>::from_le_bytes(b) as u32
+                bytes.try_into().map_or(0, |b| <$word>::from_le_bytes(b) as u32)
             }
             #[inline(always)]
             fn put(bytes: &mut [u8], bits: u32) {
-                bytes.copy_from_slice(&(bits as $word).to_le_bytes());
+                if let Ok(bytes) = <&mut [u8; size_of::<$word>()]>::try_from(bytes) {
+                    *bytes = (bits as $word).to_le_bytes();
+                }
             }
             #[inline(always)]
             fn value(bits: u32) -> f32 {
@@ -75,6 +75,21 @@ pub fn value(layout: Layout, bits: u32) -> f32 {
         (16, 7) => Bf16::value(bits),
         (16, _) => Half::value(bits),
         _ => Single::value(bits),
+    }
+}
+
+/// Values of a row of a type that can be dithered, as long as `out`.
+pub fn values(layout: Layout, bytes: &[u8], out: &mut [f32]) {
+    match (layout.bits, layout.mantissa) {
+        (16, 7) => values_of::<Bf16>(bytes, out),
+        (16, _) => values_of::<Half>(bytes, out),
+        _ => values_of::<Single>(bytes, out),
+    }
+}
+
+fn values_of<R: Real>(bytes: &[u8], out: &mut [f32]) {
+    for (out, bytes) in out.iter_mut().zip(bytes.chunks_exact(R::BYTES)) {
+        *out = R::value(R::get(bytes));
     }
 }
 
@@ -122,6 +137,9 @@ pub fn contexts_row(
 ) {
     // Only the width of the words matters here.
     match layout.bits {
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        16 => super::simd128::dither::contexts_row(layout, contexts, lattices, step, source, levels, out),
+        #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
         16 => contexts_of::<Bf16>(layout, contexts, lattices, step, source, levels, out),
         _ => contexts_of::<Single>(layout, contexts, lattices, step, source, levels, out),
     }
@@ -189,6 +207,9 @@ fn contexts_of<R: Real>(
 /// What a row of codes gives, but for codes with raw bits. `levels` and `codes` are padded to groups of 16.
 pub fn apply_row(layout: Layout, step: RowStep, source: &Source<'_>, levels: &[u8], codes: &[i8], out: &mut [u8]) {
     match (layout.bits, layout.mantissa) {
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        (16, 7) => super::simd128::dither::apply_row(layout, step, source, levels, codes, out),
+        #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
         (16, 7) => apply::<Bf16>(layout, step, source, levels, codes, out),
         (16, _) => apply::<Half>(layout, step, source, levels, codes, out),
         _ => apply::<Single>(layout, step, source, levels, codes, out),
@@ -223,6 +244,69 @@ fn apply<R: Real>(layout: Layout, step: RowStep, source: &Source<'_>, levels: &[
         for (bytes, result) in out.chunks_exact_mut(R::BYTES).zip(results) {
             R::put(bytes, result);
         }
+    }
+}
+
+/// Symbols of a row, `256 * context + code`, and what they give: multiples of steps where weights are dithered, else
+/// differences. A weight whose code would have raw bits, or give no finite number, has [`alphabet::ESCAPE`] and any result.
+///
+/// `levels`, `contexts`, `index` and the source's columns are padded to groups of 16.
+#[allow(clippy::too_many_arguments)]
+pub fn quantize_row(
+    layout: Layout,
+    step: RowStep,
+    source: &Source<'_>,
+    fine: &[u8],
+    levels: &[u8],
+    contexts: &[u8],
+    index: &mut [u16],
+    out: &mut [u8],
+) {
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    if (layout.bits, layout.mantissa) == (16, 7) {
+        return super::simd128::dither::quantize_row(layout, step, source, fine, levels, contexts, index, out);
+    }
+    quantize_row_scalar(layout, step, source, fine, levels, contexts, index, out);
+}
+
+/// The scalar twin of [`quantize_row`].
+#[allow(clippy::too_many_arguments)]
+pub fn quantize_row_scalar(
+    layout: Layout,
+    step: RowStep,
+    source: &Source<'_>,
+    fine: &[u8],
+    levels: &[u8],
+    contexts: &[u8],
+    index: &mut [u16],
+    out: &mut [u8],
+) {
+    for (i, &context) in index.iter_mut().zip(contexts) {
+        *i = (context as u16) << 8;
+    }
+    let width = layout.bytes();
+    let words = source.from.chunks_exact(width).zip(fine.chunks_exact(width));
+    let beside = levels.iter().zip(index).zip(out.chunks_exact_mut(width));
+    for (at, ((start, fine), ((&level, index), out))) in words.zip(beside).enumerate() {
+        let (start, fine) = (word(start), word(fine));
+        let (u, result) = if layout.exponent(start) < step.below {
+            let change = value(layout, fine as u32) - value(layout, start as u32);
+            match nearest(change, level, 32.0 * step.unit) {
+                Some(q) => (q as i64, moved(layout, start as u32, q, level, step.unit) as u64),
+                None => (i64::MAX, fine),
+            }
+        } else {
+            let u = layout.key(fine).wrapping_sub(layout.key(start));
+            let flip = source.variants.get(at).is_some_and(|v| v & FLIP != 0);
+            (layout.wrap(if flip { u.wrapping_neg() } else { u }), fine)
+        };
+        let dithered_to_special = layout.exponent(start) < step.below && layout.is_special(result);
+        let code = match u.unsigned_abs() <= alphabet::EXACT as u64 && !dithered_to_special {
+            true => u as i8,
+            false => alphabet::ESCAPE,
+        };
+        *index |= code as u8 as u16;
+        out.copy_from_slice(&result.to_le_bytes()[..width]);
     }
 }
 
@@ -305,6 +389,9 @@ fn expand(
 
 /// The word in these bytes, 8 at most.
 pub fn word(bytes: &[u8]) -> u64 {
+    if let Ok(two) = bytes.try_into() {
+        return u16::from_le_bytes(two) as u64;
+    }
     let mut b = [0; 8];
     b[..bytes.len()].copy_from_slice(bytes);
     u64::from_le_bytes(b)

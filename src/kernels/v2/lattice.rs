@@ -79,7 +79,7 @@ impl Dither {
             let counter = first.wrapping_add(group);
             let x = mix(self.seed.wrapping_add(counter.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
             for (pair, byte) in out.chunks_exact_mut(2).zip(x.to_le_bytes()) {
-                pair.copy_from_slice(&[byte & 15, byte >> 4]);
+                (pair[0], pair[1]) = (byte & 15, byte >> 4);
             }
         }
     }

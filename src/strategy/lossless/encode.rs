@@ -74,8 +74,7 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &mut [Segment<
     let padding = (set.freqs.len() as u16) << 8;
     let reach = Reach::new(&set.freqs);
     let mut marked = Vec::new();
-    let absent: Vec<u8> = set.freqs.iter().flatten().map(|&f| (f == 0) as u8).collect();
-    let mut dithered = RowWriter::new(set, &absent);
+    let mut dithered = RowWriter::new(set, &reach);
     let several = segments.len() > 1;
     let log2s: Vec<u16> = (0..=1 << set.log).map(|f| log2_q8(f) as u16).collect();
     for segment in segments {

@@ -1,7 +1,11 @@
 //! What is lost of a tensor.
 
-use crate::kernels::v2::dither::{value, word};
+use crate::kernels::loss::LossSum;
+use crate::kernels::v2::dither::values;
 use crate::kernels::v2::element::Layout;
+
+/// Weights that are turned into numbers at once.
+const BLOCK: usize = 512;
 
 /// Sums over the weights of a tensor: `change` from base to fine-tune, `error` from fine-tune to what is rebuilt.
 ///
@@ -22,16 +26,23 @@ impl Loss {
     /// Adds weights; all three are as long.
     pub fn feed(&mut self, layout: Layout, base: &[u8], fine: &[u8], rebuilt: &[u8]) {
         let width = layout.bytes();
-        let words = base.chunks_exact(width).zip(fine.chunks_exact(width));
-        for ((b, f), r) in words.zip(rebuilt.chunks_exact(width)) {
-            let [b, f, r] = [b, f, r].map(|x| value(layout, word(x) as u32) as f64);
-            let finite = |x: f64| if x.is_finite() { x } else { 0.0 };
-            let (change, error) = (finite(f - b), finite(r - f));
-            self.product += error * change;
-            self.errors += error * error;
-            self.changes += change * change;
-            self.largest = self.largest.max(error.abs());
+        let mut sum = LossSum::default();
+        let mut blocks = [[0f32; BLOCK]; 3];
+        for at in (0..base.len()).step_by(BLOCK * width) {
+            let bytes = at..(at + BLOCK * width).min(base.len());
+            let n = bytes.len() / width;
+            let [b, f, r] = &mut blocks;
+            for (of, out) in [(base, &mut *b), (fine, &mut *f), (rebuilt, &mut *r)] {
+                values(layout, &of[bytes.clone()], &mut out[..n]);
+            }
+            sum.feed(&b[..n], &f[..n], &r[..n]);
         }
+        self.add(&Self {
+            product: sum.product(),
+            errors: sum.errors_sq(),
+            changes: sum.changes_sq(),
+            largest: sum.largest(),
+        });
     }
 
     /// Norm of the error over norm of the change; 0 where nothing changed.

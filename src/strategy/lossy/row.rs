@@ -1,9 +1,9 @@
 //! The writing side of a dithered row.
 
 use crate::kernels::v2::alphabet;
-use crate::kernels::v2::analyse::magnitude;
+use crate::kernels::v2::analyse::{magnitude, mark, Reach};
 use crate::kernels::v2::bits::BitWriter;
-use crate::kernels::v2::dither::{contexts_row, moved, nearest, value, word, Dither, Place};
+use crate::kernels::v2::dither::{contexts_row, moved, nearest, quantize_row, value, word, Dither, Place};
 use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::log2::steps;
 use crate::kernels::v2::predict::FLIP;
@@ -40,20 +40,21 @@ pub fn settle(layout: Layout, deltas: &[f32], log2_q: u32, before: i32) -> i32 {
 /// Writes rows with the tables of a set.
 pub struct RowWriter<'a> {
     set: &'a TableSet,
-    /// By context and symbol, 1 where a table does not have it.
-    absent: &'a [u8],
+    reach: &'a Reach,
     levels: Vec<u8>,
     contexts: Vec<u8>,
+    marked: Vec<u32>,
 }
 
 impl<'a> RowWriter<'a> {
-    /// A writer; `absent` by context and symbol, 1 where a table does not have it.
-    pub fn new(set: &'a TableSet, absent: &'a [u8]) -> Self {
+    /// A writer; `reach` is that of the set.
+    pub fn new(set: &'a TableSet, reach: &'a Reach) -> Self {
         Self {
             set,
-            absent,
+            reach,
             levels: Vec::new(),
             contexts: Vec::new(),
+            marked: Vec::new(),
         }
     }
 
@@ -92,10 +93,19 @@ impl<'a> RowWriter<'a> {
             padding,
             &mut self.contexts,
         );
-        let words = source.from.chunks_exact(width).zip(fine.chunks_exact(width));
-        for (at, ((start, fine), &context)) in words.zip(&self.contexts).enumerate() {
-            let (start, fine) = (word(start), word(fine));
-            let has = |code: i8| self.absent[(context as usize) << 8 | code as u8 as usize] == 0;
+        let first = index.len();
+        index.resize(first + padded, (padding as u16) << 8);
+        let index = &mut index[first..];
+        let start = dithering.rebuilt.len();
+        dithering.rebuilt.resize(start + fine.len(), 0);
+        let rebuilt = &mut dithering.rebuilt[start..];
+        quantize_row(layout, step, source, fine, &self.levels, &self.contexts, index, rebuilt);
+        mark(self.reach, index, &mut self.marked);
+        for &at in &self.marked {
+            let at = at as usize;
+            let bytes = at * width..(at + 1) * width;
+            let (start, fine) = (word(&source.from[bytes.clone()]), word(&fine[bytes.clone()]));
+            let has = |code: i8| set.freqs[self.contexts[at] as usize][code as u8 as usize] > 0;
             let (coded, result) = if layout.exponent(start) < step.below {
                 let level = self.levels[at];
                 let (from, to) = (value(layout, start as u32), value(layout, fine as u32));
@@ -121,10 +131,9 @@ impl<'a> RowWriter<'a> {
                 };
                 (coded, fine)
             };
-            index.push((context as u16) << 8 | coded.code as u8 as u16);
+            index[at] = (index[at] & 0xff00) | coded.code as u8 as u16;
             raw.put(coded.raw, coded.n);
-            dithering.rebuilt.extend_from_slice(&result.to_le_bytes()[..width]);
+            rebuilt[bytes].copy_from_slice(&result.to_le_bytes()[..width]);
         }
-        index.resize(index.len().div_ceil(LANES) * LANES, (padding as u16) << 8);
     }
 }

@@ -6,6 +6,7 @@ const USUAL: (u32, u32, u32) = (7, 1, 11);
 
 pub mod analyse;
 pub mod cost;
+pub mod dither;
 pub mod predict;
 pub mod rans;
 pub mod row16;
