@@ -16,7 +16,7 @@ use wdelta::kernels::v2::analyse::{
 };
 use wdelta::kernels::v2::bits::BitReader;
 use wdelta::kernels::v2::cost::{add_columns, add_columns_scalar, add_row, add_row_scalar, CostTable, SHIFTS};
-use wdelta::kernels::v2::dither::{self, Dither, Lattices, Place, LEVELS};
+use wdelta::kernels::v2::dither::{self, Dither, Lattices, Place, RowStep, LEVELS};
 use wdelta::kernels::v2::element::Layout;
 use wdelta::kernels::v2::predict::{predict_row, predict_row_scalar, Columns};
 use wdelta::kernels::v2::rans::{self, Words, LANES};
@@ -446,5 +446,58 @@ fn adding_up_lengths() {
         add_columns(&table, 5, &classes, &columns, &codes, &mut a);
         add_columns_scalar(&table, 5, &classes, &columns, &codes, &mut b);
         assert_eq!(a, b, "{n} elements");
+    }
+}
+
+type Quantize = fn(Layout, RowStep, &Source<'_>, &[u8], &[u8], &[u8], &mut [u16], &mut [u8]);
+
+#[test]
+fn quantizing_dithered_rows() {
+    let mut rng = Lcg(7);
+    for dtype in [Dtype::BF16, Dtype::F16, Dtype::F32] {
+        let layout = Layout::of(dtype);
+        let width = layout.bytes();
+        for (round, n) in (0..24).flat_map(|round| LENGTHS.map(|n| (round, n))) {
+            let from = rng.bytes(width * n);
+            // Near the start, or anywhere; numbers of all kinds, the special ones included.
+            let mut fine = from.clone();
+            for (i, word) in fine.chunks_exact_mut(width).enumerate() {
+                if round % 3 == 0 {
+                    word.copy_from_slice(&rng.bytes(width));
+                } else {
+                    word[0] = word[0].wrapping_add(rng.below(64) as u8 * (i % 2) as u8);
+                }
+            }
+            let padded = n.div_ceil(LANES) * LANES;
+            let (variants, columns) = (rng.variants(n, round % 2 == 0), rng.columns(n));
+            let source = Source {
+                from: &from,
+                variants: &variants,
+                row: rng.below(layout.exponent_mask << 1) as i32,
+                columns: &columns,
+            };
+            let dither = Dither {
+                step: rng.next() as u8,
+                seed: rng.next() as u64,
+            };
+            let step = dither.row(layout, source.row, 1);
+            let mut levels = vec![0; padded];
+            dither.levels(round, (padded / LANES) as u64, &mut levels);
+            let contexts = rng.bytes(padded);
+            let run = |quantize: Quantize| {
+                let (mut index, mut out) = (vec![0; padded], vec![0; from.len()]);
+                quantize(layout, step, &source, &fine, &levels, &contexts, &mut index, &mut out);
+                // A weight without a short code may have any result.
+                for (&i, word) in index.iter().zip(out.chunks_exact_mut(width)) {
+                    if i as u8 as i8 == alphabet::ESCAPE {
+                        word.fill(0);
+                    }
+                }
+                (index, out)
+            };
+            let (index, out) = run(dither::quantize_row);
+            assert_eq!((index.clone(), out), run(dither::quantize_row_scalar), "{dtype:?} {n}");
+            assert!(index.iter().zip(&contexts).all(|(&i, &c)| i >> 8 == c as u16));
+        }
     }
 }

@@ -7,6 +7,7 @@ use crate::kernels::v2::analyse::add_magnitudes;
 use crate::kernels::v2::dither::{can_dither, nearest, Dither, LEVELS};
 use crate::kernels::v2::log2::{log2_q8, steps, FRACTION};
 use crate::kernels::v2::rans::LANES;
+use crate::kernels::v2::subspace::MAX_RANK;
 use crate::kernels::v2::tables::SYMBOLS;
 use crate::strategy::lossless::fit::{count_factors, power, Counts, Effort, Fit, Sample};
 use crate::strategy::lossless::low_rank::{Factors, FACTOR_CLASSES};
@@ -28,6 +29,9 @@ const SYMBOL_BITS: u64 = 8;
 /// Bytes of a tensor's parameters beside the scales themselves.
 const PARAMS_BYTES: u64 = 9;
 
+/// Weights on which the kind of way is chosen, at least, if there are as many.
+const TRIAL_WEIGHTS: usize = 1 << 17;
+
 /// A way to dither a sample.
 pub struct Way {
     /// Number of the step.
@@ -46,6 +50,18 @@ pub struct Way {
     length: u64,
 }
 
+/// A kind of [`Way`].
+#[derive(Clone, Copy)]
+enum Kind {
+    /// Rows have scales, columns have none.
+    Rows,
+    /// Columns have scales as well.
+    Columns,
+    /// A prediction of this rank. The rows' scales stay, and with them the steps: what the prediction took is left to the
+    /// columns' scales. `even`: all columns have the same.
+    Predicted { rank: usize, even: bool },
+}
+
 /// Chooses how a sample is dithered with steps of this number; none where exact coding, as `fit` has it, is as short.
 ///
 /// `share`: the part of the tensor's rows that the sample has, as one in so many.
@@ -60,34 +76,27 @@ pub fn choose(sample: &Sample, effort: Effort, step: u8, share: u64, fit: &Fit) 
     let exact = length(&fit.counts, bits)
         + length(&fit.factor_counts, 8)
         + side_length(&fit.columns, fit.factors.is_some()) / share;
-    let mut scaled = Scaled::new(sample);
-    scaled.load(None);
-    scaled.rows = settled(&scaled);
-    let with_columns = effort.columns && sample.n_rows() >= 8;
-    let mut ways = vec![way(&scaled, None, step, share)];
-    if with_columns {
-        scaled.columns = column_scales(&scaled);
-        ways.push(way(&scaled, None, step, share));
+    let mut kinds = vec![Kind::Rows];
+    if effort.columns && sample.n_rows() >= 8 {
+        kinds.push(Kind::Columns);
     }
-    for divisor in [1, 2, 4] {
-        let Some(all) = fit.factors.as_ref().filter(|f| f.rank >= divisor) else {
-            break;
-        };
-        let factors = all.of_rank(all.rank / divisor);
-        let prediction = Prediction {
-            factors: &factors,
-            left: &fit.left,
-            octaves: &fit.octaves,
-        };
-        scaled.load(Some(prediction));
-        // The rows' scales stay, and with them the steps: what the prediction took is left to the columns' scales.
-        scaled.columns = column_scales(&scaled);
-        ways.push(way(&scaled, Some(prediction), step, share));
-        let mean = scaled.columns.iter().map(|&c| c as i32).sum::<i32>() / sample.columns as i32;
-        scaled.columns.fill(mean as i16);
-        ways.push(way(&scaled, Some(prediction), step, share));
+    let most = fit.factors.as_ref().map_or(0, |f| f.rank);
+    for rank in [1, 2, 4].map(|divisor| most / divisor).into_iter().filter(|&r| r > 0) {
+        kinds.extend([false, true].map(|even| Kind::Predicted { rank, even }));
     }
-    let best = ways.into_iter().min_by_key(|w| w.length)?;
+    let mut all = Trial::new(sample, fit, step, share);
+    all.scaled.load_deltas();
+    all.scaled.rows = settled(&all.scaled);
+    // The kind is chosen on some of the rows.
+    let stride = (sample.len() / TRIAL_WEIGHTS).max(1);
+    let some = sample.every(stride);
+    let mut trial = Trial::new(&some, fit, step, share);
+    trial.take_every(stride, &all);
+    let ways = kinds.into_iter().map(|kind| (kind, trial.way(kind)));
+    let (kind, mut best) = ways.min_by_key(|(_, way)| way.length)?;
+    if stride > 1 {
+        best = all.way(kind);
+    }
     if best.dithered.iter().flatten().all(|&c| c == 0) {
         // All steps are below the type's own.
         return None;
@@ -100,26 +109,86 @@ pub fn choose(sample: &Sample, effort: Effort, step: u8, share: u64, fit: &Fit) 
     Some(best)
 }
 
-fn way(scaled: &Scaled<'_>, prediction: Option<Prediction<'_>>, step: u8, share: u64) -> Way {
-    let bits = scaled.sample.layout.bits;
-    let (exact, dithered) = count(scaled, step);
-    let mut factor_counts = vec![[0; SYMBOLS]; FACTOR_CLASSES];
-    if let Some(p) = prediction {
-        count_factors(p.factors, p.left, &mut factor_counts);
+/// A sample on which ways are tried.
+struct Trial<'a> {
+    scaled: Scaled<'a>,
+    all_factors: Option<&'a Factors>,
+    left: Vec<[i8; MAX_RANK]>,
+    octaves: Vec<i32>,
+    step: u8,
+    share: u64,
+    /// For how many rows of the whole sample each row stands.
+    stride: usize,
+}
+
+impl<'a> Trial<'a> {
+    fn new(sample: &'a Sample, fit: &'a Fit, step: u8, share: u64) -> Self {
+        Self {
+            scaled: Scaled::new(sample),
+            all_factors: fit.factors.as_ref(),
+            left: fit.left.clone(),
+            octaves: fit.octaves.clone(),
+            step,
+            share,
+            stride: 1,
+        }
     }
-    let length = length(&exact, bits)
-        + length(&dithered, bits)
-        + length(&factor_counts, 8)
-        + side_length(&scaled.columns, prediction.is_some()) / share;
-    Way {
-        step,
-        columns: scaled.columns.clone(),
-        factors: prediction.map(|p| p.factors.clone()),
-        exact,
-        dithered,
-        factor_counts,
-        length,
+
+    /// Has every `stride`-th row of another.
+    fn take_every(&mut self, stride: usize, all: &Self) {
+        self.stride = stride;
+        self.scaled.rows = every(stride, &all.scaled.rows);
+        self.left = every(stride, &all.left);
+        self.octaves = every(stride, &all.octaves);
     }
+
+    fn way(&mut self, kind: Kind) -> Way {
+        let scaled = &mut self.scaled;
+        let bits = scaled.sample.layout.bits;
+        let mut factor_counts = vec![[0; SYMBOLS]; FACTOR_CLASSES];
+        let mut factors = None;
+        if let (Kind::Predicted { rank, .. }, Some(all)) = (kind, self.all_factors) {
+            let own = all.of_rank(rank);
+            scaled.load(Some(Prediction {
+                factors: &own,
+                left: &self.left,
+                octaves: &self.octaves,
+            }));
+            count_factors(&own, &self.left, &mut factor_counts);
+            factors = Some(own);
+        } else {
+            scaled.load(None);
+        }
+        match kind {
+            Kind::Rows => scaled.columns.fill(0),
+            _ => scaled.columns = column_scales(scaled),
+        }
+        if let Kind::Predicted { even: true, .. } = kind {
+            let mean = scaled.columns.iter().map(|&c| c as i32).sum::<i32>() / scaled.columns.len() as i32;
+            scaled.columns.fill(mean as i16);
+        }
+        let (mut exact, mut dithered) = count(scaled, self.step);
+        for c in exact.iter_mut().chain(&mut dithered).flatten() {
+            *c = c.saturating_mul(self.stride as u32);
+        }
+        let length = length(&exact, bits)
+            + length(&dithered, bits)
+            + length(&factor_counts, 8)
+            + side_length(&scaled.columns, factors.is_some()) / self.share;
+        Way {
+            step: self.step,
+            columns: scaled.columns.clone(),
+            factors,
+            exact,
+            dithered,
+            factor_counts,
+            length,
+        }
+    }
+}
+
+fn every<T: Copy>(stride: usize, of: &[T]) -> Vec<T> {
+    of.iter().step_by(stride).copied().collect()
 }
 
 /// Scales of the sample's rows, which their steps follow: of the changes as they are.
