@@ -24,7 +24,8 @@ impl Contexts {
     /// The context of a weight. `sum`: row scale plus column scale minus `q * exponent`.
     #[inline(always)]
     pub fn of(self, sum: i32, variant: u8) -> u8 {
-        let class = (sum + self.offset as i32).clamp(0, self.classes as i32 - 1) as u8;
+        // Not `clamp`, which is a call in wasm.
+        let class = (sum + self.offset as i32).min(self.classes as i32 - 1).max(0) as u8;
         if variant == 0 || class >= self.phased {
             class
         } else {

@@ -241,8 +241,10 @@ fn decode_words<W: Word>(
         &mut codes[..groups],
     );
     for (i, &code) in codes[..n].iter().enumerate() {
-        let bits = raw_bits(code, W::BITS);
-        let u = alphabet::decode(code, bits, streams.raw.get(bits));
+        let u = match raw_bits(code, W::BITS) {
+            0 => code as i64,
+            bits => alphabet::decode(code, bits, streams.raw.get(bits)),
+        };
         let flip = source.variants.get(i).is_some_and(|v| v & FLIP != 0);
         let u = if flip { u.wrapping_neg() } else { u };
         W::put(out, i, layout.unkey(layout.key(W::get(source.from, i)).wrapping_add(u)));
