@@ -3,11 +3,12 @@ import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { brotliCompressSync, constants } from 'node:zlib';
 import { minify } from 'terser';
+import { COMMAND_LINE } from './budget.mjs';
 import { list, sync } from './files.mjs';
 import { BuildError, root } from './run.mjs';
 
-/** Modules of the package that only Node loads. */
-const NODE_ONLY = /^cli\.js$|(^|-)node\.js$/;
+/** Modules of the package that only Node loads, the command line apart. */
+const NODE_ONLY = /(^|-)node\.js$/;
 /** What the service worker's source says as long as no build has filled it in. */
 const UNSTAMPED = "const SITE = { version: '', files: [] };";
 /** What is not kept for offline use from the start: the worker itself, texts for people, and the sample, which is fetched on click. */
@@ -79,7 +80,7 @@ export async function siteFiles(files) {
     if (!path.endsWith('.d.ts') && !path.startsWith('img/')) site.set(path, readFileSync(`${root}/www/${path}`));
   }
   for (const [path, content] of files) {
-    if (path.endsWith('.wasm') || path === 'LICENSE' || (path.endsWith('.js') && !NODE_ONLY.test(path)))
+    if (path.endsWith('.wasm') || path === 'LICENSE' || (path.endsWith('.js') && !NODE_ONLY.test(path) && !COMMAND_LINE.test(path)))
       site.set(`pkg/${path}`, Buffer.from(content));
   }
   for (const [path, bytes] of site) {

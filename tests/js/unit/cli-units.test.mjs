@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { suggest } from '../../../src/js/options.js';
-import { columns, formatBytes, formatCount, formatDuration, printable, shorten } from '../../../src/js/cli-units.js';
+import { columns, formatBytes, formatCount, formatDuration, printable, shorten } from '../../../src/js/cli/units.js';
 
 test('numbers have three digits and a unit', () => {
   assert.deepEqual([0, 999, 1000, 12_345, 999_499, 999_500, 988_097_824].map(formatBytes), ['0 B', '999 B', '1.00 kB', '12.3 kB', '999 kB', '1.00 MB', '988 MB']);

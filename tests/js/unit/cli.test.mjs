@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process';
 import { readdirSync, watch, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
-import { columns } from '../../../src/js/cli-units.js';
+import { columns } from '../../../src/js/cli/units.js';
 import { folder, noise, stage } from './stage.mjs';
 
 const { path: staged } = stage();

@@ -1,0 +1,213 @@
+// @ts-check
+// Reports of the library as lines of text. Names and messages come from files: they pass through `printable`.
+/** @import * as T from '../types.js' */
+/** @import { Column } from './table.js' */
+import { table } from './table.js';
+import { formatBytes, formatCount, formatNumber, printable } from './units.js';
+
+/**
+ * @param {number} n
+ * @param {string} what
+ */
+const plural = (n, what) => `${n} ${what}${n === 1 ? '' : 's'}`;
+
+/**
+ * @param {number} bytes
+ * @param {number} elements
+ */
+const bits = (bytes, elements) => (elements ? formatNumber((bytes * 8) / elements) : '-');
+
+/** @param {number | undefined} share */
+const percent = (share) => (Number.isFinite(share) ? `${(Number(share) * 100).toFixed(1)} %` : '-');
+
+/** @param {T.Finding[]} findings */
+const findingLines = (findings) =>
+  findings.map(({ severity, code, message, tensor }) =>
+    printable(`${severity}: ${code}: ${message}${tensor && !message.includes(tensor) ? ` (tensor ${tensor})` : ''}`),
+  );
+
+/** @type {Column[]} */
+const SIZE_COLUMNS = [
+  { head: 'bytes', cell: ({ bytes }) => formatBytes(bytes) },
+  { head: 'bits/weight', cell: ({ bytes, elements }) => bits(bytes, elements) },
+];
+/** @type {Column[]} */
+const TENSOR_COLUMNS = [
+  { head: 'tensor', cell: ({ name }) => name },
+  { head: 'shape', cell: ({ shape }) => shape.join('×') || 'scalar' },
+  ...SIZE_COLUMNS,
+  { head: 'strategy', cell: ({ strategy }) => strategy, left: true },
+  { head: 'dtype', cell: ({ dtype }) => dtype, left: true },
+];
+/** @type {Column[]} */
+const ROLE_COLUMNS = [
+  { head: 'role', cell: ({ role }) => role },
+  { head: 'tensors', cell: ({ tensors }) => String(tensors) },
+  { head: 'weights', cell: ({ elements }) => formatCount(elements) },
+  ...SIZE_COLUMNS,
+  { head: 'strategy', cell: ({ strategies }) => [...strategies].join(', '), left: true },
+];
+
+/** @param {T.InspectedTensor[]} tensors */
+function byRole(tensors) {
+  const roles = new Map();
+  for (const { name, group, bytes, elements, strategy } of tensors) {
+    const role = group?.role || name;
+    const sum = roles.get(role) ?? { role, tensors: 0, bytes: 0, elements: 0, strategies: new Set() };
+    sum.tensors++;
+    sum.bytes += bytes;
+    sum.elements += elements;
+    sum.strategies.add(strategy);
+    roles.set(role, sum);
+  }
+  return [...roles.values()];
+}
+
+/**
+ * @param {string} file
+ * @param {T.Inspection} report
+ * @param {T.InspectedTensor[]} rows the tensors to show
+ * @param {boolean} each a line for each tensor instead of one for each role
+ * @param {number} width
+ */
+export function inspectionLines(file, report, rows, each, width) {
+  const { version, strategy, bytes, elements, tensors, baseHash, baseName, loss, findings } = report;
+  const lines = [
+    printable(`${file}: version ${version}, ${strategy}, ${formatBytes(bytes)}, ${plural(tensors.length, 'tensor')}, ${formatCount(elements)} weights, ${bits(bytes, elements)} bits each`),
+  ];
+  if (loss) lines.push(`rebuilds a model near the fine-tune: relative error of the delta ${formatNumber(loss.relativeError)}, largest error ${formatNumber(loss.largestError)}`);
+  lines.push(printable(`base: ${baseName ? `${baseName}, ` : ''}${baseHash}`), '');
+  lines.push(...(each ? table(rows, TENSOR_COLUMNS, width) : table(byRole(rows), ROLE_COLUMNS, width)));
+  if (findings.length) lines.push('', ...findingLines(findings));
+  return lines;
+}
+
+/**
+ * @param {T.Plan} report
+ * @param {string | undefined} output as the user gave it
+ */
+export function planLines({ bytes, exact, outputs, problems, reads, writes, tensors, elements }, output) {
+  return [
+    `would write ${formatBytes(bytes)}${exact ? '' : ' or less'} in ${plural(outputs.length, 'file')}:`,
+    ...outputs.map(({ path, size }) => printable(`  ${(outputs.length === 1 && output) || path || 'the output'}  ${formatBytes(size)}`)),
+    `${plural(tensors, 'tensor')}, ${formatCount(elements)} weights; reads ${formatBytes(reads)}, writes ${formatBytes(writes)}`,
+    ...findingLines(problems),
+  ];
+}
+
+/**
+ * @param {T.EncodeReport} report
+ * @param {string} output as the user gave it
+ */
+export function encodeLines({ version, strategy, bytes, finetunedBytes, relativeError, tensors, elements, findings }, output) {
+  const error = relativeError ? `relative error of the delta ${formatNumber(relativeError)}` : 'exact';
+  const lines = [
+    printable(`${output}: ${formatBytes(bytes)}, the fine-tune has ${formatBytes(finetunedBytes)} (${formatNumber(finetunedBytes / bytes)} times as much)`),
+    `${strategy}, ${plural(tensors.length, 'tensor')}, ${formatCount(elements)} weights, ${bits(bytes, elements)} bits each, ${error}`,
+  ];
+  const changed = tensors.filter(({ unchanged, elements }) => unchanged < elements);
+  if (changed.length < tensors.length) lines.push(`${plural(tensors.length - changed.length, 'tensor')} as in the base`);
+  // In version 2 a tensor's strategy is an operation, chosen for it: nothing was asked for that it could differ from.
+  const other = changed.filter(({ strategy, requested, reason }) => (version === 1 ? strategy !== requested : reason));
+  for (const { name, strategy, requested, reason } of other) lines.push(printable(`${name}: ${strategy} instead of ${requested}${reason ? `: ${reason}` : ''}`));
+  return [...lines, ...findingLines(findings)];
+}
+
+/**
+ * @param {T.DecodeReport} report
+ * @param {number} deltas how many there are
+ * @param {boolean} verified
+ */
+export function decodeLines({ outputs = [], files, bytes, tensors, findings }, deltas, verified) {
+  return [
+    ...outputs.map((path, i) => printable(`${path}: ${formatBytes(files[i]?.size ?? bytes)}`)),
+    `${plural(tensors, 'tensor')}, ${formatBytes(bytes)}; ${plural(deltas, 'delta')} ${verified ? 'verified' : 'not verified'}`,
+    ...findingLines(findings),
+  ];
+}
+
+/**
+ * @param {T.VerifyReport} report
+ * @param {string[]} names of the deltas
+ */
+export function verifyLines({ deltas, findings }, names) {
+  return [
+    ...deltas.map(({ index, bytes, checksum, tensors, base }) =>
+      printable(`${names[index]}: ${formatBytes(bytes)}, ${plural(tensors, 'tensor')}, checksum ${checksum}, base ${base}`),
+    ),
+    ...findingLines(findings),
+  ];
+}
+
+/**
+ * @param {T.Lineage} report
+ * @param {string[]} names of the deltas
+ * @param {number} width
+ */
+export function lineageLines({ order, links, findings }, names, width) {
+  const rows = [...links].sort((a, b) => order.indexOf(a.index) - order.indexOf(b.index));
+  const lines = table(
+    rows,
+    [
+      { head: 'delta', cell: ({ index }) => names[index] },
+      { head: 'made against', cell: ({ parent }) => (parent === null ? 'unknown' : parent === 'base' ? 'the base' : names[parent]), left: true },
+      { head: 'link', cell: ({ state }) => state, left: true },
+    ],
+    width,
+  );
+  for (const { index, state, expected, found, reason } of rows) {
+    if (state !== 'broken') continue;
+    lines.push(printable(`${names[index]}: ${reason ?? 'does not follow'}; expected ${expected}${found ? `, found ${found}` : ''}`));
+  }
+  return [...lines, ...findingLines(findings)];
+}
+
+/** @type {Column[]} */
+const STATS_COLUMNS = [
+  { head: 'tensor', cell: ({ name }) => name },
+  { head: 'rms', cell: ({ rms }) => formatNumber(rms) },
+  { head: 'to base', cell: ({ relative }) => formatNumber(relative) },
+  { head: 'min', cell: ({ min }) => formatNumber(min) },
+  { head: 'max', cell: ({ max }) => formatNumber(max) },
+  { head: 'zeros', cell: ({ zeros, elements }) => percent(zeros / elements) },
+  { head: 'outliers', cell: ({ outliers }) => percent(outliers?.share) },
+  { head: 'strategy', cell: ({ strategy }) => strategy, left: true },
+];
+
+/**
+ * @param {T.TensorStats[]} rows
+ * @param {number} width
+ */
+export const statsLines = (rows, width) => table(rows, STATS_COLUMNS, width);
+
+/** @type {Column[]} */
+const DIFF_COLUMNS = [
+  { head: 'tensor', cell: ({ name }) => name },
+  { head: 'relative', cell: ({ relative }) => formatNumber(relative) },
+  { head: 'equal', cell: ({ equal, elements }) => percent(equal / elements) },
+  { head: 'cosine', cell: ({ cosine }) => formatNumber(cosine) },
+  { head: 'distance', cell: ({ distance }) => formatNumber(distance) },
+];
+
+/**
+ * @param {T.DiffReport} report
+ * @param {string[]} names of both sides
+ * @param {number} width
+ */
+export function diffLines({ onlyA, onlyB, changed, tensors, totals }, [a, b], width) {
+  const different = tensors.filter(({ distance, equal, elements }) => distance || equal < elements);
+  different.sort((one, two) => two.relative - one.relative);
+  return [
+    ...onlyA.map((name) => printable(`${name}: only in ${a}`)),
+    ...onlyB.map((name) => printable(`${name}: only in ${b}`)),
+    ...changed.map(({ name, what, a, b }) => printable(`${name}: other ${what}: ${a} and ${b}`)),
+    ...(different.length ? table(different, DIFF_COLUMNS, width) : []),
+    `${plural(tensors.length - different.length, 'tensor')} equal, ${different.length} different; relative distance ${formatNumber(totals.relative)}, cosine ${formatNumber(totals.cosine)}`,
+  ];
+}
+
+/** @param {T.HashReport} report */
+export function hashLines({ sorted, grouped, agree }) {
+  if (agree) return [`${sorted}  sorted names, and shard groups`];
+  return [`${sorted}  sorted names`, `${grouped}  shard groups`];
+}
