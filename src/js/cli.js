@@ -1,18 +1,15 @@
 #!/usr/bin/env node
 // @ts-check
 // The `wdelta` command, started: which command, signals, exit codes. Results go to stdout, progress and errors to stderr.
-import { WdeltaError, version } from './node.js';
-import { usage } from './errors.js';
+import { version } from './node.js';
+import { fileError, usage } from './errors.js';
 import { suggest } from './options.js';
 import { parse } from './cli/arguments.js';
 import { COMMANDS } from './cli/commands.js';
 import { commandHelp, overview } from './cli/help.js';
-import { openOutput, printError } from './cli/output.js';
+import { fail, openOutput } from './cli/output.js';
 import { progressLine } from './cli/progress-line.js';
 import { RUN } from './cli/run.js';
-
-/** Where it is not 1. @type {Record<string, number>} */
-const EXIT_CODES = { USAGE: 2, ABORTED: 130 };
 
 const progress = progressLine();
 
@@ -31,10 +28,11 @@ async function main([name, ...args]) {
     texts.print([overview()]);
     return 0;
   }
-  if (name === '--version') {
+  if (name === '--version' || name === 'version') {
     texts.print([await version()]);
     return 0;
   }
+  if (name.startsWith('-')) throw usage(`a command comes first, then its flags, as in wdelta inspect FILE --json, and not ${name}; see wdelta --help`);
   if (!Object.hasOwn(COMMANDS, name)) {
     throw usage(`there is no command ${name}; ${suggest(name, Object.keys(COMMANDS)) ?? 'see wdelta --help'}`);
   }
@@ -43,7 +41,6 @@ async function main([name, ...args]) {
     texts.print([flags.help ? commandHelp(name) : await version()]);
     return 0;
   }
-  if (flags.workers !== undefined && !/^\d{1,2}$/.test(flags.workers)) throw usage(`--workers is a whole number from 0 to 64, not ${flags.workers}`);
   const options = {
     signal: interruption(),
     onProgress: flags.quiet ? undefined : progress.show,
@@ -73,13 +70,13 @@ function interruption() {
 process.stdout.on('error', (error) => {
   // Whoever read this has enough, as in `wdelta inspect … | head`.
   if (/** @type {NodeJS.ErrnoException} */ (error).code === 'EPIPE') process.exit(0);
-  throw error;
+  process.exit(fail(fileError(error, 'standard output', 'written')));
 });
+// Nobody reads what is said; that is no reason to stop.
+process.stderr.on('error', () => {});
 
 try {
   process.exitCode = await main(process.argv.slice(2));
-} catch (/** @type {any} */ error) {
-  if (error?.code === 'ABORTED') error.message = 'interrupted; nothing is left behind';
-  printError(error instanceof WdeltaError ? error : { code: 'INTERNAL', message: error?.stack ?? String(error) });
-  process.exitCode = EXIT_CODES[error?.code] ?? 1;
+} catch (error) {
+  process.exitCode = fail(error);
 }

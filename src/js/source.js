@@ -25,7 +25,7 @@ export async function openSources(input, label, call) {
   if (typeof input === 'string' || input instanceof URL) {
     if (/^https?:/i.test(String(input))) return [await UrlSource.open(new Request(input), call)];
     if (!platform.openPath) throw usage(`${label} is a path, and a browser has none: give a File, a handle, a URL or bytes`);
-    return platform.openPath(input);
+    return filled(await platform.openPath(input), label);
   }
   if (input instanceof Blob) return [fromBlob(input, label)];
   if (input instanceof ArrayBuffer) return [fromBytes(new Uint8Array(input), label)];
@@ -34,10 +34,9 @@ export async function openSources(input, label, call) {
     const file = await input.getFile().catch(failed(input.name));
     return [fromBlob(file, label)];
   }
-  if (input?.kind === 'directory') return walk(input, '', MAX_DEPTH, []);
+  if (input?.kind === 'directory') return filled(await walk(input, '', MAX_DEPTH, []), label);
   if (typeof input?.[Symbol.iterator] === 'function') {
-    const items = [...input];
-    if (!items.length) throw usage(`${label} is an empty list; give at least one file`);
+    const items = filled([...input], label);
     const opened = await Promise.allSettled(items.map((item, i) => openSources(item, `${label}[${i}]`, call)));
     const failed = opened.find((one) => one.status === 'rejected');
     const sources = opened.flatMap((one) => (one.status === 'fulfilled' ? one.value : []));
@@ -52,6 +51,17 @@ export async function openSources(input, label, call) {
     `${label} is ${input === null ? 'null' : typeof input}; give a path, a URL, a File or Blob, a file or folder handle, bytes, ` +
       'a list of files, or an object with size and read(offset, length)',
   );
+}
+
+/**
+ * Refuses what looks as if nothing had been given.
+ * @template T
+ * @param {T[]} list of files
+ * @param {string} label
+ */
+function filled(list, label) {
+  if (!list.length) throw usage(`${label} is an empty list or folder; give at least one file`);
+  return list;
 }
 
 /**

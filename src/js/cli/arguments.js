@@ -1,5 +1,5 @@
 // @ts-check
-// The arguments after a command, checked against its flags.
+// The arguments after a command, checked against its flags, and how options of the library are spelled as such.
 import { parseArgs } from 'node:util';
 import { usage } from '../errors.js';
 import { suggest } from '../options.js';
@@ -18,11 +18,18 @@ export function parse(name, args) {
   const options = /** @type {any} */ (known);
   // Not strict: its messages do not say which flag was meant.
   const { tokens } = parseArgs({ args, options, allowPositionals: true, strict: false, tokens: true });
+  // Whoever asks for help is not told first what else is wrong.
+  const asked = tokens.find((token) => token.kind === 'option' && (token.name === 'help' || token.name === 'version'));
+  if (asked?.kind === 'option') return { files: [], flags: { [asked.name]: true } };
   /** @type {Flags} */
   const flags = {};
   const files = [];
   for (const token of tokens) {
-    if (token.kind === 'positional') files.push(token.value);
+    if (token.kind === 'positional') {
+      if (token.value === '') throw usage(`an empty file name is given to ${name}; is a variable of the shell not set?`);
+      if (token.value === '-') throw noStream('a file argument');
+      files.push(token.value);
+    }
     if (token.kind !== 'option') continue;
     const flag = Object.hasOwn(known, token.name) ? known[token.name] : undefined;
     if (!flag) {
@@ -34,12 +41,14 @@ export function parse(name, args) {
       flags[token.name] = true;
       continue;
     }
-    if (!token.value || (token.value.startsWith('-') && !token.inlineValue)) throw usage(`--${token.name} needs a value: ${flag.value}, ${flag.about}`);
-    if (flag.multiple) (flags[token.name] ??= []).push(token.value);
+    // `-o=x` is meant as `--output=x` is.
+    const value = token.inlineValue && !token.rawName.startsWith('--') ? token.value.replace(/^=/, '') : token.value;
+    if (value === '-' && /^(PATH|FILE)$/.test(String(flag.value))) throw noStream(`--${token.name}`);
+    if (!value || (value.startsWith('-') && !token.inlineValue)) throw usage(`--${token.name} needs a value: ${flag.value}, ${flag.about}`);
+    if (flag.multiple) (flags[token.name] ??= []).push(value);
     else if (token.name in flags) throw usage(`--${token.name} is given twice`);
-    else flags[token.name] = token.value;
+    else flags[token.name] = value;
   }
-  if (flags.help || flags.version) return { files, flags };
   const missing = needs.find((need) => !(need in flags));
   if (missing) throw usage(`${name} needs --${missing}; see wdelta help ${name}`);
   if ('output' in own && !flags.output && !flags['dry-run']) throw usage(`${name} needs -o, where to write; see wdelta help ${name}`);
@@ -47,5 +56,25 @@ export function parse(name, args) {
     const wanted = least === most ? (least || 'no') : `at least ${least}`;
     throw usage(`${name} takes ${wanted} file argument${least === 1 ? '' : 's'}, and ${files.length || 'none'} ${files.length > 1 ? 'are' : 'is'} given; see wdelta help ${name}`);
   }
+  if (flags.workers !== undefined && !(/^\d+$/.test(flags.workers) && flags.workers <= 64)) {
+    throw usage(`--workers is a whole number from 0 to 64, not ${flags.workers}`);
+  }
   return { files, flags };
 }
+
+/** @param {string} where */
+const noStream = (where) => usage(`${where} is -, a stream, and wdelta reads and writes at any position; name a file`);
+
+/**
+ * A message of the library with its options spelled as flags.
+ * @param {string} message
+ */
+export const asFlags = (message) =>
+  message
+    .replace(/force: true \(--force\)/g, '--force')
+    .replace(/\blayout: 'single'/g, '--layout single')
+    .replace(/\boption ([a-z]+[A-Za-z]*) must\b/g, (_, name) => `${toFlag(name)} must`)
+    .replace(/\b(?:lowRank|outlierFraction|baseName|hashOrder|allowFullRead)\b(?:: true)?/g, (name) => toFlag(name.replace(': true', '')));
+
+/** `--low-rank` of `lowRank`. @param {string} name */
+const toFlag = (name) => `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;

@@ -1,5 +1,7 @@
 // @ts-check
 // What the command writes: results to stdout, errors to stderr, each after the progress line is taken away.
+import { toError } from '../errors.js';
+import { asFlags } from './arguments.js';
 import { printable } from './units.js';
 
 /** @typedef {ReturnType<typeof openOutput>} Output */
@@ -19,6 +21,12 @@ export const openOutput = (quiet, clear) => ({
     process.stdout.write(`${lines.join('\n')}\n`);
   },
 
+  /** @param {unknown} error */
+  fail(error) {
+    clear();
+    return fail(error);
+  },
+
   /** @param {unknown} report */
   printJson(report) {
     clear();
@@ -26,13 +34,25 @@ export const openOutput = (quiet, clear) => ({
   },
 });
 
-/** @param {any} error */
-export function printError(error) {
-  const { code, message, tensor, source, offset } = error;
+/** Where it is not 1. @type {Record<string, number>} */
+const EXIT_CODES = { USAGE: 2, ABORTED: 130 };
+
+/**
+ * Says what went wrong.
+ * @param {unknown} thrown
+ * @returns {number} exit code
+ */
+export function fail(thrown) {
+  const { code, message, tensor, source, offset, cause } = toError(thrown);
+  const text = code === 'ABORTED' ? 'interrupted; nothing is left behind' : /USAGE|NO_RANGES/.test(code) ? asFlags(message) : message;
   const where = [
-    tensor && !message.includes(tensor) && `tensor ${tensor}`,
-    source && !message.includes(source) && `file ${source}`,
-    offset !== undefined && !message.includes(String(offset)) && `offset ${offset}`,
+    tensor && !text.includes(tensor) && `tensor ${tensor}`,
+    source && !text.includes(source) && `file ${source}`,
+    offset !== undefined && !text.includes(String(offset)) && `offset ${offset}`,
   ].filter(Boolean);
-  process.stderr.write(`${printable(`wdelta: ${code}: ${message}${where.length ? ` (${where.join(', ')})` : ''}`)}\n`);
+  const lines = [`wdelta: ${code}: ${text}${where.length ? ` (${where.join(', ')})` : ''}`];
+  // A bug of ours: what a report needs.
+  if (code === 'INTERNAL' && cause instanceof Error && cause.stack) lines.push(...cause.stack.split('\n'));
+  process.stderr.write(`${lines.map(printable).join('\n')}\n`);
+  return EXIT_CODES[code] ?? 1;
 }

@@ -2,6 +2,8 @@
 // Reports of the library as lines of text. Names and messages come from files: they pass through `printable`.
 /** @import * as T from '../types.js' */
 /** @import { Column } from './table.js' */
+import { isAbsolute, relative } from 'node:path';
+import { asFlags } from './arguments.js';
 import { table } from './table.js';
 import { formatBytes, formatCount, formatNumber, printable } from './units.js';
 
@@ -23,7 +25,7 @@ const percent = (share) => (Number.isFinite(share) ? `${(Number(share) * 100).to
 /** @param {T.Finding[]} findings */
 const findingLines = (findings) =>
   findings.map(({ severity, code, message, tensor }) =>
-    printable(`${severity}: ${code}: ${message}${tensor && !message.includes(tensor) ? ` (tensor ${tensor})` : ''}`),
+    printable(`${severity}: ${code}: ${code === 'USAGE' ? asFlags(message) : message}${tensor && !message.includes(tensor) ? ` (tensor ${tensor})` : ''}`),
   );
 
 /** @type {Column[]} */
@@ -77,32 +79,47 @@ export function inspectionLines(file, report, rows, each, width) {
   ];
   if (loss) lines.push(`rebuilds a model near the fine-tune: relative error of the delta ${formatNumber(loss.relativeError)}, largest error ${formatNumber(loss.largestError)}`);
   lines.push(printable(`base: ${baseName ? `${baseName}, ` : ''}${baseHash}`), '');
-  lines.push(...(each ? table(rows, TENSOR_COLUMNS, width) : table(byRole(rows), ROLE_COLUMNS, width)));
+  if (rows.length) lines.push(...(each ? table(rows, TENSOR_COLUMNS, width) : table(byRole(rows), ROLE_COLUMNS, width)));
   if (findings.length) lines.push('', ...findingLines(findings));
   return lines;
+}
+
+/** A path in the words of who stands in this folder. @param {string} path */
+function shown(path) {
+  const short = relative('', path);
+  return short.startsWith('..') || isAbsolute(short) ? path : short;
+}
+
+/**
+ * Says so where side files were wanted and there is none.
+ * @param {boolean | undefined} wanted
+ * @param {T.OutputFile[]} files
+ */
+function sideFileLines(wanted, files) {
+  const some = files.some(({ path }) => path && !/\.safetensors(\.index\.json)?$/.test(path));
+  return wanted && !some ? ["note: there is no side file to copy; --base must be the model's folder, with config and tokenizer in it"] : [];
 }
 
 /**
  * @param {T.Plan} report
  * @param {string | undefined} output as the user gave it
+ * @param {boolean} [sideFiles] whether they were wanted
  */
-export function planLines({ bytes, exact, outputs, problems, reads, writes, tensors, elements }, output) {
+export function planLines({ bytes, exact, outputs, problems, reads, writes, tensors, elements }, output, sideFiles) {
   return [
     `would write ${formatBytes(bytes)}${exact ? '' : ' or less'} in ${plural(outputs.length, 'file')}:`,
     ...outputs.map(({ path, size }) => printable(`  ${(outputs.length === 1 && output) || path || 'the output'}  ${formatBytes(size)}`)),
     `${plural(tensors, 'tensor')}, ${formatCount(elements)} weights; reads ${formatBytes(reads)}, writes ${formatBytes(writes)}`,
+    ...sideFileLines(sideFiles, outputs),
     ...findingLines(problems),
   ];
 }
 
-/**
- * @param {T.EncodeReport} report
- * @param {string} output as the user gave it
- */
-export function encodeLines({ version, strategy, bytes, finetunedBytes, relativeError, tensors, elements, findings }, output) {
+/** @param {T.EncodeReport} report */
+export function encodeLines({ version, strategy, outputs = [], bytes, finetunedBytes, relativeError, tensors, elements, findings }) {
   const error = relativeError ? `relative error of the delta ${formatNumber(relativeError)}` : 'exact';
   const lines = [
-    printable(`${output}: ${formatBytes(bytes)}, the fine-tune has ${formatBytes(finetunedBytes)} (${formatNumber(finetunedBytes / bytes)} times as much)`),
+    printable(`${outputs.map(shown)}: ${formatBytes(bytes)}, the fine-tune has ${formatBytes(finetunedBytes)} (${formatNumber(finetunedBytes / bytes)} times as much)`),
     `${strategy}, ${plural(tensors.length, 'tensor')}, ${formatCount(elements)} weights, ${bits(bytes, elements)} bits each, ${error}`,
   ];
   const changed = tensors.filter(({ unchanged, elements }) => unchanged < elements);
@@ -115,13 +132,13 @@ export function encodeLines({ version, strategy, bytes, finetunedBytes, relative
 
 /**
  * @param {T.DecodeReport} report
- * @param {number} deltas how many there are
- * @param {boolean} verified
+ * @param {{ deltas: number, verified: boolean, sideFiles?: boolean }} asked how many deltas, and what was wanted
  */
-export function decodeLines({ outputs = [], files, bytes, tensors, findings }, deltas, verified) {
+export function decodeLines({ outputs = [], files, bytes, tensors, findings }, { deltas, verified, sideFiles }) {
   return [
-    ...outputs.map((path, i) => printable(`${path}: ${formatBytes(files[i]?.size ?? bytes)}`)),
+    ...outputs.map((path, i) => printable(`${shown(path)}: ${formatBytes(files[i]?.size ?? bytes)}`)),
     `${plural(tensors, 'tensor')}, ${formatBytes(bytes)}; ${plural(deltas, 'delta')} ${verified ? 'verified' : 'not verified'}`,
+    ...sideFileLines(sideFiles, files),
     ...findingLines(findings),
   ];
 }

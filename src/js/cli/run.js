@@ -5,6 +5,7 @@
 /** @import { Output } from './output.js' */
 import { decode, diff, encode, hash, inspect, lineage, plan, stats, verify } from '../node.js';
 import { usage } from '../errors.js';
+import { printable } from './units.js';
 import { decodeLines, diffLines, encodeLines, hashLines, inspectionLines, lineageLines, planLines, statsLines, verifyLines } from './reports.js';
 
 /**
@@ -31,8 +32,17 @@ function matcher(glob) {
 /** @param {Call} call */
 async function runInspect({ files, flags: { tensors, sort, match, json }, options, out }) {
   if (sort && sort !== 'bytes' && sort !== 'name') throw usage(`--sort is bytes or name, not ${sort}`);
+  let exit = 0;
   for (const [i, file] of files.entries()) {
-    const report = await inspect(file, options);
+    let report;
+    try {
+      report = await inspect(file, options);
+    } catch (/** @type {any} */ error) {
+      // One bad file does not hide the others.
+      if (files.length === 1 || error.code === 'ABORTED') throw error;
+      exit ||= out.fail(error);
+      continue;
+    }
     const rows = match ? report.tensors.filter(matcher(match)) : [...report.tensors];
     if (sort === 'bytes') rows.sort((a, b) => b.bytes - a.bytes);
     if (sort === 'name') rows.sort((a, b) => (a.name < b.name ? -1 : 1));
@@ -42,17 +52,22 @@ async function runInspect({ files, flags: { tensors, sort, match, json }, option
     }
     if (i) out.print(['']);
     out.print(inspectionLines(file, report, rows, Boolean(tensors || match), out.width));
+    if (match && !rows.length) out.print([noMatch(match)]);
   }
+  return exit;
 }
+
+/** @param {string} glob */
+const noMatch = (glob) => printable(`no tensor matches ${glob}; wdelta inspect --tensors shows their names`);
 
 /**
  * @param {any} options of the job
  * @param {Call} call
  */
-async function showPlan(options, { flags: { json, output }, out }) {
+async function showPlan(options, { flags: { json, output, 'copy-side-files': sideFiles }, out }) {
   const report = await plan(options);
   if (json) out.printJson(report);
-  else out.print(planLines(report, output));
+  else out.print(planLines(report, output, sideFiles));
   return report.problems.some(({ severity }) => severity === 'error') ? 1 : 0;
 }
 
@@ -81,7 +96,7 @@ async function runEncode(call) {
   if (flags['dry-run']) return showPlan({ job: 'encode', ...options }, call);
   const report = await encode(options);
   if (flags.json) out.printJson(report);
-  else out.print(encodeLines(report, flags.output));
+  else out.print(encodeLines(report));
 }
 
 /** @param {Call} call */
@@ -101,7 +116,7 @@ async function runDecode(call) {
   if (flags['dry-run']) return showPlan({ job: 'decode', ...options }, call);
   const report = await decode(options);
   if (flags.json) out.printJson(report);
-  else out.print(decodeLines(report, files.length, !flags['no-verify']));
+  else out.print(decodeLines(report, { deltas: files.length, verified: !flags['no-verify'], sideFiles: flags['copy-side-files'] }));
 }
 
 /** @param {Call} call */
@@ -128,7 +143,7 @@ async function runStats({ files, flags: { base, match, json }, options, out }) {
       const { tensors } = await inspect(delta, options);
       tensors.filter(matcher(match)).forEach(({ name }) => found.add(name));
     }
-    if (!found.size) throw usage(`no tensor matches ${match}; wdelta inspect --tensors shows their names`);
+    if (!found.size) throw usage(noMatch(match));
     names = [...found];
   }
   const rows = [];

@@ -1,9 +1,10 @@
 // The command as a user meets it: exit codes, what goes where, and text from hostile files.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { readdirSync, watch, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, openSync, readdirSync, watch, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
+import { asFlags } from '../../../src/js/cli/arguments.js';
 import { columns } from '../../../src/js/cli/units.js';
 import { folder, noise, stage } from './stage.mjs';
 
@@ -11,17 +12,18 @@ const { path: staged } = stage();
 const home = folder();
 writeFileSync(join(home, 'base'), noise(300_000));
 writeFileSync(join(home, 'a.wdelta'), 'abc');
+mkdirSync(join(home, 'empty'));
 
 /**
  * Runs the command in `home`.
  * @param {string[]} args
- * @param {{ env?: object, started?: (child: any) => void }} [options]
+ * @param {{ env?: object, stdout?: 'pipe' | number, started?: (child: any) => void }} [options]
  * @returns {Promise<{ code: number, stdout: string, stderr: string }>}
  */
-function wdelta(args, { env = {}, started } = {}) {
-  const child = spawn(process.execPath, [join(staged, 'cli.js'), ...args], { cwd: home, env: { ...process.env, COLUMNS: '', ...env } });
+function wdelta(args, { env = {}, stdout = 'pipe', started } = {}) {
+  const child = spawn(process.execPath, [join(staged, 'cli.js'), ...args], { cwd: home, env: { ...process.env, COLUMNS: '', ...env }, stdio: ['ignore', stdout, 'pipe'] });
   const result = { code: -1, stdout: '', stderr: '' };
-  child.stdout.on('data', (text) => (result.stdout += text));
+  child.stdout?.on('data', (text) => (result.stdout += text));
   child.stderr.on('data', (text) => (result.stderr += text));
   started?.(child);
   return new Promise((resolve, reject) => {
@@ -42,6 +44,12 @@ const wrong = {
   'a missing output': [['decode', 'a.wdelta', '--base', 'base'], /decode needs -o/],
   'a missing file argument': [['verify'], /verify takes at least 1 file argument, and none is given/],
   'too many arguments': [['hash', 'a', 'b'], /hash takes 1 file argument, and 2 are given/],
+  'a stream as a file': [['inspect', '-'], /a file argument is -, a stream.*name a file/],
+  'a stream as an output': [['decode', 'a.wdelta', '--base', 'base', '-o', '-'], /--output is -, a stream.*name a file/],
+  'an empty file name': [['inspect', ''], /an empty file name is given to inspect/],
+  'an empty folder': [['decode', 'a.wdelta', '--base', 'empty', '-o', 'x'], /base is an empty list or folder; give at least one file/],
+  'a flag before the command': [['--json', 'inspect', 'a.wdelta'], /a command comes first, then its flags.*not --json/],
+  'too many workers': [['hash', 'base', '--workers', '65'], /--workers is a whole number from 0 to 64, not 65/],
   'an output that exists': [['decode', 'a.wdelta', '--base', 'base', '-o', 'a.wdelta'], /a\.wdelta exists already.*--force/],
 };
 for (const [name, [args, message]] of Object.entries(wrong)) {
@@ -57,7 +65,8 @@ test('help teaches by examples', async () => {
   assert.equal(code, 0);
   assert.match(stdout, /wdelta encode --base llama\/ --finetuned chat\/ -o chat\.wdelta/);
   assert.equal((await wdelta(['encode', '-h'])).stdout, stdout);
-  assert.equal((await wdelta(['--version'])).stdout, '0.0.0-fake\n');
+  assert.equal((await wdelta(['encode', '--stratgy', '--help'])).stdout, stdout, 'before anything else is found wrong');
+  for (const word of ['--version', 'version']) assert.equal((await wdelta([word])).stdout, '0.0.0-fake\n');
 });
 
 test('a failure is one line with code and file, and exit 1', async () => {
@@ -74,6 +83,30 @@ test('flags become options as they are spelled', async () => {
   assert.equal(report.outputs[0], join(home, 'e.wdelta'));
   const dry = await wdelta(['decode', 'a.wdelta', '--base', 'base', '--no-verify', '--dry-run', '--json']);
   assert.equal(JSON.parse(dry.stdout).bytes, 300_000);
+});
+
+test('a short flag takes its value after =, too', async () => {
+  const { code, stdout } = await wdelta(['decode', 'a.wdelta', '--base=base', '-o=short', '--json']);
+  assert.equal(code, 0);
+  assert.deepEqual(JSON.parse(stdout).outputs, [join(home, 'short')]);
+  assert.ok(existsSync(join(home, 'short')));
+});
+
+test('messages of the library name flags', () => {
+  for (const [message, wanted] of [
+    ['x exists already; choose another output, or pass force: true (--force)', 'x exists already; choose another output, or pass --force'],
+    ["give a folder, or layout: 'single'", 'give a folder, or --layout single'],
+    ['option lowRank must be auto or off', '--low-rank must be auto or off'],
+    ['option effort must be a whole number from 0 to 3', '--effort must be a whole number from 0 to 3'],
+    ['outlierFraction must be a number from 0 up to, but not including, 1; got 2', '--outlier-fraction must be a number from 0 up to, but not including, 1; got 2'],
+    ['fetch it first, or set allowFullRead: true', 'fetch it first, or set --allow-full-read'],
+  ]) assert.equal(asFlags(message), wanted);
+});
+
+test('a full disk behind stdout is an error, not a trace', { skip: !existsSync('/dev/full') }, async () => {
+  const { code, stderr } = await wdelta(['inspect', 'table.wdelta'], { stdout: openSync('/dev/full', 'w') });
+  assert.equal(code, 1);
+  assert.match(stderr, /^wdelta: IO: standard output cannot be written: the disk is full; [^\n]*\n$/);
 });
 
 test('an interruption leaves nothing', { skip: process.platform === 'win32' }, async () => {
@@ -120,6 +153,21 @@ test('what is not a terminal gets whole names, sorted and matched as asked', asy
   const { stdout } = await wdelta(['inspect', 'table.wdelta', '--match', 'model.*.weight', '--sort', 'bytes']);
   const found = [...stdout.matchAll(/^model\S+/gm)].map(([name]) => name);
   assert.deepEqual(found, [names[1], names[0]]);
+  const none = await wdelta(['inspect', 'table.wdelta', '--match', 'nothing']);
+  assert.match(none.stdout, /\nno tensor matches nothing; wdelta inspect --tensors shows their names\n$/);
   const json = await wdelta(['inspect', 'table.wdelta', 'table.wdelta', '--json']);
   assert.deepEqual(json.stdout.trim().split('\n').map((line) => JSON.parse(line)), [report, report]);
+});
+
+test('a bad file does not hide the others', async () => {
+  const { code, stdout, stderr } = await wdelta(['inspect', 'missing.wdelta', 'table.wdelta', '--json']);
+  assert.equal(code, 1);
+  assert.deepEqual(JSON.parse(stdout), report);
+  assert.equal(stderr, 'wdelta: IO: missing.wdelta cannot be read: there is no such file or folder\n');
+});
+
+test('errors that nobody reads stop nothing', async () => {
+  const { code, stdout } = await wdelta(['inspect', 'missing.wdelta', 'table.wdelta', '--json'], { started: (child) => child.stderr.destroy() });
+  assert.equal(code, 1);
+  assert.deepEqual(JSON.parse(stdout), report);
 });
