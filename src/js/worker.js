@@ -2,9 +2,10 @@
 // What runs in a worker: tasks of the core, whole jobs but for these, and files of the origin-private file system that only workers can write to
 // at a position. The same in browsers and in Node, which enters through worker-node.js.
 /** @import { Host, Machine, Port, Transfer } from './types.js' */
+import { readBlob } from './blob.js';
 import { Channel } from './channel.js';
 import { BLOCK, Blocks } from './blocks.js';
-import { give, lose, take } from './buffers.js';
+import { give, take } from './buffers.js';
 import { hasher, load, machine, memory, view } from './core.js';
 import { bytesOf, steps, unpack } from './drive.js';
 import { failed, fileError } from './errors.js';
@@ -13,8 +14,6 @@ import { failed, fileError } from './errors.js';
 const MAX_UNWRITTEN = 4 << 20;
 /** Longest list that is posted at once: unpacking it keeps the other side busy. */
 const MAX_LIST = 500;
-/** Time after which a read from a stream is made in another way, in ms: Chromium's streams of blobs stop now and then, for good and in silence. */
-const STALLED = 1000;
 /** Shortest time between two words about progress, in ms. */
 const TELL = 50;
 
@@ -28,45 +27,6 @@ const scope = /** @type {any} */ (globalThis);
 function put(at, bytes) {
   view(at, bytes.length).set(bytes);
   give(bytes);
-}
-
-/**
- * @param {Blob} blob
- * @param {Transfer} transfer
- */
-async function readBlob(blob, { offset, len, at }) {
-  const part = blob.slice(offset, offset + len);
-  const whole = async () => view(at, len).set(new Uint8Array(await part.arrayBuffer()));
-  let reader;
-  try {
-    reader = /** @type {any} */ (part.stream()).getReader({ mode: 'byob' });
-  } catch {
-    // Not every browser reads into a buffer that it is given.
-    return whole();
-  }
-  let bytes = take(len);
-  const { byteLength } = bytes.buffer;
-  for (let got = 0; got < len; ) {
-    /** @type {any} */
-    let timer;
-    const stalled = new Promise((resolve) => {
-      timer = setTimeout(resolve, STALLED);
-    });
-    // The buffer goes to the reader and comes back.
-    const answer = await Promise.race([reader.read(new Uint8Array(bytes.buffer, got, len - got)), stalled]);
-    clearTimeout(timer);
-    if (!answer) {
-      lose(byteLength);
-      reader.cancel().catch(() => {});
-      return whole();
-    }
-    const { value, done } = answer;
-    if (done) throw { name: 'NotReadableError' };
-    got += value.length;
-    bytes = new Uint8Array(value.buffer, 0, len);
-  }
-  await reader.cancel();
-  put(at, bytes);
 }
 
 /**
@@ -232,7 +192,7 @@ function hostOf(job, channel, files) {
             throw fileError(cause, job.names[file]);
           }
         } else if (len <= BLOCK && file < job.sources) near.push(blocksOf(file).read(offset, len, (part, from) => view(at + from, part.length).set(part)));
-        else if (port?.blob) near.push(readBlob(port.blob, transfer).catch(failed(job.names[file])));
+        else if (port?.blob) near.push(readBlob(port.blob, offset, len, (bytes) => view(at, len).set(bytes)).catch(failed(job.names[file])));
         else far.push(transfer);
       }
       if (far.length) near.push(fetchRanges(far));
