@@ -31,6 +31,20 @@ pub struct Choice {
     pub unchanged: u64,
 }
 
+impl Choice {
+    /// The strategy asked for, before anything is known of the values.
+    pub fn as_asked(item: &SurveyItem) -> Self {
+        Choice {
+            strategy: item.strategy,
+            kept: item.kept,
+            surveyed: None,
+            option: None,
+            reason: None,
+            unchanged: 0,
+        }
+    }
+}
+
 /// What to do with a tensor.
 pub enum Decision {
     /// Write it so.

@@ -1,0 +1,218 @@
+//! `decode`: base and deltas to safetensors, in the base's layout.
+
+mod files;
+mod tasks;
+
+pub(super) use files::{written_shard, Head, Shard};
+pub use tasks::{compare_written, copy_file, decode_tensors, read_back, DecodeItem, Decoded};
+
+use super::chain::{self, ChainCheck, Link};
+use super::encode::source_changed;
+use super::machine::{Io, OutputFile, Role, SourceEntry};
+use super::open::{groups_of, open_model, sources_of};
+use super::options::{DecodeOptions, OutputDtype};
+use super::plan::Plan;
+use super::report::{to_json, Finding, Outcome, Severity};
+use super::task::{batch, Task};
+use super::v2::open::any_v2;
+use super::values::Origin;
+use crate::error::{Code, Error, Result};
+use crate::offset::ByteRange;
+use files::{layout, rebuilt_index};
+use serde::Serialize;
+
+/// What `decode` did.
+#[derive(Serialize)]
+pub(super) struct Report {
+    pub(super) job: &'static str,
+    pub(super) bytes: u64,
+    pub(super) dtype: OutputDtypeName,
+    pub(super) files: Vec<OutputFile>,
+    pub(super) tensors: usize,
+    pub(super) links: Vec<Link>,
+    pub(super) findings: Vec<Finding>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum OutputDtypeName {
+    Base,
+    Float32,
+}
+
+/// Runs the job.
+pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -> Result<String> {
+    if any_v2(&io, &sources, groups_of(&sources, Role::Delta)).await? {
+        return Box::pin(super::v2::decode::decode(io, sources, options)).await;
+    }
+    let opened = open_model(&io, &sources, Role::Base, 0).await?;
+    let base = &opened.model;
+    let delta_sources: Vec<u32> = (0..groups_of(&sources, Role::Delta))
+        .flat_map(|g| sources_of(&sources, Role::Delta, g))
+        .collect();
+    if delta_sources.is_empty() {
+        return Err(Error::new(
+            Code::Usage,
+            "no delta was given; name one .wdelta file, or those of a chain in order",
+        ));
+    }
+    let deltas = chain::open_chain(&io, &delta_sources, Some(base), chain::Care::Checked).await?;
+    chain::check_fit_or_damage(&io, base, &deltas).await?;
+    let origins = chain::origins(base, &deltas);
+    check_dtypes(&origins, &options)?;
+
+    let shards = layout(base, &origins, &options)?;
+    let index = rebuilt_index(&io, &opened, &sources, &shards, &options).await?;
+    let mut findings = Vec::new();
+    let extra = base
+        .tensors
+        .iter()
+        .filter(|t| chain::find_origin(&origins, &t.name).is_none())
+        .count();
+    if extra > 0 {
+        findings.push(Finding::new(
+            Severity::Note,
+            "extra-tensors",
+            format!("{extra} tensors of the base are not in the delta and are left out of the result"),
+        ));
+    }
+    let mut outputs: Vec<OutputFile> = shards
+        .iter()
+        .map(|s| OutputFile {
+            path: s.path.clone(),
+            size: s.size,
+        })
+        .collect();
+    if let Some((path, bytes)) = &index {
+        outputs.push(OutputFile {
+            path: path.clone(),
+            size: bytes.len() as u64,
+        });
+    }
+    let side_files: &[u32] = if options.side_files { &opened.side_files } else { &[] };
+    let first_side_file = outputs.len() as u32;
+    for &s in side_files {
+        outputs.push(OutputFile {
+            path: sources[s as usize].path.clone(),
+            size: io.size(s),
+        });
+    }
+
+    let mut items = Vec::new();
+    for (sink, shard) in shards.iter().enumerate() {
+        for (name, dtype, range) in &shard.tensors {
+            let Some(origin) = chain::find_origin(&origins, name) else {
+                continue;
+            };
+            items.push(DecodeItem {
+                origin: origin.clone(),
+                sink: sink as u32,
+                offset: range.offset,
+                dtype: *dtype,
+            });
+        }
+    }
+    let mut check = ChainCheck::new(base, &deltas)?;
+    let mut tasks = if options.verify { check.take_tasks() } else { Vec::new() };
+    let n_checks = tasks.len();
+    let names: Vec<(String, u32)> = items
+        .iter()
+        .map(|i| (i.origin.name.clone(), i.origin.base.source))
+        .collect();
+    let written_ranges: Vec<(u32, ByteRange)> = shards
+        .iter()
+        .enumerate()
+        .flat_map(|(sink, s)| s.tensors.iter().map(move |(_, _, range)| (sink as u32, *range)))
+        .collect();
+    tasks.extend(batch(
+        items,
+        "decoding",
+        DecodeItem::cost,
+        |i| &i.origin.name,
+        |items| Task::Decode { items },
+    )?);
+    let n_codec = tasks.len();
+    for (i, &source) in side_files.iter().enumerate() {
+        let task = Task::Copy {
+            source,
+            sink: first_side_file + i as u32,
+        };
+        tasks.push(task.spec(&sources[source as usize].path, "copying", 2 * io.size(source))?);
+    }
+    let elements = origins.iter().map(|o| o.base.elements).sum();
+    let plan = Plan {
+        problems: findings.clone(),
+        ..Plan::writing("decode", &outputs, &tasks, options.read_back, names.len(), elements)
+    };
+    let bytes = plan.bytes;
+    io.plan(plan.json()?).await;
+
+    io.create(outputs.clone()).await;
+    for (sink, shard) in shards.iter().enumerate() {
+        let mut head = match &shard.head {
+            Head::Written(head) => head.clone(),
+            Head::OfBase { source, len } => io.read_vec(*source, 0, *len as usize).await?,
+        };
+        io.write(&mut [(sink as u32, 0, &mut head)]).await;
+    }
+    if let Some((_, bytes)) = index {
+        io.write(&mut [(shards.len() as u32, 0, &mut bytes.clone())]).await;
+    }
+    let reports = io.run(tasks).await?;
+    let checked = match options.verify {
+        true => {
+            let checksums = chain::read_checksums(&io, &deltas).await?;
+            Some(check.finish(&reports[..n_checks], &deltas, &checksums)?)
+        }
+        false => None,
+    };
+    let mut decoded: Vec<Decoded> = Vec::with_capacity(names.len());
+    for report in &reports[n_checks..n_codec] {
+        decoded.extend(Outcome::<Vec<Decoded>>::read(report)?);
+    }
+    if let Some(checked) = &checked {
+        for ((name, source), decoded) in names.iter().zip(&decoded) {
+            if checked.fast_of(name).is_some_and(|hashed| *hashed != decoded.seen) {
+                return Err(source_changed(name, *source));
+            }
+        }
+    }
+    if options.read_back {
+        let mut by_sink: Vec<Vec<(ByteRange, String)>> = shards.iter().map(|_| Vec::new()).collect();
+        for ((sink, range), decoded) in written_ranges.iter().zip(&decoded) {
+            by_sink[*sink as usize].push((*range, decoded.written.clone()));
+        }
+        compare_written(&io, sources.len(), by_sink).await?;
+    }
+    to_json(&Report {
+        job: "decode",
+        bytes,
+        dtype: match options.dtype {
+            OutputDtype::Base => OutputDtypeName::Base,
+            OutputDtype::Float32 => OutputDtypeName::Float32,
+        },
+        files: outputs,
+        tensors: names.len(),
+        links: checked.map_or(Vec::new(), |c| c.links),
+        findings,
+    })
+}
+
+/// Tensors that do not convert to float32 can only be taken over.
+fn check_dtypes(origins: &[Origin], options: &DecodeOptions) -> Result<()> {
+    for origin in origins.iter() {
+        let dtype = origin.base.dtype;
+        if !(dtype.to_f32_defined() || origin.is_unchanged() && options.dtype == OutputDtype::Base) {
+            return Err(Error::new(
+                Code::UnsupportedDtype,
+                format!(
+                    "tensor `{}`: {} cannot be turned into float32; it can only be taken over unchanged, in the base's own dtype",
+                    origin.name,
+                    dtype.name()
+                ),
+            )
+            .tensor(&origin.name));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,184 @@
+//! Tasks of `decode`: tensors rebuilt or copied, whole files copied, results read back.
+
+use crate::dtype::Dtype;
+use crate::error::{Code, Error, Result};
+use crate::job::machine::{Io, Read};
+use crate::job::report::{to_wire, Outcome};
+use crate::job::task::Task;
+use crate::job::values::{Origin, Values};
+use crate::job::wire::wire;
+use crate::kernels::convert;
+use crate::limits::CHUNK_BYTES;
+use crate::offset::ByteRange;
+use xxhash_rust::xxh3::Xxh3;
+
+/// A tensor to rebuild.
+#[derive(Debug, Clone)]
+pub struct DecodeItem {
+    /// What it is rebuilt from.
+    pub origin: Origin,
+    /// Number of the sink.
+    pub sink: u32,
+    /// Where its first byte goes.
+    pub offset: u64,
+    /// Its dtype there.
+    pub dtype: Dtype,
+}
+wire!(DecodeItem {
+    origin,
+    sink,
+    offset,
+    dtype
+});
+
+impl DecodeItem {
+    /// Bytes that it reads and writes.
+    pub fn cost(&self) -> u64 {
+        self.origin.cost() + self.dtype.bytes_of(self.origin.base.elements).unwrap_or(0)
+    }
+
+    /// True when the base's bytes are the result.
+    fn is_copy(&self) -> bool {
+        self.origin.is_unchanged() && self.dtype == self.origin.base.dtype
+    }
+}
+
+/// What rebuilding one tensor reports: fast hashes of what was read and of what was written.
+#[derive(Debug)]
+pub struct Decoded {
+    pub(super) seen: String,
+    pub(super) written: String,
+}
+wire!(Decoded { seen, written });
+
+/// Runs the decode task; reports the [`Outcome`] with a list of [`Decoded`].
+pub async fn decode_tensors(io: Io, items: Vec<DecodeItem>) -> Result<Vec<u8>> {
+    Outcome::report(rebuild(&io, &items).await)
+}
+
+async fn rebuild(io: &Io, items: &[DecodeItem]) -> Result<Vec<Decoded>> {
+    let mut decoded = Vec::with_capacity(items.len());
+    let mut out = Vec::new();
+    for item in items {
+        decoded.push(if item.is_copy() {
+            copy_tensor(io, item, &mut out).await?
+        } else {
+            rebuild_tensor(io, item, &mut out).await?
+        });
+    }
+    Ok(decoded)
+}
+
+async fn copy_tensor(io: &Io, item: &DecodeItem, bytes: &mut Vec<u8>) -> Result<Decoded> {
+    let range = item.origin.base.range;
+    let mut seen = Xxh3::new();
+    let mut done = 0;
+    while done < range.len {
+        bytes.resize((range.len - done).min(CHUNK_BYTES as u64) as usize, 0);
+        io.read(&mut [Read {
+            source: item.origin.base.source,
+            offset: range.offset + done,
+            buf: bytes,
+        }])
+        .await?;
+        seen.update(bytes);
+        io.write(&mut [(item.sink, item.offset + done, bytes)]).await;
+        done += bytes.len() as u64;
+    }
+    let seen = format!("{:016x}", seen.digest());
+    Ok(Decoded {
+        written: seen.clone(),
+        seen,
+    })
+}
+
+async fn rebuild_tensor(io: &Io, item: &DecodeItem, out: &mut Vec<u8>) -> Result<Decoded> {
+    let width = item
+        .dtype
+        .bytes()
+        .ok_or_else(|| Error::new(Code::Internal, "a packed dtype cannot be rebuilt"))?;
+    let as_base = item.dtype == item.origin.base.dtype;
+    let mut values = Values::open(io, &item.origin).await?.watching();
+    let mut written = Xxh3::new();
+    let mut offset = item.offset;
+    while values.next_len() > 0 {
+        let n = values.load(io, &mut []).await?;
+        out.resize(n * width, 0);
+        values
+            .blocks(io, &mut |block| {
+                let to = &mut out[block.at * width..(block.at + block.values.len()) * width];
+                if as_base && item.dtype != Dtype::F32 {
+                    convert::keep_or_round(item.dtype, block.values, block.base, block.base_bytes, to);
+                } else {
+                    convert::from_f32(item.dtype, block.values, to);
+                }
+                Ok(())
+            })
+            .await?;
+        written.update(out);
+        io.write(&mut [(item.sink, offset, out)]).await;
+        offset += out.len() as u64;
+    }
+    Ok(Decoded {
+        seen: format!("{:016x}", values.seen()),
+        written: format!("{:016x}", written.digest()),
+    })
+}
+
+/// Runs the copy task.
+pub async fn copy_file(io: Io, source: u32, sink: u32) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let (mut done, size) = (0, io.size(source));
+    while done < size {
+        bytes.resize((size - done).min(CHUNK_BYTES as u64) as usize, 0);
+        io.read(&mut [Read {
+            source,
+            offset: done,
+            buf: &mut bytes,
+        }])
+        .await?;
+        io.write(&mut [(sink, done, &mut bytes)]).await;
+        done += bytes.len() as u64;
+    }
+    to_wire(&())
+}
+
+/// Runs the read-back task: `IO` when what lies in the output is not what was written.
+pub async fn read_back(io: Io, source: u32, items: Vec<(ByteRange, String)>) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    for (range, written) in items {
+        let mut seen = Xxh3::new();
+        let mut done = 0;
+        while done < range.len {
+            bytes.resize((range.len - done).min(CHUNK_BYTES as u64) as usize, 0);
+            io.read(&mut [Read {
+                source,
+                offset: range.offset + done,
+                buf: &mut bytes,
+            }])
+            .await?;
+            seen.update(&bytes);
+            done += bytes.len() as u64;
+        }
+        if format!("{:016x}", seen.digest()) != written {
+            return Err(Error::new(
+                Code::Io,
+                "the result reads back differently from what was written; the disk or its driver is at fault, write it elsewhere",
+            )
+            .at(range.offset));
+        }
+    }
+    to_wire(&())
+}
+
+/// Has the results read back. `by_sink`: for each output ranges and their fast hashes; outputs follow `sources` files.
+pub async fn compare_written(io: &Io, sources: usize, by_sink: Vec<Vec<(ByteRange, String)>>) -> Result<()> {
+    let mut tasks = Vec::new();
+    for (items, source) in by_sink.into_iter().zip(sources as u32..) {
+        let cost = items.iter().map(|(range, _)| range.len).sum();
+        if cost > 0 {
+            tasks.push(Task::ReadBack { source, items }.spec("result", "checking", cost)?);
+        }
+    }
+    io.run(tasks).await.map(drop)
+}

@@ -1,0 +1,86 @@
+//! Whether a fine-tune is one of its base: version 1 can only say that the values of the same tensors moved.
+
+use crate::error::{Code, Error, Result};
+use crate::format::model::Model;
+use crate::job::chain;
+use crate::job::report::{list_names, Finding, Severity};
+
+/// Names and shapes must be the same on both sides: version 1 cannot say anything else.
+pub(super) fn compare_models(
+    base: &Model,
+    finetuned: &Model,
+    reference: bool,
+    findings: &mut Vec<Finding>,
+) -> Result<()> {
+    let only = |a: &Model, b: &Model| {
+        a.tensors
+            .iter()
+            .map(|t| t.name.clone())
+            .filter(|n| b.find(n).is_none())
+            .collect::<Vec<_>>()
+    };
+    let (added, removed) = (only(finetuned, base), only(base, finetuned));
+    if !added.is_empty() || !removed.is_empty() {
+        let side = |names: &[String], what: &str| match names.len() {
+            0 => String::new(),
+            n => format!(
+                " {n} only in the {what}: {}.",
+                list_names(names.iter().map(String::as_str))
+            ),
+        };
+        return Err(Error::new(
+            Code::MissingTensor,
+            format!(
+                "base and fine-tune do not have the same tensors.{}{} A version 1 delta needs the same names on both sides",
+                side(&added, "fine-tune"),
+                side(&removed, "base"),
+            ),
+        )
+        .tensor(added.first().or(removed.first()).map_or("", |n| n)));
+    }
+    for t in &finetuned.tensors {
+        let Some(b) = base.find(&t.name) else { continue };
+        if b.shape != t.shape {
+            return Err(Error::new(
+                Code::ShapeMismatch,
+                format!(
+                    "tensor `{}`: the base has {}, the fine-tune {}; a version 1 delta needs the same shapes (added tokens resize the embedding)",
+                    t.name,
+                    chain::shape_text(&b.shape),
+                    chain::shape_text(&t.shape),
+                ),
+            )
+            .tensor(&t.name));
+        }
+        if reference && !(b.dtype.to_f32_defined() && t.dtype.to_f32_defined()) {
+            return Err(Error::new(
+                Code::UnsupportedDtype,
+                format!("tensor `{}`: the reference cannot read {}", t.name, t.dtype.name()),
+            )
+            .tensor(&t.name));
+        }
+        if b.dtype != t.dtype {
+            findings.push(
+                Finding::new(
+                    Severity::Note,
+                    "dtype-differs",
+                    format!(
+                        "the fine-tune has {}, the base {}; `decode` gives the base's dtype unless --dtype float32 is asked for",
+                        t.dtype.name(),
+                        b.dtype.name()
+                    ),
+                )
+                .tensor(&t.name),
+            );
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn not_in_parents(name: &str) -> Error {
+    Error::new(
+        Code::MissingTensor,
+        format!("tensor `{name}` is not in the parent deltas; a chain keeps the same tensors from link to link"),
+    )
+    .tensor(name)
+}

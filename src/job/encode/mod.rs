@@ -1,0 +1,313 @@
+//! `encode`: base and fine-tune to a version 1 delta.
+//!
+//! Rounds: (1) hash the base, check the chain before it and survey every tensor; (2) write the payloads, whose places
+//! are known now; (3) hash the file and seal it.
+
+mod fit;
+mod layout;
+mod report;
+mod wanted;
+
+pub(super) use report::{Report, TensorReport};
+
+use super::chain::{self, ChainCheck};
+use super::choose::{choose, Choice, Decision};
+use super::emit::{EmitItem, Emitted};
+use super::hashing::{self, ModelHash};
+use super::machine::{Io, OutputFile, Role, SourceEntry, TaskSpec};
+use super::open::{groups_of, open_model, sources_of};
+use super::options::{EncodeOptions, HashOrder};
+use super::placed::TensorRange;
+use super::plan::Plan;
+use super::report::{from_wire, to_json};
+use super::survey::{Seen, SurveyItem};
+use super::task::{batch, Task};
+use super::v2::chain::{Chain, Link};
+use super::v2::identify;
+use super::v2::open::any_v2;
+use super::v2::parents::Parents;
+use crate::error::{Code, Error, Result};
+use crate::format::model::Model;
+use crate::job::wire::Wire;
+use crate::order::sorted_positions;
+use fit::{compare_models, not_in_parents};
+use layout::{layout, record_order};
+use report::report;
+use wanted::{check_v2, Wanted};
+
+/// Runs the job.
+pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -> Result<String> {
+    if matches!(options.strategy.as_str(), "lossless" | "lossy") {
+        check_v2(&options)?;
+        return Box::pin(super::v2::encode::encode(io, sources, options)).await;
+    }
+    let wanted = Wanted::new(&options)?;
+    let base = open_model(&io, &sources, Role::Base, 0).await?;
+    let finetuned = open_model(&io, &sources, Role::Finetuned, 0).await?;
+    let (base, finetuned) = (&base.model, &finetuned.model);
+    let parent_sources: Vec<u32> = (0..groups_of(&sources, Role::Delta))
+        .flat_map(|g| sources_of(&sources, Role::Delta, g))
+        .collect();
+    let (mut parents, mut mixed) = (Vec::new(), None);
+    match any_v2(&io, &sources, groups_of(&sources, Role::Delta)).await? {
+        true => mixed = Some(Chain::open(&io, base.clone(), &parent_sources, chain::Care::Checked).await?),
+        false => parents = chain::open_chain(&io, &parent_sources, Some(base), chain::Care::Checked).await?,
+    }
+    // What the last link of version 2 rebuilds stands for the base.
+    let base = mixed.as_ref().map_or(base, |c| c.model(c.rooted()));
+    let mut findings = Vec::new();
+    compare_models(base, finetuned, wanted.reference, &mut findings)?;
+    chain::check_fit_or_damage(&io, base, &parents).await?;
+
+    let origins = match &mixed {
+        Some(chain) => chain.origins()?,
+        None => chain::origins(base, &parents),
+    };
+    let items: Vec<SurveyItem> = finetuned
+        .tensors
+        .iter()
+        .map(|t| {
+            let origin = chain::find_origin(&origins, &t.name).cloned();
+            Ok(SurveyItem {
+                origin: origin.ok_or_else(|| not_in_parents(&t.name))?,
+                finetuned: TensorRange::from(t),
+                shape: t.shape.clone(),
+                strategy: wanted.strategy,
+                kept: wanted.kept(&t.name, t.elements)?,
+                keep_equal: !wanted.reference,
+            })
+        })
+        .collect::<Result<_>>()?;
+
+    // What it would be if every tensor took the strategy asked for: exact in reference mode.
+    let straight: Vec<Choice> = items.iter().map(Choice::as_asked).collect();
+    let record_order = record_order(base, finetuned, wanted.reference && parents.is_empty());
+    let guess = layout(&items, &straight, &wanted, &record_order, &options, &"0".repeat(64))?;
+    let reads: u64 = items
+        .iter()
+        .map(|i| i.cost() + i.origin.cost() + i.finetuned.range.len)
+        .sum::<u64>()
+        + items.iter().map(|i| i.origin.base.range.len).sum::<u64>()
+        + guess.size;
+    io.plan(
+        Plan {
+            job: "encode",
+            bytes: guess.size,
+            exact: wanted.reference,
+            outputs: vec![OutputFile {
+                path: String::new(),
+                size: guess.size,
+            }],
+            problems: findings.clone(),
+            reads,
+            writes: guess.size,
+            tensors: items.len(),
+            elements: items.iter().map(|i| i.finetuned.elements).sum(),
+        }
+        .json()?,
+    )
+    .await;
+
+    if let Some(chain) = &mixed {
+        Parents::new(chain)?.check(&io).await?;
+    }
+
+    // Round 1: the base's hash, the links before, and a look at every tensor.
+    let hash_names = match (options.hash_order, wanted.reference) {
+        (HashOrder::Memory, _) => names(base),
+        (HashOrder::Paths, true) => record_order.clone(),
+        (HashOrder::Paths, false) => base.shard_groups(),
+    };
+    let mut tasks = vec![match &mixed {
+        Some(chain) => chain_hash(chain, base, &hash_names)?,
+        None => hashing::model_task("base", chain::ranges(base, &hash_names))?,
+    }];
+    let hash_tasks = tasks.len();
+    let mut check = ChainCheck::new(base, &parents)?;
+    let check_tasks = check.take_tasks();
+    let n_checks = check_tasks.len();
+    tasks.extend(check_tasks);
+    if !parents.is_empty() {
+        let all = vec![parents.len()];
+        tasks.push(hashing::values_task("parent", chain::origins(base, &parents), all)?);
+    }
+    let before_surveys = tasks.len();
+    tasks.extend(survey_tasks(&items)?);
+    let reports = io.run(tasks).await?;
+    let of_checks = &reports[hash_tasks..hash_tasks + n_checks];
+    let base_hash = match &mixed {
+        Some(_) => ModelHash {
+            sha256: identify::hashes(&reports[0])?.swap_remove(0),
+            fast: Vec::new(),
+        },
+        None => from_wire(&reports[0])?,
+    };
+    let checksums = chain::read_checksums(&io, &parents).await?;
+    check.finish(of_checks, &parents, &checksums)?;
+    let parent_hash = match parents.len() {
+        0 => base_hash.sha256.clone(),
+        _ => from_wire::<Vec<String>>(&reports[before_surveys - 1])?.swap_remove(0),
+    };
+    let seen = gather::<Seen>(&reports[before_surveys..], items.len())?;
+    let choices = decide(&io, &items, &seen, &wanted).await?;
+
+    // Round 2: every place is known.
+    let layout = layout(&items, &choices, &wanted, &record_order, &options, &parent_hash)?;
+    io.create(vec![OutputFile {
+        path: String::new(),
+        size: layout.size,
+    }])
+    .await;
+    io.write(&mut [(0, 0, &mut layout.head.clone())]).await;
+    let emits: Vec<EmitItem> = items
+        .iter()
+        .zip(&choices)
+        .zip(&layout.records)
+        .map(|((item, choice), records)| EmitItem {
+            origin: item.origin.clone(),
+            finetuned: item.finetuned.clone(),
+            shape: item.shape.clone(),
+            strategy: choice.strategy,
+            kept: choice.kept,
+            surveyed: choice.surveyed.clone(),
+            keep_equal: item.keep_equal,
+            sink: 0,
+            records: records.clone(),
+        })
+        .collect();
+    let costs: Vec<u64> = emits.iter().map(EmitItem::cost).collect();
+    let tasks = batch(
+        emits,
+        "encoding",
+        EmitItem::cost,
+        |e| &e.origin.name,
+        |items| Task::Emit { items },
+    )?;
+    let emitted = gather::<Emitted>(&io.run(tasks).await?, costs.len())?;
+    check_unchanged(&items, &emitted, &hash_names, &base_hash)?;
+
+    // Round 3: seal it.
+    let output = sources.len() as u32;
+    let seal = hashing::file_task("delta", output, layout.size - 32)?;
+    let digest: String = from_wire(&io.run(vec![seal]).await?[0])?;
+    let mut digest = from_hex(&digest);
+    io.write(&mut [(0, layout.size - 32, &mut digest)]).await;
+
+    let sizes = (layout.size, finetuned.files.iter().map(|f| io.size(f.source)).sum());
+    let report = report(&items, &choices, &emitted, &wanted, sizes, parent_hash, findings);
+    to_json(&report)
+}
+
+fn names(model: &Model) -> Vec<String> {
+    model.tensors.iter().map(|t| t.name.clone()).collect()
+}
+
+fn from_hex(text: &str) -> Vec<u8> {
+    (0..text.len() / 2)
+        .filter_map(|i| u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok())
+        .collect()
+}
+
+/// The task that hashes what a chain with links of version 2 rebuilds: after a link of version 1 in sorted order, as there
+/// are no files then.
+fn chain_hash(chain: &Chain, root: &Model, order: &[String]) -> Result<TaskSpec> {
+    let sorted = names(root);
+    let order = match chain.stages.last().map(|s| &*s.link) {
+        Some(Link::V1(_)) => &sorted[..],
+        _ => order,
+    };
+    let order: Vec<&str> = order.iter().map(String::as_str).collect();
+    identify::task(chain, chain.stages.len(), &order, false)
+}
+
+fn survey_tasks(items: &[SurveyItem]) -> Result<Vec<TaskSpec>> {
+    batch(
+        items.to_vec(),
+        "reading",
+        SurveyItem::cost,
+        |i| &i.origin.name,
+        |items| Task::Survey { items },
+    )
+}
+
+/// The items of batched reports, in order.
+fn gather<T: Wire>(reports: &[Vec<u8>], expected: usize) -> Result<Vec<T>> {
+    let mut all = Vec::with_capacity(expected);
+    for report in reports {
+        all.extend(from_wire::<Vec<T>>(report)?);
+    }
+    if all.len() != expected {
+        return Err(Error::new(
+            Code::Internal,
+            "the tasks reported another number of tensors",
+        ));
+    }
+    Ok(all)
+}
+
+/// Decides for every tensor; surveys the few again that take a strategy which needs its own look.
+async fn decide(io: &Io, items: &[SurveyItem], seen: &[Seen], wanted: &Wanted) -> Result<Vec<Choice>> {
+    let mut choices = Vec::with_capacity(items.len());
+    let mut again = Vec::new();
+    for (item, seen) in items.iter().zip(seen) {
+        if wanted.reference {
+            let surveyed = seen.surveyed.clone();
+            let unchanged = surveyed.as_ref().map_or(0, |s| s.zeros);
+            choices.push(Choice {
+                surveyed,
+                unchanged,
+                ..Choice::as_asked(item)
+            });
+            continue;
+        }
+        match choose(item, seen)? {
+            Decision::Take(choice) => choices.push(choice),
+            Decision::Again(choice) => {
+                let (strategy, kept) = (choice.strategy, choice.kept);
+                again.push((
+                    choices.len(),
+                    SurveyItem {
+                        strategy,
+                        kept,
+                        ..item.clone()
+                    },
+                ));
+                choices.push(choice);
+            }
+        }
+    }
+    let items: Vec<SurveyItem> = again.iter().map(|(_, item)| item.clone()).collect();
+    let seen = gather::<Seen>(&io.run(survey_tasks(&items)?).await?, items.len())?;
+    for ((at, _), seen) in again.iter().zip(seen) {
+        choices[*at].surveyed = seen.surveyed;
+    }
+    Ok(choices)
+}
+
+/// The base must have been the same when it was hashed and when its deltas were taken.
+fn check_unchanged(items: &[SurveyItem], emitted: &[Emitted], order: &[String], hash: &ModelHash) -> Result<()> {
+    let sorted = sorted_positions(order.len(), &|a, b| order[a].cmp(&order[b]));
+    let hashed_of = |name: &str| {
+        let found = sorted.binary_search_by(|&p| order[p].as_str().cmp(name)).ok()?;
+        hash.fast.get(sorted[found])
+    };
+    for (item, emitted) in items.iter().zip(emitted) {
+        let name = item.origin.name.as_str();
+        if let (Some(seen), Some(hashed)) = (&emitted.seen, hashed_of(name)) {
+            if seen != hashed {
+                return Err(source_changed(name, item.origin.base.source));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The error of a base that is not what it was a moment ago.
+pub fn source_changed(name: &str, source: u32) -> Error {
+    Error::new(
+        Code::SourceChanged,
+        format!("tensor `{name}`: the base changed while it was read; close whatever writes to it and run again"),
+    )
+    .tensor(name)
+    .source(source)
+}
