@@ -478,6 +478,11 @@ fn wrong_options_are_refused() {
     ] {
         assert_eq!(encode(&t, &t, options).unwrap_err().code, Code::Usage, "{options}");
     }
+    let e = encode(&t, &t, r#"{"strategy":"lossles"}"#).unwrap_err();
+    assert!(
+        e.message.contains("one of lossless, lossy, int4, sparse, quantized"),
+        "{e}"
+    );
 }
 
 /// A base that changes between the pass that hashes it and the pass that decodes.

@@ -214,6 +214,9 @@ pub enum Fidelity {
     Ratio(f64),
 }
 
+/// What `encode` can be asked for, of either version.
+const STRATEGIES: [&str; 5] = ["lossless", "lossy", "int4", "sparse", "quantized"];
+
 /// The quality when none is given.
 const DEFAULT_QUALITY: u32 = 50;
 
@@ -249,7 +252,11 @@ impl Options for EncodeOptions {
         // What the reference would take; else the one that loses nothing.
         let default = if reference { "int4" } else { "lossless" };
         Ok(Self {
-            strategy: given.text("strategy")?.unwrap_or_else(|| default.into()),
+            strategy: match given.text("strategy")? {
+                None => default.into(),
+                Some(name) if STRATEGIES.contains(&name.as_str()) => name,
+                Some(_) => return Err(wrong("strategy", &format!("one of {}", STRATEGIES.join(", ")))),
+            },
             effort: given.small("effort", 3)?,
             low_rank: match given.text("lowRank")?.as_deref() {
                 None => None,
