@@ -22,3 +22,11 @@ pub mod v1;
 pub mod v2;
 
 pub use sniff::{not_a_delta, not_a_model, sniff, Kind};
+
+use crate::error::{quoted, Code, Error};
+
+/// The error of a header whose entry for a tensor contradicts itself.
+fn damaged_entry(name: &str, what: &str) -> Error {
+    let text = format!("tensor {}: {what}; the file is damaged, get it again", quoted(name));
+    Error::new(Code::Malformed, text).tensor(name)
+}

@@ -3,7 +3,7 @@
 use super::chain::{self, shape_text};
 use super::changes::{Change, Changes};
 use super::machine::{Io, Role, SourceEntry};
-use super::open::{open_model, sources_of};
+use super::open::{open_base, open_model, sources_of};
 use super::options::NoOptions;
 use super::placed::TensorRange;
 use super::plan::Plan;
@@ -344,10 +344,7 @@ async fn held(io: &Io, source: u32, base: Option<&Model>) -> Result<Vec<Held>> {
 }
 
 async fn of_deltas(io: &Io, sources: &[SourceEntry], a: u32, b: u32) -> Result<(Report, Vec<DiffItem>)> {
-    let base = match sources_of(sources, Role::Base, 0).is_empty() {
-        true => None,
-        false => Some(open_model(io, sources, Role::Base, 0).await?.model),
-    };
+    let base = open_base(io, sources).await?;
     let a = held(io, a, base.as_ref()).await?;
     let b = held(io, b, base.as_ref()).await?;
     let mut report = empty_report("deltas");
@@ -392,10 +389,7 @@ async fn of_deltas(io: &Io, sources: &[SourceEntry], a: u32, b: u32) -> Result<(
 async fn of_models(io: &Io, sources: &[SourceEntry]) -> Result<(Report, Vec<DiffItem>)> {
     let a = open_model(io, sources, Role::A, 0).await?.model;
     let b = open_model(io, sources, Role::B, 0).await?.model;
-    let base = match sources_of(sources, Role::Base, 0).is_empty() {
-        true => None,
-        false => Some(open_model(io, sources, Role::Base, 0).await?.model),
-    };
+    let base = open_base(io, sources).await?;
     let mut report = empty_report("models");
     let missing = |from: &Model, to: &Model| {
         from.tensors

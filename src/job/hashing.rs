@@ -1,6 +1,7 @@
 //! Hashing as tasks of their own: SHA-256 is sequential, so it runs beside the codec tasks.
 
-use super::machine::{Io, Read, TaskSpec};
+use super::chunks::Chunks;
+use super::machine::{Io, TaskSpec};
 use super::placed::TensorRange;
 use super::report::{hex, to_wire};
 use super::task::Task;
@@ -10,6 +11,7 @@ use crate::error::Result;
 use crate::job::wire::wire;
 use crate::kernels::convert;
 use crate::limits::{CHUNK_BYTES, CHUNK_ELEMENTS};
+use crate::offset::ByteRange;
 use xxhash_rust::xxh3::Xxh3;
 
 /// Hashes names and stored bytes of tensors in this order: a parent hash (FORMAT-V1 6).
@@ -46,21 +48,12 @@ pub async fn hash_model(io: Io, order: Vec<(String, TensorRange)>) -> Result<Vec
     for (name, tensor) in order {
         io.hash(&[0], &mut name.into_bytes()).await;
         // The codec tasks read the same pieces, so the page cache serves one of the two.
-        let piece = tensor.dtype.bytes().map_or(CHUNK_BYTES, |w| w * CHUNK_ELEMENTS) as u64;
+        let piece = tensor.dtype.bytes().map_or(CHUNK_BYTES, |w| w * CHUNK_ELEMENTS);
+        let mut chunks = Chunks::new(tensor.source, tensor.range).of_at_most(piece);
         let mut seen = Xxh3::new();
-        let mut done = 0;
-        while done < tensor.range.len {
-            chunk.resize((tensor.range.len - done).min(piece) as usize, 0);
-            let offset = tensor.range.offset + done;
-            io.read(&mut [Read {
-                source: tensor.source,
-                offset,
-                buf: &mut chunk,
-            }])
-            .await?;
+        while chunks.next(&io, &mut chunk).await? {
             seen.update(&chunk);
             io.hash(&[0], &mut chunk).await;
-            done += chunk.len() as u64;
         }
         fast.push(format!("{:016x}", seen.digest()));
     }
@@ -73,17 +66,9 @@ pub async fn hash_model(io: Io, order: Vec<(String, TensorRange)>) -> Result<Vec
 /// Runs [`Task::HashFile`]; reports the hex digest.
 pub async fn hash_file(io: Io, source: u32, len: u64) -> Result<Vec<u8>> {
     let mut chunk = Vec::new();
-    let mut done = 0;
-    while done < len {
-        chunk.resize((len - done).min(CHUNK_BYTES as u64) as usize, 0);
-        io.read(&mut [Read {
-            source,
-            offset: done,
-            buf: &mut chunk,
-        }])
-        .await?;
+    let mut chunks = Chunks::new(source, ByteRange::new(0, len)?);
+    while chunks.next(&io, &mut chunk).await? {
         io.hash(&[0], &mut chunk).await;
-        done += chunk.len() as u64;
     }
     to_wire(&hex(&io.digest(0).await?))
 }

@@ -3,10 +3,11 @@
 use super::chain::{self, short};
 use super::hashing::{self, ModelHash};
 use super::machine::{Io, Role, SourceEntry, TaskSpec};
-use super::open::{groups_of, open_model, sources_of, OpenDelta};
+use super::open::{groups_of, open_base, OpenDelta};
 use super::options::NoOptions;
 use super::plan::Plan;
 use super::report::{from_wire, to_json, Finding, Severity};
+use super::v2::decode::delta_sources;
 use super::v2::open::any_v2;
 use crate::error::{Code, Error, Result};
 use crate::format::model::Model;
@@ -50,9 +51,7 @@ impl Serialize for Parent {
 
 /// Runs the job. Deltas may come in any order and may branch.
 pub async fn lineage(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<String> {
-    let delta_sources: Vec<u32> = (0..groups_of(&sources, Role::Delta))
-        .flat_map(|g| sources_of(&sources, Role::Delta, g))
-        .collect();
+    let delta_sources = delta_sources(&sources);
     if delta_sources.is_empty() {
         return Err(Error::new(
             Code::Usage,
@@ -62,11 +61,8 @@ pub async fn lineage(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<
     if any_v2(&io, &sources, groups_of(&sources, Role::Delta)).await? {
         return super::v2::lineage::lineage(io, sources).await;
     }
-    let base = match sources_of(&sources, Role::Base, 0).is_empty() {
-        true => None,
-        false => Some(open_model(&io, &sources, Role::Base, 0).await?),
-    };
-    let model = base.as_ref().map(|b| &b.model);
+    let base = open_base(&io, &sources).await?;
+    let model = base.as_ref();
     let deltas = chain::open_chain(&io, &delta_sources, model, chain::Care::Checked).await?;
     let reads = model.map_or(0, |m| m.tensors.iter().map(|t| t.range.len).sum::<u64>());
     let reads = reads * deltas.len() as u64;

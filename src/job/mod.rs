@@ -8,6 +8,7 @@ pub mod buffers;
 pub mod chain;
 pub mod changes;
 pub mod choose;
+pub mod chunks;
 pub mod decode;
 pub mod diff;
 #[cfg(any(feature = "drive", test))]

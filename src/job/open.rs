@@ -112,6 +112,14 @@ pub async fn open_model(io: &Io, sources: &[SourceEntry], role: Role, group: u32
     })
 }
 
+/// The base, if there is one.
+pub async fn open_base(io: &Io, sources: &[SourceEntry]) -> Result<Option<Model>> {
+    if sources_of(sources, Role::Base, 0).is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(open_model(io, sources, Role::Base, 0).await?.model))
+}
+
 async fn open_shard(io: &Io, sources: &[SourceEntry], source: u32) -> Result<model::ShardHeader> {
     let path = &sources[source as usize].path;
     let size = io.size(source);

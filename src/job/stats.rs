@@ -3,7 +3,7 @@
 use super::chain;
 use super::changes::{Change, Changes};
 use super::machine::{Io, Read, Role, SourceEntry};
-use super::open::{groups_of, open_model, sources_of, OpenDelta};
+use super::open::{groups_of, open_base, OpenDelta};
 use super::options::StatsOptions;
 use super::placed::{DeltaTensor, TensorRange};
 use super::plan::Plan;
@@ -94,11 +94,8 @@ pub async fn stats(io: Io, sources: Vec<SourceEntry>, options: StatsOptions) -> 
     let &[source] = &delta_sources(&sources)[..] else {
         return Err(Error::new(Code::Usage, "stats takes one .wdelta file"));
     };
-    let base = match sources_of(&sources, Role::Base, 0).is_empty() {
-        true => None,
-        false => Some(open_model(&io, &sources, Role::Base, 0).await?),
-    };
-    let model = base.as_ref().map(|b| &b.model);
+    let base = open_base(&io, &sources).await?;
+    let model = base.as_ref();
     let opened = chain::open_chain(&io, &[source], model, chain::Care::Sampled).await?;
     let delta = &opened[0];
     if let Some(model) = model {

@@ -1,11 +1,13 @@
 //! `tensors`: rebuilt weights in bounded pieces, for inference that needs no file.
 
 use super::chain;
+use super::chunks::Chunks;
 use super::machine::{Io, Role, SourceEntry};
-use super::open::{groups_of, open_model, sources_of};
+use super::open::{groups_of, open_model};
 use super::options::{As, TensorsOptions};
 use super::plan::Plan;
 use super::report::to_json;
+use super::v2::decode::delta_sources;
 use super::v2::open::any_v2;
 use super::values::{Origin, Values};
 use crate::dtype::Dtype;
@@ -13,6 +15,7 @@ use crate::error::{Code, Error, Result};
 use crate::format::model::Tensor;
 use crate::kernels::convert;
 use crate::limits::CHUNK_BYTES;
+use crate::offset::ByteRange;
 use serde::Serialize;
 
 /// Describes one piece.
@@ -32,9 +35,7 @@ pub async fn tensors(io: Io, sources: Vec<SourceEntry>, options: TensorsOptions)
     }
     let opened = open_model(&io, &sources, Role::Base, 0).await?;
     let model = &opened.model;
-    let delta_sources: Vec<u32> = (0..groups_of(&sources, Role::Delta))
-        .flat_map(|g| sources_of(&sources, Role::Delta, g))
-        .collect();
+    let delta_sources = delta_sources(&sources);
     let deltas = chain::open_chain(&io, &delta_sources, Some(model), chain::Care::Sampled).await?;
     chain::check_fit(model, &deltas)?;
     let origins = chain::origins(model, &deltas);
@@ -238,19 +239,12 @@ impl<'a> Gather<'a> {
 
 async fn copy_rows(gather: &mut Gather<'_>, first: u64, end: u64) -> Result<()> {
     let bits = gather.dtype.bits();
-    let range = gather.tensor.range;
-    let (mut at, stop) = (first * bits / 8, end * bits / 8);
+    let (from, to) = (first * bits / 8, end * bits / 8);
+    let range = ByteRange::new(gather.tensor.range.offset + from, to - from)?;
+    let mut chunks = Chunks::new(gather.tensor.source, range);
     let mut piece = Vec::new();
-    while at < stop {
-        piece.resize((stop - at).min(CHUNK_BYTES as u64) as usize, 0);
-        let read = super::machine::Read {
-            source: gather.tensor.source,
-            offset: range.offset + at,
-            buf: &mut piece,
-        };
-        gather.io.read(&mut [read]).await?;
+    while chunks.next(gather.io, &mut piece).await? {
         gather.push(&piece).await;
-        at += piece.len() as u64;
     }
     gather.finish().await;
     Ok(())

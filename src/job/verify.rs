@@ -3,12 +3,13 @@
 use super::chain::{self, ChainCheck};
 use super::inspect::LossReport;
 use super::machine::{Io, Role, SourceEntry, TaskSpec};
-use super::open::{groups_of, open_model, sources_of, OpenDelta};
+use super::open::{groups_of, open_base, OpenDelta};
 use super::options::NoOptions;
 use super::placed::DeltaTensor;
 use super::plan::Plan;
 use super::report::{to_json, Finding, Outcome, Severity};
 use super::task::{batch, Task};
+use super::v2::decode::delta_sources;
 use super::v2::open::any_v2;
 use super::values::DeltaStream;
 use crate::error::{Code, Error, Result};
@@ -107,9 +108,7 @@ pub fn check_findings(names: &[(u32, String)], reports: &[Vec<u8>]) -> Result<Ve
 
 /// Runs the job. Whatever does not hold is an error that names the file, the tensor or the link.
 pub async fn verify(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<String> {
-    let delta_sources: Vec<u32> = (0..groups_of(&sources, Role::Delta))
-        .flat_map(|g| sources_of(&sources, Role::Delta, g))
-        .collect();
+    let delta_sources = delta_sources(&sources);
     if delta_sources.is_empty() {
         return Err(Error::new(
             Code::Usage,
@@ -119,12 +118,8 @@ pub async fn verify(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<S
     if any_v2(&io, &sources, groups_of(&sources, Role::Delta)).await? {
         return Box::pin(super::v2::verify::verify(io, sources)).await;
     }
-    let with_base = !sources_of(&sources, Role::Base, 0).is_empty();
-    let base = match with_base {
-        true => Some(open_model(&io, &sources, Role::Base, 0).await?),
-        false => None,
-    };
-    let model = base.as_ref().map(|b| &b.model);
+    let base = open_base(&io, &sources).await?;
+    let model = base.as_ref();
     let deltas = chain::open_chain(&io, &delta_sources, model, chain::Care::Walked).await?;
     if let Some(model) = model {
         chain::check_fit_or_damage(&io, model, &deltas).await?;
@@ -170,7 +165,7 @@ pub async fn verify(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<S
                 checksum: "ok",
                 tensors: d.tensors.len(),
                 base_hash: d.header.parent_hash.clone(),
-                base: if with_base { "verified" } else { "not checked" },
+                base: if model.is_some() { "verified" } else { "not checked" },
                 lossless: None,
                 loss: None,
             })

@@ -36,7 +36,9 @@ fn each_place(golden: &Golden, check: impl Fn(usize) + Sync) {
 fn every_prefix_is_refused() {
     for golden in all() {
         each_place(&golden, |n| {
-            let error = decode(&golden, &golden.delta[..n]).expect_err("a prefix is no file");
+            let Err(error) = decode(&golden, &golden.delta[..n]) else {
+                panic!("{}: a prefix of {n} is taken", golden.name);
+            };
             let codes = [Code::NotWdelta, Code::Truncated, Code::Checksum, Code::Malformed];
             assert!(
                 codes.contains(&error.code),
@@ -55,7 +57,9 @@ fn every_changed_byte_is_found() {
         each_place(&golden, |at| {
             let mut delta = golden.delta.clone();
             delta[at] ^= 1 << (at % 8);
-            let error = decode(&golden, &delta).expect_err("a changed byte");
+            let Err(error) = decode(&golden, &delta) else {
+                panic!("{}: a change at {at} of {} is not found", golden.name, delta.len());
+            };
             assert!(
                 matches!(
                     error.code,

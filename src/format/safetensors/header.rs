@@ -3,6 +3,7 @@
 use super::LENGTH_BYTES;
 use crate::dtype::Dtype;
 use crate::error::{quoted, Code, Error, Result};
+use crate::format::damaged_entry;
 use crate::format::json::{inside, once, twice, Reader, UnknownKeys};
 use crate::limits::{MAX_HEADER_BYTES, MAX_NAME_BYTES, MAX_RANK, MAX_TENSORS};
 use crate::offset::{element_count, ByteRange};
@@ -228,16 +229,7 @@ fn read_entry(json: &mut Reader<'_>, name: &str) -> Result<Entry> {
 
 /// An entry whose range is as long as dtype and shape say.
 fn entry(name: &str, dtype: Dtype, shape: Vec<u64>, offsets: &[u64]) -> Result<Entry> {
-    let malformed = |text: String| {
-        Error::new(
-            Code::Malformed,
-            format!(
-                "tensor {name}: {text}; the file is damaged, get it again",
-                name = quoted(name)
-            ),
-        )
-        .tensor(name)
-    };
+    let malformed = |text: String| damaged_entry(name, &text);
     let &[start, end] = offsets else {
         return Err(malformed(format!(
             "data_offsets has {} numbers instead of start and end",

@@ -2,6 +2,7 @@
 
 use super::PREFIX_BYTES;
 use crate::error::{quoted, Code, Error, Result};
+use crate::format::damaged_entry;
 use crate::format::json::{inside, once, Reader, UnknownKeys};
 use crate::format::safetensors::header::check_name;
 use crate::limits::{MAX_HEADER_BYTES, MAX_RANK, MAX_TENSORS};
@@ -265,16 +266,7 @@ fn is_number(json: &str) -> bool {
 
 impl Raw {
     fn check(self, name: &str) -> Result<V1Tensor> {
-        let malformed = |text: String| {
-            Error::new(
-                Code::Malformed,
-                format!(
-                    "tensor {name}: {text}; the file is damaged, get it again",
-                    name = quoted(name)
-                ),
-            )
-            .tensor(name)
-        };
+        let malformed = |text: String| damaged_entry(name, &text);
         let missing = |key: &str| malformed(format!("its header entry has no {key}"));
         let strategy = self.strategy.ok_or_else(|| missing("strategy"))?;
         let dtype = self.dtype.ok_or_else(|| missing("dtype"))?;

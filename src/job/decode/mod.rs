@@ -9,11 +9,12 @@ pub use tasks::{compare_written, copy_file, decode_tensors, read_back, DecodeIte
 use super::chain::{self, ChainCheck, Link};
 use super::encode::source_changed;
 use super::machine::{Io, OutputFile, Role, SourceEntry};
-use super::open::{groups_of, open_model, sources_of};
+use super::open::{groups_of, open_model};
 use super::options::{DecodeOptions, OutputDtype};
 use super::plan::Plan;
 use super::report::{to_json, Finding, Outcome, Severity};
 use super::task::{batch, Task};
+use super::v2::decode::delta_sources;
 use super::v2::open::any_v2;
 use super::values::Origin;
 use crate::error::{Code, Error, Result};
@@ -47,9 +48,7 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
     }
     let opened = open_model(&io, &sources, Role::Base, 0).await?;
     let base = &opened.model;
-    let delta_sources: Vec<u32> = (0..groups_of(&sources, Role::Delta))
-        .flat_map(|g| sources_of(&sources, Role::Delta, g))
-        .collect();
+    let delta_sources = delta_sources(&sources);
     if delta_sources.is_empty() {
         return Err(Error::new(
             Code::Usage,

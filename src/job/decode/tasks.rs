@@ -2,13 +2,13 @@
 
 use crate::dtype::Dtype;
 use crate::error::{Code, Error, Result};
-use crate::job::machine::{Io, Read};
+use crate::job::chunks::Chunks;
+use crate::job::machine::Io;
 use crate::job::report::{to_wire, Outcome};
 use crate::job::task::Task;
 use crate::job::values::{Origin, Values};
 use crate::job::wire::wire;
 use crate::kernels::convert;
-use crate::limits::CHUNK_BYTES;
 use crate::offset::ByteRange;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -70,20 +70,13 @@ async fn rebuild(io: &Io, items: &[DecodeItem]) -> Result<Vec<Decoded>> {
 }
 
 async fn copy_tensor(io: &Io, item: &DecodeItem, bytes: &mut Vec<u8>) -> Result<Decoded> {
-    let range = item.origin.base.range;
+    let mut chunks = Chunks::new(item.origin.base.source, item.origin.base.range);
     let mut seen = Xxh3::new();
-    let mut done = 0;
-    while done < range.len {
-        bytes.resize((range.len - done).min(CHUNK_BYTES as u64) as usize, 0);
-        io.read(&mut [Read {
-            source: item.origin.base.source,
-            offset: range.offset + done,
-            buf: bytes,
-        }])
-        .await?;
+    let mut offset = item.offset;
+    while chunks.next(io, bytes).await? {
         seen.update(bytes);
-        io.write(&mut [(item.sink, item.offset + done, bytes)]).await;
-        done += bytes.len() as u64;
+        io.write(&mut [(item.sink, offset, bytes)]).await;
+        offset += bytes.len() as u64;
     }
     let seen = format!("{:016x}", seen.digest());
     Ok(Decoded {
@@ -128,15 +121,9 @@ async fn rebuild_tensor(io: &Io, item: &DecodeItem, out: &mut Vec<u8>) -> Result
 /// Runs the copy task.
 pub async fn copy_file(io: Io, source: u32, sink: u32) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let (mut done, size) = (0, io.size(source));
-    while done < size {
-        bytes.resize((size - done).min(CHUNK_BYTES as u64) as usize, 0);
-        io.read(&mut [Read {
-            source,
-            offset: done,
-            buf: &mut bytes,
-        }])
-        .await?;
+    let mut chunks = Chunks::new(source, ByteRange::new(0, io.size(source))?);
+    let mut done = 0;
+    while chunks.next(&io, &mut bytes).await? {
         io.write(&mut [(sink, done, &mut bytes)]).await;
         done += bytes.len() as u64;
     }
@@ -147,18 +134,10 @@ pub async fn copy_file(io: Io, source: u32, sink: u32) -> Result<Vec<u8>> {
 pub async fn read_back(io: Io, source: u32, items: Vec<(ByteRange, String)>) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     for (range, written) in items {
+        let mut chunks = Chunks::new(source, range);
         let mut seen = Xxh3::new();
-        let mut done = 0;
-        while done < range.len {
-            bytes.resize((range.len - done).min(CHUNK_BYTES as u64) as usize, 0);
-            io.read(&mut [Read {
-                source,
-                offset: range.offset + done,
-                buf: &mut bytes,
-            }])
-            .await?;
+        while chunks.next(&io, &mut bytes).await? {
             seen.update(&bytes);
-            done += bytes.len() as u64;
         }
         if format!("{:016x}", seen.digest()) != written {
             return Err(Error::new(

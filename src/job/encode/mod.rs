@@ -15,7 +15,7 @@ use super::choose::{choose, Choice, Decision};
 use super::emit::{EmitItem, Emitted};
 use super::hashing::{self, ModelHash};
 use super::machine::{Io, OutputFile, Role, SourceEntry, TaskSpec};
-use super::open::{groups_of, open_model, sources_of};
+use super::open::{groups_of, open_model};
 use super::options::{EncodeOptions, HashOrder};
 use super::placed::TensorRange;
 use super::plan::Plan;
@@ -23,6 +23,7 @@ use super::report::{from_wire, to_json};
 use super::survey::{Seen, SurveyItem};
 use super::task::{batch, Task};
 use super::v2::chain::{Chain, Link};
+use super::v2::decode::delta_sources;
 use super::v2::identify;
 use super::v2::open::any_v2;
 use super::v2::parents::Parents;
@@ -45,9 +46,7 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     let base = open_model(&io, &sources, Role::Base, 0).await?;
     let finetuned = open_model(&io, &sources, Role::Finetuned, 0).await?;
     let (base, finetuned) = (&base.model, &finetuned.model);
-    let parent_sources: Vec<u32> = (0..groups_of(&sources, Role::Delta))
-        .flat_map(|g| sources_of(&sources, Role::Delta, g))
-        .collect();
+    let parent_sources = delta_sources(&sources);
     let (mut parents, mut mixed) = (Vec::new(), None);
     match any_v2(&io, &sources, groups_of(&sources, Role::Delta)).await? {
         true => mixed = Some(Chain::open(&io, base.clone(), &parent_sources, chain::Care::Checked).await?),

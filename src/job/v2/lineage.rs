@@ -11,8 +11,8 @@ use crate::error::Result;
 use crate::format::model::Model;
 use crate::job::chain::{short, Care};
 use crate::job::lineage::{path_to, LinkReport, Parent, Report};
-use crate::job::machine::{Io, Role, SourceEntry};
-use crate::job::open::{open_model, sources_of};
+use crate::job::machine::{Io, SourceEntry};
+use crate::job::open::open_base;
 use crate::job::plan::Plan;
 use crate::job::report::{hex, to_json, Finding, Severity};
 use std::rc::Rc;
@@ -22,10 +22,7 @@ const AT_ONCE: usize = 64;
 
 /// Runs the job. Deltas may come in any order and may branch.
 pub async fn lineage(io: Io, sources: Vec<SourceEntry>) -> Result<String> {
-    let base = match sources_of(&sources, Role::Base, 0).is_empty() {
-        true => None,
-        false => Some(open_model(&io, &sources, Role::Base, 0).await?.model),
-    };
+    let base = open_base(&io, &sources).await?;
     let mut links = Vec::new();
     for source in delta_sources(&sources) {
         links.push(open_link(&io, source, base.as_ref(), Care::Checked).await?);

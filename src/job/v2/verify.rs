@@ -10,8 +10,8 @@ use super::rebuild::Rebuilt;
 use crate::error::{Error, Result};
 use crate::job::chain::Care;
 use crate::job::hashing;
-use crate::job::machine::{Io, Role, SourceEntry, TaskSpec};
-use crate::job::open::{open_model, sources_of};
+use crate::job::machine::{Io, SourceEntry, TaskSpec};
+use crate::job::open::open_base;
 use crate::job::plan::Plan;
 use crate::job::report::{from_wire, to_json};
 use crate::job::task::Task;
@@ -30,12 +30,9 @@ struct Part {
 /// Runs `verify`.
 pub async fn verify(io: Io, sources: Vec<SourceEntry>) -> Result<String> {
     let deltas = delta_sources(&sources);
-    let chain = match sources_of(&sources, Role::Base, 0).is_empty() {
-        true => None,
-        false => {
-            let base = open_model(&io, &sources, Role::Base, 0).await?.model;
-            Some(Chain::open(&io, base, &deltas, Care::Walked).await?)
-        }
+    let chain = match open_base(&io, &sources).await? {
+        None => None,
+        Some(base) => Some(Chain::open(&io, base, &deltas, Care::Walked).await?),
     };
     let mut opened = Vec::new();
     if chain.is_none() {
