@@ -23,7 +23,6 @@ export async function readBlob(blob, offset, len, put) {
   }
   let bytes = take(len);
   const { byteLength } = bytes.buffer;
-  let back = false;
   try {
     for (let got = 0; got < len; ) {
       /** @type {any} */
@@ -32,10 +31,12 @@ export async function readBlob(blob, offset, len, put) {
         timer = setTimeout(resolve, STALLED);
       });
       // The buffer goes to the reader and comes back.
-      const answer = await Promise.race([reader.read(new Uint8Array(bytes.buffer, got, len - got)), stalled]).finally(() => clearTimeout(timer));
+      const answer = await Promise.race([reader.read(new Uint8Array(bytes.buffer, got, len - got)), stalled]);
+      clearTimeout(timer);
       if (!answer) {
+        lose(byteLength);
         reader.cancel().catch(() => {});
-        return await whole();
+        return whole();
       }
       const { value, done } = answer;
       if (done) throw { name: 'NotReadableError' };
@@ -43,10 +44,10 @@ export async function readBlob(blob, offset, len, put) {
       bytes = new Uint8Array(value.buffer, 0, len);
     }
     await reader.cancel();
-    put(bytes);
-    give(bytes);
-    back = true;
-  } finally {
-    if (!back) lose(byteLength);
+  } catch (error) {
+    lose(byteLength);
+    throw error;
   }
+  put(bytes);
+  give(bytes);
 }

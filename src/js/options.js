@@ -96,8 +96,19 @@ function addInputs(inputs, name, value, type) {
   }
   const several = typeof value === 'object' && Symbol.iterator in value && !ArrayBuffer.isView(value);
   const list = several ? [...value] : [value];
-  if (!list.length && name === 'deltas') throw usage('deltas is an empty list; give at least one');
+  if (name === 'deltas') filled(list, name);
   list.forEach((input, group) => inputs.push({ label: `${name}[${group}]`, role, group, single: true, input }));
+}
+
+/**
+ * Refuses what looks as if nothing had been given.
+ * @template T
+ * @param {T[]} list of files
+ * @param {string} label
+ */
+export function filled(list, label) {
+  if (!list.length) throw usage(`${label} is an empty list or folder; give at least one file`);
+  return list;
 }
 
 /** Types that `typeof` does not know: a test, and how they are called. @type {Record<string, [(value: any) => boolean, string]>} */

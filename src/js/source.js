@@ -3,6 +3,7 @@
 /** @import { CallOptions, Source, SourceObject } from './types.js' */
 import { Blocks } from './blocks.js';
 import { WdeltaError, changed, failed, usage } from './errors.js';
+import { filled } from './options.js';
 import { platform } from './platform.js';
 import { UrlSource } from './source-url.js';
 
@@ -51,17 +52,6 @@ export async function openSources(input, label, call) {
     `${label} is ${input === null ? 'null' : typeof input}; give a path, a URL, a File or Blob, a file or folder handle, bytes, ` +
       'a list of files, or an object with size and read(offset, length)',
   );
-}
-
-/**
- * Refuses what looks as if nothing had been given.
- * @template T
- * @param {T[]} list of files
- * @param {string} label
- */
-function filled(list, label) {
-  if (!list.length) throw usage(`${label} is an empty list or folder; give at least one file`);
-  return list;
 }
 
 /**
