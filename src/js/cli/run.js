@@ -3,6 +3,7 @@
 /** @import * as T from '../types.js' */
 /** @import { Flags } from './arguments.js' */
 /** @import { Output } from './output.js' */
+import { realpathSync, statSync } from 'node:fs';
 import { decode, diff, encode, hash, inspect, lineage, plan, stats, verify } from '../node.js';
 import { usage } from '../errors.js';
 import { printable } from './units.js';
@@ -57,6 +58,15 @@ async function runInspect({ files, flags: { tensors, sort, match, json }, option
   return exit;
 }
 
+/** What a folder is called without links; nothing for what is none. @param {string | undefined} path */
+function realFolder(path) {
+  try {
+    return path !== undefined && statSync(path).isDirectory() ? realpathSync(path) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 /** @param {string} glob */
 const noMatch = (glob) => printable(`no tensor matches ${glob}; wdelta inspect --tensors shows their names`);
 
@@ -102,6 +112,8 @@ async function runEncode(call) {
 /** @param {Call} call */
 async function runDecode(call) {
   const { files, flags, out } = call;
+  const [folder, base] = [flags.output, flags.base].map(realFolder);
+  if (folder && folder === base) throw usage(`${flags.output} is the base's own folder, and with a second model in it neither can be read as one; choose another output`);
   const options = /** @type {any} */ ({
     base: flags.base,
     deltas: files,

@@ -48,6 +48,7 @@ const wrong = {
   'a stream as an output': [['decode', 'a.wdelta', '--base', 'base', '-o', '-'], /--output is -, a stream.*name a file/],
   'an empty file name': [['inspect', ''], /an empty file name is given to inspect/],
   'an empty folder': [['decode', 'a.wdelta', '--base', 'empty', '-o', 'x'], /base is an empty list or folder; give at least one file/],
+  "the base's folder as the output": [['decode', 'a.wdelta', '--base', 'empty', '-o', './empty/'], /empty\/ is the base's own folder.*choose another output/],
   'a flag before the command': [['--json', 'inspect', 'a.wdelta'], /a command comes first, then its flags.*not --json/],
   'too many workers': [['hash', 'base', '--workers', '65'], /--workers is a whole number from 0 to 64, not 65/],
   'an output that exists': [['decode', 'a.wdelta', '--base', 'base', '-o', 'a.wdelta'], /a\.wdelta exists already.*--force/],
