@@ -2,12 +2,12 @@
 // Files of the disk as results: written under another name in the same folder, synced, renamed at the end.
 /** @import { Output, OutputFile, Sink, Spool } from './types.js' */
 import { rmSync } from 'node:fs';
-import { mkdir, open, readlink, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { mkdir, open, readlink, rename, rm, rmdir } from 'node:fs/promises';
 import { randomUUID } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { changed, failed, fileError, orAborted, usage } from './errors.js';
-import { toPath } from './source-node.js';
+import { isSource, look, toPath } from './source-node.js';
 import { memorySpool } from './spool.js';
 
 /** Up to this size a result is kept in memory until it is verified, in bytes. */
@@ -80,16 +80,6 @@ export async function nodeSpool(size) {
 }
 
 /**
- * @param {string} path
- * @returns {Promise<import('node:fs').Stats | undefined>}
- */
-const look = (path) =>
-  stat(path).catch((cause) => {
-    if (cause.code === 'ENOENT') return undefined;
-    throw fileError(cause, path, 'written');
-  });
-
-/**
  * Where a path leads: a link is not replaced, but what it points to.
  * @param {string} path
  * @returns {Promise<string>}
@@ -127,17 +117,17 @@ export function pathSink(output, force, fallback) {
    * @param {OutputFile[]} files
    */
   async function places(files) {
-    const there = await look(root);
+    const there = await look(root, 'written');
     const folder = /[/\\]$/.test(given) || files.length > 1 || there?.isDirectory();
-    if (folder && there && !there.isDirectory()) throw usage(`${given} is a file, and the result has ${files.length} files: give a folder, or layout: 'single'`);
-    if (folder && !there && /\.(safetensors|wdelta)$/i.test(given)) {
-      throw usage(`${given} is named like a file, and the result has ${files.length} files: give a folder, or layout: 'single'`);
+    if (folder && (there ? !there.isDirectory() : /\.(safetensors|wdelta)$/i.test(given))) {
+      throw usage(`${given} is ${there ? '' : 'named like '}a file, and the result has ${files.length} files: give a folder, or layout: 'single'`);
     }
     const paths = files.map(({ path }) => (folder ? join(root, path || fallback) : root));
     for (const path of paths) {
-      const old = await look(path);
+      const old = await look(path, 'written');
       if (old && !old.isFile()) throw usage(`${path} is not a regular file; choose another output`);
-      if (old && !force) throw usage(`${path} exists already; choose another output, or pass force: true (--force)`);
+      if (old && isSource(old)) throw usage(`${path} is an input; choose another output`);
+      if (old && !force) throw usage(`${path} exists already; choose another output, or pass force: true`);
     }
     return paths;
   }
@@ -195,8 +185,8 @@ export function pathSink(output, force, fallback) {
       if (unsynced) throw unsynced;
       await Promise.all(outputs.map((one) => one.close()));
       for (const { path, name, temporary } of outputs) {
-        const old = await look(path);
-        if (old && !force) throw usage(`${name} was made by somebody else meanwhile; choose another output, or pass force: true (--force)`);
+        const old = await look(path, 'written');
+        if (old && !force) throw usage(`${name} was made by somebody else meanwhile; choose another output, or pass force: true`);
         await rename(temporary, path).catch(failed(name, 'written'));
         unfinished.delete(temporary);
         if (!old) placed.push(path);

@@ -24,14 +24,23 @@ export const toPath = (path) => {
  */
 export async function openPath(given) {
   const path = toPath(given);
-  const found = await look(path);
+  const found = await stat(path, { bigint: true }).catch(failed(path));
   if (found.isFile()) return [fileSource(path, basename(path), found)];
   if (!found.isDirectory()) throw usage(`${path} is neither a file nor a folder; write the stream to a file first`);
   return walk((await snapshot(path)) ?? path, '', MAX_DEPTH, []);
 }
 
-/** @param {string} path */
-const look = (path) => stat(path, { bigint: true }).catch(failed(path));
+/**
+ * What a path leads to; nothing, if there is nothing.
+ * @param {string} path
+ * @param {'read' | 'written'} [done]
+ * @returns {Promise<import('node:fs').BigIntStats | undefined>}
+ */
+export const look = (path, done) =>
+  stat(path, { bigint: true }).catch((cause) => {
+    if (cause.code === 'ENOENT') return undefined;
+    throw fileError(cause, path, done);
+  });
 
 /**
  * The model's folder inside a repository of the Hugging Face cache: what `main` stands for, or the only one.
@@ -57,17 +66,20 @@ async function walk(folder, prefix, depth, sources) {
   for (const name of names.sort()) {
     if (name.startsWith('.')) continue;
     const path = join(folder, name);
-    const found = await stat(path, { bigint: true }).catch((cause) => {
-      // A dangling link matters only if the model needs it, and then the core misses the file by name.
-      if (cause.code === 'ENOENT') return undefined;
-      throw fileError(cause, path);
-    });
+    // A dangling link matters only if the model needs it, and then the core misses the file by name.
+    const found = await look(path);
     if (found?.isFile()) sources.push(fileSource(path, prefix + name, found));
     else if (found?.isDirectory() && depth > 1) await walk(path, `${prefix}${name}/`, depth - 1, sources);
     if (sources.length > MAX_FILES) throw tooManyFiles(folder);
   }
   return sources;
 }
+
+/** Files that jobs of this process have open, as tests for them. @type {Set<(file: import('node:fs').BigIntStats) => boolean>} */
+const inUse = new Set();
+
+/** Whether a job reads this file. @param {import('node:fs').BigIntStats} file */
+export const isSource = (file) => [...inUse].some((same) => same(file));
 
 /**
  * A file that is opened when it is first read.
@@ -80,8 +92,8 @@ function fileSource(name, path, before) {
   /** @type {Promise<import('node:fs/promises').FileHandle> | undefined} */
   let opening;
   let fd = -1;
-  const same = (/** @type {import('node:fs').BigIntStats} */ now) =>
-    now.size === before.size && now.mtimeNs === before.mtimeNs && now.ino === before.ino && now.dev === before.dev;
+  const same = (/** @type {import('node:fs').BigIntStats | undefined} */ now) =>
+    now?.size === before.size && now.mtimeNs === before.mtimeNs && now.ino === before.ino && now.dev === before.dev;
   const handle = () =>
     (opening ??= open(name, 'r').then(async (opened) => {
       if (!same(await opened.stat({ bigint: true }))) {
@@ -89,6 +101,7 @@ function fileSource(name, path, before) {
         throw changed(name);
       }
       fd = opened.fd;
+      inUse.add(same);
       return opened;
     }));
   return {
@@ -109,6 +122,7 @@ function fileSource(name, path, before) {
     },
     async close() {
       const file = await opening?.catch(() => undefined);
+      inUse.delete(same);
       await file?.close();
     },
   };

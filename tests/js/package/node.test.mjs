@@ -1,7 +1,7 @@
 // The installed package in Node: import, workers, command line, types.
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { readFile, readdir, writeFile } from 'node:fs/promises';
+import { copyFile, readFile, readdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { install, repository, sample } from './installed.mjs';
@@ -224,6 +224,19 @@ test('the command runs from node_modules/.bin', async () => {
   assert.match(wrong.stderr, /WRONG_BASE|base/);
   assert.equal((await wdelta('nonsense')).code, 2);
   assert.ok(!(await readdir(installed.folder)).includes('wrong.safetensors'));
+});
+
+test('what a job reads is not replaced by its result, not even by force', async () => {
+  const model = join(installed.folder, 'own.safetensors');
+  await copyFile(base, model);
+  await symlink(model, join(installed.folder, 'link.safetensors'));
+  const before = await digest(model);
+  for (const output of [model, 'link.safetensors', 'own.safetensors']) {
+    const { code, stderr } = await installed.run(join(installed.folder, 'node_modules/.bin/wdelta'), 'encode', '--base', model, '--finetuned', finetuned, '-o', output, '--force');
+    assert.equal(code, 2);
+    assert.match(stderr, /safetensors is an input; choose another output/);
+  }
+  assert.equal(await digest(model), before);
 });
 
 for (const resolution of ['nodenext', 'bundler']) {

@@ -95,7 +95,7 @@ test('a short flag takes its value after =, too', async () => {
 
 test('messages of the library name flags', () => {
   for (const [message, wanted] of [
-    ['x exists already; choose another output, or pass force: true (--force)', 'x exists already; choose another output, or pass --force'],
+    ['x exists already; choose another output, or pass force: true', 'x exists already; choose another output, or pass --force'],
     ["give a folder, or layout: 'single'", 'give a folder, or --layout single'],
     ['option lowRank must be auto or off', '--low-rank must be auto or off'],
     ['option effort must be a whole number from 0 to 3', '--effort must be a whole number from 0 to 3'],
