@@ -7,7 +7,7 @@ import { list, sync } from './files.mjs';
 import { BuildError, root } from './run.mjs';
 
 /** Modules of the package that only Node loads. */
-const NODE_ONLY = /^cli\.js$|(^|-)node\.js$/;
+const NODE_ONLY = /^cli(-units)?\.js$|(^|-)node\.js$/;
 /** What the service worker's source says as long as no build has filled it in. */
 const UNSTAMPED = "const SITE = { version: '', files: [] };";
 /** What is not kept for offline use from the start: the worker itself, texts for people, and the sample, which is fetched on click. */

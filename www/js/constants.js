@@ -38,3 +38,7 @@ export const REDRAW_EVERY = 150;
 
 /** Files looked at in one dropped folder. */
 export const MAX_FILES = 20_000;
+
+/** Bytes of a fine-tune that are encoded to estimate a delta's size, and bytes taken at each place: a second of work. */
+export const SAMPLE_BYTES = 8e6;
+export const SAMPLE_PART = 5e5;

@@ -30,6 +30,8 @@ export interface Stats {
 export interface Plan {
   job: string, bytes: number, exact: boolean, outputs: { path: string, size: number }[], problems: Finding[]
   reads: number, writes: number, tensors: number, elements: number
+  /** where `bytes` is an estimate: the share of the fine-tune it was told from, `null` where none could be made */
+  sample?: number | null
 }
 export interface EncodedTensor {
   name: string, shape: number[], elements: number, strategy: string, requested: string, reason?: string

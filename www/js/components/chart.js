@@ -187,7 +187,7 @@ export function depthLines(rows, measure, tensor, onSelect) {
   const high = Math.max(0, ...series.flatMap(({ points }) => points.map(({ value }) => Math.abs(value ?? 0))));
   if (!series.length) return h('p', { class: 'muted' }, 'The names have no layers to follow.');
   if (
-    cellsOf({ columns, lines, top: [], bottom: [], stacked: false }).every(
+    cellsOf({ columns, lines, top: [], bottom: [] }).every(
       ({ rows: [row] }) => measure.of([row]) === null,
     )
   ) {

@@ -6,7 +6,7 @@ import { MAP_COLUMNS, MAP_ROWS } from '../constants.js';
 /** @import { Row } from '../types.js' */
 
 /** @typedef {{ key: string, label: string, rows: Row[] }} Cell */
-/** @typedef {{ columns: { key: string, label: string }[], lines: { label: string, cells: (Cell | null)[] }[], top: Cell[], bottom: Cell[], stacked: boolean }} Grid */
+/** @typedef {{ columns: { key: string, label: string }[], lines: { label: string, cells: (Cell | null)[] }[], top: Cell[], bottom: Cell[] }} Grid */
 
 /** How blocks are usually read: attention, then the feed-forward part, then norms. */
 const ORDER = [
@@ -116,7 +116,6 @@ function build(rows, open) {
       'top',
     ),
     bottom: folded(bottom, 'bottom'),
-    stacked: per > 1,
   };
 }
 

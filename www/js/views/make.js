@@ -16,16 +16,16 @@ import {
 } from '../components/parts.js';
 import { findingList } from '../components/problem.js';
 import { jobOutcome } from '../components/shell.js';
-import { chainOf, planChecks, radio, roomChecks } from './rebuild.js';
+import { chainOf, isPlan, planChecks, radio, roomChecks } from './rebuild.js';
 
 /** @import { App } from '../app.js' */
 /** @import { Check } from '../components/parts.js' */
-/** @import { EncodeResult, Plan, Problem, State } from '../types.js' */
+/** @import { EncodeResult, Plan, State } from '../types.js' */
 
 /** @type {[id: string, label: string, note: string][]} */
 export const STRATEGIES = [
-  ['lossless', 'lossless', 'Every bit of the fine-tune comes back. The size is a guess until it is made.'],
-  ['lossy', 'lossy', 'Close to the fine-tune, as small as its quality says. The size is a guess too.'],
+  ['lossless', 'lossless', 'Every bit of the fine-tune comes back.'],
+  ['lossy', 'lossy', 'Close to the fine-tune, as small as its quality says.'],
   ['int4', 'int4', 'Sixteen levels per tensor, the largest changes apart.'],
   ['sparse', 'sparse', 'Only the largest changes, each exact; the rest is dropped.'],
   ['quantized', 'quantized', 'One sign per value, one scale per row. Smallest, and coarsest.'],
@@ -127,12 +127,19 @@ export function makeView(app, signal) {
   return [root];
 }
 
-/** Whether a size before the start is an estimate, not a bound. @param {string} strategy */
-const isEstimate = (strategy) => strategy === 'lossless' || strategy === 'lossy';
+/** Whether the values decide the size, so that it is told from a sample before the start. @param {string} strategy */
+export const isEstimate = (strategy) => strategy === 'lossless' || strategy === 'lossy';
 
-/** @param {Plan | Problem | null | undefined} plan @param {boolean} estimated */
-const sizeOf = (plan, estimated) =>
-  plan && 'outputs' in plan ? `${plan.exact ? '' : estimated ? '≈ ' : '≤ '}${bytes(plan.bytes)}` : plan ? 'not possible' : '…';
+/** What is said of an output's size, and whether it is known. @param {Plan} plan @param {string} strategy */
+const awaits = (plan, strategy) => isEstimate(strategy) && !plan.sample;
+
+/** @param {State} state @param {string} strategy */
+function sizeOf(state, strategy) {
+  const plan = state.plans.get(makeKey(state, strategy));
+  if (!isPlan(plan)) return plan ? 'not possible' : '…';
+  if (awaits(plan, strategy)) return plan.sample === undefined ? '…' : 'not known';
+  return `${plan.exact ? '' : plan.sample ? '≈ ' : '≤ '}${bytes(plan.bytes)}`;
+}
 
 /** @param {App} app */
 function formOf({ store, actions }) {
@@ -141,7 +148,7 @@ function formOf({ store, actions }) {
   const busy = Boolean(blocked(state));
   const set = (/** @type {Partial<State['make']>} */ values) => store.dispatch({ type: 'merge', part: 'make', values });
   const plan = state.plans.get(makeKey(state));
-  const size = plan && 'outputs' in plan ? plan.bytes : 0;
+  const size = isPlan(plan) && !awaits(plan, state.make.strategy) ? plan.bytes : 0;
   const { make } = state;
   const chain = chainOf(state);
   return [
@@ -174,7 +181,7 @@ function formOf({ store, actions }) {
       h('legend', null, 'Strategy'),
       STRATEGIES.map(([id, label, note]) => {
         const option = radio('strategy', id, make.strategy, label, note, () => set({ strategy: id }));
-        option.append(h('span', { class: 'num size' }, sizeOf(state.plans.get(makeKey(state, id)), isEstimate(id))));
+        option.append(h('span', { class: 'num size' }, sizeOf(state, id)));
         return option;
       }),
     ),
@@ -225,7 +232,7 @@ function preflight(app) {
   /** @type {Check[]} */
   const checks = planChecks(
     plan,
-    plan && 'outputs' in plan ? `All ${plural(plan.tensors, 'tensor')} are on both sides, with the same shapes.` : '',
+    isPlan(plan) ? `All ${plural(plan.tensors, 'tensor')} are on both sides, with the same shapes.` : '',
     {
       base: () => actions.pickFiles(),
       choose: () => actions.pickFiles(),
@@ -233,11 +240,23 @@ function preflight(app) {
     },
   );
   let ready = false;
-  if (plan && 'outputs' in plan) {
+  if (isPlan(plan)) {
     ready = !plan.problems.some(({ severity }) => severity === 'error');
-    checks.push(...roomChecks(app, plan, isEstimate(state.make.strategy)));
-    if (finetuned && plan.bytes)
-      checks.push({ mood: 'note', text: `${plan.exact ? '' : isEstimate(state.make.strategy) ? 'About ' : 'At least '}${number(finetuned.size / plan.bytes)}× smaller than the fine-tune.` });
+    if (awaits(plan, state.make.strategy)) {
+      if (ready)
+        checks.push(
+          plan.sample === undefined
+            ? { mood: 'wait', text: 'Encoding a sample to estimate the size' }
+            : { mood: 'note', text: 'The size is not known before the delta is made.' },
+        );
+    } else {
+      checks.push(...roomChecks(app, plan));
+      if (finetuned && plan.bytes)
+        checks.push({
+          mood: 'note',
+          text: `${plan.exact ? '' : plan.sample ? 'About ' : 'At least '}${number(finetuned.size / plan.bytes)}× smaller than the fine-tune.`,
+        });
+    }
   }
   return [
     h('h2', null, 'Before the start'),

@@ -2,7 +2,7 @@
 // Rebuild: base and deltas give the fine-tune back, checked before, while and after it is written.
 
 import { button, h, live } from '../dom.js';
-import { about, bytes, exact, name, plain, plural } from '../format.js';
+import { about, bytes, exact, name, percent, plain, plural } from '../format.js';
 import { entryOf } from '../model/rows.js';
 import {
   blocked,
@@ -29,6 +29,9 @@ export const chainOf = ({ chain, entries }) =>
     .map((id) => entries.find((entry) => entry.id === id))
     .filter((entry) => entry !== undefined)
     .filter(({ info }) => info);
+
+/** @param {Plan | Problem | null | undefined} plan @returns {plan is Plan} whether there is one, and not what kept it from being made */
+export const isPlan = (plan) => Boolean(plan && 'outputs' in plan);
 
 /** Names what a plan was made for. @param {State} state */
 export const rebuildKey = (state) =>
@@ -156,7 +159,7 @@ function formOf({ store, actions }) {
     store.dispatch({ type: 'merge', part: 'rebuild', values });
   const setChain = (/** @type {Entry[]} */ entries) => store.set({ chain: entries.map(({ id }) => id) });
   const plan = state.plans.get(rebuildKey(state));
-  const outputs = plan && 'outputs' in plan ? plan.outputs : [];
+  const outputs = isPlan(plan) ? plan.outputs : [];
   const spare = deltas.filter((entry) => !chain.includes(entry));
   return [
     models.length
@@ -296,7 +299,7 @@ function preflight(app) {
     checks.push(
       ...planChecks(
         plan,
-        plan && 'outputs' in plan ? `All ${plural(plan.tensors, 'tensor')} are in the base, with the same shapes.` : '',
+        isPlan(plan) ? `All ${plural(plan.tensors, 'tensor')} are in the base, with the same shapes.` : '',
         {
           base: () => actions.pickFiles(),
           lineage: () => actions.go('lineage'),
@@ -305,7 +308,7 @@ function preflight(app) {
         },
       ),
     );
-    if (plan && 'outputs' in plan) {
+    if (isPlan(plan)) {
       ready = !plan.problems.some(({ severity }) => severity === 'error');
       checks.push(baseCheck(app, base, chain, why), ...roomChecks(app, plan));
     }
@@ -336,7 +339,7 @@ function preflight(app) {
  */
 export function planChecks(plan, fine, fixes) {
   if (!plan) return [{ mood: 'wait', text: 'Reading headers and comparing names and shapes' }];
-  if (!('outputs' in plan)) return [{ mood: 'error', text: problemView(plan, fixes) }];
+  if (!isPlan(plan)) return [{ mood: 'error', text: problemView(plan, fixes) }];
   const errors = plan.problems.filter(({ severity }) => severity === 'error');
   const others = plan.problems.filter(({ severity }) => severity !== 'error');
   return [
@@ -391,19 +394,20 @@ function baseCheck({ store, actions }, base, chain, why) {
   };
 }
 
-/** @param {App} app @param {Plan} plan @param {boolean} [estimated] @returns {Check[]} */
-export function roomChecks(app, plan, estimated = false) {
+/** @param {App} app @param {Plan} plan @returns {Check[]} */
+export function roomChecks(app, plan) {
   const { room, rate } = app;
   const files = plan.outputs.length > 1 ? `${plural(plan.outputs.length, 'file')}, ` : '';
   const tight = room !== null && plan.bytes * 2 > room;
+  const size = bytes(plan.bytes);
   return [
     {
       mood: 'ok',
-      text: `Output: ${files}${plan.exact ? '' : estimated ? 'about ' : 'at most '}${bytes(plan.bytes)}`,
+      text: `Output: ${files}${plan.exact ? '' : plan.sample ? 'about ' : 'at most '}${size}`,
       more: h(
         'span',
         { class: 'num muted' },
-        `${estimated ? 'a guess from the size alone: it depends on what was changed' : `${exact(plan.bytes)} B${plan.exact ? '' : ' if every tensor takes the strategy; unchanged ones take less'}`}; reads ${bytes(plan.reads)}`,
+        `${plan.sample ? `estimated from a sample of ${percent(plan.sample)}` : `${exact(plan.bytes)} B${plan.exact ? '' : ' if every tensor takes the strategy; unchanged ones take less'}`}; reads ${bytes(plan.reads)}`,
       ),
     },
     room === null
