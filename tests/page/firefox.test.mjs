@@ -14,7 +14,7 @@ import { sparseModel } from './models.mjs';
 
 const skip = firefoxPath() ? false : 'no Firefox here';
 const model = (name) => fileURLToPath(new URL(`${name}.safetensors`, DATA));
-const delta = fileURLToPath(new URL('../../www/sample/docs.wdelta', import.meta.url));
+const delta = fileURLToPath(new URL('../../www/sample/docs-int4.wdelta', import.meta.url));
 
 let disk, downloads, site, browser;
 

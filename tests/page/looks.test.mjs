@@ -86,8 +86,8 @@ for (const [look, { size, theme, media }] of Object.entries(LOOKS)) {
     };
     const sample = async () => {
       await page.getByRole('button', { name: 'Try the sample' }).click();
-      await page.locator('.chip').nth(3).waitFor();
-      await page.locator('.summary').getByText('int4 · v1').waitFor();
+      await page.locator('.chip').nth(4).waitFor();
+      await page.locator('.summary').getByText('lossless · v2').waitFor();
     };
     const key = (name) => page.locator(`[data-key="${name}"]`).first();
 
@@ -162,7 +162,7 @@ for (const [look, { size, theme, media }] of Object.entries(LOOKS)) {
       { name: 'odd.wdelta', mimeType: '', buffer: await oddDelta() },
       { name: 'archive.zip', mimeType: '', buffer: Buffer.from('PK\x03\x04') },
       { name: 'cut.wdelta', mimeType: '', buffer: Buffer.from('wdelta\0\x01\0\0\0\xff\xff') },
-      `${SAMPLE}docs.wdelta`,
+      `${SAMPLE}docs-int4.wdelta`,
       `${SAMPLE}step-1.wdelta`,
       at('base.safetensors'),
       at('tuned.safetensors'),
@@ -175,7 +175,7 @@ for (const [look, { size, theme, media }] of Object.entries(LOOKS)) {
     await shot('does-not-fit');
 
     await open('#rebuild');
-    await driven.give(fileURLToPath(new URL('../data/stories260k-full/ft-sft.safetensors', import.meta.url)), `${SAMPLE}docs.wdelta`);
+    await driven.give(fileURLToPath(new URL('../data/stories260k-full/ft-sft.safetensors', import.meta.url)), `${SAMPLE}docs-int4.wdelta`);
     await page.locator('[data-key=start]:enabled').click();
     await driven.problem('WRONG_BASE');
     await shot('wrong-base');

@@ -63,7 +63,7 @@ test('after one visit the page works without the server, a new version comes whe
   await controlled(page);
   const sample = async () => {
     await page.getByRole('button', { name: 'Try the sample' }).click();
-    await page.locator('.summary').getByText('int4 · v1').waitFor();
+    await page.locator('.summary').getByText('lossless · v2').waitFor();
   };
   await sample();
 

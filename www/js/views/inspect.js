@@ -158,7 +158,7 @@ function dropZone({ actions }) {
         { class: 'actions' },
         button('Open files…', () => actions.pickFiles(), { class: 'primary' }),
         button('Open folder…', () => actions.pickFolder()),
-        button('Try the sample, 1.1 MB', () => actions.sample()),
+        button('Try the sample, 1 MB', () => actions.sample()),
       ),
       h('p', { class: 'muted' }, 'Accepted: .wdelta, .safetensors, folders with shards. Or paste a link.'),
     ),
