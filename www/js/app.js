@@ -5,6 +5,7 @@ import { fileActions } from './actions/files.js';
 import { lookActions } from './actions/look.js';
 import { workActions } from './actions/work.js';
 import { Jobs } from './jobs.js';
+import { entryOf } from './model/rows.js';
 import { initial, reduce, Store } from './state.js';
 
 /** @import { Prefs, View } from './types.js' */
@@ -53,6 +54,13 @@ function pageActions(app) {
       }
     },
     help: () => app.help?.showModal(),
+    /** What errors may offer everywhere. @param {import('./components/problem.js').Fixes} [own] of the place */
+    fixes: (own) => ({
+      base: () => app.actions.pickFiles(entryOf(store.state, 'base')?.id),
+      choose: () => app.actions.pickFiles(),
+      lineage: () => app.actions.go('lineage'),
+      ...own,
+    }),
 
     /** @param {string} id @param {View} [view] @param {string} [measure] */
     activate(id, view, measure) {

@@ -6,10 +6,9 @@
 
 const KNOWN = new Set(
   (
-    'accept autocomplete autofocus checked class cols colspan contenteditable d dir disabled download enterkeyhint fill for hidden ' +
-    'height href id inert inputmode kind label list max min multiple name open pattern placeholder popover popovertarget ' +
-    'preserveAspectRatio points role rows rowspan scope selected spellcheck step tabindex title type value viewBox width ' +
-    'x x1 x2 y y1 y2 r cx cy webkitdirectory'
+    'autocomplete checked class colspan d disabled height hidden href id inert inputmode max min name placeholder popover ' +
+    'popovertarget preserveAspectRatio points role scope selected spellcheck step tabindex title type value viewBox width ' +
+    'x x1 x2 y y1 y2'
   ).split(' '),
 );
 const SVG = 'http://www.w3.org/2000/svg';

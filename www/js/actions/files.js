@@ -21,9 +21,9 @@ export function fileActions({ store, jobs }) {
       const pick = /** @type {{ showOpenFilePicker?: (options: object) => Promise<FileSystemFileHandle[]> }} */ (
         /** @type {unknown} */ (window)
       ).showOpenFilePicker;
-      if (!pick) return choose({ multiple: !replace }, (list) => take(store, picked(list), { replace }));
+      if (!pick) return choose({ multiple: true }, (list) => take(store, picked(list), { replace }));
       try {
-        const handles = await pick.call(window, { multiple: !replace, id: 'wdelta' });
+        const handles = await pick.call(window, { multiple: true, id: 'wdelta' });
         const files = await Promise.all(handles.map(async (handle) => ({ handle, file: await handle.getFile() })));
         const all = files.map(({ handle, file }) => ({ handle, file, path: file.name }));
         await take(store, all, { replace });

@@ -66,6 +66,27 @@ export const checklist = (checks) =>
   );
 
 /**
+ * One of several options.
+ * @param {string} group @param {string} value @param {string} current @param {string} label @param {string} note
+ * @param {() => void} onChoose @param {boolean} [disabled]
+ */
+export const radio = (group, value, current, label, note, onChoose, disabled) =>
+  h(
+    'label',
+    { class: 'option' },
+    h('input', {
+      type: 'radio',
+      name: group,
+      value,
+      disabled,
+      checked: value === current,
+      'data-key': `${group} ${value}`,
+      on: { change: onChoose },
+    }),
+    h('span', null, label, note ? h('span', { class: 'muted' }, note) : null),
+  );
+
+/**
  * Where the result goes.
  * @param {number} size @param {boolean} folder @param {string} chosen @param {(id: string) => void} onChoose
  */
@@ -78,20 +99,7 @@ export function destinationChoice(size, folder, chosen, onChoose) {
     null,
     h('legend', null, 'Where to'),
     ways.map(({ id, label, note, available }) =>
-      h(
-        'label',
-        { class: 'option' },
-        h('input', {
-          type: 'radio',
-          name: 'destination',
-          value: id,
-          checked: id === current,
-          disabled: !available,
-          'data-key': `to ${id}`,
-          on: { change: () => onChoose(id) },
-        }),
-        h('span', null, label, h('span', { class: 'muted' }, note)),
-      ),
+      radio('to', id, current ?? '', label, note, () => onChoose(id), !available),
     ),
   );
 }

@@ -45,10 +45,9 @@ const ACTIONS = {
   reload: 'Reload',
 };
 
-/**
- * @param {Problem} problem
- * @param {Partial<Record<'choose' | 'base' | 'lineage' | 'fetch' | 'retry' | 'reload', () => void>>} [actions] what can be offered here
- */
+/** What can be offered at a place. @typedef {Partial<Record<'choose' | 'base' | 'lineage' | 'fetch' | 'retry' | 'reload', () => void>>} Fixes */
+
+/** @param {Problem} problem @param {Fixes} [actions] */
 export function problemView(problem, actions = {}) {
   const { title, advice, action } = meaning(problem.code);
   const offered = [...new Set([action, problem.retryable ? /** @type {const} */ ('retry') : undefined])].filter(

@@ -191,14 +191,15 @@ export function notices({ store, actions }, signal) {
             'article',
             { class: 'notice', 'aria-label': plain(entry.name) },
             h('h2', null, name(entry.name)),
-            problemView(/** @type {import('../types.js').Problem} */ (entry.problem), {
-              choose: () => actions.pickFiles(entry.id),
-              retry: () => retry(store, entry),
-              reload: () => location.reload(),
-              fetch: () => actions.fetchWhole(entry),
-              base: () => actions.pickFiles(),
-              lineage: () => actions.go('lineage'),
-            }),
+            problemView(
+              /** @type {import('../types.js').Problem} */ (entry.problem),
+              actions.fixes({
+                choose: () => actions.pickFiles(entry.id),
+                retry: () => retry(store, entry),
+                reload: () => location.reload(),
+                fetch: () => actions.fetchWhole(entry),
+              }),
+            ),
           ),
         ),
       ...remarks.map(({ id, text, action }) =>

@@ -9,7 +9,7 @@ import { picture, tableSection } from '../components/explorer.js';
 import { blocked, entrySelect, facts, isRunning, missing, status } from '../components/parts.js';
 import { findingList } from '../components/problem.js';
 import { jobOutcome } from '../components/shell.js';
-import { NAME_COLUMN } from '../components/table.js';
+import { NAME_COLUMN, SHAPE_COLUMN } from '../components/table.js';
 
 /** @import { App } from '../app.js' */
 /** @import { DiffTensor, Diff, Entry, Finding, Row, State } from '../types.js' */
@@ -38,14 +38,7 @@ const DIFF_COLUMNS = [
 /** @type {Column[]} */
 const DELTA_COLUMNS = [
   NAME_COLUMN,
-  {
-    id: 'shape',
-    label: 'Shape',
-    numeric: true,
-    minor: true,
-    value: (row) => row.shape.join('x'),
-    cell: (row) => shape(row.shape),
-  },
+  SHAPE_COLUMN,
   {
     id: 'strategy',
     label: 'Strategy',
@@ -244,11 +237,7 @@ function compare(app, signal) {
           h('div'),
           (state) => [state.job],
           ([job]) =>
-            jobOutcome(job, 'diff', {
-              retry: measure,
-              base: () => actions.pickFiles(),
-              choose: () => actions.pickFiles(),
-            }),
+            jobOutcome(job, 'diff', actions.fixes({ retry: measure })),
         ),
         picture(app, signal, topic),
         tableSection(app, signal, topic, 'Tensors of both'),

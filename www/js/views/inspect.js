@@ -9,10 +9,11 @@ import { activeEntry, entryOf, leansOnBase, rowNamed, rowsOf } from '../model/ro
 import { histogram, rowChart } from '../components/chart.js';
 import { picture, tableSection } from '../components/explorer.js';
 import { fileStrip, recordView } from '../components/file.js';
+import { isTelling, storedChart } from '../components/stored.js';
 import { blocked, facts, hashView, isRunning, missing, status } from '../components/parts.js';
 import { copyButton, findingList, problemView } from '../components/problem.js';
 import { jobOutcome } from '../components/shell.js';
-import { FINDING_COLUMN, NAME_COLUMN } from '../components/table.js';
+import { FINDING_COLUMN, NAME_COLUMN, SHAPE_COLUMN } from '../components/table.js';
 
 /** @import { App } from '../app.js' */
 /** @import { Entry, Row, State } from '../types.js' */
@@ -21,14 +22,7 @@ import { FINDING_COLUMN, NAME_COLUMN } from '../components/table.js';
 /** @type {Column[]} */
 const COLUMNS = [
   NAME_COLUMN,
-  {
-    id: 'shape',
-    label: 'Shape',
-    numeric: true,
-    minor: true,
-    value: (row) => row.shape.join('x'),
-    cell: (row) => shape(row.shape),
-  },
+  SHAPE_COLUMN,
   { id: 'strategy', label: 'Strategy', minor: true, value: (row) => row.strategy, cell: (row) => row.strategy },
   { id: 'bytes', label: 'Stored', numeric: true, value: (row) => row.bytes, cell: (row) => bytes(row.bytes) },
   {
@@ -252,12 +246,7 @@ function explore(app, signal) {
       h('div'),
       (state) => [state.job],
       ([job]) =>
-        jobOutcome(job, 'measure', {
-          retry: () => actions.measure(null, false),
-          base: () => actions.pickFiles(),
-          choose: () => actions.pickFiles(store.state.active ?? undefined),
-          lineage: () => actions.go('lineage'),
-        }),
+        jobOutcome(job, 'measure', actions.fixes({ retry: () => actions.measure(null, false), choose: () => actions.pickFiles(store.state.active ?? undefined) })),
     ),
     findingsPanel(app, signal),
   );
@@ -381,7 +370,7 @@ function fileDetails(app, entry) {
     alone === 'ok' || fit === 'ok'
       ? status('ok', 'Checksum and records are good.')
       : alone
-        ? problemView(alone, { choose: () => actions.pickFiles(entry.id), retry: () => actions.verify(entry, false) })
+        ? problemView(alone, actions.fixes({ choose: () => actions.pickFiles(entry.id), retry: () => actions.verify(entry, false) }))
         : h('p', { class: 'muted' }, `Not checked. Checking reads all ${bytes(info.bytes)}.`),
     base
       ? [
@@ -389,11 +378,7 @@ function fileDetails(app, entry) {
           fit === 'ok'
             ? status('ok', 'The base has the expected hash.')
             : fit
-              ? problemView(fit, {
-                  base: () => actions.pickFiles(),
-                  lineage: () => actions.go('lineage'),
-                  retry: () => actions.verify(entry, true),
-                })
+              ? problemView(fit, actions.fixes({ retry: () => actions.verify(entry, true) }))
               : h('p', { class: 'muted' }, `Not checked. Checking also reads the base, ${bytes(base.size)}.`),
         ]
       : null,
@@ -426,6 +411,8 @@ function tensorDetails(app, entry, row) {
   const running = store.state.job?.state === 'running';
   const read = bytes(row.bytes);
   const lacks = leansOnBase(entry) && !entryOf(store.state, 'base');
+  const onLog = (/** @type {boolean} */ logCounts) => store.set({ logCounts });
+  const told = isTelling(row) ? storedChart(entry.source, row, store.state.logCounts, onLog) : null;
   return [
     h(
       'div',
@@ -495,8 +482,8 @@ function tensorDetails(app, entry, row) {
               ? []
               : [/** @type {[string, string]} */ (['Against the base', percent(stats.relative)])]),
           ]),
-          ...histogram(stats, store.state.logCounts, (logCounts) => store.set({ logCounts })),
-          rowChart(stats),
+          told ?? histogram(stats, store.state.logCounts, onLog),
+          row.strategy === 'quantized' ? null : rowChart(stats.rows),
         ]
       : [
           h(
@@ -517,6 +504,7 @@ function tensorDetails(app, entry, row) {
             : lacks
               ? button('Open the base…', () => actions.pickFiles(), { 'data-key': 'open base' })
               : button(`Measure, reads ${read}`, () => actions.measure([row.name], false), { 'data-key': 'measure one' }),
+          told,
         ],
     h('h3', null, 'Bytes'),
     recordView(entry.source, row.records),

@@ -84,11 +84,7 @@ export function lineageView(app, signal) {
                 button('Open the base…', () => actions.pickFiles()),
               ],
         ),
-        jobOutcome(job, 'lineage', {
-          retry: () => actions.lineage(false),
-          base: () => actions.pickFiles(),
-          choose: () => actions.pickFiles(),
-        }),
+        jobOutcome(job, 'lineage', actions.fixes({ retry: () => actions.lineage(false) })),
         h(
           'ol',
           { class: 'chain' },

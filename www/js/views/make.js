@@ -11,12 +11,13 @@ import {
   entrySelect,
   facts,
   missing,
+  radio,
   savedView,
   textField,
 } from '../components/parts.js';
 import { findingList } from '../components/problem.js';
 import { jobOutcome } from '../components/shell.js';
-import { chainOf, isPlan, planChecks, radio, roomChecks } from './rebuild.js';
+import { chainOf, isPlan, planChecks, roomChecks } from './rebuild.js';
 
 /** @import { App } from '../app.js' */
 /** @import { Check } from '../components/parts.js' */
@@ -93,11 +94,7 @@ export function makeView(app, signal) {
     h('div'),
     (state) => [state.job, state.saved, state.entries],
     ([job, saved]) => [
-      jobOutcome(job, 'make', {
-        retry: () => actions.make(),
-        base: () => actions.pickFiles(),
-        choose: () => actions.pickFiles(),
-      }),
+      jobOutcome(job, 'make', actions.fixes({ retry: () => actions.make() })),
       ...saved
         .filter(({ kind }) => kind === 'make')
         .reverse()
@@ -233,11 +230,7 @@ function preflight(app) {
   const checks = planChecks(
     plan,
     isPlan(plan) ? `All ${plural(plan.tensors, 'tensor')} are on both sides, with the same shapes.` : '',
-    {
-      base: () => actions.pickFiles(),
-      choose: () => actions.pickFiles(),
-      retry: () => actions.plan(makeKey(state), true, state.make.strategy),
-    },
+    actions.fixes({ retry: () => actions.plan(makeKey(state), true, state.make.strategy) }),
   );
   let ready = false;
   if (isPlan(plan)) {

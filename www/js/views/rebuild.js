@@ -11,6 +11,7 @@ import {
   entrySelect,
   facts,
   missing,
+  radio,
   savedView,
   status,
   textField,
@@ -98,12 +99,7 @@ export function rebuildView(app, signal) {
     h('div'),
     (state) => [state.job, state.saved],
     ([job, saved]) => [
-      jobOutcome(job, 'rebuild', {
-        retry: () => actions.rebuild(),
-        base: () => actions.pickFiles(),
-        lineage: () => actions.go('lineage'),
-        choose: () => actions.pickFiles(),
-      }),
+      jobOutcome(job, 'rebuild', actions.fixes({ retry: () => actions.rebuild() })),
       ...saved
         .filter(({ kind }) => kind === 'rebuild')
         .reverse()
@@ -259,22 +255,6 @@ function formOf({ store, actions }) {
   ];
 }
 
-/** @param {string} group @param {string} value @param {string} current @param {string} label @param {string} note @param {() => void} onChoose */
-export const radio = (group, value, current, label, note, onChoose) =>
-  h(
-    'label',
-    { class: 'option' },
-    h('input', {
-      type: 'radio',
-      name: group,
-      value,
-      checked: value === current,
-      'data-key': `${group} ${value}`,
-      on: { change: onChoose },
-    }),
-    h('span', null, label, note ? h('span', { class: 'muted' }, note) : null),
-  );
-
 /** @param {App} app */
 function preflight(app) {
   const { store, actions } = app;
@@ -300,12 +280,7 @@ function preflight(app) {
       ...planChecks(
         plan,
         isPlan(plan) ? `All ${plural(plan.tensors, 'tensor')} are in the base, with the same shapes.` : '',
-        {
-          base: () => actions.pickFiles(),
-          lineage: () => actions.go('lineage'),
-          choose: () => actions.pickFiles(),
-          retry: () => actions.plan(rebuildKey(state), true),
-        },
+        actions.fixes({ retry: () => actions.plan(rebuildKey(state), true) }),
       ),
     );
     if (isPlan(plan)) {
@@ -376,12 +351,7 @@ function baseCheck({ store, actions }, base, chain, why) {
   if (found)
     return {
       mood: 'error',
-      text: problemView(found, {
-        base: () => actions.pickFiles(),
-        lineage: () => actions.go('lineage'),
-        retry: () => actions.verify(first, true),
-        choose: () => actions.pickFiles(first.id),
-      }),
+      text: problemView(found, actions.fixes({ retry: () => actions.verify(first, true), choose: () => actions.pickFiles(first.id) })),
     };
   return {
     mood: 'note',
