@@ -134,6 +134,14 @@ export function button(label, onClick, props = {}) {
   return h('button', { type: 'button', ...props, on: { ...props.on, click: onClick } }, label);
 }
 
+/** Keeps a popover by its button, and inside the window. @param {HTMLElement} menu @param {HTMLElement} by */
+export const under = (menu, by) =>
+  menu.addEventListener('toggle', () => {
+    const { left, bottom } = by.getBoundingClientRect();
+    menu.style.setProperty('--x', `${Math.max(8, Math.min(left, innerWidth - menu.offsetWidth - 8))}px`);
+    menu.style.setProperty('--y', `${Math.max(8, Math.min(bottom + 4, innerHeight - menu.offsetHeight - 8))}px`);
+  });
+
 /**
  * A choice among few: a native select.
  * @param {string} label

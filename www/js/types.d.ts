@@ -13,11 +13,15 @@ export interface Group { layer: number | null, expert: number | null, role: stri
 export interface TensorInfo {
   name: string, dtype: string, shape: number[], elements: number, strategy: string, bytes: number
   options?: Record<string, string>, group: Group, records: RecordPlace[]
+  /** In version 2. */
+  lossless?: boolean, loss?: { relativeError: number }
 }
 export interface Inspection {
   version: number, strategy: string, bytes: number, baseHash: string, baseName?: string, elements: number
   layout: { header: Place, payload: Place, checksum: Place, /** version 2: tables that tensors share */ sets?: Place[] }
   tensors: TensorInfo[], findings: Finding[]
+  /** Where a delta of version 2 loses something: its error relative to what it changes. */
+  loss?: { relativeError: number }
 }
 export interface Stats {
   name: string, elements: number, strategy: string, zeros: number, mean: number, rms: number, min: number, max: number
@@ -77,6 +81,8 @@ export interface Entry {
 export interface Row {
   name: string, key: string, shape: number[], dtype: string, elements: number, strategy: string, bytes: number, group: Group
   options?: Record<string, string>, records: RecordPlace[], findings: Finding[]
+  /** error relative to the change, where the file says it */
+  loss?: number
   stats?: Stats, error?: EncodedTensor, b?: Row, diff?: DiffTensor, side?: 'a' | 'b'
 }
 

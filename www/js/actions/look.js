@@ -127,8 +127,8 @@ export function lookActions({ store, jobs }) {
       if (!result || key !== lineageKey(store.state)) return;
       store.set({ lineage: { key, result } });
       for (const { index, parent, state } of result.links) {
-        if (base && parent === 'base' && state === 'verified')
-          store.dispatch({ type: 'check', key: `${deltas[index].id}:${base.id}`, value: 'ok' });
+        if (base && state === 'verified')
+          store.dispatch({ type: 'check', key: `${deltas[index].id}:${parent === 'base' ? base.id : ''}`, value: 'ok' });
       }
     },
 

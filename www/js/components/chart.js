@@ -225,7 +225,7 @@ export function depthLines(rows, measure, tensor, onSelect) {
             'div',
             { class: 'ends num' },
             h('span', null, `layer ${layers[0].label}`),
-            h('span', null, `layer ${layers[layers.length - 1].label}`),
+            h('span', null, layers[layers.length - 1].label),
           ),
         ),
         h('th', { scope: 'col', class: 'numeric' }, 'Highest'),
@@ -268,7 +268,7 @@ export function depthLines(rows, measure, tensor, onSelect) {
             { class: 'numeric num' },
             peak?.cell
               ? button(
-                  `${measure.text(peak.value ?? 0)} · layer ${plain(peak.layer)}`,
+                  [measure.text(peak.value ?? 0), h('span', { class: 'wide' }, ` · layer ${plain(peak.layer)}`)],
                   () => onSelect(peak.cell?.rows[0].name ?? ''),
                   { class: 'link', 'data-key': `peak ${label}` },
                 )

@@ -4,7 +4,7 @@
 import { version } from '../api.js';
 import { button, h, icon } from '../dom.js';
 import { details, meaning } from '../errors.js';
-import { exact, name, plain, sentence } from '../format.js';
+import { breakable, exact, name, plain, plural, sentence } from '../format.js';
 
 /** @import { Finding, Problem } from '../types.js' */
 
@@ -59,22 +59,23 @@ export function problemView(problem, actions = {}) {
     problem.offset !== undefined && ['Offset', exact(problem.offset)],
     ['Code', h('code', null, problem.code)],
   ].filter((pair) => Array.isArray(pair));
+  // Who cancels knows why: there is nothing to explain or to report.
+  const calm = problem.code === 'ABORTED';
   return h(
     'div',
-    { class: problem.code === 'ABORTED' ? 'problem calm' : 'problem', 'data-code': problem.code },
-    h(
-      'p',
-      { class: 'status error' },
-      icon(problem.code === 'ABORTED' ? 'note' : 'error'),
-      h('strong', null, ` ${title}`),
-    ),
-    h('p', null, h('bdi', null, plain(sentence(problem.message)))),
-    problem.code === 'ABORTED' ? null : h('p', null, advice),
-    h(
-      'dl',
-      { class: 'facts' },
-      where.flatMap(([term, value]) => [h('dt', null, term), h('dd', null, value)]),
-    ),
+    { class: calm ? 'problem calm' : 'problem', 'data-code': problem.code },
+    calm
+      ? h('p', null, advice)
+      : [
+          h('p', { class: 'status error' }, icon('error'), h('strong', null, ` ${title}`)),
+          h('p', null, h('bdi', null, plain(sentence(problem.message)))),
+          h('p', null, advice),
+          h(
+            'dl',
+            { class: 'facts' },
+            where.flatMap(([term, value]) => [h('dt', null, term), h('dd', null, value)]),
+          ),
+        ],
     h(
       'div',
       { class: 'actions' },
@@ -83,10 +84,13 @@ export function problemView(problem, actions = {}) {
           'data-key': `fix ${id}`,
         }),
       ),
-      copyButton('Copy details', async () => details(problem, await version().catch(() => 'unknown'))),
+      calm ? null : copyButton('Copy details', async () => details(problem, await version().catch(() => 'unknown'))),
     ),
   );
 }
+
+/** Tensors of one finding that are listed without being asked for. */
+const FOLDED = 6;
 
 /**
  * What was noticed, errors first; each leads to its tensor.
@@ -107,6 +111,11 @@ export function findingList(findings, onSelect, most = 200) {
     { class: 'findings' },
     [...groups.values()].map((group) => {
       const [{ severity, code, message }] = group;
+      const names = group.flatMap(({ tensor }) =>
+        tensor === undefined
+          ? []
+          : [h('div', null, onSelect ? button(breakable(tensor), () => onSelect(tensor), { class: 'link' }) : name(tensor))],
+      );
       return h(
         'li',
         null,
@@ -116,12 +125,10 @@ export function findingList(findings, onSelect, most = 200) {
           null,
           h('bdi', null, plain(sentence(message))),
           ' ',
-          h('code', { class: 'muted' }, code),
-          group.map(({ tensor }) =>
-            tensor === undefined
-              ? null
-              : h('div', null, onSelect ? button(name(tensor), () => onSelect(tensor), { class: 'link' }) : name(tensor)),
-          ),
+          severity === 'error' ? h('code', { class: 'muted' }, code) : null,
+          names.length > FOLDED
+            ? h('details', null, h('summary', null, plural(names.length, 'tensor')), names)
+            : names,
         ),
       );
     }),

@@ -2,8 +2,8 @@
 // What stands around the views: header, tray, tabs, notices, job bar, live regions, help.
 
 import { VIEWS, ETA_AFTER } from '../constants.js';
-import { button, fill, h, icon, live, select, svg } from '../dom.js';
-import { about, bytes, duration, name, percent, plain, plural } from '../format.js';
+import { button, fill, h, icon, live, select, svg, under } from '../dom.js';
+import { about, bytes, duration, middle, name, plain, plural } from '../format.js';
 import { retry, setRole } from '../intake/intake.js';
 import { problemView } from './problem.js';
 
@@ -31,11 +31,7 @@ export function header(app, signal) {
     { type: 'button', class: 'split', popovertarget: 'open-menu', 'aria-label': 'More ways to open' },
     icon('down'),
   );
-  menu.addEventListener('toggle', () => {
-    const box = more.getBoundingClientRect();
-    menu.style.setProperty('--x', `${Math.max(8, box.right - 160)}px`);
-    menu.style.setProperty('--y', `${box.bottom + 4}px`);
-  });
+  under(menu, more);
   return h(
     'header',
     { class: 'top' },
@@ -90,6 +86,12 @@ export function header(app, signal) {
   );
 }
 
+/** A file's name whose end stays in sight, for that is where files of one kind differ. @param {string} text */
+function fileName(text) {
+  const seen = middle(plain(text), 32);
+  return h('bdi', { class: 'name', title: plain(text) }, h('span', null, seen.slice(0, -14)), h('span', null, seen.slice(-14)));
+}
+
 /** @param {App} app @param {Entry} entry @param {boolean} active @param {boolean} busy */
 function chip({ store, actions }, entry, active, busy) {
   const { id, role, state, size, files } = entry;
@@ -121,12 +123,12 @@ function chip({ store, actions }, entry, active, busy) {
         )
       : h('span', { class: 'role' }, ROLES[role]),
     role === 'delta' && state === 'ready'
-      ? button(name(entry.name, 32), () => actions.activate(id), {
+      ? button(fileName(entry.name), () => actions.activate(id), {
           class: 'link',
           'aria-pressed': active,
           'data-key': `chip ${id}`,
         })
-      : name(entry.name, 32),
+      : fileName(entry.name),
     h('span', { class: 'num muted' }, bytes(size)),
     words ? h('span', { class: 'muted' }, words) : null,
     mood
@@ -284,7 +286,7 @@ export function jobBar({ store, jobs }, signal) {
           job.state === 'cancelling' ? 'cancelling' : job.phase,
           job.tensor && job.state === 'running' ? h('span', { class: 'wide' }, ' ', name(job.tensor, 36)) : null,
         ),
-        share === null ? null : h('span', null, percent(Math.floor(share * 100) / 100)),
+        share === null ? null : h('span', null, `${Math.floor(share * 100)}\u00a0%`),
         job.total ? h('span', null, `${bytes(job.done)} of ${bytes(job.total)}`) : null,
         job.rate ? h('span', null, `${bytes(job.rate)}/s`) : null,
         elapsed > ETA_AFTER && eta.shown ? h('span', null, about(eta.shown)) : null,

@@ -47,8 +47,8 @@ export function rowsOf(entry) {
 }
 
 /** @param {TensorInfo} tensor @param {Finding[]} findings @returns {Row} */
-function rowOf({ name, shape, dtype, elements, strategy, bytes, group, options, records }, findings) {
-  return { name, key: naturalKey(name), shape, dtype, elements, strategy, bytes, group, options, records, findings };
+function rowOf({ lossless, loss, ...tensor }, findings) {
+  return { ...tensor, key: naturalKey(tensor.name), findings, loss: lossless ? 0 : loss?.relativeError };
 }
 
 /**

@@ -272,7 +272,9 @@ function pairFacts(rows, a, b, diff) {
             'Base',
             a.info.baseHash === b.info.baseHash
               ? status('ok', `same, ${shortHash(a.info.baseHash)}`)
-              : status('note', `${shortHash(a.info.baseHash)} and ${shortHash(b.info.baseHash)}`),
+              : a.info.version !== b.info.version
+                ? status('note', 'versions 1 and 2 hash it differently')
+                : status('note', `${shortHash(a.info.baseHash)} and ${shortHash(b.info.baseHash)}`),
           ),
         ]
       : null,

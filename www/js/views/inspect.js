@@ -38,7 +38,7 @@ const COLUMNS = [
     (measure) =>
       /** @type {Column} */ ({
         id: measure.id,
-        label: measure.label,
+        label: measure.short ?? measure.label,
         numeric: true,
         minor: measure.id !== 'rms',
         value: (row) => measure.of([row]),
@@ -69,7 +69,7 @@ function choose(rows) {
   const has = {
     stats: some((row) => row.stats),
     base: some((row) => row.stats?.baseNorm),
-    made: some((row) => row.error),
+    made: some((row) => row.error ?? (row.loss || undefined)),
     finding: rows.some(({ findings }) => findings.length),
   };
   const key = JSON.stringify(has);
@@ -205,7 +205,7 @@ function explore(app, signal) {
   const { store, jobs, actions } = app;
   const topic = {
     rows: (/** @type {State} */ state) => rowsOf(activeEntry(state)),
-    measures: (/** @type {State} */ state) => measureChoices.get(Boolean(activeEntry(state)?.made)) ?? MEASURES,
+    measures: (/** @type {State} */ state) => measureChoices.get(Boolean(activeEntry(state)?.made ?? activeEntry(state)?.info?.loss)) ?? MEASURES,
     columns: columnsOf,
     watch: (/** @type {State} */ state) => [state.job?.state, state.job?.kind, entryOf(state, 'base')?.id],
     tools: (/** @type {State} */ state) => {
@@ -296,6 +296,7 @@ function summary({ store }, signal) {
           item('Parameters', count(info.elements)),
           item('Stored', bytes(info.bytes)),
           item('Bits per parameter', number(info.elements ? (info.bytes * 8) / info.elements : null)),
+          info.version === 2 ? item('Error of the delta', info.loss ? percent(info.loss.relativeError) : 'none') : null,
           // A base of another model would make it "60,000× smaller".
           base && base.size > info.elements / 2 && base.size < info.elements * 9
             ? item(
@@ -458,6 +459,7 @@ function tensorDetails(app, entry, row) {
           name(row.group.role, 36),
         ],
       ],
+      ...(row.loss ? [/** @type {[string, string]} */ (['Error of the delta', percent(row.loss)])] : []),
       ...(error
         ? [
             /** @type {[string, string]} */ ([
@@ -477,7 +479,9 @@ function tensorDetails(app, entry, row) {
             ['Range', `${number(stats.min)} … ${number(stats.max)}`],
             ['Norm', number(stats.norm)],
             ['Zeros', `${exact(stats.zeros)} · ${percent(stats.elements ? stats.zeros / stats.elements : 0)}`],
-            ['Outliers', `${exact(stats.outliers.count)} · ${percent(stats.outliers.share)}`],
+            ...(stats.outliers.count
+              ? [/** @type {[string, string]} */ (['Outliers', `${exact(stats.outliers.count)} · ${percent(stats.outliers.share)}`])]
+              : []),
             ...(stats.relative === undefined
               ? []
               : [/** @type {[string, string]} */ (['Against the base', percent(stats.relative)])]),

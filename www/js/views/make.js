@@ -127,7 +127,7 @@ export function makeView(app, signal) {
 /** Whether the values decide the size, so that it is told from a sample before the start. @param {string} strategy */
 export const isEstimate = (strategy) => strategy === 'lossless' || strategy === 'lossy';
 
-/** What is said of an output's size, and whether it is known. @param {Plan} plan @param {string} strategy */
+/** Whether the size is still, or stays, unknown. @param {Plan} plan @param {string} strategy */
 const awaits = (plan, strategy) => isEstimate(strategy) && !plan.sample;
 
 /** @param {State} state @param {string} strategy */
@@ -206,16 +206,12 @@ function formOf({ store, actions }) {
           }),
         ]
       : null,
-    textField('Where the base is to be had (optional)', make.baseName, (baseName) => set({ baseName }), {
+    textField('Where to get the base (optional)', make.baseName, (baseName) => set({ baseName }), {
       disabled: busy,
       placeholder: 'owner/model',
     }),
     textField('File name', makeName(state), (text) => set({ name: text }), { disabled: busy }),
-    h(
-      'div',
-      { inert: busy },
-      destinationChoice(size, false, state.to, (to) => store.set({ to })),
-    ),
+    destinationChoice(size, false, state.to, (to) => store.set({ to }), busy),
   ];
 }
 

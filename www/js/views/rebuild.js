@@ -242,15 +242,12 @@ function formOf({ store, actions }) {
     outputs.length > 1
       ? null
       : textField('File name', rebuildName(state), (text) => set({ name: text }), { disabled: busy }),
-    h(
-      'div',
-      { inert: busy },
-      destinationChoice(
-        outputs.reduce((sum, { size }) => sum + size, 0),
-        outputs.length > 1,
-        state.to,
-        (to) => store.set({ to }),
-      ),
+    destinationChoice(
+      outputs.reduce((sum, { size }) => sum + size, 0),
+      outputs.length > 1,
+      state.to,
+      (to) => store.set({ to }),
+      busy,
     ),
   ];
 }
@@ -377,7 +374,9 @@ export function roomChecks(app, plan) {
       more: h(
         'span',
         { class: 'num muted' },
-        `${plan.sample ? `estimated from a sample of ${percent(plan.sample)}` : `${exact(plan.bytes)} B${plan.exact ? '' : ' if every tensor takes the strategy; unchanged ones take less'}`}; reads ${bytes(plan.reads)}`,
+        plan.sample
+          ? `estimated from a sample of ${percent(plan.sample)}`
+          : `${exact(plan.bytes)} B${plan.exact ? '' : ' if every tensor takes the strategy; unchanged ones take less'}`,
       ),
     },
     room === null
