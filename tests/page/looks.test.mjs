@@ -29,6 +29,7 @@ const LOOKS = {
 
 let folder, site;
 const at = (name) => join(folder, name);
+const tuned = (name) => fileURLToPath(new URL(`../data/stories260k-full/${name}.safetensors`, import.meta.url));
 
 /** A delta with something to notice: strange names, and a tensor that changed hardly at all. */
 async function oddDelta() {
@@ -46,6 +47,9 @@ before(async () => {
   await sparseModel(at('base.safetensors'), { layers: 12, side: 4096, seed: 1 });
   await sparseModel(at('tuned.safetensors'), { layers: 12, side: 4096, seed: 2 });
   await encode({ base: at('base.safetensors'), finetuned: at('tuned.safetensors'), output: at('large.wdelta'), strategy: 'quantized' });
+  const base = `${SAMPLE}base.safetensors`;
+  for (const strategy of ['sparse', 'quantized', 'lossy'])
+    await encode({ base, finetuned: tuned('ft-sft'), output: at(`${strategy}.wdelta`), strategy });
   site = await start();
 });
 
@@ -125,6 +129,19 @@ for (const [look, { size, theme, media }] of Object.entries(LOOKS)) {
     await page.getByRole('button', { name: 'Help' }).click();
     await shot('help', false);
     await page.keyboard.press('Escape');
+    for (const kind of ['int4', 'sparse', 'quantized', 'lossy']) {
+      if (kind !== 'int4') await driven.give(at(`${kind}.wdelta`));
+      await page.locator('.chip button.link').filter({ hasText: kind }).click();
+      await page.locator('.summary').getByText(`${kind} · v`).waitFor();
+      await page.locator('[data-key="row model.layers.0.mlp.up_proj.weight"]').click();
+      await page.locator('aside.details figure').nth(kind === 'quantized' ? 0 : 1).waitFor();
+      await shot(`tensor-${kind}`);
+      if (kind === 'int4') continue;
+      const chip = page.locator('.chip').filter({ hasText: kind });
+      await chip.getByRole('button', { name: /^Remove/ }).click();
+      await chip.waitFor({ state: 'detached' });
+    }
+    await page.locator('.chip button.link').first().click();
 
     await driven.view('Compare');
     await shot('compare');
@@ -148,9 +165,10 @@ for (const [look, { size, theme, media }] of Object.entries(LOOKS)) {
     await shot('written');
 
     await open('#make');
-    await driven.give(`${SAMPLE}base.safetensors`, fileURLToPath(new URL('../data/stories260k-full/ft-step2.safetensors', import.meta.url)), `${SAMPLE}step-1.wdelta`);
+    await driven.give(`${SAMPLE}base.safetensors`, tuned('ft-step2'), `${SAMPLE}step-1.wdelta`);
     await page.getByRole('radio', { name: /^The base with 1 delta/ }).check();
     await page.locator('[data-key=start]:enabled').waitFor();
+    await page.locator('.preflight').getByText(/estimated from all tensors/).waitFor();
     await shot('make');
     await key('start').click();
     await page.locator('[data-result]').waitFor();
@@ -175,7 +193,7 @@ for (const [look, { size, theme, media }] of Object.entries(LOOKS)) {
     await shot('does-not-fit');
 
     await open('#rebuild');
-    await driven.give(fileURLToPath(new URL('../data/stories260k-full/ft-sft.safetensors', import.meta.url)), `${SAMPLE}docs-int4.wdelta`);
+    await driven.give(tuned('ft-sft'), `${SAMPLE}docs-int4.wdelta`);
     await page.locator('[data-key=start]:enabled').click();
     await driven.problem('WRONG_BASE');
     await shot('wrong-base');

@@ -14,23 +14,23 @@ const HEIGHT = 96;
 
 /**
  * Places lie between 0 and 1; the bars fill `span`, else all of it.
- * @typedef {{ title: string, summary: string, head: [string, string], bars: { label: string, value: number, text: string }[], log: boolean, zero?: number, ticks?: number[], span?: [number, number], ends: [string, string] }} Chart
+ * @typedef {{ title: string, summary: string, head: [string, string], bars: { label: string, value: number, text: string }[], log: boolean, zero?: number, ticks?: number[], cuts?: number[], span?: [number, number], ends: [string, string] }} Chart
  */
 
 /** Bars whose exact values are read by hovering, or with the arrow keys; `T` turns it into a table. @param {Chart} chart */
-export function barChart({ title, summary, head, bars, log, zero, ticks = [], span: [from, to] = [0, 1], ends }) {
+export function barChart({ title, summary, head, bars, log, zero, ticks = [], cuts = [], span: [from, to] = [0, 1], ends }) {
   const high = bars.reduce((max, { value }) => Math.max(max, value), 0);
   const tall = (/** @type {number} */ value) =>
     value <= 0 ? 0 : Math.max(1.5, HEIGHT * (log ? Math.log1p(value) / Math.log1p(high) : value / high));
   const step = (WIDTH * (to - from)) / Math.max(1, bars.length);
   const place = (/** @type {number} */ index) => from * WIDTH + index * step;
-  const cursor = svg('rect', { class: 'cursor', x: -9, y: 0, width: step, height: HEIGHT });
+  const cursor = svg('rect', { class: 'cursor', x: -WIDTH, y: 0, width: step, height: HEIGHT });
   const read = h('output', { class: 'read num' }, summary);
   let at = -1;
   const show = (/** @type {number} */ index) => {
     at = index;
     const bar = bars[index];
-    cursor.setAttribute('x', String(bar ? place(index) : -9 - step));
+    cursor.setAttribute('x', String(bar ? place(index) : -WIDTH));
     read.textContent = bar ? `${bar.label}: ${bar.text}` : summary;
   };
   const picture = svg(
@@ -51,6 +51,7 @@ export function barChart({ title, summary, head, bars, log, zero, ticks = [], sp
     }),
     zero === undefined ? null : svg('line', { class: 'zero', x1: zero * WIDTH, x2: zero * WIDTH, y1: 0, y2: HEIGHT }),
     ticks.map((tick) => svg('line', { class: 'tick', x1: tick * WIDTH, x2: tick * WIDTH, y1: HEIGHT - 8, y2: HEIGHT })),
+    cuts.map((cut) => svg('line', { class: 'cut', x1: cut * WIDTH, x2: cut * WIDTH, y1: 0, y2: HEIGHT })),
   );
   const table = h(
     'table',

@@ -100,7 +100,7 @@ function chip({ store, actions }, entry, active, busy) {
   const mood = state === 'failed' ? 'error' : check === 'ok' ? 'ok' : check ? 'error' : null;
   const words = [
     state === 'reading' ? entry.reading : null,
-    state === 'failed' ? 'failed' : null,
+    state === 'failed' && role !== 'unknown' ? 'failed' : null,
     files > 1 ? plural(files, 'file') : null,
   ]
     .filter(Boolean)

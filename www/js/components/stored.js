@@ -113,9 +113,9 @@ function draw({ strategy, elements, stats }, { values, outliers, scale, zero, sh
   return countChart({
     ...shared,
     title: 'Kept values',
-    summary: `${plural(Math.round(values.length / share), 'value')} of ${exact(elements)}, from ±${number(least)} on${part}`,
+    summary: `${plural(Math.round(values.length / share), 'value')} of ${exact(elements)}, cut off at ±${number(least)}${part}`,
     head: ['Range', 'Values'],
     bars: counts.map((value, i) => ({ value, label: `${edge(i)} … ${edge(i + 1)}`, text: exact(value) })),
-    ticks: [at(-least), at(least)],
+    cuts: [at(-least), at(least)],
   });
 }

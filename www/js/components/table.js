@@ -86,7 +86,7 @@ export class TensorTable {
       }
     }
     const major = content.columns.filter(({ minor }) => !minor).length;
-    this.#table.classList.toggle('many', content.columns.length > 8);
+    this.#table.classList.toggle('many', content.columns.length > 7);
     this.#table.style.setProperty('--columns', String(content.columns.length - 1));
     this.#table.style.setProperty('--major', String(major - 1));
     this.#table.setAttribute('aria-label', content.caption);

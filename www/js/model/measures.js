@@ -111,7 +111,8 @@ export const MEASURES = [
   },
   {
     id: 'error',
-    label: 'Rebuild error',
+    label: 'Error of the delta',
+    short: 'Error of Δ',
     needs: 'made',
     of: (rows) => most(rows, ({ error, loss }) => error?.relativeError ?? loss),
     text: percent,

@@ -40,7 +40,7 @@ const COLUMNS = [
         id: measure.id,
         label: measure.short ?? measure.label,
         numeric: true,
-        minor: measure.id !== 'rms',
+        minor: measure.id !== 'rms' && measure.id !== 'error',
         value: (row) => measure.of([row]),
         cell: (row) => {
           const value = measure.of([row]);
@@ -459,16 +459,10 @@ function tensorDetails(app, entry, row) {
           name(row.group.role, 36),
         ],
       ],
-      ...(row.loss ? [/** @type {[string, string]} */ (['Error of the delta', percent(row.loss)])] : []),
-      ...(error
-        ? [
-            /** @type {[string, string]} */ ([
-              'Rebuild error',
-              error.relativeError === null ? '–' : percent(error.relativeError),
-            ]),
-            ...(error.reason ? [/** @type {[string, string]} */ (['Stored so because', plain(error.reason)])] : []),
-          ]
+      ...(error || row.loss
+        ? [/** @type {[string, string]} */ (['Error of the delta', percent(error?.relativeError ?? row.loss ?? null)])]
         : []),
+      ...(error?.reason ? [/** @type {[string, string]} */ (['Stored so because', plain(error.reason)])] : []),
     ]),
     h('h3', null, 'Values'),
     stats

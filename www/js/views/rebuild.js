@@ -375,7 +375,7 @@ export function roomChecks(app, plan) {
         'span',
         { class: 'num muted' },
         plan.sample
-          ? `estimated from a sample of ${percent(plan.sample)}`
+          ? `estimated from ${plan.sample < 1 ? `a sample of ${percent(plan.sample)}` : 'all tensors'}`
           : `${exact(plan.bytes)} B${plan.exact ? '' : ' if every tensor takes the strategy; unchanged ones take less'}`,
       ),
     },
