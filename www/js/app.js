@@ -9,6 +9,7 @@ import { entryOf } from './model/rows.js';
 import { initial, reduce, Store } from './state.js';
 
 /** @import { Prefs, View } from './types.js' */
+/** @import { Fixes } from './components/problem.js' */
 /** @import { TensorTable } from './components/table.js' */
 
 /** Key of the preferences in the browser's local storage. */
@@ -54,10 +55,10 @@ function pageActions(app) {
       }
     },
     help: () => app.help?.showModal(),
-    /** What errors may offer everywhere. @param {import('./components/problem.js').Fixes} [own] of the place */
+    /** What errors may offer everywhere. @param {Fixes} [own] of the place @returns {Fixes} */
     fixes: (own) => ({
       base: () => app.actions.pickFiles(entryOf(store.state, 'base')?.id),
-      choose: () => app.actions.pickFiles(),
+      choose: ({ source }) => app.actions.pickFiles(store.state.entries.find(({ name }) => name === source)?.id),
       lineage: () => app.actions.go('lineage'),
       ...own,
     }),

@@ -56,7 +56,7 @@ export const MEANINGS = new Map([
     {
       title: 'Made against another base',
       advice:
-        'Choose the base that has the expected hash. The same model in another dtype or another revision is another base.',
+        'Choose the base that has the expected hash; the same model in another dtype or revision is another base. If the delta continues a chain, add the deltas before it.',
       action: 'base',
     },
   ],

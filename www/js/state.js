@@ -47,6 +47,9 @@ export const initial = {
  *   | { type: 'plan', key: string, value: State['plans'] extends Map<string, infer V> ? V : never }} Action
  */
 
+/** A problem of files that are not in use any more says nothing. @param {State} state */
+const ended = ({ job }) => (job?.problem ? null : job);
+
 /**
  * @param {State} state
  * @param {Action} action
@@ -70,6 +73,7 @@ export function reduce(state, action) {
     case 'entry':
       return {
         ...state,
+        job: action.values.role ? ended(state) : state.job,
         entries: state.entries.map((entry) => (entry.id === action.id ? { ...entry, ...action.values } : entry)),
       };
     case 'remove': {
@@ -80,6 +84,7 @@ export function reduce(state, action) {
       const { a, b } = state.compare;
       const compare = { ...state.compare, a: a === action.id ? null : a, b: b === action.id ? null : b };
       const notices = state.notices.filter(({ id }) => id !== action.id);
+      const checks = new Map([...state.checks].filter(([key]) => !key.split(':').includes(action.id)));
       return {
         ...state,
         entries,
@@ -87,6 +92,8 @@ export function reduce(state, action) {
         active,
         compare,
         notices,
+        checks,
+        job: ended(state),
         tensor: active === state.active ? state.tensor : null,
       };
     }

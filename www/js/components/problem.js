@@ -45,7 +45,7 @@ const ACTIONS = {
   reload: 'Reload',
 };
 
-/** What can be offered at a place. @typedef {Partial<Record<'choose' | 'base' | 'lineage' | 'fetch' | 'retry' | 'reload', () => void>>} Fixes */
+/** What can be offered at a place. @typedef {Partial<Record<'choose' | 'base' | 'lineage' | 'fetch' | 'retry' | 'reload', (problem: Problem) => unknown>>} Fixes */
 
 /** @param {Problem} problem @param {Fixes} [actions] */
 export function problemView(problem, actions = {}) {
@@ -80,7 +80,7 @@ export function problemView(problem, actions = {}) {
       'div',
       { class: 'actions' },
       offered.map((id) =>
-        button(ACTIONS[id ?? ''], () => actions[/** @type {keyof typeof actions} */ (id)]?.(), {
+        button(ACTIONS[id ?? ''], () => actions[/** @type {keyof typeof actions} */ (id)]?.(problem), {
           'data-key': `fix ${id}`,
         }),
       ),

@@ -315,11 +315,13 @@ export function jobOutcome(job, kind, fixes) {
     { class: 'outcome', tabindex: -1, 'data-key': `outcome ${kind}` },
     h('h2', null, `${job.title} ${job.state === 'cancelled' ? 'was cancelled' : 'did not finish'}`),
     problemView(job.problem, fixes),
-    h(
-      'p',
-      { class: 'muted' },
-      `It ran for ${duration(((job.ended ?? 0) - job.started) / 1000)}. Chosen files are untouched; no half-written output remains.`,
-    ),
+    kind === 'rebuild' || kind === 'make'
+      ? h(
+          'p',
+          { class: 'muted' },
+          `It ran for ${duration(((job.ended ?? 0) - job.started) / 1000)}. Chosen files are untouched; no half-written output remains.`,
+        )
+      : null,
   );
 }
 

@@ -4,7 +4,7 @@
 import { button, h, live, segmented } from '../dom.js';
 import { breakable, bytes, count, exact, name, number, percent, plural, shape, shortHash } from '../format.js';
 import { PAIR_MEASURES } from '../model/measures.js';
-import { entryOf, joined, modelRows, rowNamed, rowsOf } from '../model/rows.js';
+import { entryOf, joined, leansOnBase, modelRows, rowNamed, rowsOf } from '../model/rows.js';
 import { picture, tableSection } from '../components/explorer.js';
 import { blocked, entrySelect, facts, isRunning, missing, status } from '../components/parts.js';
 import { findingList } from '../components/problem.js';
@@ -199,6 +199,7 @@ function compare(app, signal) {
         const choose = (/** @type {'a' | 'b'} */ side) => (/** @type {string} */ id) =>
           store.dispatch({ type: 'merge', part: 'compare', values: { [side]: id } });
         const why = blocked(store.state);
+        const base = entryOf(store.state, 'base');
         return [
           h('h1', { class: 'sr' }, 'Compare'),
           h(
@@ -215,7 +216,12 @@ function compare(app, signal) {
                 { class: 'actions' },
                 isRunning(store.state.job, 'diff')
                   ? button('Stop', () => jobs.cancel(), { 'data-key': 'diff' })
-                  : button(`Measure similarity, reads ${bytes(a.size + b.size)}`, measure, {
+                  : !base && (leansOnBase(a) || leansOnBase(b))
+                    ? [
+                        h('span', { class: 'muted' }, 'Measuring how alike they are needs the base. '),
+                        button('Open the base…', () => actions.pickFiles()),
+                      ]
+                    : button(`Measure similarity, reads ${bytes(a.size + b.size + (a.info ? (base?.size ?? 0) : 0))}`, measure, {
                       class: 'primary',
                       disabled: Boolean(why),
                       title: why,

@@ -69,7 +69,7 @@ function choose(rows) {
   const has = {
     stats: some((row) => row.stats),
     base: some((row) => row.stats?.baseNorm),
-    made: some((row) => row.error ?? (row.loss || undefined)),
+    made: rows.some(({ error, loss }) => error?.relativeError || loss),
     finding: rows.some(({ findings }) => findings.length),
   };
   const key = JSON.stringify(has);
@@ -492,7 +492,7 @@ function tensorDetails(app, entry, row) {
               : running
                 ? 'Measured when the running job has ended.'
                 : lacks
-                  ? 'Not measured: version 2 tells how far values move only beside its base.'
+                  ? 'Not measured: a version 2 delta tells how far values move only beside its base.'
                   : row.bytes <= MEASURE_AT_ONCE
                   ? 'Not measured.'
                   : `Not measured: that reads ${read}.`,

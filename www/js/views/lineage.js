@@ -2,7 +2,7 @@
 // Lineage: which delta follows which, and what is known about each link.
 
 import { button, h, live } from '../dom.js';
-import { bytes, name, plain, plural } from '../format.js';
+import { bytes, name, plain, plural, sentence } from '../format.js';
 import { entryOf } from '../model/rows.js';
 import { blocked, facts, hashView, missing, status } from '../components/parts.js';
 import { findingList } from '../components/problem.js';
@@ -177,16 +177,17 @@ function node({ actions }, entry, link, depth, deltas, result, busy, active) {
       ...(link?.found && link.found !== link.expected
         ? [/** @type {[string, Node]} */ (['Found', hashView(link.found)])]
         : []),
-      ...(link?.reason
-        ? [/** @type {[string, Node]} */ (['Why', h('bdi', null, plain(link.reason))])]
-        : state === 'not checked'
-          ? [
-              /** @type {[string, string]} */ ([
-                'What settles it',
-                'the base and all deltas before this one, then “Check the links”',
-              ]),
-            ]
-          : []),
+      ...(link?.reason ? [/** @type {[string, Node]} */ (['Why', h('bdi', null, plain(sentence(link.reason)))])] : []),
+      ...(state === 'verified'
+        ? []
+        : [
+            /** @type {[string, string]} */ ([
+              'What settles it',
+              state === 'broken'
+                ? 'the delta that it was made against, if it is missing here, or another base'
+                : 'the base and all deltas before this one, then “Check the links”',
+            ]),
+          ]),
     ]),
     h(
       'div',

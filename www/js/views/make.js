@@ -266,22 +266,29 @@ function preflight(app) {
 
 /** @param {App} app @param {EncodeResult} result */
 function madeView({ store, actions }, result) {
-  // Version 2 chooses an operation for each tensor, by size.
-  const other = result.version === 2 ? 0 : result.tensors.filter(({ strategy, requested }) => strategy !== requested).length;
+  const other = result.tensors.filter(({ strategy, requested }) => strategy !== requested).length;
   const entry = store.state.entries.find(({ made }) => made === result);
   return [
     facts([
       ['Error of the delta', result.strategy === 'lossless' ? 'none: every bit comes back' : result.relativeError === null ? '–' : `${percent(result.relativeError)} relative RMS`],
       ['Against the fine-tune', `${number(result.finetunedBytes / result.bytes)}× smaller`],
       ['Unchanged tensors', exact(result.tensors.filter(({ unchanged, elements }) => unchanged === elements).length)],
-      ['Stored otherwise', other ? `${plural(other, 'tensor')}, because the strategy would have spoilt them` : 'none'],
+      // Version 2 chooses an operation for each tensor, by size.
+      ...(result.version === 2
+        ? []
+        : [
+            /** @type {[string, string]} */ ([
+              'Stored otherwise',
+              other ? `${plural(other, 'tensor')}, because the strategy would have spoilt them` : 'none',
+            ]),
+          ]),
     ]),
     result.findings.length ? findingList(result.findings, null) : null,
     entry
       ? h(
           'div',
           { class: 'actions' },
-          button('See it in Inspect', () => actions.activate(entry.id, 'inspect', 'error'), { 'data-key': 'see made' }),
+          button('See it in Inspect', () => actions.activate(entry.id, 'inspect', result.strategy === 'lossless' ? 'bytes' : 'error'), { 'data-key': 'see made' }),
         )
       : null,
   ];
