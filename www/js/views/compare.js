@@ -216,6 +216,8 @@ function compare(app, signal) {
                 { class: 'actions' },
                 isRunning(store.state.job, 'diff')
                   ? button('Stop', () => jobs.cancel(), { 'data-key': 'diff' })
+                  : leansOnBase(a) && leansOnBase(b) && a.info?.baseHash !== b.info?.baseHash
+                    ? h('span', { class: 'muted' }, 'Made against different models: with one base only sizes can be compared.')
                   : !base && (leansOnBase(a) || leansOnBase(b))
                     ? [
                         h('span', { class: 'muted' }, 'Measuring how alike they are needs the base. '),

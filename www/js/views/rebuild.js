@@ -233,7 +233,7 @@ function formOf({ store, actions }) {
           'fieldset',
           { disabled: busy },
           h('legend', null, 'Files'),
-          radio('layout', 'auto', state.rebuild.layout, 'Shards, as the base has them', '', () =>
+          radio('layout', 'auto', state.rebuild.layout, 'Shards, as the base has them', 'With its file names and sizes; cutting anew is not offered.', () =>
             set({ layout: 'auto' }),
           ),
           radio('layout', 'single', state.rebuild.layout, 'One file', '', () => set({ layout: 'single' })),
