@@ -36,6 +36,9 @@ export const MEASURE_AT_ONCE = 16e6;
 /** Milliseconds between two pictures while tensors are measured. */
 export const REDRAW_EVERY = 150;
 
+/** Milliseconds without a key after which a text counts as typed. */
+export const TYPING_PAUSE = 400;
+
 /** Files looked at in one dropped folder. */
 export const MAX_FILES = 20_000;
 

@@ -71,7 +71,7 @@ const kept = (children) =>
     .map((child) => (child instanceof Node ? child : String(child)));
 
 /**
- * Replaces an element's content; the focus stays on the element with the same `data-key`.
+ * Replaces an element's content; the focus stays on the element with the same `data-key`, and so does what is being typed there.
  * @param {Element} element
  * @param {...Child} children
  */
@@ -81,7 +81,11 @@ export function fill(element, ...children) {
   element.replaceChildren(...kept(children));
   if (!key || document.activeElement === focused) return;
   const again = [...element.querySelectorAll('[data-key]')].find((node) => node.getAttribute('data-key') === key);
-  if (again instanceof HTMLElement) again.focus({ preventScroll: true });
+  if (!(again instanceof HTMLElement)) return;
+  again.focus({ preventScroll: true });
+  if (!(focused instanceof HTMLInputElement && again instanceof HTMLInputElement && focused.type === 'text')) return;
+  again.value = focused.value;
+  again.setSelectionRange(focused.selectionStart, focused.selectionEnd);
 }
 
 /**
@@ -179,6 +183,14 @@ export function segmented(label, options, value, onChange) {
     ),
   );
 }
+
+/** Terms with their values; those without a value are left out. @param {[term: string, value: Child][]} pairs */
+export const facts = (pairs) =>
+  h(
+    'dl',
+    { class: 'facts' },
+    pairs.flatMap(([term, value]) => (value ? [h('dt', null, term), h('dd', null, value)] : [])),
+  );
 
 /** @type {Record<string, string>} paths of the icons, in a box of 16 × 16 */
 const ICONS = {

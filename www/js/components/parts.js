@@ -1,6 +1,7 @@
 // @ts-check
 // Small parts that several views use.
 
+import { TYPING_PAUSE } from '../constants.js';
 import { button, h, icon } from '../dom.js';
 import { bytes, duration, name, shortHash } from '../format.js';
 import { destinations, download } from '../output/destination.js';
@@ -9,14 +10,6 @@ import { copyButton } from './problem.js';
 /** @import { App } from '../app.js' */
 /** @import { Child } from '../dom.js' */
 /** @import { Entry, Job, JobKind, Saved, State } from '../types.js' */
-
-/** @param {[term: string, value: Child][]} pairs */
-export const facts = (pairs) =>
-  h(
-    'dl',
-    { class: 'facts' },
-    pairs.flatMap(([term, value]) => [h('dt', null, term), h('dd', null, value)]),
-  );
 
 /** A hash: twelve digits, all of them to copy. @param {string} hash */
 export const hashView = (hash) =>
@@ -138,6 +131,11 @@ export function entrySelect(label, entries, value, onChange) {
  * @param {string} label @param {string} value @param {(value: string) => void} onChange @param {import('../dom.js').Props} [props]
  */
 export function textField(label, value, onChange, props = {}) {
+  let pause = 0;
+  const report = () => {
+    clearTimeout(pause);
+    onChange(input.value);
+  };
   const input = h('input', {
     type: 'text',
     value,
@@ -145,7 +143,13 @@ export function textField(label, value, onChange, props = {}) {
     spellcheck: 'false',
     'data-key': `text ${label}`,
     ...props,
-    on: { change: () => onChange(input.value) },
+    on: {
+      change: report,
+      input: () => {
+        clearTimeout(pause);
+        pause = setTimeout(report, TYPING_PAUSE);
+      },
+    },
   });
   return h('label', { class: 'field' }, h('span', null, label), input);
 }

@@ -2,7 +2,7 @@
 // An error where it arose: what happened, where, what to do, and its code.
 
 import { version } from '../api.js';
-import { button, h, icon } from '../dom.js';
+import { button, facts, h, icon } from '../dom.js';
 import { details, meaning } from '../errors.js';
 import { breakable, exact, name, plain, plural, sentence } from '../format.js';
 
@@ -53,12 +53,6 @@ export function problemView(problem, actions = {}) {
   const offered = [...new Set([action, problem.retryable ? /** @type {const} */ ('retry') : undefined])].filter(
     (id) => id && actions[id],
   );
-  const where = [
-    problem.source && ['File', name(problem.source)],
-    problem.tensor !== undefined && ['Tensor', name(problem.tensor)],
-    problem.offset !== undefined && ['Offset', exact(problem.offset)],
-    ['Code', h('code', null, problem.code)],
-  ].filter((pair) => Array.isArray(pair));
   // Who cancels knows why: there is nothing to explain or to report.
   const calm = problem.code === 'ABORTED';
   return h(
@@ -70,11 +64,12 @@ export function problemView(problem, actions = {}) {
           h('p', { class: 'status error' }, icon('error'), h('strong', null, ` ${title}`)),
           h('p', null, h('bdi', null, plain(sentence(problem.message)))),
           h('p', null, advice),
-          h(
-            'dl',
-            { class: 'facts' },
-            where.flatMap(([term, value]) => [h('dt', null, term), h('dd', null, value)]),
-          ),
+          facts([
+            ['File', problem.source && name(problem.source)],
+            ['Tensor', problem.tensor !== undefined && name(problem.tensor)],
+            ['Offset', problem.offset !== undefined && exact(problem.offset)],
+            ['Code', h('code', null, problem.code)],
+          ]),
         ],
     h(
       'div',

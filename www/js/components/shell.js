@@ -4,7 +4,7 @@
 import { VIEWS, ETA_AFTER } from '../constants.js';
 import { button, fill, h, icon, live, select, svg, under } from '../dom.js';
 import { about, bytes, duration, middle, name, plain, plural } from '../format.js';
-import { retry, setRole } from '../intake/intake.js';
+import { retry } from '../intake/intake.js';
 import { problemView } from './problem.js';
 
 /** @import { App } from '../app.js' */
@@ -12,8 +12,6 @@ import { problemView } from './problem.js';
 
 /** @type {Record<View, string>} */
 export const TITLES = { inspect: 'Inspect', compare: 'Compare', lineage: 'Lineage', rebuild: 'Rebuild', make: 'Make' };
-/** @type {Record<EntryRole, string>} */
-export const ROLES = { delta: 'delta', base: 'base', finetuned: 'fine-tune', spare: 'model', unknown: 'not usable' };
 
 /** @param {App} app @param {AbortSignal} signal */
 export function header(app, signal) {
@@ -118,10 +116,10 @@ function chip({ store, actions }, entry, active, busy) {
             ['spare', 'not used'],
           ]),
           role,
-          (value) => setRole(store, id, /** @type {EntryRole} */ (value)),
+          (value) => actions.setRole(id, /** @type {EntryRole} */ (value)),
           { class: 'role', disabled: busy },
         )
-      : h('span', { class: 'role' }, ROLES[role]),
+      : h('span', { class: 'role' }, role === 'delta' ? role : 'not usable'),
     role === 'delta' && state === 'ready'
       ? button(fileName(entry.name), () => actions.activate(id), {
           class: 'link',
@@ -346,7 +344,7 @@ export function help({ store, actions }, signal) {
     h(
       'p',
       null,
-      'A .wdelta file holds what a fine-tune changed in its base model. Base and delta together give the fine-tune back. Everything is read where it lies: nothing is sent anywhere.',
+      'Base and delta together give the fine-tune back. Files are read where they lie, and nothing is sent anywhere.',
     ),
     h(
       'dl',
@@ -383,13 +381,13 @@ export function help({ store, actions }, signal) {
         ),
       ],
     ),
-    h(
-      'p',
-      { class: 'muted' },
-      isSecureContext
-        ? 'Private storage, file pickers and offline use work here, as far as the browser has them.'
-        : 'This page was opened without https: private storage, file pickers and offline use are missing. Inspecting, comparing and small rebuilds work.',
-    ),
+    isSecureContext
+      ? null
+      : h(
+          'p',
+          { class: 'muted' },
+          'This page was opened without https: private storage, file pickers and offline use are missing. Inspecting, comparing and small rebuilds work.',
+        ),
     h(
       'div',
       { class: 'actions' },

@@ -46,6 +46,7 @@ export function storedChart(source, row, log, onLog) {
     };
     const int4 = row.strategy === 'int4';
     const [[scale = 0], [zero = 0], outliers] = await Promise.all(['scale', 'zero_point', 'outlier_vals'].map(of));
+    let codes = row.elements - (row.records.find(({ field }) => field === 'outlier_vals')?.elements ?? 0);
     /** @type {Seen} */
     const seen = { values: int4 ? Array(16).fill(0) : [], outliers, scale, zero, share: 0 };
     const parts = Math.ceil(Math.min(place.length, MOST) / PART);
@@ -57,7 +58,9 @@ export function storedChart(source, row, log, onLog) {
       if (int4)
         for (const byte of found) {
           seen.values[byte >> 4]++;
-          seen.values[byte & 15]++;
+          // The last byte may have room for one more code than there is.
+          if (--codes) seen.values[byte & 15]++;
+          codes--;
         }
       else for (const value of valuesOf(found, place.dtype)) seen.values.push(value);
       seen.share += found.length / place.length;

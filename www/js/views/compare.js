@@ -1,12 +1,12 @@
 // @ts-check
 // Compare: two deltas or two models side by side, joined by tensor name.
 
-import { button, h, live, segmented } from '../dom.js';
+import { button, facts, h, live, segmented } from '../dom.js';
 import { breakable, bytes, count, exact, name, number, percent, plural, shape, shortHash } from '../format.js';
 import { PAIR_MEASURES } from '../model/measures.js';
 import { entryOf, joined, leansOnBase, modelRows, rowNamed, rowsOf } from '../model/rows.js';
 import { picture, tableSection } from '../components/explorer.js';
-import { blocked, entrySelect, facts, isRunning, missing, status } from '../components/parts.js';
+import { blocked, entrySelect, isRunning, missing, status } from '../components/parts.js';
 import { findingList } from '../components/problem.js';
 import { jobOutcome } from '../components/shell.js';
 import { NAME_COLUMN, SHAPE_COLUMN } from '../components/table.js';
@@ -306,25 +306,14 @@ function rowDetails({ actions }, row) {
       button('×', () => actions.select(null), { class: 'quiet', 'aria-label': 'Close details' }),
     ),
     facts([
-      ...(row.shape.length ? [/** @type {[string, string]} */ (['Shape', shape(row.shape)])] : []),
+      ['Shape', row.dtype && shape(row.shape)],
       ['Parameters', exact(row.elements)],
-      ...(row.strategy
-        ? [
-            /** @type {[string, string]} */ ([
-              'A',
-              row.side === 'b' ? 'absent' : `${row.strategy}, ${exact(row.bytes)} B`,
-            ]),
-            /** @type {[string, string]} */ (['B', row.b ? `${row.b.strategy}, ${exact(row.b.bytes)} B` : 'absent']),
-          ]
-        : []),
-      ...(row.diff
-        ? /** @type {[string, string][]} */ ([
-            ['Distance', number(row.diff.distance)],
-            ['Relative', percent(row.diff.relative)],
-            ['Cosine', number(row.diff.cosine)],
-            ['Equal values', `${exact(row.diff.equal)} of ${exact(row.diff.elements)}`],
-          ])
-        : []),
+      ['A', row.strategy && (row.side === 'b' ? 'absent' : `${row.strategy}, ${exact(row.bytes)} B`)],
+      ['B', row.strategy && (row.b ? `${row.b.strategy}, ${exact(row.b.bytes)} B` : 'absent')],
+      ['Distance', row.diff && number(row.diff.distance)],
+      ['Relative', row.diff && percent(row.diff.relative)],
+      ['Cosine', row.diff && number(row.diff.cosine)],
+      ['Equal values', row.diff && `${exact(row.diff.equal)} of ${exact(row.diff.elements)}`],
     ]),
     row.diff ? null : h('p', { class: 'muted' }, 'Distance and cosine are measured by “Measure similarity”.'),
   ];
@@ -337,7 +326,7 @@ function totals({ actions }, diff) {
       h(
         'p',
         { class: 'muted' },
-        'Names, shapes, strategies and sizes come from the headers. Distance and cosine need the values; they are measured on demand.',
+        'Names, shapes and sizes come from the headers; how alike the values are is measured on demand.',
       ),
     ];
   /** @type {Finding[]} */

@@ -1,35 +1,25 @@
 // @ts-check
 // Make: base and fine-tune give a delta, its size known before the start.
 
-import { button, h, live } from '../dom.js';
+import { button, facts, h } from '../dom.js';
 import { bytes, exact, name, number, percent, plain, plural, shape } from '../format.js';
 import { entryOf } from '../model/rows.js';
-import {
-  blocked,
-  checklist,
-  destinationChoice,
-  entrySelect,
-  facts,
-  missing,
-  radio,
-  savedView,
-  textField,
-} from '../components/parts.js';
+import { blocked, destinationChoice, entrySelect, radio, textField } from '../components/parts.js';
 import { findingList } from '../components/problem.js';
-import { jobOutcome } from '../components/shell.js';
+import { workView } from '../components/work.js';
 import { chainOf, isPlan, planChecks, roomChecks } from './rebuild.js';
 
 /** @import { App } from '../app.js' */
 /** @import { Check } from '../components/parts.js' */
 /** @import { EncodeResult, Plan, State } from '../types.js' */
 
-/** @type {[id: string, label: string, note: string][]} */
+/** @type {[id: string, note: string][]} */
 export const STRATEGIES = [
-  ['lossless', 'lossless', 'Every bit of the fine-tune comes back.'],
-  ['lossy', 'lossy', 'Close to the fine-tune, as small as its quality says.'],
-  ['int4', 'int4', 'Sixteen levels per tensor, the largest changes apart.'],
-  ['sparse', 'sparse', 'Only the largest changes, each exact; the rest is dropped.'],
-  ['quantized', 'quantized', 'One sign per value, one scale per row. Smallest, and coarsest.'],
+  ['lossless', 'Every bit of the fine-tune comes back.'],
+  ['lossy', 'Close to the fine-tune, as small as its quality says.'],
+  ['int4', 'Sixteen levels per tensor, the largest changes apart.'],
+  ['sparse', 'Only the largest changes, each exact; the rest is dropped.'],
+  ['quantized', 'One sign per value, one scale per row. Smallest, and coarsest.'],
 ];
 
 /** Names what a plan was made for. @param {State} state @param {string} [strategy] */
@@ -62,67 +52,36 @@ export const makeName = (state) =>
   state.make.name || `${(entryOf(state, 'finetuned')?.name ?? 'fine-tune').replace(/\.safetensors$/i, '')}.wdelta`;
 
 /** @param {App} app @param {AbortSignal} signal */
-export function makeView(app, signal) {
-  const { store, actions } = app;
-  const root = h('div', { class: 'view' });
-  store.watch(
-    (state) => [...STRATEGIES.map(([id]) => makeKey(state, id)), state.job?.state === 'running'],
-    () => {
-      const { state } = store;
-      if (state.job?.state !== 'running' && entryOf(state, 'base') && entryOf(state, 'finetuned'))
-        for (const [id] of STRATEGIES) void actions.plan(makeKey(state, id), false, id);
-    },
-    signal,
-  );
-  const form = live(
-    store,
-    signal,
-    h('section', { class: 'form' }),
-    (state) => [state.entries, state.chain, state.make, state.to, state.plans, state.job?.state],
-    () => formOf(app),
-  );
-  const checks = live(
-    store,
-    signal,
-    h('section', { class: 'preflight', 'aria-label': 'Before the start' }),
-    (state) => [state.entries, state.chain, state.make, state.plans, state.job?.state, app.room],
-    () => preflight(app),
-  );
-  const outcome = live(
-    store,
-    signal,
-    h('div'),
-    (state) => [state.job, state.saved, state.entries],
-    ([job, saved]) => [
-      jobOutcome(job, 'make', actions.fixes({ retry: () => actions.make() })),
-      ...saved
-        .filter(({ kind }) => kind === 'make')
-        .reverse()
-        .map((each) => {
-          const result = /** @type {EncodeResult} */ (each.result);
-          return savedView(app, each, madeView(app, result), errorTable(result));
-        }),
-    ],
-  );
-  store.watch(
-    (state) => [Boolean(entryOf(state, 'base')), Boolean(entryOf(state, 'finetuned'))],
-    ([base, finetuned]) => {
-      if (!base || !finetuned)
-        root.replaceChildren(
-          missing(app, 'Make a delta', [
-            [base, 'The base model: a .safetensors file, or a folder with shards.'],
+export const makeView = (app, signal) =>
+  workView(app, signal, {
+    kind: 'make',
+    title: 'Make',
+    start: 'Make delta',
+    lacks: (state) => {
+      const [base, finetuned] = [Boolean(entryOf(state, 'base')), Boolean(entryOf(state, 'finetuned'))];
+      return base && finetuned
+        ? null
+        : [
+            'Make a delta',
             [
-              finetuned,
-              'The fine-tune, with the same tensor names. The second model opened is taken as such; its chip changes that.',
+              [base, 'The base model: a .safetensors file, or a folder with shards.'],
+              [
+                finetuned,
+                'The fine-tune, with the same tensor names: the second model opened, unless its chip says otherwise.',
+              ],
             ],
-          ]),
-        );
-      else root.replaceChildren(h('h1', null, 'Make'), h('div', { class: 'two-columns' }, form, checks), outcome);
+          ];
     },
-    signal,
-  );
-  return [root];
-}
+    plan: (state) => {
+      for (const [id] of STRATEGIES) void app.actions.plan(makeKey(state, id), false, id);
+    },
+    form: formOf,
+    preflight,
+    result: (saved) => {
+      const made = /** @type {EncodeResult} */ (saved.result);
+      return [madeView(app, made), errorTable(made)];
+    },
+  });
 
 /** Whether the values decide the size, so that it is told from a sample before the start. @param {string} strategy */
 export const isEstimate = (strategy) => strategy === 'lossless' || strategy === 'lossy';
@@ -176,8 +135,8 @@ function formOf({ store, actions }) {
       'fieldset',
       { disabled: busy },
       h('legend', null, 'Strategy'),
-      STRATEGIES.map(([id, label, note]) => {
-        const option = radio('strategy', id, make.strategy, label, note, () => set({ strategy: id }));
+      STRATEGIES.map(([id, note]) => {
+        const option = radio('strategy', id, make.strategy, id, note, () => set({ strategy: id }));
         option.append(h('span', { class: 'num size' }, sizeOf(state, id)));
         return option;
       }),
@@ -220,7 +179,6 @@ function preflight(app) {
   const { store, actions } = app;
   const { state } = store;
   const plan = state.plans.get(makeKey(state));
-  const why = blocked(state);
   const finetuned = entryOf(state, 'finetuned');
   /** @type {Check[]} */
   const checks = planChecks(
@@ -247,21 +205,7 @@ function preflight(app) {
         });
     }
   }
-  return [
-    h('h2', null, 'Before the start'),
-    checklist(checks),
-    h(
-      'div',
-      { class: 'actions' },
-      button('Make delta', () => actions.make(), {
-        class: 'primary',
-        disabled: !ready || Boolean(why),
-        title: why,
-        'data-key': 'start',
-      }),
-      why ? h('span', { class: 'muted' }, why) : null,
-    ),
-  ];
+  return { checks, ready };
 }
 
 /** @param {App} app @param {EncodeResult} result */
@@ -274,14 +218,10 @@ function madeView({ store, actions }, result) {
       ['Against the fine-tune', `${number(result.finetunedBytes / result.bytes)}× smaller`],
       ['Unchanged tensors', exact(result.tensors.filter(({ unchanged, elements }) => unchanged === elements).length)],
       // Version 2 chooses an operation for each tensor, by size.
-      ...(result.version === 2
-        ? []
-        : [
-            /** @type {[string, string]} */ ([
-              'Stored otherwise',
-              other ? `${plural(other, 'tensor')}, because the strategy would have spoilt them` : 'none',
-            ]),
-          ]),
+      [
+        'Stored otherwise',
+        result.version === 1 && (other ? `${plural(other, 'tensor')}, because the strategy would have spoilt them` : 'none'),
+      ],
     ]),
     result.findings.length ? findingList(result.findings, null) : null,
     entry

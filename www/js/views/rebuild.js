@@ -1,23 +1,12 @@
 // @ts-check
 // Rebuild: base and deltas give the fine-tune back, checked before, while and after it is written.
 
-import { button, h, live } from '../dom.js';
+import { button, facts, h } from '../dom.js';
 import { about, bytes, exact, name, percent, plain, plural } from '../format.js';
 import { entryOf } from '../model/rows.js';
-import {
-  blocked,
-  checklist,
-  destinationChoice,
-  entrySelect,
-  facts,
-  missing,
-  radio,
-  savedView,
-  status,
-  textField,
-} from '../components/parts.js';
+import { blocked, destinationChoice, entrySelect, radio, status, textField } from '../components/parts.js';
 import { findingList, problemView } from '../components/problem.js';
-import { jobOutcome } from '../components/shell.js';
+import { workView } from '../components/work.js';
 import { pathTo, readyDeltas } from './lineage.js';
 
 /** @import { App } from '../app.js' */
@@ -54,58 +43,6 @@ export function rebuildName(state) {
 /** @param {App} app @param {AbortSignal} signal */
 export function rebuildView(app, signal) {
   const { store, actions } = app;
-  const root = h('div', { class: 'view' });
-  store.watch(
-    (state) => [rebuildKey(state), state.job?.state === 'running'],
-    ([key, busy]) => {
-      if (!busy && entryOf(store.state, 'base') && chainOf(store.state).length) void actions.plan(key);
-    },
-    signal,
-  );
-  const form = live(
-    store,
-    signal,
-    h('section', { class: 'form' }),
-    (state) => [
-      state.entries,
-      state.chain,
-      state.rebuild,
-      state.to,
-      state.plans.get(rebuildKey(state)),
-      state.lineage,
-      state.job?.state,
-    ],
-    () => formOf(app),
-  );
-  const checks = live(
-    store,
-    signal,
-    h('section', { class: 'preflight', 'aria-label': 'Before the start' }),
-    (state) => [
-      state.entries,
-      state.chain,
-      state.rebuild,
-      state.plans,
-      state.checks,
-      state.job?.state,
-      state.lineage,
-      app.room,
-    ],
-    () => preflight(app),
-  );
-  const outcome = live(
-    store,
-    signal,
-    h('div'),
-    (state) => [state.job, state.saved],
-    ([job, saved]) => [
-      jobOutcome(job, 'rebuild', actions.fixes({ retry: () => actions.rebuild() })),
-      ...saved
-        .filter(({ kind }) => kind === 'rebuild')
-        .reverse()
-        .map((each) => savedView(app, each, resultFacts(/** @type {DecodeResult} */ (each.result)))),
-    ],
-  );
   // The sample's model is code of its own, loaded when there is something to run it with.
   const tried = h('div');
   store.watch(
@@ -117,30 +54,28 @@ export function rebuildView(app, signal) {
     },
     signal,
   );
-  store.watch(
-    (state) => [
-      state.entries.some(({ role, info }) => role === 'delta' && info),
-      state.entries.some(({ role }) => role === 'base'),
-    ],
-    ([delta, base]) => {
-      if (!delta && !base)
-        root.replaceChildren(
-          missing(app, 'Rebuild a fine-tune', [
-            [false, 'One or more .wdelta files.'],
-            [false, 'The base model: a .safetensors file, or a folder with shards.'],
-          ]),
-        );
-      else
-        root.replaceChildren(
-          h('h1', null, 'Rebuild'),
-          h('div', { class: 'two-columns' }, form, checks),
-          outcome,
-          tried,
-        );
+  return workView(app, signal, {
+    kind: 'rebuild',
+    title: 'Rebuild',
+    start: 'Rebuild model',
+    lacks: (state) =>
+      readyDeltas(state).length || entryOf(state, 'base')
+        ? null
+        : [
+            'Rebuild a fine-tune',
+            [
+              [false, 'One or more .wdelta files.'],
+              [false, 'The base model: a .safetensors file, or a folder with shards.'],
+            ],
+          ],
+    plan: (state) => {
+      if (entryOf(state, 'base') && chainOf(state).length) void actions.plan(rebuildKey(state));
     },
-    signal,
-  );
-  return [root];
+    form: formOf,
+    preflight,
+    result: ({ result }) => [resultFacts(/** @type {DecodeResult} */ (result))],
+    below: tried,
+  });
 }
 
 /** @param {App} app */
@@ -287,21 +222,7 @@ function preflight(app) {
   }
   const wrong = chain[0] && base && state.checks.get(`${chain[0].id}:${base.id}`);
   if (wrong && wrong !== 'ok') ready = false;
-  return [
-    h('h2', null, 'Before the start'),
-    checklist(checks),
-    h(
-      'div',
-      { class: 'actions' },
-      button('Rebuild model', () => actions.rebuild(), {
-        class: 'primary',
-        disabled: !ready || Boolean(why),
-        title: why,
-        'data-key': 'start',
-      }),
-      why ? h('span', { class: 'muted' }, why) : null,
-    ),
-  ];
+  return { checks, ready };
 }
 
 /**
@@ -403,14 +324,7 @@ const resultFacts = ({ dtype, files, tensors, findings }) => [
   facts([
     ['Tensors', exact(tensors)],
     ['Numbers', dtype === 'base' ? 'as the base' : dtype],
-    ...(files.length > 1
-      ? [
-          /** @type {[string, Node[]]} */ ([
-            'Files',
-            files.map(({ path, size }) => h('div', null, name(path, 60), ` ${bytes(size)}`)),
-          ]),
-        ]
-      : []),
+    ['Files', files.length > 1 && files.map(({ path, size }) => h('div', null, name(path, 60), ` ${bytes(size)}`))],
   ]),
   findings.length ? findingList(findings, null) : null,
 ];
