@@ -205,7 +205,6 @@ const ICONS = {
   finetuned: 'M2.5 2.5h11v11h-11ZM8 5v6M5 8h6',
   spare: 'M2.5 2.5h11v11h-11ZM5 8h6',
   unknown: 'M5.5 6a2.5 2.5 0 1 1 3.6 2.2C8.3 8.7 8 9.2 8 10M8 12.2v.6',
-  copy: 'M5.5 5.5h8v8h-8ZM10.5 5.500v-3h-8v8h3',
   theme: 'M8 2a6 6 0 1 0 .01 0ZM8 2v12M10 3v10M12 5v6',
   down: 'M4 6.5 8 10.5 12 6.5',
 };

@@ -43,8 +43,8 @@ export const initial = {
  *   | { type: 'add', entry: Entry }
  *   | { type: 'entry', id: string, values: Partial<Entry> }
  *   | { type: 'remove', id: string }
- *   | { type: 'check', key: string, value: 'ok' | Problem }
- *   | { type: 'plan', key: string, value: State['plans'] extends Map<string, infer V> ? V : never }} Action
+ *   | { type: 'checks', key: string, value: 'ok' | Problem }
+ *   | { type: 'plans', key: string, value: State['plans'] extends Map<string, infer V> ? V : never }} Action
  */
 
 /** A problem of files that are not in use any more says nothing. @param {State} state */
@@ -97,10 +97,9 @@ export function reduce(state, action) {
         tensor: active === state.active ? state.tensor : null,
       };
     }
-    case 'check':
-      return { ...state, checks: new Map(state.checks).set(action.key, action.value) };
-    case 'plan':
-      return { ...state, plans: new Map(state.plans).set(action.key, action.value) };
+    case 'checks':
+    case 'plans':
+      return { ...state, [action.type]: new Map(/** @type {Map<string, unknown>} */ (state[action.type])).set(action.key, action.value) };
   }
 }
 

@@ -99,10 +99,10 @@ export function lookActions({ store, jobs }) {
             ...running,
           }),
         {
-          onProblem: (problem) => problem.code !== 'ABORTED' && store.dispatch({ type: 'check', key, value: problem }),
+          onProblem: (problem) => problem.code !== 'ABORTED' && store.dispatch({ type: 'checks', key, value: problem }),
         },
       );
-      if (result) store.dispatch({ type: 'check', key, value: 'ok' });
+      if (result) store.dispatch({ type: 'checks', key, value: 'ok' });
     },
 
     /** @param {[Entry, Entry]} pair */
@@ -128,7 +128,7 @@ export function lookActions({ store, jobs }) {
       store.set({ lineage: { key, result } });
       for (const { index, parent, state } of result.links) {
         if (base && state === 'verified')
-          store.dispatch({ type: 'check', key: `${deltas[index].id}:${parent === 'base' ? base.id : ''}`, value: 'ok' });
+          store.dispatch({ type: 'checks', key: `${deltas[index].id}:${parent === 'base' ? base.id : ''}`, value: 'ok' });
       }
     },
 

@@ -43,7 +43,7 @@ export function workActions(app) {
      */
     async plan(key, again = false, strategy) {
       if (store.state.plans.has(key) && !again) return void (strategy && actions.estimate(key, strategy));
-      store.dispatch({ type: 'plan', key, value: null });
+      store.dispatch({ type: 'plans', key, value: null });
       const { state } = store;
       const { dtype, layout } = state.rebuild;
       try {
@@ -53,10 +53,10 @@ export function workActions(app) {
         const job = strategy
           ? { job: 'encode', ...inputsOf(state), ...makeOptions(state, strategy) }
           : { job: 'decode', base: entryOf(state, 'base')?.source, deltas: chainOf(state).map(({ source }) => source), dtype, layout };
-        store.dispatch({ type: 'plan', key, value: await (await api()).plan({ ...job, ...place }) });
+        store.dispatch({ type: 'plans', key, value: await (await api()).plan({ ...job, ...place }) });
         if (strategy) actions.estimate(key, strategy);
       } catch (error) {
-        store.dispatch({ type: 'plan', key, value: problemOf(error) });
+        store.dispatch({ type: 'plans', key, value: problemOf(error) });
       }
       app.room = await room().catch(() => null);
       store.set({});
@@ -78,7 +78,7 @@ export function workActions(app) {
         sampling = { key, strategy, controller };
         const found = await estimate(inputsOf(state), makeOptions(state, strategy), controller.signal).catch(() => null);
         sampling = null;
-        if (!controller.signal.aborted) store.dispatch({ type: 'plan', key, value: { ...plan, sample: null, ...found } });
+        if (!controller.signal.aborted) store.dispatch({ type: 'plans', key, value: { ...plan, sample: null, ...found } });
       });
     },
 
@@ -111,7 +111,7 @@ export function workActions(app) {
       );
       const { problem } = store.state.job ?? {};
       const found = saved ? 'ok' : problem?.code === 'WRONG_BASE' && chain.length === 1 ? problem : null;
-      if (found) store.dispatch({ type: 'check', key: `${chain[0].id}:${base.id}`, value: found });
+      if (found) store.dispatch({ type: 'checks', key: `${chain[0].id}:${base.id}`, value: found });
     },
 
     async make() {
@@ -143,7 +143,7 @@ export function workActions(app) {
       const id = addDelta(store, { file: blob, path: saved.files[0].name });
       const made = /** @type {EncodeResult} */ (saved.result);
       store.dispatch({ type: 'entry', id, values: { made } });
-      if (!chain.length) store.dispatch({ type: 'check', key: `${id}:${base.id}`, value: 'ok' });
+      if (!chain.length) store.dispatch({ type: 'checks', key: `${id}:${base.id}`, value: 'ok' });
     },
   };
 

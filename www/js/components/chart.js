@@ -3,7 +3,7 @@
 
 import { button, h, segmented, svg } from '../dom.js';
 import { exact, name, number, plain } from '../format.js';
-import { cellsOf, gridOf } from '../model/grid.js';
+import { gridOf } from '../model/grid.js';
 
 /** @import { Row, Stats } from '../types.js' */
 /** @import { Measure } from '../model/measures.js' */
@@ -195,13 +195,8 @@ export function depthLines(rows, measure, tensor, onSelect) {
   }));
   const high = Math.max(0, ...series.flatMap(({ points }) => points.map(({ value }) => Math.abs(value ?? 0))));
   if (!series.length) return h('p', { class: 'muted' }, 'The names have no layers to follow.');
-  if (
-    cellsOf({ columns, lines, top: [], bottom: [] }).every(
-      ({ rows: [row] }) => measure.of([row]) === null,
-    )
-  ) {
+  if (series.every(({ points }) => points.every(({ value }) => value === null)))
     return h('p', { class: 'muted' }, `${measure.label} is not measured yet.`);
-  }
   const [width, height] = [300, 28];
   const x = (/** @type {number} */ i) => (layers.length > 1 ? (i / (layers.length - 1)) * width : width / 2);
   const y = (/** @type {number} */ value) =>

@@ -72,7 +72,7 @@ export function storedChart(source, row, log, onLog) {
   if (seen) show(seen);
   else
     read().catch((error) =>
-      root.replaceChildren(h('p', { class: 'muted' }, `The records cannot be read: ${error.message}`)),
+      root.replaceChildren(h('p', { class: 'muted' }, `The bytes cannot be read: ${error.message}`)),
     );
   return root;
 }

@@ -84,10 +84,8 @@ function choose(rows) {
   return known;
 }
 
-/** @type {Map<boolean, typeof MEASURES>} */
-const measureChoices = new Map(
-  [false, true].map((made) => [made, MEASURES.filter(({ needs }) => needs !== 'made' || made)]),
-);
+/** What is known of a delta that does not tell its error. */
+const WITHOUT_ERROR = MEASURES.filter(({ needs }) => needs !== 'made');
 
 /** @param {App} app @param {AbortSignal} signal */
 export function inspectView(app, signal) {
@@ -198,7 +196,7 @@ function explore(app, signal) {
   const { store, jobs, actions } = app;
   const topic = {
     rows: (/** @type {State} */ state) => rowsOf(activeEntry(state)),
-    measures: (/** @type {State} */ state) => measureChoices.get(Boolean(activeEntry(state)?.made ?? activeEntry(state)?.info?.loss)) ?? MEASURES,
+    measures: (/** @type {State} */ state) => (activeEntry(state)?.made ?? activeEntry(state)?.info?.loss ? MEASURES : WITHOUT_ERROR),
     columns: columnsOf,
     watch: (/** @type {State} */ state) => [state.job?.state, state.job?.kind, entryOf(state, 'base')?.id],
     tools: (/** @type {State} */ state) => {
