@@ -14,7 +14,7 @@ const UNSTAMPED = "const SITE = { version: '', files: [] };";
 const NOT_KEPT = /^sw\.js$|(^|\/)(LICENSE|NOTICE)$|^sample\//;
 
 /** Names that most modules of the page use. The same everywhere, they take less room once packed than a letter that differs. */
-const SHARED = 'actions app bytes button exact facts h icon info live name number percent plain plural signal state store'.split(' ');
+const SHARED = 'actions app bytes button entryOf exact facts h icon info jobs live name number percent plain plural signal state status store'.split(' ');
 
 /** Largest size of HTML, CSS and JavaScript without the sample, in bytes, in one stream after brotli 11. */
 const SITE_BYTES = 60_000;
@@ -37,7 +37,7 @@ async function small(path, text) {
       .replace(/;}/g, '}')
       .replace(/(?<![\d.])0\.(?=\d)/g, '.');
   }
-  const { code } = await minify({ [path]: text }, { module: true, ecma: 2020, compress: { passes: 2 }, mangle: { reserved: SHARED } });
+  const { code } = await minify({ [path]: text }, { module: true, ecma: 2020, compress: { passes: 2, inline: 1 }, mangle: { reserved: SHARED } });
   return String(code);
 }
 
