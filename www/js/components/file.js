@@ -19,6 +19,8 @@ export function fileStrip({ bytes: size, layout }, row) {
   const share = (/** @type {number} */ n) => `${((n / size) * 100).toFixed(4)}%`;
   const from = row?.records.length ? Math.min(...row.records.map(({ offset }) => offset)) : 0;
   const to = row?.records.length ? Math.max(...row.records.map(({ offset, length }) => offset + length)) : 0;
+  // Version 2 codes several tensors as one block.
+  const shared = row?.records.some(({ length }) => length > row.bytes);
   return h(
     'figure',
     { class: 'strip' },
@@ -46,7 +48,7 @@ export function fileStrip({ bytes: size, layout }, row) {
           h('span', { class: 'muted' }, bytes(length)),
         ),
       ),
-      to ? h('span', null, h('span', { class: 'swatch mark' }), `Selection ${exact(from)} … ${exact(to)}`) : null,
+      to ? h('span', null, h('span', { class: 'swatch mark' }), `${shared ? 'Block of the selection' : 'Selection'} ${exact(from)} … ${exact(to)}`) : null,
     ),
   );
 }
