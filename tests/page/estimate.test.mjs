@@ -64,8 +64,7 @@ after(async () => {
 /** Megabytes that Make says of a strategy, once it says any. */
 async function said(page, strategy) {
   const size = page.locator('.option').filter({ has: page.getByRole('radio', { name: new RegExp(`^${strategy}`) }) }).locator('.size');
-  await size.filter({ hasText: '≈' }).waitFor();
-  const [, number, unit] = /([\d.]+)\s(kB|MB)/.exec(await size.innerText());
+  const [, number, unit] = /([\d.]+)\s(kB|MB)/.exec(await size.filter({ hasText: '≈' }).innerText());
   return Number(number) * (unit === 'MB' ? 1e6 : 1e3);
 }
 
@@ -80,6 +79,7 @@ test('lossless and lossy are estimated from a part of the models, near what come
     if (options.quality) {
       await page.getByLabel(/^Quality/).fill(String(options.quality));
       await page.getByLabel(/^Quality/).press('Tab');
+      await page.getByText('Encoding a sample to estimate the size').waitFor();
     }
     const estimate = await said(page, strategy);
     assert.match(await page.locator('.preflight').innerText(), /estimated from a sample of 3\d\.\d\s%/);

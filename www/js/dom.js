@@ -104,6 +104,30 @@ export function live(store, signal, element, select, render) {
   return element;
 }
 
+/**
+ * An element that is built anew when what `select` gives has changed; what watches inside ends with it.
+ * @template {unknown[] | []} T
+ * @param {Store} store
+ * @param {AbortSignal} signal
+ * @param {(state: State) => T} select
+ * @param {(values: NoInfer<T>, signal: AbortSignal) => Node[]} build
+ */
+export function renewed(store, signal, select, build) {
+  const root = h('div', { class: 'view' });
+  /** @type {AbortController | undefined} */
+  let inner;
+  store.watch(
+    select,
+    (values) => {
+      inner?.abort();
+      inner = new AbortController();
+      root.replaceChildren(...build(values, AbortSignal.any([signal, inner.signal])));
+    },
+    signal,
+  );
+  return [root];
+}
+
 /** Resolves when a frame has been painted; hidden tabs get none. */
 export const nextFrame = () =>
   new Promise((done) => (document.hidden ? setTimeout(done) : requestAnimationFrame(() => setTimeout(done))));

@@ -3,7 +3,7 @@
 
 import { VIEWS, ETA_AFTER } from '../constants.js';
 import { button, fill, h, icon, live, select, svg, under } from '../dom.js';
-import { about, bytes, duration, middle, name, plain, plural } from '../format.js';
+import { about, bytes, middle, name, plain, plural } from '../format.js';
 import { retry } from '../intake/intake.js';
 import { problemView } from './problem.js';
 
@@ -314,11 +314,7 @@ export function jobOutcome(job, kind, fixes) {
     h('h2', null, `${job.title} ${job.state === 'cancelled' ? 'was cancelled' : 'did not finish'}`),
     problemView(job.problem, fixes),
     kind === 'rebuild' || kind === 'make'
-      ? h(
-          'p',
-          { class: 'muted' },
-          `It ran for ${duration(((job.ended ?? 0) - job.started) / 1000)}. Chosen files are untouched; no half-written output remains.`,
-        )
+      ? h('p', { class: 'muted' }, 'Chosen files are untouched; no half-written output remains.')
       : null,
   );
 }

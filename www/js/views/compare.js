@@ -1,7 +1,7 @@
 // @ts-check
 // Compare: two deltas or two models side by side, joined by tensor name.
 
-import { button, facts, h, live, segmented } from '../dom.js';
+import { button, facts, h, live, renewed, segmented } from '../dom.js';
 import { breakable, bytes, count, exact, name, number, percent, plural, shape, shortHash } from '../format.js';
 import { PAIR_MEASURES } from '../model/measures.js';
 import { entryOf, joined, leansOnBase, modelRows, rowNamed, rowsOf } from '../model/rows.js';
@@ -111,34 +111,24 @@ export function pairOf({ entries, compare, active }) {
 const diffOf = ({ compare }, [a, b]) => (compare.diff?.key === `${a.id}:${b.id}` ? compare.diff.result : null);
 
 /** @param {App} app @param {AbortSignal} signal */
-export function compareView(app, signal) {
-  const { store } = app;
-  const root = h('div', { class: 'view' });
-  /** @type {AbortController | null} */
-  let inner = null;
-  store.watch(
+export const compareView = (app, signal) =>
+  renewed(
+    app.store,
+    signal,
     (state) => {
       const pair = pairOf(state);
       return [pair?.[0].id, pair?.[1].id, pair ? null : state.entries];
     },
-    ([a]) => {
-      inner?.abort();
-      inner = new AbortController();
-      if (a) root.replaceChildren(...compare(app, AbortSignal.any([signal, inner.signal])));
-      else {
-        const deltas = store.state.entries.filter(({ role }) => role === 'delta').length;
-        root.replaceChildren(
-          missing(app, 'Compare two deltas or two models', [
-            [deltas > 0, 'A first .wdelta file, or a model.'],
-            [false, 'A second one of the same kind.'],
-          ]),
-        );
-      }
-    },
-    signal,
+    ([a, , entries], inner) =>
+      a
+        ? compare(app, inner)
+        : [
+            missing(app, 'Compare two deltas or two models', [
+              [Boolean(entries?.some(({ role }) => role === 'delta')), 'A first .wdelta file, or a model.'],
+              [false, 'A second one of the same kind.'],
+            ]),
+          ],
   );
-  return [root];
-}
 
 /** @param {App} app @param {AbortSignal} signal */
 function compare(app, signal) {

@@ -1,7 +1,7 @@
 // @ts-check
 // Inspect: what is in a delta, what it belongs to, whether it is intact.
 
-import { button, h, live, nextFrame } from '../dom.js';
+import { button, h, live, nextFrame, renewed } from '../dom.js';
 import { bytes, count, exact, name, number, percent, plural } from '../format.js';
 import { MEASURES } from '../model/measures.js';
 import { activeEntry, entryOf, leansOnBase, rowNamed, rowsOf } from '../model/rows.js';
@@ -88,26 +88,17 @@ function choose(rows) {
 const WITHOUT_ERROR = MEASURES.filter(({ needs }) => needs !== 'made');
 
 /** @param {App} app @param {AbortSignal} signal */
-export function inspectView(app, signal) {
-  const { store } = app;
-  const root = h('div', { class: 'view' });
-  /** @type {AbortController | null} */
-  let inner = null;
-  // The view is built anew for another file; everything inside follows the state.
-  store.watch(
-    (state) => [state.active, activeEntry(state)?.info, state.entries.length === 0],
-    ([, info, empty]) => {
-      inner?.abort();
-      inner = new AbortController();
-      const entry = activeEntry(store.state);
-      if (entry && info) root.replaceChildren(...explore(app, AbortSignal.any([signal, inner.signal])));
-      else if (empty) root.replaceChildren(dropZone(app));
-      else root.replaceChildren(waiting(app, entry));
-    },
+export const inspectView = (app, signal) =>
+  // Built anew for another file; everything inside follows the state.
+  renewed(
+    app.store,
     signal,
+    (state) => [state.active, activeEntry(state)?.info, state.entries.length === 0],
+    ([, info, empty], inner) => {
+      const entry = activeEntry(app.store.state);
+      return entry && info ? explore(app, inner) : [empty ? dropZone(app) : waiting(app, entry)];
+    },
   );
-  return [root];
-}
 
 /** What can be done with which files. */
 const JOURNEYS = [
