@@ -99,3 +99,19 @@ test('a job does not wait for an estimate; the estimate comes afterwards', async
   await said(page, 'lossy');
   await driven.close();
 });
+
+test('what is being typed when an estimate arrives is not lost', async () => {
+  const driven = await site.open({ path: '#make' });
+  const { page } = driven;
+  await driven.give(path('base.safetensors'), path('tuned/model.safetensors'));
+  await page.getByText('Encoding a sample to estimate the size').waitFor();
+  const name = page.getByLabel('File name');
+  await name.fill('typed');
+  await said(page, 'lossless');
+  await page.keyboard.type(' by hand');
+  await said(page, 'lossy');
+  assert.equal(await name.inputValue(), 'typed by hand');
+  await page.locator('[data-key=start]:enabled').click();
+  await page.getByRole('button', { name: 'Download typed by hand' }).waitFor();
+  await driven.close();
+});

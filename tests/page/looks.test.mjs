@@ -104,6 +104,9 @@ for (const [look, { size, theme, media }] of Object.entries(LOOKS)) {
     await driven.view('Inspect');
     await sample();
     await page.locator('.tensors tbody tr').nth(5).waitFor();
+    // Names are told apart by their ends.
+    const cut = await page.locator('.chip.delta .name span:last-child').evaluateAll((tails) => tails.filter((tail) => tail.scrollWidth > tail.clientWidth).map((tail) => tail.textContent));
+    assert.deepEqual(cut, []);
     await shot('inspect');
     await page.locator('.tensors tbody tr').nth(2).click();
     await page.locator('aside.details svg').first().waitFor();
@@ -121,6 +124,8 @@ for (const [look, { size, theme, media }] of Object.entries(LOOKS)) {
     await key('Picture depth').click();
     await shot('depth');
     await page.getByRole('button', { name: 'Columns' }).click();
+    const menu = await page.locator('#columns').boundingBox();
+    assert.ok(menu.x >= 0 && menu.y >= 0 && menu.x + menu.width <= size.width && menu.y + menu.height <= size.height, `the menu is cut off: ${JSON.stringify(menu)}`);
     await shot('columns', false);
     await page.keyboard.press('Escape');
     await page.getByRole('button', { name: 'More ways to open' }).click();

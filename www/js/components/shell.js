@@ -84,10 +84,11 @@ export function header(app, signal) {
   );
 }
 
-/** A file's name whose end stays in sight, for that is where files of one kind differ. @param {string} text */
-function fileName(text) {
-  const seen = middle(plain(text), 32);
-  return h('bdi', { class: 'name', title: plain(text) }, h('span', null, seen.slice(0, -14)), h('span', null, seen.slice(-14)));
+/** A file's name. The end of a delta's stays in sight, for that is where deltas differ. @param {Entry} entry */
+function fileName({ name, role }) {
+  const seen = middle(plain(name), 32);
+  const at = role === 'delta' ? Math.max(0, seen.length - 14) : seen.length;
+  return h('bdi', { class: 'name', title: plain(name) }, h('span', null, seen.slice(0, at)), h('span', null, seen.slice(at)));
 }
 
 /** @param {App} app @param {Entry} entry @param {boolean} active @param {boolean} busy */
@@ -121,12 +122,12 @@ function chip({ store, actions }, entry, active, busy) {
         )
       : h('span', { class: 'role' }, role === 'delta' ? role : 'not usable'),
     role === 'delta' && state === 'ready'
-      ? button(fileName(entry.name), () => actions.activate(id), {
+      ? button(fileName(entry), () => actions.activate(id), {
           class: 'link',
           'aria-pressed': active,
           'data-key': `chip ${id}`,
         })
-      : fileName(entry.name),
+      : fileName(entry),
     h('span', { class: 'num muted' }, bytes(size)),
     words ? h('span', { class: 'muted' }, words) : null,
     mood
