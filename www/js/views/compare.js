@@ -175,6 +175,20 @@ function compare(app, signal) {
     ],
   };
   const measure = () => actions.diff(pair());
+  const explored = h(
+    'div',
+    { class: 'main-column' },
+    picture(app, signal, topic),
+    tableSection(app, signal, topic, 'Tensors of both'),
+  );
+  // Of models nothing is known before they are compared.
+  store.watch(
+    (state) => [models() && !diffOf(state, pair())],
+    ([unknown]) => {
+      explored.hidden = unknown;
+    },
+    signal,
+  );
   return [
     live(
       store,
@@ -237,8 +251,7 @@ function compare(app, signal) {
           ([job]) =>
             jobOutcome(job, 'diff', actions.fixes({ retry: measure })),
         ),
-        picture(app, signal, topic),
-        tableSection(app, signal, topic, 'Tensors of both'),
+        explored,
       ),
       live(
         store,
