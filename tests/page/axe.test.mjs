@@ -34,7 +34,7 @@ for (const theme of ['light', 'dark']) {
     }
     await driven.view('Inspect');
     await page.getByRole('button', { name: 'Try the sample' }).click();
-    await page.locator('.summary').getByText('int4 · v1').waitFor();
+    await page.locator('.summary').getByText('lossless · v2').waitFor();
     await look('sample');
     await page.locator('table[aria-rowcount] tbody tr').nth(1).click();
     await page.locator('aside.details svg').first().waitFor();

@@ -40,9 +40,9 @@ after(async () => {
   await rm(folder, { recursive: true });
 });
 
-/** Presses start, then Cancel when that share of the work is done; gives how long the page took to say so and to be clean. */
-function cancelAt(page, share) {
-  return page.evaluate(async (share) => {
+/** Presses start, then Cancel at that share of the work or after so many milliseconds; gives how long the page took to say so and to be clean. */
+function cancelAt(page, moment) {
+  return page.evaluate(async ({ share = 0, after = 0 }) => {
     const frame = () => new Promise((done) => setTimeout(done, 1));
     const count = async (folder) => {
       let found = 0;
@@ -63,7 +63,8 @@ function cancelAt(page, share) {
     const bar = document.querySelector('.job-bar');
     const progress = bar.querySelector('progress');
     while (bar.hidden) await frame();
-    while (progress.value < share && !bar.hidden) await frame();
+    const began = performance.now();
+    while ((progress.value < share || performance.now() - began < after) && !bar.hidden) await frame();
     if (bar.hidden) throw new Error('the job ended before it could be cancelled');
     const before = await files();
     const pressed = performance.now();
@@ -75,7 +76,23 @@ function cancelAt(page, share) {
       await frame();
     }
     return { before, answered, gone: performance.now() - pressed, left: await files() };
-  }, share);
+  }, moment);
+}
+
+/**
+ * Cancels once, and checks what Cancel promises.
+ * @param {Awaited<ReturnType<typeof site.open>>} driven
+ * @param {(page: import('playwright-core').Page) => Promise<{ before: number, answered: number, gone: number, left: number }>} cancel
+ * @param {string} when in words
+ */
+async function promise(driven, cancel, when) {
+  await driven.page.locator('[data-key="start"]:enabled').waitFor();
+  const { before, answered, gone, left } = await cancel(driven.page);
+  assert.ok(before > 0, `${when} a file was being written`);
+  assert.equal(left, 0, `${when} files are left`);
+  assert.ok(answered < ANSWER, `${when} the answer took ${answered} ms`);
+  assert.ok(gone < GONE, `${when} the files were gone after ${gone} ms`);
+  await driven.problem('ABORTED');
 }
 
 for (const { view, files } of [
@@ -85,17 +102,9 @@ for (const { view, files } of [
   test(`cancelling ${view} at any moment leaves no file`, async () => {
     const driven = await site.open({ path: `#${view.toLowerCase()}` });
     await driven.give(...files.map(path));
-    // The total of a lossless delta is a guess, which a share of it may never reach.
+    // The total of a lossless delta is not known beforehand, so that a share of it may never be reached.
     if (view === 'Make') await driven.page.getByRole('radio', { name: /^quantized/ }).check();
-    for (const share of [0, 0.2, 0.6]) {
-      await driven.page.locator('[data-key="start"]:enabled').waitFor();
-      const { before, answered, gone, left } = await cancelAt(driven.page, share);
-      assert.ok(before > 0, `at ${share} a file was being written`);
-      assert.equal(left, 0, `at ${share} files are left`);
-      assert.ok(answered < ANSWER, `at ${share} the answer took ${answered} ms`);
-      assert.ok(gone < GONE, `at ${share} the files were gone after ${gone} ms`);
-      await driven.problem('ABORTED');
-    }
+    for (const share of [0, 0.2, 0.6]) await promise(driven, (page) => cancelAt(page, { share }), `at ${share}`);
     // Afterwards the same job runs to its end.
     await driven.page.locator('[data-key="start"]:enabled').click();
     await driven.page.locator('[data-result]').waitFor();
@@ -103,3 +112,38 @@ for (const { view, files } of [
     await driven.close();
   });
 }
+
+test('cancelling a lossless Make at random moments leaves no file', async () => {
+  const seed = Date.now() % 2 ** 31;
+  let x = seed;
+  const random = () => (x = (Math.imul(x, 48271) >>> 0) % 2147483647) / 2147483647;
+  const driven = await site.open({ path: '#make' });
+  await driven.give(...['base.safetensors', 'finetuned.safetensors'].map(path));
+  await driven.page.getByRole('radio', { name: /^lossless/ }).check();
+  await driven.page.locator('[data-key="start"]:enabled').waitFor();
+  const { page } = driven;
+  /** Throws a result away; gives how long it took. */
+  const drop = async () => {
+    await page.getByRole('button', { name: 'Delete private copy' }).waitFor({ timeout: 120_000 });
+    await page.getByRole('button', { name: 'Delete private copy' }).click();
+    await page.getByRole('button', { name: 'Delete private copy' }).waitFor({ state: 'detached' });
+  };
+  const began = performance.now();
+  await page.locator('[data-key="start"]').click();
+  await drop();
+  const whole = performance.now() - began;
+  let cancelled = 0;
+  for (let tries = 0; tries < 20 && cancelled < 6; tries++) {
+    const after = Math.floor(random() * 0.7 * whole);
+    try {
+      await promise(driven, (page) => cancelAt(page, { after }), `seed ${seed}: after ${after} of ${whole.toFixed()} ms`);
+      cancelled++;
+    } catch (error) {
+      // A job may be done sooner than the one before: then there was nothing to cancel.
+      if (!/ended before/.test(error.message)) throw error;
+      await drop();
+    }
+  }
+  assert.equal(cancelled, 6);
+  await driven.close();
+});

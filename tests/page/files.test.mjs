@@ -141,6 +141,14 @@ test('a base that is not the one is named, and nothing is left', async () => {
   assert.match(text, /Made against another base/);
   assert.match(text, /[0-9a-f]{12}/);
   assert.deepEqual(await driven.privateFiles(), {});
+  // Another one takes its place, and with the old one its problem goes.
+  const chooser = driven.page.waitForEvent('filechooser');
+  await driven.page.getByRole('button', { name: 'Choose another base…' }).first().click();
+  await (await chooser).setFiles(BASE);
+  await driven.page.locator('[data-code]').first().waitFor({ state: 'detached' });
+  assert.equal(await driven.page.locator('.chip').count(), 2);
+  await driven.page.locator('[data-key=start]:enabled').click();
+  await driven.page.locator('[data-result]').waitFor();
   await driven.close();
 });
 

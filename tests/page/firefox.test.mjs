@@ -14,7 +14,7 @@ import { sparseModel } from './models.mjs';
 
 const skip = firefoxPath() ? false : 'no Firefox here';
 const model = (name) => fileURLToPath(new URL(`${name}.safetensors`, DATA));
-const delta = fileURLToPath(new URL('../../www/sample/docs.wdelta', import.meta.url));
+const delta = fileURLToPath(new URL('../../www/sample/docs-int4.wdelta', import.meta.url));
 
 let disk, downloads, site, browser;
 
@@ -90,7 +90,7 @@ test('inspect, rebuild and make give the bytes of Node', { skip }, async () => {
   await page.waitForSelector('.tensors tbody tr');
   await press(page, '[data-key="tab rebuild"]');
   const rebuilt = await decode({ base: model('base'), deltas: [delta] });
-  assert.ok((await run(page, 'docs.safetensors')).equals(Buffer.from(rebuilt.data)));
+  assert.ok((await run(page, 'docs-int4.safetensors')).equals(Buffer.from(rebuilt.data)));
   await press(page, '[data-key="tab make"]');
   const made = await encode({ base: model('base'), finetuned: model('ft-sft') });
   assert.ok((await run(page, 'ft-sft.wdelta')).equals(Buffer.from(made.data)));

@@ -72,7 +72,7 @@ test('inspect: open, filter, walk, choose, close, help, map', async () => {
 test('compare, lineage, rebuild, make', async () => {
   const driven = await site.open();
   const { page } = driven;
-  await open(page, sample('step-1'), sample('step-2'), model('base'), model('ft-sft'));
+  await open(page, sample('docs'), sample('step-1'), model('base'), model('ft-sft'));
   await page.keyboard.press('2');
   await tabTo(page, '[data-key=diff]');
   await page.keyboard.press('Enter');

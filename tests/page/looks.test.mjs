@@ -29,6 +29,7 @@ const LOOKS = {
 
 let folder, site;
 const at = (name) => join(folder, name);
+const tuned = (name) => fileURLToPath(new URL(`../data/stories260k-full/${name}.safetensors`, import.meta.url));
 
 /** A delta with something to notice: strange names, and a tensor that changed hardly at all. */
 async function oddDelta() {
@@ -46,6 +47,9 @@ before(async () => {
   await sparseModel(at('base.safetensors'), { layers: 12, side: 4096, seed: 1 });
   await sparseModel(at('tuned.safetensors'), { layers: 12, side: 4096, seed: 2 });
   await encode({ base: at('base.safetensors'), finetuned: at('tuned.safetensors'), output: at('large.wdelta'), strategy: 'quantized' });
+  const base = `${SAMPLE}base.safetensors`;
+  for (const strategy of ['sparse', 'quantized', 'lossy'])
+    await encode({ base, finetuned: tuned('ft-sft'), output: at(`${strategy}.wdelta`), strategy });
   site = await start();
 });
 
@@ -86,8 +90,8 @@ for (const [look, { size, theme, media }] of Object.entries(LOOKS)) {
     };
     const sample = async () => {
       await page.getByRole('button', { name: 'Try the sample' }).click();
-      await page.locator('.chip').nth(3).waitFor();
-      await page.locator('.summary').getByText('int4 · v1').waitFor();
+      await page.locator('.chip').nth(4).waitFor();
+      await page.locator('.summary').getByText('lossless · v2').waitFor();
     };
     const key = (name) => page.locator(`[data-key="${name}"]`).first();
 
@@ -100,6 +104,9 @@ for (const [look, { size, theme, media }] of Object.entries(LOOKS)) {
     await driven.view('Inspect');
     await sample();
     await page.locator('.tensors tbody tr').nth(5).waitFor();
+    // Names are told apart by their ends.
+    const cut = await page.locator('.chip.delta .name span:last-child').evaluateAll((tails) => tails.filter((tail) => tail.scrollWidth > tail.clientWidth).map((tail) => tail.textContent));
+    assert.deepEqual(cut, []);
     await shot('inspect');
     await page.locator('.tensors tbody tr').nth(2).click();
     await page.locator('aside.details svg').first().waitFor();
@@ -117,6 +124,8 @@ for (const [look, { size, theme, media }] of Object.entries(LOOKS)) {
     await key('Picture depth').click();
     await shot('depth');
     await page.getByRole('button', { name: 'Columns' }).click();
+    const menu = await page.locator('#columns').boundingBox();
+    assert.ok(menu.x >= 0 && menu.y >= 0 && menu.x + menu.width <= size.width && menu.y + menu.height <= size.height, `the menu is cut off: ${JSON.stringify(menu)}`);
     await shot('columns', false);
     await page.keyboard.press('Escape');
     await page.getByRole('button', { name: 'More ways to open' }).click();
@@ -125,6 +134,19 @@ for (const [look, { size, theme, media }] of Object.entries(LOOKS)) {
     await page.getByRole('button', { name: 'Help' }).click();
     await shot('help', false);
     await page.keyboard.press('Escape');
+    for (const kind of ['int4', 'sparse', 'quantized', 'lossy']) {
+      if (kind !== 'int4') await driven.give(at(`${kind}.wdelta`));
+      await page.locator('.chip button.link').filter({ hasText: kind }).click();
+      await page.locator('.summary').getByText(`${kind} · v`).waitFor();
+      await page.locator('[data-key="row model.layers.0.mlp.up_proj.weight"]').click();
+      await page.locator('aside.details figure').nth(kind === 'quantized' ? 0 : 1).waitFor();
+      await shot(`tensor-${kind}`);
+      if (kind === 'int4') continue;
+      const chip = page.locator('.chip').filter({ hasText: kind });
+      await chip.getByRole('button', { name: /^Remove/ }).click();
+      await chip.waitFor({ state: 'detached' });
+    }
+    await page.locator('.chip button.link').first().click();
 
     await driven.view('Compare');
     await shot('compare');
@@ -148,9 +170,10 @@ for (const [look, { size, theme, media }] of Object.entries(LOOKS)) {
     await shot('written');
 
     await open('#make');
-    await driven.give(`${SAMPLE}base.safetensors`, fileURLToPath(new URL('../data/stories260k-full/ft-step2.safetensors', import.meta.url)), `${SAMPLE}step-1.wdelta`);
+    await driven.give(`${SAMPLE}base.safetensors`, tuned('ft-step2'), `${SAMPLE}step-1.wdelta`);
     await page.getByRole('radio', { name: /^The base with 1 delta/ }).check();
     await page.locator('[data-key=start]:enabled').waitFor();
+    await page.locator('.preflight').getByText(/estimated from all tensors/).waitFor();
     await shot('make');
     await key('start').click();
     await page.locator('[data-result]').waitFor();
@@ -162,7 +185,7 @@ for (const [look, { size, theme, media }] of Object.entries(LOOKS)) {
       { name: 'odd.wdelta', mimeType: '', buffer: await oddDelta() },
       { name: 'archive.zip', mimeType: '', buffer: Buffer.from('PK\x03\x04') },
       { name: 'cut.wdelta', mimeType: '', buffer: Buffer.from('wdelta\0\x01\0\0\0\xff\xff') },
-      `${SAMPLE}docs.wdelta`,
+      `${SAMPLE}docs-int4.wdelta`,
       `${SAMPLE}step-1.wdelta`,
       at('base.safetensors'),
       at('tuned.safetensors'),
@@ -175,7 +198,7 @@ for (const [look, { size, theme, media }] of Object.entries(LOOKS)) {
     await shot('does-not-fit');
 
     await open('#rebuild');
-    await driven.give(fileURLToPath(new URL('../data/stories260k-full/ft-sft.safetensors', import.meta.url)), `${SAMPLE}docs.wdelta`);
+    await driven.give(tuned('ft-sft'), `${SAMPLE}docs-int4.wdelta`);
     await page.locator('[data-key=start]:enabled').click();
     await driven.problem('WRONG_BASE');
     await shot('wrong-base');

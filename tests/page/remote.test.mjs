@@ -10,7 +10,7 @@ import { after, before, test } from 'node:test';
 import { launchChromium } from '../../pkg-scripts/lib/browser.mjs';
 import { parseRange, serve } from '../../pkg-scripts/serve.mjs';
 
-const FILE = readFileSync(new URL('../../www/sample/docs.wdelta', import.meta.url));
+const FILE = readFileSync(new URL('../../www/sample/docs-int4.wdelta', import.meta.url));
 
 let site, browser, host;
 /** @type {{ method: string, range?: string, cookie?: string, referer?: string }[]} */
@@ -55,7 +55,7 @@ async function open(kind, page = 'remote.html') {
   const tab = await context.newPage();
   const errors = [];
   tab.on('pageerror', (error) => errors.push(String(error)));
-  await tab.goto(`${site.url}${page}#url=${encodeURIComponent(`${host.url}${kind}/docs.wdelta`)}`);
+  await tab.goto(`${site.url}${page}#url=${encodeURIComponent(`${host.url}${kind}/docs-int4.wdelta`)}`);
   return {
     tab,
     async leave() {

@@ -30,15 +30,19 @@ after(() => site?.stop());
 test('the sample is inspected, rebuilt and writes what its weights say', async () => {
   const base = await bytes('base.safetensors');
   const direct = (await decode({ base, deltas: [await bytes('docs.wdelta')] })).data;
+  const coarse = (await decode({ base, deltas: [await bytes('docs-int4.wdelta')] })).data;
   const chained = (await decode({ base, deltas: [await bytes('step-1.wdelta'), await bytes('step-2.wdelta')] })).data;
+  // With every bit: what the page rebuilds are the files that were trained.
+  for (const [rebuilt, name] of [[direct, 'ft-sft'], [chained, 'ft-step2']])
+    assert.ok(Buffer.from(rebuilt).equals(await readFile(new URL(`${name}.safetensors`, DATA))), name);
   const driven = await site.open();
   const { page } = driven;
 
   await page.getByRole('button', { name: 'Try the sample' }).click();
-  await page.locator('.chip').nth(3).waitFor();
+  await page.locator('.chip').nth(4).waitFor();
   const summary = page.locator('.summary');
-  await summary.getByText('int4 · v1').waitFor();
-  assert.match(await summary.innerText(), /Tensors\s+47\s+Parameters\s+260\sk\s+Stored\s+189\skB/);
+  await summary.getByText('lossless · v2').waitFor();
+  assert.match(await summary.innerText(), /Tensors\s+47\s+Parameters\s+260\sk\s+Stored\s+121\skB/);
   assert.ok((await page.locator('[role=grid] tbody tr, table[aria-rowcount] tbody tr').count()) > 5, 'the table has rows');
 
   await driven.view('Rebuild');
@@ -61,6 +65,11 @@ test('the sample is inspected, rebuilt and writes what its weights say', async (
   assert.equal(one, PROMPT + (await written(base)));
   assert.equal(two, PROMPT + (await written(direct)));
   assert.notEqual(one, two);
+
+  // The same fine-tune as int4.
+  await page.getByRole('button', { name: /from the chain$/ }).click();
+  await page.getByRole('button', { name: /^Add .*int4/ }).click();
+  assert.deepEqual(await texts(), [one, PROMPT + (await written(coarse))]);
 
   // The other fine-tune, in two steps.
   await page.getByRole('button', { name: /from the chain$/ }).click();

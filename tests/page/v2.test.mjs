@@ -1,7 +1,7 @@
 // Version 2 in every journey: made, inspected with its base, rebuilt to the fine-tune's own bytes, compared, ordered.
 
 import assert from 'node:assert/strict';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -26,12 +26,16 @@ after(async () => {
   await rm(folder, { recursive: true });
 });
 
-test('make: lossless, with the bytes that Node gives, its size called a guess', async () => {
+test('make: lossless, with the bytes that Node gives, its size estimated before', async () => {
   const driven = await site.open({ path: '#make' });
   const { page } = driven;
   await driven.give(BASE, STEP1);
   await page.getByRole('radio', { name: /^lossless/ }).check();
-  await page.locator('.preflight').getByText(/Output: about/).waitFor();
+  // Of a model this small everything is the sample.
+  await page.locator('.preflight').getByText('estimated from all tensors').waitFor();
+  const about = /Output: about ([\d.]+)\skB/.exec(await page.locator('.preflight').innerText());
+  const { size } = await stat(path('one.wdelta'));
+  assert.ok(Math.abs(Number(about?.[1]) * 1000 - size) < 0.05 * size, `${about?.[1]} kB, in fact ${size} bytes`);
   await page.locator('[data-key=start]:enabled').click();
   await page.locator('[data-result]').waitFor();
   assert.match(await page.locator('.saved').innerText(), /every bit comes back/);
@@ -94,8 +98,17 @@ test('lineage, compare and rebuild of a chain, to the bytes of the fine-tune', a
   assert.ok(bytes.equals(await readFile(STEP2)), `${bytes.length} bytes`);
   await driven.close();
 
+  // Each says how far values move from another model: of both only the sizes are compared.
+  const chained = await site.open({ path: '#compare' });
+  await chained.give(path('one.wdelta'), path('two.wdelta'), BASE);
+  await chained.page.getByText('Made against different models').waitFor();
+  assert.equal(await chained.page.locator('[data-key=diff]').count(), 0);
+  await chained.close();
+
   const pair = await site.open({ path: '#compare' });
-  await pair.give(path('one.wdelta'), BASE, { name: 'int4.wdelta', mimeType: '', buffer: Buffer.from((await encode({ base: BASE, finetuned: STEP1, strategy: 'int4' })).data) });
+  await pair.give(path('one.wdelta'), { name: 'int4.wdelta', mimeType: '', buffer: Buffer.from((await encode({ base: BASE, finetuned: STEP1, strategy: 'int4' })).data) });
+  await pair.page.getByText(/how alike they are needs the base/).waitFor();
+  await pair.give(BASE);
   await pair.page.locator('[data-key=diff]').click();
   await pair.page.getByText('Furthest apart').waitFor();
   await pair.close();

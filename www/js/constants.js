@@ -36,5 +36,12 @@ export const MEASURE_AT_ONCE = 16e6;
 /** Milliseconds between two pictures while tensors are measured. */
 export const REDRAW_EVERY = 150;
 
+/** Milliseconds without a key after which a text counts as typed. */
+export const TYPING_PAUSE = 400;
+
 /** Files looked at in one dropped folder. */
 export const MAX_FILES = 20_000;
+
+/** Bytes of a fine-tune that are encoded to estimate a delta's size, and bytes taken at each place: a second of work. */
+export const SAMPLE_BYTES = 8e6;
+export const SAMPLE_PART = 5e5;

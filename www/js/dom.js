@@ -6,10 +6,9 @@
 
 const KNOWN = new Set(
   (
-    'accept autocomplete autofocus checked class cols colspan contenteditable d dir disabled download enterkeyhint fill for hidden ' +
-    'height href id inert inputmode kind label list max min multiple name open pattern placeholder popover popovertarget ' +
-    'preserveAspectRatio points role rows rowspan scope selected spellcheck step tabindex title type value viewBox width ' +
-    'x x1 x2 y y1 y2 r cx cy webkitdirectory'
+    'autocomplete checked class colspan d disabled height hidden href id inert inputmode max min name placeholder popover ' +
+    'popovertarget preserveAspectRatio points role scope selected spellcheck step tabindex title type value viewBox width ' +
+    'x x1 x2 y y1 y2'
   ).split(' '),
 );
 const SVG = 'http://www.w3.org/2000/svg';
@@ -72,7 +71,7 @@ const kept = (children) =>
     .map((child) => (child instanceof Node ? child : String(child)));
 
 /**
- * Replaces an element's content; the focus stays on the element with the same `data-key`.
+ * Replaces an element's content; the focus stays on the element with the same `data-key`, and so does what is being typed there.
  * @param {Element} element
  * @param {...Child} children
  */
@@ -82,7 +81,11 @@ export function fill(element, ...children) {
   element.replaceChildren(...kept(children));
   if (!key || document.activeElement === focused) return;
   const again = [...element.querySelectorAll('[data-key]')].find((node) => node.getAttribute('data-key') === key);
-  if (again instanceof HTMLElement) again.focus({ preventScroll: true });
+  if (!(again instanceof HTMLElement)) return;
+  again.focus({ preventScroll: true });
+  if (!(focused instanceof HTMLInputElement && again instanceof HTMLInputElement && focused.type === 'text')) return;
+  again.value = focused.value;
+  again.setSelectionRange(focused.selectionStart, focused.selectionEnd);
 }
 
 /**
@@ -99,6 +102,30 @@ export function fill(element, ...children) {
 export function live(store, signal, element, select, render) {
   store.watch(select, (values) => fill(element, render(values)), signal);
   return element;
+}
+
+/**
+ * An element that is built anew when what `select` gives has changed; what watches inside ends with it.
+ * @template {unknown[] | []} T
+ * @param {Store} store
+ * @param {AbortSignal} signal
+ * @param {(state: State) => T} select
+ * @param {(values: NoInfer<T>, signal: AbortSignal) => Node[]} build
+ */
+export function renewed(store, signal, select, build) {
+  const root = h('div', { class: 'view' });
+  /** @type {AbortController | undefined} */
+  let inner;
+  store.watch(
+    select,
+    (values) => {
+      inner?.abort();
+      inner = new AbortController();
+      root.replaceChildren(...build(values, AbortSignal.any([signal, inner.signal])));
+    },
+    signal,
+  );
+  return [root];
 }
 
 /** Resolves when a frame has been painted; hidden tabs get none. */
@@ -134,6 +161,14 @@ export async function inSlices(items, act, over = () => false) {
 export function button(label, onClick, props = {}) {
   return h('button', { type: 'button', ...props, on: { ...props.on, click: onClick } }, label);
 }
+
+/** Keeps a popover by its button, and inside the window. @param {HTMLElement} menu @param {HTMLElement} by */
+export const under = (menu, by) =>
+  menu.addEventListener('toggle', () => {
+    const { left, bottom } = by.getBoundingClientRect();
+    menu.style.setProperty('--x', `${Math.max(8, Math.min(left, innerWidth - menu.offsetWidth - 8))}px`);
+    menu.style.setProperty('--y', `${Math.max(8, Math.min(bottom + 4, innerHeight - menu.offsetHeight - 8))}px`);
+  });
 
 /**
  * A choice among few: a native select.
@@ -173,6 +208,14 @@ export function segmented(label, options, value, onChange) {
   );
 }
 
+/** Terms with their values; those without a value are left out. @param {[term: string, value: Child][]} pairs */
+export const facts = (pairs) =>
+  h(
+    'dl',
+    { class: 'facts' },
+    pairs.flatMap(([term, value]) => (value ? [h('dt', null, term), h('dd', null, value)] : [])),
+  );
+
 /** @type {Record<string, string>} paths of the icons, in a box of 16 × 16 */
 const ICONS = {
   ok: 'M3 8.5 6.5 12 13 4.5',
@@ -186,7 +229,6 @@ const ICONS = {
   finetuned: 'M2.5 2.5h11v11h-11ZM8 5v6M5 8h6',
   spare: 'M2.5 2.5h11v11h-11ZM5 8h6',
   unknown: 'M5.5 6a2.5 2.5 0 1 1 3.6 2.2C8.3 8.7 8 9.2 8 10M8 12.2v.6',
-  copy: 'M5.5 5.5h8v8h-8ZM10.5 5.500v-3h-8v8h3',
   theme: 'M8 2a6 6 0 1 0 .01 0ZM8 2v12M10 3v10M12 5v6',
   down: 'M4 6.5 8 10.5 12 6.5',
 };

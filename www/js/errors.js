@@ -39,7 +39,7 @@ export const MEANINGS = new Map([
     'CHECKSUM',
     {
       title: 'The bytes are damaged',
-      advice: 'Some bytes are not those that were written. Get the file again; nothing rebuilt from it can be trusted.',
+      advice: 'Get the file again; nothing rebuilt from it can be trusted.',
       action: 'choose',
     },
   ],
@@ -56,7 +56,7 @@ export const MEANINGS = new Map([
     {
       title: 'Made against another base',
       advice:
-        'Choose the base that has the expected hash. The same model in another dtype or another revision is another base.',
+        'Choose the base that has the expected hash; the same model in another dtype or revision is another base. If the delta continues a chain, add the deltas before it.',
       action: 'base',
     },
   ],
@@ -97,7 +97,7 @@ export const MEANINGS = new Map([
     'NON_FINITE',
     {
       title: 'NaN or infinity in a tensor',
-      advice: 'The model itself is spoilt there. Check the checkpoint, or take an earlier one.',
+      advice: 'Check the checkpoint, or take an earlier one.',
       action: 'choose',
     },
   ],
@@ -106,7 +106,7 @@ export const MEANINGS = new Map([
     {
       title: 'Over a safety limit',
       advice:
-        'The limits keep a hostile file from filling memory. If the file is good, use the command line on a machine with more room.',
+        'If the file is good, use the command line on a machine with more room.',
     },
   ],
   [
@@ -121,7 +121,7 @@ export const MEANINGS = new Map([
     'SOURCE_CHANGED',
     {
       title: 'A file changed on disk',
-      advice: 'It is not the file that was chosen. Choose it again when nothing writes to it any more.',
+      advice: 'Choose it again when nothing writes to it any more.',
       action: 'choose',
     },
   ],

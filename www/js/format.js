@@ -5,7 +5,9 @@ import { NAME_LENGTH } from './constants.js';
 import { h } from './dom.js';
 
 const exactNumber = new Intl.NumberFormat('en');
-const three = new Intl.NumberFormat('en', { maximumSignificantDigits: 3 });
+/** With zeros at the end, so that digits of a column stand below each other; 0 is 0. */
+const digits = new Intl.NumberFormat('en', { minimumSignificantDigits: 3, maximumSignificantDigits: 3 });
+const three = { format: (/** @type {number} */ n) => (n ? digits.format(n) : '0') };
 
 /** @param {number} n @param {string[]} units each a thousand of the one before @param {string} gap */
 function scaled(n, units, gap) {

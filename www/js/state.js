@@ -43,9 +43,12 @@ export const initial = {
  *   | { type: 'add', entry: Entry }
  *   | { type: 'entry', id: string, values: Partial<Entry> }
  *   | { type: 'remove', id: string }
- *   | { type: 'check', key: string, value: 'ok' | Problem }
- *   | { type: 'plan', key: string, value: State['plans'] extends Map<string, infer V> ? V : never }} Action
+ *   | { type: 'checks', key: string, value: 'ok' | Problem }
+ *   | { type: 'plans', key: string, value: State['plans'] extends Map<string, infer V> ? V : never }} Action
  */
+
+/** A problem of files that are not in use any more says nothing. @param {State} state */
+const ended = ({ job }) => (job?.problem ? null : job);
 
 /**
  * @param {State} state
@@ -70,6 +73,7 @@ export function reduce(state, action) {
     case 'entry':
       return {
         ...state,
+        job: action.values.role ? ended(state) : state.job,
         entries: state.entries.map((entry) => (entry.id === action.id ? { ...entry, ...action.values } : entry)),
       };
     case 'remove': {
@@ -80,6 +84,7 @@ export function reduce(state, action) {
       const { a, b } = state.compare;
       const compare = { ...state.compare, a: a === action.id ? null : a, b: b === action.id ? null : b };
       const notices = state.notices.filter(({ id }) => id !== action.id);
+      const checks = new Map([...state.checks].filter(([key]) => !key.split(':').includes(action.id)));
       return {
         ...state,
         entries,
@@ -87,13 +92,14 @@ export function reduce(state, action) {
         active,
         compare,
         notices,
+        checks,
+        job: ended(state),
         tensor: active === state.active ? state.tensor : null,
       };
     }
-    case 'check':
-      return { ...state, checks: new Map(state.checks).set(action.key, action.value) };
-    case 'plan':
-      return { ...state, plans: new Map(state.plans).set(action.key, action.value) };
+    case 'checks':
+    case 'plans':
+      return { ...state, [action.type]: new Map(/** @type {Map<string, unknown>} */ (state[action.type])).set(action.key, action.value) };
   }
 }
 

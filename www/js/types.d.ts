@@ -13,11 +13,15 @@ export interface Group { layer: number | null, expert: number | null, role: stri
 export interface TensorInfo {
   name: string, dtype: string, shape: number[], elements: number, strategy: string, bytes: number
   options?: Record<string, string>, group: Group, records: RecordPlace[]
+  /** In version 2. */
+  lossless?: boolean, loss?: { relativeError: number }
 }
 export interface Inspection {
   version: number, strategy: string, bytes: number, baseHash: string, baseName?: string, elements: number
   layout: { header: Place, payload: Place, checksum: Place, /** version 2: tables that tensors share */ sets?: Place[] }
   tensors: TensorInfo[], findings: Finding[]
+  /** Where a delta of version 2 loses something: its error relative to what it changes. */
+  loss?: { relativeError: number }
 }
 export interface Stats {
   name: string, elements: number, strategy: string, zeros: number, mean: number, rms: number, min: number, max: number
@@ -30,6 +34,8 @@ export interface Stats {
 export interface Plan {
   job: string, bytes: number, exact: boolean, outputs: { path: string, size: number }[], problems: Finding[]
   reads: number, writes: number, tensors: number, elements: number
+  /** where `bytes` is an estimate: the share of the fine-tune it was told from, `null` where none could be made */
+  sample?: number | null
 }
 export interface EncodedTensor {
   name: string, shape: number[], elements: number, strategy: string, requested: string, reason?: string
@@ -75,6 +81,8 @@ export interface Entry {
 export interface Row {
   name: string, key: string, shape: number[], dtype: string, elements: number, strategy: string, bytes: number, group: Group
   options?: Record<string, string>, records: RecordPlace[], findings: Finding[]
+  /** error relative to the change, where the file says it */
+  loss?: number
   stats?: Stats, error?: EncodedTensor, b?: Row, diff?: DiffTensor, side?: 'a' | 'b'
 }
 

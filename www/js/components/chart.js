@@ -3,7 +3,7 @@
 
 import { button, h, segmented, svg } from '../dom.js';
 import { exact, name, number, plain } from '../format.js';
-import { cellsOf, gridOf } from '../model/grid.js';
+import { gridOf } from '../model/grid.js';
 
 /** @import { Row, Stats } from '../types.js' */
 /** @import { Measure } from '../model/measures.js' */
@@ -13,22 +13,24 @@ const WIDTH = 320;
 const HEIGHT = 96;
 
 /**
- * Bars whose exact values are read by hovering, or with the arrow keys; `T` turns it into a table.
- * @param {{ title: string, summary: string, head: [string, string], bars: { label: string, value: number, text: string }[], log: boolean, zero?: number, ticks?: number[], ends: [string, string] }} chart
- *   `zero` and `ticks` are places between 0 and 1
+ * Places lie between 0 and 1; the bars fill `span`, else all of it.
+ * @typedef {{ title: string, summary: string, head: [string, string], bars: { label: string, value: number, text: string }[], log: boolean, zero?: number, ticks?: number[], cuts?: number[], span?: [number, number], ends: [string, string] }} Chart
  */
-export function barChart({ title, summary, head, bars, log, zero, ticks = [], ends }) {
+
+/** Bars whose exact values are read by hovering, or with the arrow keys; `T` turns it into a table. @param {Chart} chart */
+export function barChart({ title, summary, head, bars, log, zero, ticks = [], cuts = [], span: [from, to] = [0, 1], ends }) {
   const high = bars.reduce((max, { value }) => Math.max(max, value), 0);
   const tall = (/** @type {number} */ value) =>
     value <= 0 ? 0 : Math.max(1.5, HEIGHT * (log ? Math.log1p(value) / Math.log1p(high) : value / high));
-  const step = WIDTH / Math.max(1, bars.length);
-  const cursor = svg('rect', { class: 'cursor', x: -9, y: 0, width: step, height: HEIGHT });
+  const step = (WIDTH * (to - from)) / Math.max(1, bars.length);
+  const place = (/** @type {number} */ index) => from * WIDTH + index * step;
+  const cursor = svg('rect', { class: 'cursor', x: -WIDTH, y: 0, width: step, height: HEIGHT });
   const read = h('output', { class: 'read num' }, summary);
   let at = -1;
   const show = (/** @type {number} */ index) => {
     at = index;
     const bar = bars[index];
-    cursor.setAttribute('x', String(bar ? index * step : -9 - step));
+    cursor.setAttribute('x', String(bar ? place(index) : -WIDTH));
     read.textContent = bar ? `${bar.label}: ${bar.text}` : summary;
   };
   const picture = svg(
@@ -40,7 +42,7 @@ export function barChart({ title, summary, head, bars, log, zero, ticks = [], en
       return height
         ? svg('rect', {
             class: 'bar',
-            x: i * step + 0.25,
+            x: place(i) + 0.25,
             y: HEIGHT - height,
             width: Math.max(0.5, step - 0.5),
             height,
@@ -49,6 +51,7 @@ export function barChart({ title, summary, head, bars, log, zero, ticks = [], en
     }),
     zero === undefined ? null : svg('line', { class: 'zero', x1: zero * WIDTH, x2: zero * WIDTH, y1: 0, y2: HEIGHT }),
     ticks.map((tick) => svg('line', { class: 'tick', x1: tick * WIDTH, x2: tick * WIDTH, y1: HEIGHT - 8, y2: HEIGHT })),
+    cuts.map((cut) => svg('line', { class: 'cut', x1: cut * WIDTH, x2: cut * WIDTH, y1: 0, y2: HEIGHT })),
   );
   const table = h(
     'table',
@@ -81,7 +84,8 @@ export function barChart({ title, summary, head, bars, log, zero, ticks = [], en
       on: {
         pointermove: (/** @type {PointerEvent} */ event) => {
           const box = drawing.getBoundingClientRect();
-          show(Math.min(bars.length - 1, Math.max(0, Math.floor(((event.clientX - box.x) / box.width) * bars.length))));
+          const at = ((event.clientX - box.x) / box.width - from) / (to - from || 1);
+          show(Math.min(bars.length - 1, Math.max(0, Math.floor(at * bars.length))));
         },
         pointerleave: () => show(-1),
         blur: () => show(-1),
@@ -127,31 +131,36 @@ export function histogram(stats, log, onLog) {
     label: `${number(lo + i * width)} … ${number(lo + (i + 1) * width)}`,
     text: exact(value),
   }));
-  const summary = `${number(stats.min)} to ${number(stats.max)}, mean ${number(stats.mean)}, ${exact(stats.zeros)} zeros`;
+  return countChart({
+    title: 'Decoded delta',
+    summary: `${number(stats.min)} to ${number(stats.max)}, mean ${number(stats.mean)}, ${exact(stats.zeros)} zeros`,
+    head: ['Range', 'Values'],
+    bars,
+    log,
+    onLog,
+    zero,
+    ends: [number(lo), number(hi)],
+  });
+}
+
+/** A bar chart of counts, with a choice of their axis. @param {Chart & { onLog(log: boolean): void }} chart */
+export function countChart({ onLog, ...chart }) {
   return [
-    barChart({
-      title: 'Decoded delta',
-      summary,
-      head: ['Range', 'Values'],
-      bars,
-      log,
-      zero,
-      ends: [number(lo), number(hi)],
-    }),
+    barChart(chart),
     segmented(
       'Count axis',
       [
         ['linear', 'Linear'],
         ['log', 'Log'],
       ],
-      log ? 'log' : 'linear',
+      chart.log ? 'log' : 'linear',
       (value) => onLog(value === 'log'),
     ),
   ];
 }
 
-/** RMS of each row, or of neighbouring rows together. @param {Stats} stats */
-export function rowChart({ rows: { rms, per } }) {
+/** RMS of each row, or of neighbouring rows together. @param {Stats['rows']} rows @param {string} [title] @param {string} [head] */
+export function rowChart({ rms, per }, title = 'RMS by row', head = 'RMS') {
   if (rms.length < 2) return null;
   const bars = rms.map((value, i) => ({
     value,
@@ -160,9 +169,9 @@ export function rowChart({ rows: { rms, per } }) {
   }));
   const top = rms.indexOf(Math.max(...rms));
   return barChart({
-    title: 'RMS by row',
+    title,
     summary: `highest in ${bars[top].label}: ${bars[top].text}`,
-    head: ['Rows', 'RMS'],
+    head: ['Rows', head],
     bars,
     log: false,
     ends: ['row 0', `row ${exact(rms.length * per - 1)}`],
@@ -186,13 +195,8 @@ export function depthLines(rows, measure, tensor, onSelect) {
   }));
   const high = Math.max(0, ...series.flatMap(({ points }) => points.map(({ value }) => Math.abs(value ?? 0))));
   if (!series.length) return h('p', { class: 'muted' }, 'The names have no layers to follow.');
-  if (
-    cellsOf({ columns, lines, top: [], bottom: [], stacked: false }).every(
-      ({ rows: [row] }) => measure.of([row]) === null,
-    )
-  ) {
+  if (series.every(({ points }) => points.every(({ value }) => value === null)))
     return h('p', { class: 'muted' }, `${measure.label} is not measured yet.`);
-  }
   const [width, height] = [300, 28];
   const x = (/** @type {number} */ i) => (layers.length > 1 ? (i / (layers.length - 1)) * width : width / 2);
   const y = (/** @type {number} */ value) =>
@@ -217,7 +221,7 @@ export function depthLines(rows, measure, tensor, onSelect) {
             'div',
             { class: 'ends num' },
             h('span', null, `layer ${layers[0].label}`),
-            h('span', null, `layer ${layers[layers.length - 1].label}`),
+            h('span', null, layers[layers.length - 1].label),
           ),
         ),
         h('th', { scope: 'col', class: 'numeric' }, 'Highest'),
@@ -260,7 +264,7 @@ export function depthLines(rows, measure, tensor, onSelect) {
             { class: 'numeric num' },
             peak?.cell
               ? button(
-                  `${measure.text(peak.value ?? 0)} · layer ${plain(peak.layer)}`,
+                  [measure.text(peak.value ?? 0), h('span', { class: 'wide' }, ` · layer ${plain(peak.layer)}`)],
                   () => onSelect(peak.cell?.rows[0].name ?? ''),
                   { class: 'link', 'data-key': `peak ${label}` },
                 )

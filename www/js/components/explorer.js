@@ -1,7 +1,7 @@
 // @ts-check
 // What Inspect and Compare share: picture, filter bar and table over one set of rows.
 
-import { button, h, live, segmented, select } from '../dom.js';
+import { button, h, live, segmented, select, under } from '../dom.js';
 import { exact, plural } from '../format.js';
 import { visible } from '../model/filter.js';
 import { isLog } from '../model/measures.js';
@@ -231,11 +231,7 @@ export function tableSection(app, signal, topic, caption) {
       ),
   );
   const columnButton = h('button', { type: 'button', popovertarget: 'columns' }, 'Columns');
-  columnMenu.addEventListener('toggle', () => {
-    const box = columnButton.getBoundingClientRect();
-    columnMenu.style.setProperty('--x', `${Math.min(box.left, innerWidth - 180)}px`);
-    columnMenu.style.setProperty('--y', `${box.bottom + 4}px`);
-  });
+  under(columnMenu, columnButton);
 
   return h(
     'section',

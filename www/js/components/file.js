@@ -19,6 +19,8 @@ export function fileStrip({ bytes: size, layout }, row) {
   const share = (/** @type {number} */ n) => `${((n / size) * 100).toFixed(4)}%`;
   const from = row?.records.length ? Math.min(...row.records.map(({ offset }) => offset)) : 0;
   const to = row?.records.length ? Math.max(...row.records.map(({ offset, length }) => offset + length)) : 0;
+  // Version 2 codes several tensors as one block.
+  const shared = row?.records.some(({ length }) => length > row.bytes);
   return h(
     'figure',
     { class: 'strip' },
@@ -46,13 +48,13 @@ export function fileStrip({ bytes: size, layout }, row) {
           h('span', { class: 'muted' }, bytes(length)),
         ),
       ),
-      to ? h('span', null, h('span', { class: 'swatch mark' }), `Selection ${exact(from)} … ${exact(to)}`) : null,
+      to ? h('span', null, h('span', { class: 'swatch mark' }), `${shared ? 'Block of the selection' : 'Selection'} ${exact(from)} … ${exact(to)}`) : null,
     ),
   );
 }
 
 /** Bytes of a source, as many as the hex view needs. @param {Source} source @param {number} offset @param {number} length */
-async function peek(source, offset, length) {
+export async function peek(source, offset, length) {
   if (source instanceof Blob) return new Uint8Array(await source.slice(offset, offset + length).arrayBuffer());
   if (typeof source !== 'string') return new Uint8Array();
   const response = await fetch(source, {
@@ -63,13 +65,21 @@ async function peek(source, offset, length) {
   return response.status === 206 ? new Uint8Array(await response.arrayBuffer()) : new Uint8Array();
 }
 
-/** @type {Record<string, { size: number, read(view: DataView, at: number): string }>} */
+/** @type {Record<string, [size: number, read: (view: DataView, at: number) => number]>} */
 const READERS = {
-  int64: { size: 8, read: (view, at) => exact(Number(view.getBigInt64(at, true))) },
-  float32: { size: 4, read: (view, at) => number(view.getFloat32(at, true)) },
-  float16: { size: 2, read: (view, at) => number(half(view.getUint16(at, true))) },
-  uint8: { size: 1, read: (view, at) => String(view.getUint8(at)) },
+  int64: [8, (view, at) => Number(view.getBigInt64(at, true))],
+  float32: [4, (view, at) => view.getFloat32(at, true)],
+  float16: [2, (view, at) => half(view.getUint16(at, true))],
 };
+
+/** The numbers in bytes; none in those of a packed type. @param {Uint8Array} found @param {string} dtype */
+export function valuesOf(found, dtype) {
+  const [size, read] = READERS[dtype] ?? [Infinity, () => 0];
+  const view = new DataView(found.buffer, found.byteOffset, found.byteLength);
+  const values = [];
+  for (let at = 0; at + size <= found.length; at += size) values.push(read(view, at));
+  return values;
+}
 
 /** @param {number} bits of a binary16 */
 function half(bits) {
@@ -116,8 +126,6 @@ export function recordView(source, records) {
 /** @param {Uint8Array} found @param {RecordPlace} record */
 function dump(found, { offset, dtype }) {
   if (!found.length) return 'No bytes: the record is empty.';
-  const view = new DataView(found.buffer, found.byteOffset, found.byteLength);
-  const reader = READERS[dtype];
   /** @type {string[]} */
   const lines = [];
   for (let at = 0; at < found.length; at += 8) {
@@ -125,9 +133,7 @@ function dump(found, { offset, dtype }) {
     const hex = Array.from(row, (byte) => byte.toString(16).padStart(2, '0'))
       .join(' ')
       .padEnd(23);
-    const values = [];
-    for (let i = 0; reader && reader.size > 1 && i + reader.size <= row.length; i += reader.size)
-      values.push(reader.read(view, at + i));
+    const values = valuesOf(row, dtype).map(dtype === 'int64' ? exact : number);
     lines.push(`${(offset + at).toString(16).padStart(8, '0')}  ${hex}  ${values.join('  ')}`.trimEnd());
   }
   return lines.join('\n');

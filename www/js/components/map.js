@@ -279,8 +279,5 @@ function legend({ measure, brush, log }, values, scale, actions) {
       { class: 'muted' },
       `${exact(known.length)} of ${plural(values.length, 'cell')}${log ? ', log scale' : ''}`,
     ),
-    brush[0] > 0 || brush[1] < 1
-      ? button('Show all', () => actions.onBrush([0, 1]), { class: 'quiet', 'data-key': 'brush all' })
-      : null,
   );
 }

@@ -1,6 +1,7 @@
 // @ts-check
 // Small parts that several views use.
 
+import { TYPING_PAUSE } from '../constants.js';
 import { button, h, icon } from '../dom.js';
 import { bytes, duration, name, shortHash } from '../format.js';
 import { destinations, download } from '../output/destination.js';
@@ -9,14 +10,6 @@ import { copyButton } from './problem.js';
 /** @import { App } from '../app.js' */
 /** @import { Child } from '../dom.js' */
 /** @import { Entry, Job, JobKind, Saved, State } from '../types.js' */
-
-/** @param {[term: string, value: Child][]} pairs */
-export const facts = (pairs) =>
-  h(
-    'dl',
-    { class: 'facts' },
-    pairs.flatMap(([term, value]) => [h('dt', null, term), h('dd', null, value)]),
-  );
 
 /** A hash: twelve digits, all of them to copy. @param {string} hash */
 export const hashView = (hash) =>
@@ -66,32 +59,40 @@ export const checklist = (checks) =>
   );
 
 /**
- * Where the result goes.
- * @param {number} size @param {boolean} folder @param {string} chosen @param {(id: string) => void} onChoose
+ * One of several options.
+ * @param {string} group @param {string} value @param {string} current @param {string} label @param {string} note
+ * @param {() => void} onChoose @param {boolean} [disabled]
  */
-export function destinationChoice(size, folder, chosen, onChoose) {
+export const radio = (group, value, current, label, note, onChoose, disabled) =>
+  h(
+    'label',
+    { class: 'option' },
+    h('input', {
+      type: 'radio',
+      name: group,
+      value,
+      disabled,
+      checked: value === current,
+      'data-key': `${group} ${value}`,
+      on: { change: onChoose },
+    }),
+    h('span', null, label, note ? h('span', { class: 'muted' }, note) : null),
+  );
+
+/**
+ * Where the result goes.
+ * @param {number} size @param {boolean} folder @param {string} chosen @param {(id: string) => void} onChoose @param {boolean} busy
+ */
+export function destinationChoice(size, folder, chosen, onChoose, busy) {
   const ways = destinations(size, folder);
   const first = ways.find(({ available }) => available);
   const current = ways.some(({ id, available }) => id === chosen && available) ? chosen : first?.id;
   return h(
     'fieldset',
-    null,
+    { disabled: busy },
     h('legend', null, 'Where to'),
     ways.map(({ id, label, note, available }) =>
-      h(
-        'label',
-        { class: 'option' },
-        h('input', {
-          type: 'radio',
-          name: 'destination',
-          value: id,
-          checked: id === current,
-          disabled: !available,
-          'data-key': `to ${id}`,
-          on: { change: () => onChoose(id) },
-        }),
-        h('span', null, label, h('span', { class: 'muted' }, note)),
-      ),
+      radio('to', id, current ?? '', label, note, () => onChoose(id), !available),
     ),
   );
 }
@@ -130,6 +131,11 @@ export function entrySelect(label, entries, value, onChange) {
  * @param {string} label @param {string} value @param {(value: string) => void} onChange @param {import('../dom.js').Props} [props]
  */
 export function textField(label, value, onChange, props = {}) {
+  let pause = 0;
+  const report = () => {
+    clearTimeout(pause);
+    onChange(input.value);
+  };
   const input = h('input', {
     type: 'text',
     value,
@@ -137,7 +143,13 @@ export function textField(label, value, onChange, props = {}) {
     spellcheck: 'false',
     'data-key': `text ${label}`,
     ...props,
-    on: { change: () => onChange(input.value) },
+    on: {
+      change: report,
+      input: () => {
+        clearTimeout(pause);
+        pause = setTimeout(report, TYPING_PAUSE);
+      },
+    },
   });
   return h('label', { class: 'field' }, h('span', null, label), input);
 }

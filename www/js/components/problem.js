@@ -2,9 +2,9 @@
 // An error where it arose: what happened, where, what to do, and its code.
 
 import { version } from '../api.js';
-import { button, h, icon } from '../dom.js';
+import { button, facts, h, icon } from '../dom.js';
 import { details, meaning } from '../errors.js';
-import { exact, name, plain, sentence } from '../format.js';
+import { breakable, exact, name, plain, plural, sentence } from '../format.js';
 
 /** @import { Finding, Problem } from '../types.js' */
 
@@ -45,49 +45,47 @@ const ACTIONS = {
   reload: 'Reload',
 };
 
-/**
- * @param {Problem} problem
- * @param {Partial<Record<'choose' | 'base' | 'lineage' | 'fetch' | 'retry' | 'reload', () => void>>} [actions] what can be offered here
- */
+/** What can be offered at a place. @typedef {Partial<Record<'choose' | 'base' | 'lineage' | 'fetch' | 'retry' | 'reload', (problem: Problem) => unknown>>} Fixes */
+
+/** @param {Problem} problem @param {Fixes} [actions] */
 export function problemView(problem, actions = {}) {
   const { title, advice, action } = meaning(problem.code);
   const offered = [...new Set([action, problem.retryable ? /** @type {const} */ ('retry') : undefined])].filter(
     (id) => id && actions[id],
   );
-  const where = [
-    problem.source && ['File', name(problem.source)],
-    problem.tensor !== undefined && ['Tensor', name(problem.tensor)],
-    problem.offset !== undefined && ['Offset', exact(problem.offset)],
-    ['Code', h('code', null, problem.code)],
-  ].filter((pair) => Array.isArray(pair));
+  // Who cancels knows why: there is nothing to explain or to report.
+  const calm = problem.code === 'ABORTED';
   return h(
     'div',
-    { class: problem.code === 'ABORTED' ? 'problem calm' : 'problem', 'data-code': problem.code },
-    h(
-      'p',
-      { class: 'status error' },
-      icon(problem.code === 'ABORTED' ? 'note' : 'error'),
-      h('strong', null, ` ${title}`),
-    ),
-    h('p', null, h('bdi', null, plain(sentence(problem.message)))),
-    problem.code === 'ABORTED' ? null : h('p', null, advice),
-    h(
-      'dl',
-      { class: 'facts' },
-      where.flatMap(([term, value]) => [h('dt', null, term), h('dd', null, value)]),
-    ),
+    { class: calm ? 'problem calm' : 'problem', 'data-code': problem.code },
+    calm
+      ? h('p', null, advice)
+      : [
+          h('p', { class: 'status error' }, icon('error'), h('strong', null, ` ${title}`)),
+          h('p', null, h('bdi', null, plain(sentence(problem.message)))),
+          h('p', null, advice),
+          facts([
+            ['File', problem.source && name(problem.source)],
+            ['Tensor', problem.tensor !== undefined && name(problem.tensor)],
+            ['Offset', problem.offset !== undefined && exact(problem.offset)],
+            ['Code', h('code', null, problem.code)],
+          ]),
+        ],
     h(
       'div',
       { class: 'actions' },
       offered.map((id) =>
-        button(ACTIONS[id ?? ''], () => actions[/** @type {keyof typeof actions} */ (id)]?.(), {
+        button(ACTIONS[id ?? ''], () => actions[/** @type {keyof typeof actions} */ (id)]?.(problem), {
           'data-key': `fix ${id}`,
         }),
       ),
-      copyButton('Copy details', async () => details(problem, await version().catch(() => 'unknown'))),
+      calm ? null : copyButton('Copy details', async () => details(problem, await version().catch(() => 'unknown'))),
     ),
   );
 }
+
+/** Tensors of one finding that are listed without being asked for. */
+const FOLDED = 6;
 
 /**
  * What was noticed, errors first; each leads to its tensor.
@@ -108,6 +106,11 @@ export function findingList(findings, onSelect, most = 200) {
     { class: 'findings' },
     [...groups.values()].map((group) => {
       const [{ severity, code, message }] = group;
+      const names = group.flatMap(({ tensor }) =>
+        tensor === undefined
+          ? []
+          : [h('div', null, onSelect ? button(breakable(tensor), () => onSelect(tensor), { class: 'link' }) : name(tensor))],
+      );
       return h(
         'li',
         null,
@@ -117,12 +120,10 @@ export function findingList(findings, onSelect, most = 200) {
           null,
           h('bdi', null, plain(sentence(message))),
           ' ',
-          h('code', { class: 'muted' }, code),
-          group.map(({ tensor }) =>
-            tensor === undefined
-              ? null
-              : h('div', null, onSelect ? button(name(tensor), () => onSelect(tensor), { class: 'link' }) : name(tensor)),
-          ),
+          severity === 'error' ? h('code', { class: 'muted' }, code) : null,
+          names.length > FOLDED
+            ? h('details', null, h('summary', null, plural(names.length, 'tensor')), names)
+            : names,
         ),
       );
     }),

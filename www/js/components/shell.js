@@ -2,9 +2,9 @@
 // What stands around the views: header, tray, tabs, notices, job bar, live regions, help.
 
 import { VIEWS, ETA_AFTER } from '../constants.js';
-import { button, fill, h, icon, live, select, svg } from '../dom.js';
-import { about, bytes, duration, name, percent, plain, plural } from '../format.js';
-import { retry, setRole } from '../intake/intake.js';
+import { button, fill, h, icon, live, select, svg, under } from '../dom.js';
+import { about, bytes, middle, name, plain, plural } from '../format.js';
+import { retry } from '../intake/intake.js';
 import { problemView } from './problem.js';
 
 /** @import { App } from '../app.js' */
@@ -12,8 +12,6 @@ import { problemView } from './problem.js';
 
 /** @type {Record<View, string>} */
 export const TITLES = { inspect: 'Inspect', compare: 'Compare', lineage: 'Lineage', rebuild: 'Rebuild', make: 'Make' };
-/** @type {Record<EntryRole, string>} */
-export const ROLES = { delta: 'delta', base: 'base', finetuned: 'fine-tune', spare: 'model', unknown: 'not usable' };
 
 /** @param {App} app @param {AbortSignal} signal */
 export function header(app, signal) {
@@ -31,11 +29,7 @@ export function header(app, signal) {
     { type: 'button', class: 'split', popovertarget: 'open-menu', 'aria-label': 'More ways to open' },
     icon('down'),
   );
-  menu.addEventListener('toggle', () => {
-    const box = more.getBoundingClientRect();
-    menu.style.setProperty('--x', `${Math.max(8, box.right - 160)}px`);
-    menu.style.setProperty('--y', `${box.bottom + 4}px`);
-  });
+  under(menu, more);
   return h(
     'header',
     { class: 'top' },
@@ -90,6 +84,13 @@ export function header(app, signal) {
   );
 }
 
+/** A file's name. The end of a delta's stays in sight, for that is where deltas differ. @param {Entry} entry */
+function fileName({ name, role }) {
+  const seen = middle(plain(name), 32);
+  const at = role === 'delta' ? Math.max(0, seen.length - 14) : seen.length;
+  return h('bdi', { class: 'name', title: plain(name) }, h('span', null, seen.slice(0, at)), h('span', null, seen.slice(at)));
+}
+
 /** @param {App} app @param {Entry} entry @param {boolean} active @param {boolean} busy */
 function chip({ store, actions }, entry, active, busy) {
   const { id, role, state, size, files } = entry;
@@ -98,7 +99,7 @@ function chip({ store, actions }, entry, active, busy) {
   const mood = state === 'failed' ? 'error' : check === 'ok' ? 'ok' : check ? 'error' : null;
   const words = [
     state === 'reading' ? entry.reading : null,
-    state === 'failed' ? 'failed' : null,
+    state === 'failed' && role !== 'unknown' ? 'failed' : null,
     files > 1 ? plural(files, 'file') : null,
   ]
     .filter(Boolean)
@@ -116,17 +117,17 @@ function chip({ store, actions }, entry, active, busy) {
             ['spare', 'not used'],
           ]),
           role,
-          (value) => setRole(store, id, /** @type {EntryRole} */ (value)),
+          (value) => actions.setRole(id, /** @type {EntryRole} */ (value)),
           { class: 'role', disabled: busy },
         )
-      : h('span', { class: 'role' }, ROLES[role]),
+      : h('span', { class: 'role' }, role === 'delta' ? role : 'not usable'),
     role === 'delta' && state === 'ready'
-      ? button(name(entry.name, 32), () => actions.activate(id), {
+      ? button(fileName(entry), () => actions.activate(id), {
           class: 'link',
           'aria-pressed': active,
           'data-key': `chip ${id}`,
         })
-      : name(entry.name, 32),
+      : fileName(entry),
     h('span', { class: 'num muted' }, bytes(size)),
     words ? h('span', { class: 'muted' }, words) : null,
     mood
@@ -191,14 +192,15 @@ export function notices({ store, actions }, signal) {
             'article',
             { class: 'notice', 'aria-label': plain(entry.name) },
             h('h2', null, name(entry.name)),
-            problemView(/** @type {import('../types.js').Problem} */ (entry.problem), {
-              choose: () => actions.pickFiles(entry.id),
-              retry: () => retry(store, entry),
-              reload: () => location.reload(),
-              fetch: () => actions.fetchWhole(entry),
-              base: () => actions.pickFiles(),
-              lineage: () => actions.go('lineage'),
-            }),
+            problemView(
+              /** @type {import('../types.js').Problem} */ (entry.problem),
+              actions.fixes({
+                choose: () => actions.pickFiles(entry.id),
+                retry: () => retry(store, entry),
+                reload: () => location.reload(),
+                fetch: () => actions.fetchWhole(entry),
+              }),
+            ),
           ),
         ),
       ...remarks.map(({ id, text, action }) =>
@@ -283,7 +285,7 @@ export function jobBar({ store, jobs }, signal) {
           job.state === 'cancelling' ? 'cancelling' : job.phase,
           job.tensor && job.state === 'running' ? h('span', { class: 'wide' }, ' ', name(job.tensor, 36)) : null,
         ),
-        share === null ? null : h('span', null, percent(Math.floor(share * 100) / 100)),
+        share === null ? null : h('span', null, `${Math.floor(share * 100)}\u00a0%`),
         job.total ? h('span', null, `${bytes(job.done)} of ${bytes(job.total)}`) : null,
         job.rate ? h('span', null, `${bytes(job.rate)}/s`) : null,
         elapsed > ETA_AFTER && eta.shown ? h('span', null, about(eta.shown)) : null,
@@ -312,11 +314,9 @@ export function jobOutcome(job, kind, fixes) {
     { class: 'outcome', tabindex: -1, 'data-key': `outcome ${kind}` },
     h('h2', null, `${job.title} ${job.state === 'cancelled' ? 'was cancelled' : 'did not finish'}`),
     problemView(job.problem, fixes),
-    h(
-      'p',
-      { class: 'muted' },
-      `It ran for ${duration(((job.ended ?? 0) - job.started) / 1000)}. Chosen files are untouched; no half-written output remains.`,
-    ),
+    kind === 'rebuild' || kind === 'make'
+      ? h('p', { class: 'muted' }, 'Chosen files are untouched; no half-written output remains.')
+      : null,
   );
 }
 
@@ -341,7 +341,7 @@ export function help({ store, actions }, signal) {
     h(
       'p',
       null,
-      'A .wdelta file holds what a fine-tune changed in its base model. Base and delta together give the fine-tune back. Everything is read where it lies: nothing is sent anywhere.',
+      'Base and delta together give the fine-tune back. Files are read where they lie, and nothing is sent anywhere.',
     ),
     h(
       'dl',
@@ -378,13 +378,13 @@ export function help({ store, actions }, signal) {
         ),
       ],
     ),
-    h(
-      'p',
-      { class: 'muted' },
-      isSecureContext
-        ? 'Private storage, file pickers and offline use work here, as far as the browser has them.'
-        : 'This page was opened without https: private storage, file pickers and offline use are missing. Inspecting, comparing and small rebuilds work.',
-    ),
+    isSecureContext
+      ? null
+      : h(
+          'p',
+          { class: 'muted' },
+          'This page was opened without https: private storage, file pickers and offline use are missing. Inspecting, comparing and small rebuilds work.',
+        ),
     h(
       'div',
       { class: 'actions' },

@@ -2,7 +2,7 @@
 // The tensor table: a native table that holds only the rows in sight, with the keys of a grid.
 
 import { button, fill, h, icon } from '../dom.js';
-import { csvCell, exact, middle, plain } from '../format.js';
+import { csvCell, exact, middle, plain, shape } from '../format.js';
 import { download } from '../output/destination.js';
 
 /** @import { Row } from '../types.js' */
@@ -86,7 +86,7 @@ export class TensorTable {
       }
     }
     const major = content.columns.filter(({ minor }) => !minor).length;
-    this.#table.classList.toggle('many', content.columns.length > 8);
+    this.#table.classList.toggle('many', content.columns.length > 7);
     this.#table.style.setProperty('--columns', String(content.columns.length - 1));
     this.#table.style.setProperty('--major', String(major - 1));
     this.#table.setAttribute('aria-label', content.caption);
@@ -355,6 +355,16 @@ function rowName({ name: text }) {
 
 /** The column that every table starts with. @type {Column} */
 export const NAME_COLUMN = { id: 'name', label: 'Name', value: ({ name }) => name, cell: rowName };
+
+/** @type {Column} */
+export const SHAPE_COLUMN = {
+  id: 'shape',
+  label: 'Shape',
+  numeric: true,
+  minor: true,
+  value: (row) => row.shape.join('x'),
+  cell: (row) => shape(row.shape),
+};
 
 /** The finding of a row, in a word. @type {Column} */
 export const FINDING_COLUMN = {

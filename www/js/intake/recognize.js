@@ -8,8 +8,7 @@ const HEAD = 16;
 const OTHERS = [
   [[0x47, 0x47, 0x55, 0x46], 'GGUF', 'Deltas are made between .safetensors models.'],
   [[0x50, 0x4b, 0x03, 0x04], 'ZIP', 'If it is a PyTorch checkpoint, convert it to .safetensors.'],
-  [[0x80, 0x02], 'Python pickle', 'Pickles can run code; convert the model to .safetensors.'],
-  [[0x80, 0x04], 'Python pickle', 'Pickles can run code; convert the model to .safetensors.'],
+  [[0x80], 'Python pickle', 'Pickles can run code; convert the model to .safetensors.'],
   [[0x1f, 0x8b], 'gzip', 'Unpack it first.'],
   [[0x28, 0xb5, 0x2f, 0xfd], 'Zstandard', 'Unpack it first.'],
   [[0x7b], 'JSON'],

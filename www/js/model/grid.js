@@ -6,7 +6,7 @@ import { MAP_COLUMNS, MAP_ROWS } from '../constants.js';
 /** @import { Row } from '../types.js' */
 
 /** @typedef {{ key: string, label: string, rows: Row[] }} Cell */
-/** @typedef {{ columns: { key: string, label: string }[], lines: { label: string, cells: (Cell | null)[] }[], top: Cell[], bottom: Cell[], stacked: boolean }} Grid */
+/** @typedef {{ columns: { key: string, label: string }[], lines: { label: string, cells: (Cell | null)[] }[], top: Cell[], bottom: Cell[] }} Grid */
 
 /** How blocks are usually read: attention, then the feed-forward part, then norms. */
 const ORDER = [
@@ -32,25 +32,24 @@ const rank = (role) => {
 
 /** Roles without what they all share. @param {string[]} roles @returns {Map<string, string>} */
 function shortLabels(roles) {
-  const cut = new Map(
-    roles.map((role) => {
-      const parts = role
+  const parts = new Map(
+    roles.map((role) => [
+      role,
+      role
         .replace(/\.weight$/, '')
-        .split('.')
-        .map((part) => part.replace(/_proj$/, '').replace(/_(layer)?norm$/, '_norm').replace('attention', 'attn'));
-      return [
-        role,
-        parts.length > 1 && parts[parts.length - 1] === 'bias'
-          ? `${parts[parts.length - 2]} bias`
-          : parts[parts.length - 1],
-      ];
-    }),
+        .replace(/_proj\b/g, '')
+        .replace(/_?layer_?norm\b/gi, '_norm')
+        .replace(/\b_/g, '')
+        .replace(/attention/g, 'attn')
+        .replace(/intermediate/g, 'inter')
+        .split('.'),
+    ]),
   );
+  const last = (/** @type {string[]} */ list) => list.slice(list[list.length - 1] === 'bias' ? -2 : -1).join(' ');
   /** @type {Map<string, number>} */
   const uses = new Map();
-  for (const label of cut.values()) uses.set(label, (uses.get(label) ?? 0) + 1);
-  for (const [role, label] of cut) if ((uses.get(label) ?? 0) > 1) cut.set(role, role.replace(/\.weight$/, ''));
-  return cut;
+  for (const list of parts.values()) uses.set(last(list), (uses.get(last(list)) ?? 0) + 1);
+  return new Map([...parts].map(([role, list]) => [role, (uses.get(last(list)) ?? 0) > 1 ? list.join('.') : last(list)]));
 }
 
 /** @type {WeakMap<Row[], Map<string | null, Grid>>} */
@@ -116,7 +115,6 @@ function build(rows, open) {
       'top',
     ),
     bottom: folded(bottom, 'bottom'),
-    stacked: per > 1,
   };
 }
 

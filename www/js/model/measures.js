@@ -7,7 +7,7 @@ import { bytes, number, percent } from '../format.js';
 
 /**
  * `of` gives the value of some tensors together, or `null` where it is not known yet.
- * @typedef {{ id: string, label: string, needs: 'header' | 'stats' | 'base' | 'made' | 'pair' | 'diff', signed?: boolean, log?: boolean,
+ * @typedef {{ id: string, label: string, short?: string, needs: 'header' | 'stats' | 'base' | 'made' | 'pair' | 'diff', signed?: boolean, log?: boolean,
  *   of(rows: Row[]): number | null, text(value: number): string }} Measure
  */
 
@@ -80,6 +80,7 @@ export const MEASURES = [
   {
     id: 'relative',
     label: 'Δ relative to base',
+    short: 'Δ / base',
     needs: 'base',
     text: percent,
     of: (rows) =>
@@ -110,9 +111,10 @@ export const MEASURES = [
   },
   {
     id: 'error',
-    label: 'Rebuild error',
+    label: 'Error of the delta',
+    short: 'Error of Δ',
     needs: 'made',
-    of: (rows) => most(rows, ({ error }) => error?.relativeError),
+    of: (rows) => most(rows, ({ error, loss }) => error?.relativeError ?? loss),
     text: percent,
   },
 ];

@@ -2,7 +2,6 @@
 // From what the package says about a delta to the rows that table, map and details share.
 
 import { inSlices } from '../dom.js';
-import { MEANINGS } from '../errors.js';
 import { gridOf } from './grid.js';
 
 /** @import { DiffTensor, Entry, Finding, Inspection, Row, State, TensorInfo } from '../types.js' */
@@ -48,8 +47,8 @@ export function rowsOf(entry) {
 }
 
 /** @param {TensorInfo} tensor @param {Finding[]} findings @returns {Row} */
-function rowOf({ name, shape, dtype, elements, strategy, bytes, group, options, records }, findings) {
-  return { name, key: naturalKey(name), shape, dtype, elements, strategy, bytes, group, options, records, findings };
+function rowOf({ lossless, loss, ...tensor }, findings) {
+  return { ...tensor, key: naturalKey(tensor.name), findings, loss: lossless ? 0 : loss?.relativeError };
 }
 
 /**
@@ -119,6 +118,3 @@ export function worst({ findings }) {
     ) ?? null
   );
 }
-
-/** @param {Finding} finding the heading of its code, where it is an error code, else its own words */
-export const findingTitle = ({ code }) => MEANINGS.get(code)?.title ?? null;

@@ -51,7 +51,7 @@ export async function openPrivate(name, many) {
           files.push({ name: handle.name, size: blob.size, blob });
         }
       }
-      return files;
+      return files.sort((a, b) => (a.name < b.name ? -1 : 1));
     },
     discard: () => remove(job),
   };

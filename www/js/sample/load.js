@@ -7,10 +7,11 @@
 
 const folder = new URL('../../sample/', import.meta.url);
 
-/** Files of the sample: the base, one fine-tune at once, another in two steps. */
+/** Files of the sample: the base, one fine-tune with every bit and as int4, another one in two steps. */
 const FILES = [
   ['base.safetensors', 'stories260k.safetensors'],
   ['docs.wdelta', 'stories260k-docs.wdelta'],
+  ['docs-int4.wdelta', 'stories260k-docs-int4.wdelta'],
   ['step-1.wdelta', 'stories260k-step-1.wdelta'],
   ['step-2.wdelta', 'stories260k-step-2.wdelta'],
 ];

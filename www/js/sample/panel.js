@@ -111,7 +111,7 @@ export function tryPanel({ store }, signal) {
     h(
       'p',
       { class: 'muted' },
-      'A language model of 260 thousand parameters, trained on stories; the fine-tunes saw documentation. It runs in this tab, from the weights that this page rebuilds. int4 is not exact: with some prompts the text parts from that of the original fine-tune.',
+      'A language model of 260 thousand parameters, trained on stories; the fine-tunes saw documentation. It runs in this tab, from the weights that this page rebuilds. The lossless deltas give what the original fine-tune writes; int4 is not exact, and parts from it with some prompts.',
     ),
     h(
       'div',

@@ -1,15 +1,15 @@
 // @ts-check
 // Compare: two deltas or two models side by side, joined by tensor name.
 
-import { button, h, live, segmented } from '../dom.js';
+import { button, facts, h, live, renewed, segmented } from '../dom.js';
 import { breakable, bytes, count, exact, name, number, percent, plural, shape, shortHash } from '../format.js';
 import { PAIR_MEASURES } from '../model/measures.js';
-import { entryOf, joined, modelRows, rowNamed, rowsOf } from '../model/rows.js';
+import { entryOf, joined, leansOnBase, modelRows, rowNamed, rowsOf } from '../model/rows.js';
 import { picture, tableSection } from '../components/explorer.js';
-import { blocked, entrySelect, facts, isRunning, missing, status } from '../components/parts.js';
+import { blocked, entrySelect, isRunning, missing, status } from '../components/parts.js';
 import { findingList } from '../components/problem.js';
 import { jobOutcome } from '../components/shell.js';
-import { NAME_COLUMN } from '../components/table.js';
+import { NAME_COLUMN, SHAPE_COLUMN } from '../components/table.js';
 
 /** @import { App } from '../app.js' */
 /** @import { DiffTensor, Diff, Entry, Finding, Row, State } from '../types.js' */
@@ -38,14 +38,7 @@ const DIFF_COLUMNS = [
 /** @type {Column[]} */
 const DELTA_COLUMNS = [
   NAME_COLUMN,
-  {
-    id: 'shape',
-    label: 'Shape',
-    numeric: true,
-    minor: true,
-    value: (row) => row.shape.join('x'),
-    cell: (row) => shape(row.shape),
-  },
+  SHAPE_COLUMN,
   {
     id: 'strategy',
     label: 'Strategy',
@@ -118,34 +111,24 @@ export function pairOf({ entries, compare, active }) {
 const diffOf = ({ compare }, [a, b]) => (compare.diff?.key === `${a.id}:${b.id}` ? compare.diff.result : null);
 
 /** @param {App} app @param {AbortSignal} signal */
-export function compareView(app, signal) {
-  const { store } = app;
-  const root = h('div', { class: 'view' });
-  /** @type {AbortController | null} */
-  let inner = null;
-  store.watch(
+export const compareView = (app, signal) =>
+  renewed(
+    app.store,
+    signal,
     (state) => {
       const pair = pairOf(state);
       return [pair?.[0].id, pair?.[1].id, pair ? null : state.entries];
     },
-    ([a]) => {
-      inner?.abort();
-      inner = new AbortController();
-      if (a) root.replaceChildren(...compare(app, AbortSignal.any([signal, inner.signal])));
-      else {
-        const deltas = store.state.entries.filter(({ role }) => role === 'delta').length;
-        root.replaceChildren(
-          missing(app, 'Compare two deltas or two models', [
-            [deltas > 0, 'A first .wdelta file, or a model.'],
-            [false, 'A second one of the same kind.'],
-          ]),
-        );
-      }
-    },
-    signal,
+    ([a, , entries], inner) =>
+      a
+        ? compare(app, inner)
+        : [
+            missing(app, 'Compare two deltas or two models', [
+              [Boolean(entries?.some(({ role }) => role === 'delta')), 'A first .wdelta file, or a model.'],
+              [false, 'A second one of the same kind.'],
+            ]),
+          ],
   );
-  return [root];
-}
 
 /** @param {App} app @param {AbortSignal} signal */
 function compare(app, signal) {
@@ -192,6 +175,20 @@ function compare(app, signal) {
     ],
   };
   const measure = () => actions.diff(pair());
+  const explored = h(
+    'div',
+    { class: 'main-column' },
+    picture(app, signal, topic),
+    tableSection(app, signal, topic, 'Tensors of both'),
+  );
+  // Of models nothing is known before they are compared.
+  store.watch(
+    (state) => [models() && !diffOf(state, pair())],
+    ([unknown]) => {
+      explored.hidden = unknown;
+    },
+    signal,
+  );
   return [
     live(
       store,
@@ -206,6 +203,7 @@ function compare(app, signal) {
         const choose = (/** @type {'a' | 'b'} */ side) => (/** @type {string} */ id) =>
           store.dispatch({ type: 'merge', part: 'compare', values: { [side]: id } });
         const why = blocked(store.state);
+        const base = entryOf(store.state, 'base');
         return [
           h('h1', { class: 'sr' }, 'Compare'),
           h(
@@ -222,7 +220,14 @@ function compare(app, signal) {
                 { class: 'actions' },
                 isRunning(store.state.job, 'diff')
                   ? button('Stop', () => jobs.cancel(), { 'data-key': 'diff' })
-                  : button(`Measure similarity, reads ${bytes(a.size + b.size)}`, measure, {
+                  : leansOnBase(a) && leansOnBase(b) && a.info?.baseHash !== b.info?.baseHash
+                    ? h('span', { class: 'muted' }, 'Made against different models: with one base only sizes can be compared.')
+                  : !base && (leansOnBase(a) || leansOnBase(b))
+                    ? [
+                        h('span', { class: 'muted' }, 'Measuring how alike they are needs the base. '),
+                        button('Open the base…', () => actions.pickFiles()),
+                      ]
+                    : button(`Measure similarity, reads ${bytes(a.size + b.size + (a.info ? (base?.size ?? 0) : 0))}`, measure, {
                       class: 'primary',
                       disabled: Boolean(why),
                       title: why,
@@ -244,14 +249,9 @@ function compare(app, signal) {
           h('div'),
           (state) => [state.job],
           ([job]) =>
-            jobOutcome(job, 'diff', {
-              retry: measure,
-              base: () => actions.pickFiles(),
-              choose: () => actions.pickFiles(),
-            }),
+            jobOutcome(job, 'diff', actions.fixes({ retry: measure })),
         ),
-        picture(app, signal, topic),
-        tableSection(app, signal, topic, 'Tensors of both'),
+        explored,
       ),
       live(
         store,
@@ -283,7 +283,9 @@ function pairFacts(rows, a, b, diff) {
             'Base',
             a.info.baseHash === b.info.baseHash
               ? status('ok', `same, ${shortHash(a.info.baseHash)}`)
-              : status('note', `${shortHash(a.info.baseHash)} and ${shortHash(b.info.baseHash)}`),
+              : a.info.version !== b.info.version
+                ? status('note', 'versions 1 and 2 hash it differently')
+                : status('note', `${shortHash(a.info.baseHash)} and ${shortHash(b.info.baseHash)}`),
           ),
         ]
       : null,
@@ -307,25 +309,14 @@ function rowDetails({ actions }, row) {
       button('×', () => actions.select(null), { class: 'quiet', 'aria-label': 'Close details' }),
     ),
     facts([
-      ...(row.shape.length ? [/** @type {[string, string]} */ (['Shape', shape(row.shape)])] : []),
+      ['Shape', row.dtype && shape(row.shape)],
       ['Parameters', exact(row.elements)],
-      ...(row.strategy
-        ? [
-            /** @type {[string, string]} */ ([
-              'A',
-              row.side === 'b' ? 'absent' : `${row.strategy}, ${exact(row.bytes)} B`,
-            ]),
-            /** @type {[string, string]} */ (['B', row.b ? `${row.b.strategy}, ${exact(row.b.bytes)} B` : 'absent']),
-          ]
-        : []),
-      ...(row.diff
-        ? /** @type {[string, string][]} */ ([
-            ['Distance', number(row.diff.distance)],
-            ['Relative', percent(row.diff.relative)],
-            ['Cosine', number(row.diff.cosine)],
-            ['Equal values', `${exact(row.diff.equal)} of ${exact(row.diff.elements)}`],
-          ])
-        : []),
+      ['A', row.strategy && (row.side === 'b' ? 'absent' : `${row.strategy}, ${exact(row.bytes)} B`)],
+      ['B', row.strategy && (row.b ? `${row.b.strategy}, ${exact(row.b.bytes)} B` : 'absent')],
+      ['Distance', row.diff && number(row.diff.distance)],
+      ['Relative', row.diff && percent(row.diff.relative)],
+      ['Cosine', row.diff && number(row.diff.cosine)],
+      ['Equal values', row.diff && `${exact(row.diff.equal)} of ${exact(row.diff.elements)}`],
     ]),
     row.diff ? null : h('p', { class: 'muted' }, 'Distance and cosine are measured by “Measure similarity”.'),
   ];
@@ -338,7 +329,7 @@ function totals({ actions }, diff) {
       h(
         'p',
         { class: 'muted' },
-        'Names, shapes, strategies and sizes come from the headers. Distance and cosine need the values; they are measured on demand.',
+        'Names, shapes and sizes come from the headers; how alike the values are is measured on demand.',
       ),
     ];
   /** @type {Finding[]} */

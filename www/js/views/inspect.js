@@ -1,18 +1,17 @@
 // @ts-check
 // Inspect: what is in a delta, what it belongs to, whether it is intact.
 
-import { MEASURE_AT_ONCE } from '../constants.js';
-import { button, h, live, nextFrame } from '../dom.js';
-import { breakable, bytes, count, exact, name, number, percent, plain, plural, shape } from '../format.js';
+import { button, h, live, nextFrame, renewed } from '../dom.js';
+import { bytes, count, exact, name, number, percent, plural } from '../format.js';
 import { MEASURES } from '../model/measures.js';
 import { activeEntry, entryOf, leansOnBase, rowNamed, rowsOf } from '../model/rows.js';
-import { histogram, rowChart } from '../components/chart.js';
 import { picture, tableSection } from '../components/explorer.js';
-import { fileStrip, recordView } from '../components/file.js';
-import { blocked, facts, hashView, isRunning, missing, status } from '../components/parts.js';
-import { copyButton, findingList, problemView } from '../components/problem.js';
+import { fileStrip } from '../components/file.js';
+import { blocked, hashView, isRunning, missing, status } from '../components/parts.js';
+import { findingList } from '../components/problem.js';
 import { jobOutcome } from '../components/shell.js';
-import { FINDING_COLUMN, NAME_COLUMN } from '../components/table.js';
+import { FINDING_COLUMN, NAME_COLUMN, SHAPE_COLUMN } from '../components/table.js';
+import { fileDetails, tensorDetails } from './details.js';
 
 /** @import { App } from '../app.js' */
 /** @import { Entry, Row, State } from '../types.js' */
@@ -21,14 +20,7 @@ import { FINDING_COLUMN, NAME_COLUMN } from '../components/table.js';
 /** @type {Column[]} */
 const COLUMNS = [
   NAME_COLUMN,
-  {
-    id: 'shape',
-    label: 'Shape',
-    numeric: true,
-    minor: true,
-    value: (row) => row.shape.join('x'),
-    cell: (row) => shape(row.shape),
-  },
+  SHAPE_COLUMN,
   { id: 'strategy', label: 'Strategy', minor: true, value: (row) => row.strategy, cell: (row) => row.strategy },
   { id: 'bytes', label: 'Stored', numeric: true, value: (row) => row.bytes, cell: (row) => bytes(row.bytes) },
   {
@@ -44,9 +36,9 @@ const COLUMNS = [
     (measure) =>
       /** @type {Column} */ ({
         id: measure.id,
-        label: measure.label,
+        label: measure.short ?? measure.label,
         numeric: true,
-        minor: measure.id !== 'rms',
+        minor: measure.id !== 'rms' && measure.id !== 'error',
         value: (row) => measure.of([row]),
         cell: (row) => {
           const value = measure.of([row]);
@@ -75,7 +67,7 @@ function choose(rows) {
   const has = {
     stats: some((row) => row.stats),
     base: some((row) => row.stats?.baseNorm),
-    made: some((row) => row.error),
+    made: rows.some(({ error, loss }) => error?.relativeError || loss),
     finding: rows.some(({ findings }) => findings.length),
   };
   const key = JSON.stringify(has);
@@ -92,32 +84,21 @@ function choose(rows) {
   return known;
 }
 
-/** @type {Map<boolean, typeof MEASURES>} */
-const measureChoices = new Map(
-  [false, true].map((made) => [made, MEASURES.filter(({ needs }) => needs !== 'made' || made)]),
-);
+/** What is known of a delta that does not tell its error. */
+const WITHOUT_ERROR = MEASURES.filter(({ needs }) => needs !== 'made');
 
 /** @param {App} app @param {AbortSignal} signal */
-export function inspectView(app, signal) {
-  const { store } = app;
-  const root = h('div', { class: 'view' });
-  /** @type {AbortController | null} */
-  let inner = null;
-  // The view is built anew for another file; everything inside follows the state.
-  store.watch(
-    (state) => [state.active, activeEntry(state)?.info, state.entries.length === 0],
-    ([, info, empty]) => {
-      inner?.abort();
-      inner = new AbortController();
-      const entry = activeEntry(store.state);
-      if (entry && info) root.replaceChildren(...explore(app, AbortSignal.any([signal, inner.signal])));
-      else if (empty) root.replaceChildren(dropZone(app));
-      else root.replaceChildren(waiting(app, entry));
-    },
+export const inspectView = (app, signal) =>
+  // Built anew for another file; everything inside follows the state.
+  renewed(
+    app.store,
     signal,
+    (state) => [state.active, activeEntry(state)?.info, state.entries.length === 0],
+    ([, info, empty], inner) => {
+      const entry = activeEntry(app.store.state);
+      return entry && info ? explore(app, inner) : [empty ? dropZone(app) : waiting(app, entry)];
+    },
   );
-  return [root];
-}
 
 /** What can be done with which files. */
 const JOURNEYS = [
@@ -145,11 +126,6 @@ function dropZone({ actions }) {
       h(
         'p',
         null,
-        'With the base model it gives the fine-tune back. From a base and a fine-tune this page makes the delta.',
-      ),
-      h(
-        'p',
-        null,
         h('strong', null, 'Files stay on this machine.'),
         ' They are read where they lie, and nothing is sent anywhere.',
       ),
@@ -158,7 +134,7 @@ function dropZone({ actions }) {
         { class: 'actions' },
         button('Open files…', () => actions.pickFiles(), { class: 'primary' }),
         button('Open folder…', () => actions.pickFolder()),
-        button('Try the sample, 1.1 MB', () => actions.sample()),
+        button('Try the sample, 1 MB', () => actions.sample()),
       ),
       h('p', { class: 'muted' }, 'Accepted: .wdelta, .safetensors, folders with shards. Or paste a link.'),
     ),
@@ -211,7 +187,7 @@ function explore(app, signal) {
   const { store, jobs, actions } = app;
   const topic = {
     rows: (/** @type {State} */ state) => rowsOf(activeEntry(state)),
-    measures: (/** @type {State} */ state) => measureChoices.get(Boolean(activeEntry(state)?.made)) ?? MEASURES,
+    measures: (/** @type {State} */ state) => (activeEntry(state)?.made ?? activeEntry(state)?.info?.loss ? MEASURES : WITHOUT_ERROR),
     columns: columnsOf,
     watch: (/** @type {State} */ state) => [state.job?.state, state.job?.kind, entryOf(state, 'base')?.id],
     tools: (/** @type {State} */ state) => {
@@ -252,12 +228,7 @@ function explore(app, signal) {
       h('div'),
       (state) => [state.job],
       ([job]) =>
-        jobOutcome(job, 'measure', {
-          retry: () => actions.measure(null, false),
-          base: () => actions.pickFiles(),
-          choose: () => actions.pickFiles(store.state.active ?? undefined),
-          lineage: () => actions.go('lineage'),
-        }),
+        jobOutcome(job, 'measure', actions.fixes({ retry: () => actions.measure(null, false), choose: () => actions.pickFiles(store.state.active ?? undefined) })),
     ),
     findingsPanel(app, signal),
   );
@@ -307,6 +278,7 @@ function summary({ store }, signal) {
           item('Parameters', count(info.elements)),
           item('Stored', bytes(info.bytes)),
           item('Bits per parameter', number(info.elements ? (info.bytes * 8) / info.elements : null)),
+          info.version === 2 ? item('Error of the delta', info.loss ? percent(info.loss.relativeError) : 'none') : null,
           // A base of another model would make it "60,000× smaller".
           base && base.size > info.elements / 2 && base.size < info.elements * 9
             ? item(
@@ -354,171 +326,4 @@ function findingsPanel({ store, actions }, signal) {
     signal,
   );
   return panel;
-}
-
-/** @param {App} app @param {Entry} entry */
-function fileDetails(app, entry) {
-  const { store, actions } = app;
-  const { info } = entry;
-  if (!info) return [];
-  const base = entryOf(store.state, 'base');
-  const alone = store.state.checks.get(entry.id);
-  const fit = base && store.state.checks.get(`${entry.id}:${base.id}`);
-  const why = blocked(store.state);
-  const { header, payload, checksum } = info.layout;
-  return [
-    h('h2', null, name(entry.name, 48)),
-    facts([
-      ['Size', `${exact(info.bytes)} B`],
-      ['Header', `${exact(header.length)} B at ${exact(header.offset)}`],
-      ['Payload', `${exact(payload.length)} B at ${exact(payload.offset)}`],
-      ['Checksum', `${exact(checksum.length)} B at ${exact(checksum.offset)}`],
-      ['Parameters', exact(info.elements)],
-      ['Base hash', h('code', { class: 'wrap' }, info.baseHash)],
-      ['Base name', info.baseName ? name(info.baseName) : '–'],
-    ]),
-    h('h3', null, 'Is it intact?'),
-    alone === 'ok' || fit === 'ok'
-      ? status('ok', 'Checksum and records are good.')
-      : alone
-        ? problemView(alone, { choose: () => actions.pickFiles(entry.id), retry: () => actions.verify(entry, false) })
-        : h('p', { class: 'muted' }, `Not checked. Checking reads all ${bytes(info.bytes)}.`),
-    base
-      ? [
-          h('h3', null, 'Does it belong to this base?'),
-          fit === 'ok'
-            ? status('ok', 'The base has the expected hash.')
-            : fit
-              ? problemView(fit, {
-                  base: () => actions.pickFiles(),
-                  lineage: () => actions.go('lineage'),
-                  retry: () => actions.verify(entry, true),
-                })
-              : h('p', { class: 'muted' }, `Not checked. Checking also reads the base, ${bytes(base.size)}.`),
-        ]
-      : null,
-    h(
-      'div',
-      { class: 'actions' },
-      alone === 'ok' || fit === 'ok'
-        ? null
-        : button('Check the file', () => actions.verify(entry, false), {
-            disabled: Boolean(why),
-            title: why,
-            'data-key': 'verify file',
-          }),
-      base && fit !== 'ok'
-        ? button('Check file and base', () => actions.verify(entry, true), {
-            disabled: Boolean(why),
-            title: why,
-            'data-key': 'verify base',
-          })
-        : null,
-    ),
-    h('p', { class: 'muted' }, 'Choose a tensor in the picture or in the table to see it here.'),
-  ].flat();
-}
-
-/** @param {App} app @param {Entry} entry @param {Row} row */
-function tensorDetails(app, entry, row) {
-  const { store, actions } = app;
-  const { stats, error } = row;
-  const running = store.state.job?.state === 'running';
-  const read = bytes(row.bytes);
-  const lacks = leansOnBase(entry) && !entryOf(store.state, 'base');
-  return [
-    h(
-      'div',
-      { class: 'details-head' },
-      h('h2', null, breakable(row.name)),
-      button('×', () => actions.select(null), {
-        class: 'quiet',
-        'aria-label': 'Close details',
-        'data-key': 'close details',
-      }),
-    ),
-    h(
-      'div',
-      { class: 'actions' },
-      copyButton('Copy name', () => row.name, { 'aria-keyshortcuts': 'C' }),
-    ),
-    row.findings.length
-      ? findingList(
-          row.findings.map(({ tensor, ...finding }) => finding),
-          () => {},
-        )
-      : null,
-    facts([
-      ['Shape', shape(row.shape)],
-      ['Parameters', exact(row.elements)],
-      [
-        entry.info?.version === 2 ? 'Operation' : 'Strategy',
-        [
-          row.strategy,
-          ...Object.entries(row.options ?? {}).map(([key, value]) =>
-            h('span', { class: 'muted' }, ` · ${key === 'outlierFraction' ? 'outliers' : key} ${value}`),
-          ),
-        ],
-      ],
-      ['Stored', `${exact(row.bytes)} B`],
-      ['Bits per param', number(MEASURES[1].of([row]))],
-      [
-        'Place',
-        [
-          row.group.layer === null ? 'outside the layers' : `layer ${row.group.layer}`,
-          row.group.expert === null ? '' : `, expert ${row.group.expert}`,
-          ' · ',
-          name(row.group.role, 36),
-        ],
-      ],
-      ...(error
-        ? [
-            /** @type {[string, string]} */ ([
-              'Rebuild error',
-              error.relativeError === null ? '–' : percent(error.relativeError),
-            ]),
-            ...(error.reason ? [/** @type {[string, string]} */ (['Stored so because', plain(error.reason)])] : []),
-          ]
-        : []),
-    ]),
-    h('h3', null, 'Values'),
-    stats
-      ? [
-          facts([
-            ['RMS', number(stats.rms)],
-            ['Mean', number(stats.mean)],
-            ['Range', `${number(stats.min)} … ${number(stats.max)}`],
-            ['Norm', number(stats.norm)],
-            ['Zeros', `${exact(stats.zeros)} · ${percent(stats.elements ? stats.zeros / stats.elements : 0)}`],
-            ['Outliers', `${exact(stats.outliers.count)} · ${percent(stats.outliers.share)}`],
-            ...(stats.relative === undefined
-              ? []
-              : [/** @type {[string, string]} */ (['Against the base', percent(stats.relative)])]),
-          ]),
-          ...histogram(stats, store.state.logCounts, (logCounts) => store.set({ logCounts })),
-          rowChart(stats),
-        ]
-      : [
-          h(
-            'p',
-            { class: 'muted' },
-            isRunning(store.state.job, 'measure')
-              ? 'Measuring…'
-              : running
-                ? 'Measured when the running job has ended.'
-                : lacks
-                  ? 'Not measured: version 2 tells how far values move only beside its base.'
-                  : row.bytes <= MEASURE_AT_ONCE
-                  ? 'Not measured.'
-                  : `Not measured: that reads ${read}.`,
-          ),
-          running
-            ? null
-            : lacks
-              ? button('Open the base…', () => actions.pickFiles(), { 'data-key': 'open base' })
-              : button(`Measure, reads ${read}`, () => actions.measure([row.name], false), { 'data-key': 'measure one' }),
-        ],
-    h('h3', null, 'Bytes'),
-    recordView(entry.source, row.records),
-  ].flat();
 }

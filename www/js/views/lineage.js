@@ -1,10 +1,10 @@
 // @ts-check
 // Lineage: which delta follows which, and what is known about each link.
 
-import { button, h, live } from '../dom.js';
-import { bytes, name, plain, plural } from '../format.js';
+import { button, facts, h, live } from '../dom.js';
+import { bytes, name, plain, plural, sentence } from '../format.js';
 import { entryOf } from '../model/rows.js';
-import { blocked, facts, hashView, missing, status } from '../components/parts.js';
+import { blocked, hashView, missing, status } from '../components/parts.js';
 import { findingList } from '../components/problem.js';
 import { isRunning } from '../components/parts.js';
 import { jobOutcome } from '../components/shell.js';
@@ -64,7 +64,7 @@ export function lineageView(app, signal) {
       const why = blocked(store.state);
       return [
         h('h1', null, 'Lineage'),
-        h('p', { class: 'lead' }, summaryOf(result, deltas.length, Boolean(base))),
+        h('p', { class: 'muted' }, summaryOf(result, deltas.length, Boolean(base))),
         h(
           'div',
           { class: 'actions' },
@@ -84,11 +84,7 @@ export function lineageView(app, signal) {
                 button('Open the base…', () => actions.pickFiles()),
               ],
         ),
-        jobOutcome(job, 'lineage', {
-          retry: () => actions.lineage(false),
-          base: () => actions.pickFiles(),
-          choose: () => actions.pickFiles(),
-        }),
+        jobOutcome(job, 'lineage', actions.fixes({ retry: () => actions.lineage(false) })),
         h(
           'ol',
           { class: 'chain' },
@@ -178,19 +174,14 @@ function node({ actions }, entry, link, depth, deltas, result, busy, active) {
     ),
     facts([
       ['Expects', hashView(link?.expected ?? info?.baseHash ?? '')],
-      ...(link?.found && link.found !== link.expected
-        ? [/** @type {[string, Node]} */ (['Found', hashView(link.found)])]
-        : []),
-      ...(link?.reason
-        ? [/** @type {[string, Node]} */ (['Why', h('bdi', null, plain(link.reason))])]
-        : state === 'not checked'
-          ? [
-              /** @type {[string, string]} */ ([
-                'What settles it',
-                'the base and all deltas before this one, then “Check the links”',
-              ]),
-            ]
-          : []),
+      ['Found', link?.found && link.found !== link.expected && hashView(link.found)],
+      ['Why', link?.reason && h('bdi', null, plain(sentence(link.reason)))],
+      [
+        'What settles it',
+        state === 'broken'
+          ? 'the delta that it was made against, if it is missing here, or another base'
+          : state !== 'verified' && 'the base and all deltas before this one, then “Check the links”',
+      ],
     ]),
     h(
       'div',

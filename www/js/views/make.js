@@ -1,34 +1,25 @@
 // @ts-check
 // Make: base and fine-tune give a delta, its size known before the start.
 
-import { button, h, live } from '../dom.js';
+import { button, facts, h } from '../dom.js';
 import { bytes, exact, name, number, percent, plain, plural, shape } from '../format.js';
 import { entryOf } from '../model/rows.js';
-import {
-  blocked,
-  checklist,
-  destinationChoice,
-  entrySelect,
-  facts,
-  missing,
-  savedView,
-  textField,
-} from '../components/parts.js';
+import { blocked, destinationChoice, entrySelect, radio, textField } from '../components/parts.js';
 import { findingList } from '../components/problem.js';
-import { jobOutcome } from '../components/shell.js';
-import { chainOf, planChecks, radio, roomChecks } from './rebuild.js';
+import { workView } from '../components/work.js';
+import { chainOf, isPlan, planChecks, roomChecks } from './rebuild.js';
 
 /** @import { App } from '../app.js' */
 /** @import { Check } from '../components/parts.js' */
-/** @import { EncodeResult, Plan, Problem, State } from '../types.js' */
+/** @import { EncodeResult, Plan, State } from '../types.js' */
 
-/** @type {[id: string, label: string, note: string][]} */
+/** @type {[id: string, note: string][]} */
 export const STRATEGIES = [
-  ['lossless', 'lossless', 'Every bit of the fine-tune comes back. The size is a guess until it is made.'],
-  ['lossy', 'lossy', 'Close to the fine-tune, as small as its quality says. The size is a guess too.'],
-  ['int4', 'int4', 'Sixteen levels per tensor, the largest changes apart.'],
-  ['sparse', 'sparse', 'Only the largest changes, each exact; the rest is dropped.'],
-  ['quantized', 'quantized', 'One sign per value, one scale per row. Smallest, and coarsest.'],
+  ['lossless', 'Every bit of the fine-tune comes back.'],
+  ['lossy', 'Close to the fine-tune, as small as its quality says.'],
+  ['int4', 'Sixteen levels per tensor, the largest changes apart.'],
+  ['sparse', 'Only the largest changes, each exact; the rest is dropped.'],
+  ['quantized', 'One sign per value, one scale per row. Smallest, and coarsest.'],
 ];
 
 /** Names what a plan was made for. @param {State} state @param {string} [strategy] */
@@ -61,78 +52,50 @@ export const makeName = (state) =>
   state.make.name || `${(entryOf(state, 'finetuned')?.name ?? 'fine-tune').replace(/\.safetensors$/i, '')}.wdelta`;
 
 /** @param {App} app @param {AbortSignal} signal */
-export function makeView(app, signal) {
-  const { store, actions } = app;
-  const root = h('div', { class: 'view' });
-  store.watch(
-    (state) => [...STRATEGIES.map(([id]) => makeKey(state, id)), state.job?.state === 'running'],
-    () => {
-      const { state } = store;
-      if (state.job?.state !== 'running' && entryOf(state, 'base') && entryOf(state, 'finetuned'))
-        for (const [id] of STRATEGIES) void actions.plan(makeKey(state, id), false, id);
-    },
-    signal,
-  );
-  const form = live(
-    store,
-    signal,
-    h('section', { class: 'form' }),
-    (state) => [state.entries, state.chain, state.make, state.to, state.plans, state.job?.state],
-    () => formOf(app),
-  );
-  const checks = live(
-    store,
-    signal,
-    h('section', { class: 'preflight', 'aria-label': 'Before the start' }),
-    (state) => [state.entries, state.chain, state.make, state.plans, state.job?.state, app.room],
-    () => preflight(app),
-  );
-  const outcome = live(
-    store,
-    signal,
-    h('div'),
-    (state) => [state.job, state.saved, state.entries],
-    ([job, saved]) => [
-      jobOutcome(job, 'make', {
-        retry: () => actions.make(),
-        base: () => actions.pickFiles(),
-        choose: () => actions.pickFiles(),
-      }),
-      ...saved
-        .filter(({ kind }) => kind === 'make')
-        .reverse()
-        .map((each) => {
-          const result = /** @type {EncodeResult} */ (each.result);
-          return savedView(app, each, madeView(app, result), errorTable(result));
-        }),
-    ],
-  );
-  store.watch(
-    (state) => [Boolean(entryOf(state, 'base')), Boolean(entryOf(state, 'finetuned'))],
-    ([base, finetuned]) => {
-      if (!base || !finetuned)
-        root.replaceChildren(
-          missing(app, 'Make a delta', [
-            [base, 'The base model: a .safetensors file, or a folder with shards.'],
+export const makeView = (app, signal) =>
+  workView(app, signal, {
+    kind: 'make',
+    title: 'Make',
+    start: 'Make delta',
+    lacks: (state) => {
+      const [base, finetuned] = [Boolean(entryOf(state, 'base')), Boolean(entryOf(state, 'finetuned'))];
+      return base && finetuned
+        ? null
+        : [
+            'Make a delta',
             [
-              finetuned,
-              'The fine-tune, with the same tensor names. The second model opened is taken as such; its chip changes that.',
+              [base, 'The base model: a .safetensors file, or a folder with shards.'],
+              [
+                finetuned,
+                'The fine-tune, with the same tensor names: the second model opened, unless its chip says otherwise.',
+              ],
             ],
-          ]),
-        );
-      else root.replaceChildren(h('h1', null, 'Make'), h('div', { class: 'two-columns' }, form, checks), outcome);
+          ];
     },
-    signal,
-  );
-  return [root];
+    plan: (state) => {
+      for (const [id] of STRATEGIES) void app.actions.plan(makeKey(state, id), false, id);
+    },
+    form: formOf,
+    preflight,
+    result: (saved) => {
+      const made = /** @type {EncodeResult} */ (saved.result);
+      return [madeView(app, made), errorTable(made)];
+    },
+  });
+
+/** Whether the values decide the size, so that it is told from a sample before the start. @param {string} strategy */
+export const isEstimate = (strategy) => strategy === 'lossless' || strategy === 'lossy';
+
+/** Whether the size is still, or stays, unknown. @param {Plan} plan @param {string} strategy */
+const awaits = (plan, strategy) => isEstimate(strategy) && !plan.sample;
+
+/** @param {State} state @param {string} strategy */
+function sizeOf(state, strategy) {
+  const plan = state.plans.get(makeKey(state, strategy));
+  if (!isPlan(plan)) return plan ? 'not possible' : '…';
+  if (awaits(plan, strategy)) return plan.sample === undefined ? '…' : 'not known';
+  return `${plan.exact ? '' : plan.sample ? '≈ ' : '≤ '}${bytes(plan.bytes)}`;
 }
-
-/** Whether a size before the start is an estimate, not a bound. @param {string} strategy */
-const isEstimate = (strategy) => strategy === 'lossless' || strategy === 'lossy';
-
-/** @param {Plan | Problem | null | undefined} plan @param {boolean} estimated */
-const sizeOf = (plan, estimated) =>
-  plan && 'outputs' in plan ? `${plan.exact ? '' : estimated ? '≈ ' : '≤ '}${bytes(plan.bytes)}` : plan ? 'not possible' : '…';
 
 /** @param {App} app */
 function formOf({ store, actions }) {
@@ -141,7 +104,7 @@ function formOf({ store, actions }) {
   const busy = Boolean(blocked(state));
   const set = (/** @type {Partial<State['make']>} */ values) => store.dispatch({ type: 'merge', part: 'make', values });
   const plan = state.plans.get(makeKey(state));
-  const size = plan && 'outputs' in plan ? plan.bytes : 0;
+  const size = isPlan(plan) && !awaits(plan, state.make.strategy) ? plan.bytes : 0;
   const { make } = state;
   const chain = chainOf(state);
   return [
@@ -172,9 +135,9 @@ function formOf({ store, actions }) {
       'fieldset',
       { disabled: busy },
       h('legend', null, 'Strategy'),
-      STRATEGIES.map(([id, label, note]) => {
-        const option = radio('strategy', id, make.strategy, label, note, () => set({ strategy: id }));
-        option.append(h('span', { class: 'num size' }, sizeOf(state.plans.get(makeKey(state, id)), isEstimate(id))));
+      STRATEGIES.map(([id, note]) => {
+        const option = radio('strategy', id, make.strategy, id, note, () => set({ strategy: id }));
+        option.append(h('span', { class: 'num size' }, sizeOf(state, id)));
         return option;
       }),
     ),
@@ -202,16 +165,12 @@ function formOf({ store, actions }) {
           }),
         ]
       : null,
-    textField('Where the base is to be had (optional)', make.baseName, (baseName) => set({ baseName }), {
+    textField('Where to get the base (optional)', make.baseName, (baseName) => set({ baseName }), {
       disabled: busy,
       placeholder: 'owner/model',
     }),
     textField('File name', makeName(state), (text) => set({ name: text }), { disabled: busy }),
-    h(
-      'div',
-      { inert: busy },
-      destinationChoice(size, false, state.to, (to) => store.set({ to })),
-    ),
+    destinationChoice(size, false, state.to, (to) => store.set({ to }), busy),
   ];
 }
 
@@ -220,60 +179,56 @@ function preflight(app) {
   const { store, actions } = app;
   const { state } = store;
   const plan = state.plans.get(makeKey(state));
-  const why = blocked(state);
   const finetuned = entryOf(state, 'finetuned');
   /** @type {Check[]} */
   const checks = planChecks(
     plan,
-    plan && 'outputs' in plan ? `All ${plural(plan.tensors, 'tensor')} are on both sides, with the same shapes.` : '',
-    {
-      base: () => actions.pickFiles(),
-      choose: () => actions.pickFiles(),
-      retry: () => actions.plan(makeKey(state), true, state.make.strategy),
-    },
+    isPlan(plan) ? `All ${plural(plan.tensors, 'tensor')} are on both sides, with the same shapes.` : '',
+    actions.fixes({ retry: () => actions.plan(makeKey(state), true, state.make.strategy) }),
   );
   let ready = false;
-  if (plan && 'outputs' in plan) {
+  if (isPlan(plan)) {
     ready = !plan.problems.some(({ severity }) => severity === 'error');
-    checks.push(...roomChecks(app, plan, isEstimate(state.make.strategy)));
-    if (finetuned && plan.bytes)
-      checks.push({ mood: 'note', text: `${plan.exact ? '' : isEstimate(state.make.strategy) ? 'About ' : 'At least '}${number(finetuned.size / plan.bytes)}× smaller than the fine-tune.` });
+    if (awaits(plan, state.make.strategy)) {
+      if (ready)
+        checks.push(
+          plan.sample === undefined
+            ? { mood: 'wait', text: 'Encoding a sample to estimate the size' }
+            : { mood: 'note', text: 'The size is not known before the delta is made.' },
+        );
+    } else {
+      checks.push(...roomChecks(app, plan));
+      if (finetuned && plan.bytes)
+        checks.push({
+          mood: 'note',
+          text: `${plan.exact ? '' : plan.sample ? 'About ' : 'At least '}${number(finetuned.size / plan.bytes)}× smaller than the fine-tune.`,
+        });
+    }
   }
-  return [
-    h('h2', null, 'Before the start'),
-    checklist(checks),
-    h(
-      'div',
-      { class: 'actions' },
-      button('Make delta', () => actions.make(), {
-        class: 'primary',
-        disabled: !ready || Boolean(why),
-        title: why,
-        'data-key': 'start',
-      }),
-      why ? h('span', { class: 'muted' }, why) : null,
-    ),
-  ];
+  return { checks, ready };
 }
 
 /** @param {App} app @param {EncodeResult} result */
 function madeView({ store, actions }, result) {
-  // Version 2 chooses an operation for each tensor, by size.
-  const other = result.version === 2 ? 0 : result.tensors.filter(({ strategy, requested }) => strategy !== requested).length;
+  const other = result.tensors.filter(({ strategy, requested }) => strategy !== requested).length;
   const entry = store.state.entries.find(({ made }) => made === result);
   return [
     facts([
       ['Error of the delta', result.strategy === 'lossless' ? 'none: every bit comes back' : result.relativeError === null ? '–' : `${percent(result.relativeError)} relative RMS`],
       ['Against the fine-tune', `${number(result.finetunedBytes / result.bytes)}× smaller`],
       ['Unchanged tensors', exact(result.tensors.filter(({ unchanged, elements }) => unchanged === elements).length)],
-      ['Stored otherwise', other ? `${plural(other, 'tensor')}, because the strategy would have spoilt them` : 'none'],
+      // Version 2 chooses an operation for each tensor, by size.
+      [
+        'Stored otherwise',
+        result.version === 1 && (other ? `${plural(other, 'tensor')}, because the strategy would have spoilt them` : 'none'),
+      ],
     ]),
     result.findings.length ? findingList(result.findings, null) : null,
     entry
       ? h(
           'div',
           { class: 'actions' },
-          button('See it in Inspect', () => actions.activate(entry.id, 'inspect', 'error'), { 'data-key': 'see made' }),
+          button('See it in Inspect', () => actions.activate(entry.id, 'inspect', result.strategy === 'lossless' ? 'bytes' : 'error'), { 'data-key': 'see made' }),
         )
       : null,
   ];

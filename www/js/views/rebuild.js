@@ -1,22 +1,12 @@
 // @ts-check
 // Rebuild: base and deltas give the fine-tune back, checked before, while and after it is written.
 
-import { button, h, live } from '../dom.js';
-import { about, bytes, exact, name, plain, plural } from '../format.js';
+import { button, facts, h } from '../dom.js';
+import { about, bytes, exact, name, percent, plain, plural } from '../format.js';
 import { entryOf } from '../model/rows.js';
-import {
-  blocked,
-  checklist,
-  destinationChoice,
-  entrySelect,
-  facts,
-  missing,
-  savedView,
-  status,
-  textField,
-} from '../components/parts.js';
+import { blocked, destinationChoice, entrySelect, radio, status, textField } from '../components/parts.js';
 import { findingList, problemView } from '../components/problem.js';
-import { jobOutcome } from '../components/shell.js';
+import { workView } from '../components/work.js';
 import { pathTo, readyDeltas } from './lineage.js';
 
 /** @import { App } from '../app.js' */
@@ -29,6 +19,9 @@ export const chainOf = ({ chain, entries }) =>
     .map((id) => entries.find((entry) => entry.id === id))
     .filter((entry) => entry !== undefined)
     .filter(({ info }) => info);
+
+/** @param {Plan | Problem | null | undefined} plan @returns {plan is Plan} whether there is one, and not what kept it from being made */
+export const isPlan = (plan) => Boolean(plan && 'outputs' in plan);
 
 /** Names what a plan was made for. @param {State} state */
 export const rebuildKey = (state) =>
@@ -50,63 +43,6 @@ export function rebuildName(state) {
 /** @param {App} app @param {AbortSignal} signal */
 export function rebuildView(app, signal) {
   const { store, actions } = app;
-  const root = h('div', { class: 'view' });
-  store.watch(
-    (state) => [rebuildKey(state), state.job?.state === 'running'],
-    ([key, busy]) => {
-      if (!busy && entryOf(store.state, 'base') && chainOf(store.state).length) void actions.plan(key);
-    },
-    signal,
-  );
-  const form = live(
-    store,
-    signal,
-    h('section', { class: 'form' }),
-    (state) => [
-      state.entries,
-      state.chain,
-      state.rebuild,
-      state.to,
-      state.plans.get(rebuildKey(state)),
-      state.lineage,
-      state.job?.state,
-    ],
-    () => formOf(app),
-  );
-  const checks = live(
-    store,
-    signal,
-    h('section', { class: 'preflight', 'aria-label': 'Before the start' }),
-    (state) => [
-      state.entries,
-      state.chain,
-      state.rebuild,
-      state.plans,
-      state.checks,
-      state.job?.state,
-      state.lineage,
-      app.room,
-    ],
-    () => preflight(app),
-  );
-  const outcome = live(
-    store,
-    signal,
-    h('div'),
-    (state) => [state.job, state.saved],
-    ([job, saved]) => [
-      jobOutcome(job, 'rebuild', {
-        retry: () => actions.rebuild(),
-        base: () => actions.pickFiles(),
-        lineage: () => actions.go('lineage'),
-        choose: () => actions.pickFiles(),
-      }),
-      ...saved
-        .filter(({ kind }) => kind === 'rebuild')
-        .reverse()
-        .map((each) => savedView(app, each, resultFacts(/** @type {DecodeResult} */ (each.result)))),
-    ],
-  );
   // The sample's model is code of its own, loaded when there is something to run it with.
   const tried = h('div');
   store.watch(
@@ -118,30 +54,28 @@ export function rebuildView(app, signal) {
     },
     signal,
   );
-  store.watch(
-    (state) => [
-      state.entries.some(({ role, info }) => role === 'delta' && info),
-      state.entries.some(({ role }) => role === 'base'),
-    ],
-    ([delta, base]) => {
-      if (!delta && !base)
-        root.replaceChildren(
-          missing(app, 'Rebuild a fine-tune', [
-            [false, 'One or more .wdelta files.'],
-            [false, 'The base model: a .safetensors file, or a folder with shards.'],
-          ]),
-        );
-      else
-        root.replaceChildren(
-          h('h1', null, 'Rebuild'),
-          h('div', { class: 'two-columns' }, form, checks),
-          outcome,
-          tried,
-        );
+  return workView(app, signal, {
+    kind: 'rebuild',
+    title: 'Rebuild',
+    start: 'Rebuild model',
+    lacks: (state) =>
+      readyDeltas(state).length || entryOf(state, 'base')
+        ? null
+        : [
+            'Rebuild a fine-tune',
+            [
+              [false, 'One or more .wdelta files.'],
+              [false, 'The base model: a .safetensors file, or a folder with shards.'],
+            ],
+          ],
+    plan: (state) => {
+      if (entryOf(state, 'base') && chainOf(state).length) void actions.plan(rebuildKey(state));
     },
-    signal,
-  );
-  return [root];
+    form: formOf,
+    preflight,
+    result: ({ result }) => [resultFacts(/** @type {DecodeResult} */ (result))],
+    below: tried,
+  });
 }
 
 /** @param {App} app */
@@ -156,7 +90,7 @@ function formOf({ store, actions }) {
     store.dispatch({ type: 'merge', part: 'rebuild', values });
   const setChain = (/** @type {Entry[]} */ entries) => store.set({ chain: entries.map(({ id }) => id) });
   const plan = state.plans.get(rebuildKey(state));
-  const outputs = plan && 'outputs' in plan ? plan.outputs : [];
+  const outputs = isPlan(plan) ? plan.outputs : [];
   const spare = deltas.filter((entry) => !chain.includes(entry));
   return [
     models.length
@@ -234,7 +168,7 @@ function formOf({ store, actions }) {
           'fieldset',
           { disabled: busy },
           h('legend', null, 'Files'),
-          radio('layout', 'auto', state.rebuild.layout, 'Shards, as the base has them', '', () =>
+          radio('layout', 'auto', state.rebuild.layout, 'Shards, as the base has them', 'With its file names and sizes; cutting anew is not offered.', () =>
             set({ layout: 'auto' }),
           ),
           radio('layout', 'single', state.rebuild.layout, 'One file', '', () => set({ layout: 'single' })),
@@ -243,34 +177,15 @@ function formOf({ store, actions }) {
     outputs.length > 1
       ? null
       : textField('File name', rebuildName(state), (text) => set({ name: text }), { disabled: busy }),
-    h(
-      'div',
-      { inert: busy },
-      destinationChoice(
-        outputs.reduce((sum, { size }) => sum + size, 0),
-        outputs.length > 1,
-        state.to,
-        (to) => store.set({ to }),
-      ),
+    destinationChoice(
+      outputs.reduce((sum, { size }) => sum + size, 0),
+      outputs.length > 1,
+      state.to,
+      (to) => store.set({ to }),
+      busy,
     ),
   ];
 }
-
-/** @param {string} group @param {string} value @param {string} current @param {string} label @param {string} note @param {() => void} onChoose */
-export const radio = (group, value, current, label, note, onChoose) =>
-  h(
-    'label',
-    { class: 'option' },
-    h('input', {
-      type: 'radio',
-      name: group,
-      value,
-      checked: value === current,
-      'data-key': `${group} ${value}`,
-      on: { change: onChoose },
-    }),
-    h('span', null, label, note ? h('span', { class: 'muted' }, note) : null),
-  );
 
 /** @param {App} app */
 function preflight(app) {
@@ -296,37 +211,18 @@ function preflight(app) {
     checks.push(
       ...planChecks(
         plan,
-        plan && 'outputs' in plan ? `All ${plural(plan.tensors, 'tensor')} are in the base, with the same shapes.` : '',
-        {
-          base: () => actions.pickFiles(),
-          lineage: () => actions.go('lineage'),
-          choose: () => actions.pickFiles(),
-          retry: () => actions.plan(rebuildKey(state), true),
-        },
+        isPlan(plan) ? `All ${plural(plan.tensors, 'tensor')} are in the base, with the same shapes.` : '',
+        actions.fixes({ retry: () => actions.plan(rebuildKey(state), true) }),
       ),
     );
-    if (plan && 'outputs' in plan) {
+    if (isPlan(plan)) {
       ready = !plan.problems.some(({ severity }) => severity === 'error');
       checks.push(baseCheck(app, base, chain, why), ...roomChecks(app, plan));
     }
   }
   const wrong = chain[0] && base && state.checks.get(`${chain[0].id}:${base.id}`);
   if (wrong && wrong !== 'ok') ready = false;
-  return [
-    h('h2', null, 'Before the start'),
-    checklist(checks),
-    h(
-      'div',
-      { class: 'actions' },
-      button('Rebuild model', () => actions.rebuild(), {
-        class: 'primary',
-        disabled: !ready || Boolean(why),
-        title: why,
-        'data-key': 'start',
-      }),
-      why ? h('span', { class: 'muted' }, why) : null,
-    ),
-  ];
+  return { checks, ready };
 }
 
 /**
@@ -336,7 +232,7 @@ function preflight(app) {
  */
 export function planChecks(plan, fine, fixes) {
   if (!plan) return [{ mood: 'wait', text: 'Reading headers and comparing names and shapes' }];
-  if (!('outputs' in plan)) return [{ mood: 'error', text: problemView(plan, fixes) }];
+  if (!isPlan(plan)) return [{ mood: 'error', text: problemView(plan, fixes) }];
   const errors = plan.problems.filter(({ severity }) => severity === 'error');
   const others = plan.problems.filter(({ severity }) => severity !== 'error');
   return [
@@ -373,12 +269,7 @@ function baseCheck({ store, actions }, base, chain, why) {
   if (found)
     return {
       mood: 'error',
-      text: problemView(found, {
-        base: () => actions.pickFiles(),
-        lineage: () => actions.go('lineage'),
-        retry: () => actions.verify(first, true),
-        choose: () => actions.pickFiles(first.id),
-      }),
+      text: problemView(found, actions.fixes({ retry: () => actions.verify(first, true), choose: () => actions.pickFiles(first.id) })),
     };
   return {
     mood: 'note',
@@ -391,19 +282,22 @@ function baseCheck({ store, actions }, base, chain, why) {
   };
 }
 
-/** @param {App} app @param {Plan} plan @param {boolean} [estimated] @returns {Check[]} */
-export function roomChecks(app, plan, estimated = false) {
+/** @param {App} app @param {Plan} plan @returns {Check[]} */
+export function roomChecks(app, plan) {
   const { room, rate } = app;
   const files = plan.outputs.length > 1 ? `${plural(plan.outputs.length, 'file')}, ` : '';
   const tight = room !== null && plan.bytes * 2 > room;
+  const size = bytes(plan.bytes);
   return [
     {
       mood: 'ok',
-      text: `Output: ${files}${plan.exact ? '' : estimated ? 'about ' : 'at most '}${bytes(plan.bytes)}`,
+      text: `Output: ${files}${plan.exact ? '' : plan.sample ? 'about ' : 'at most '}${size}`,
       more: h(
         'span',
         { class: 'num muted' },
-        `${estimated ? 'a guess from the size alone: it depends on what was changed' : `${exact(plan.bytes)} B${plan.exact ? '' : ' if every tensor takes the strategy; unchanged ones take less'}`}; reads ${bytes(plan.reads)}`,
+        plan.sample
+          ? `estimated from ${plan.sample < 1 ? `a sample of ${percent(plan.sample)}` : 'all tensors'}`
+          : `${exact(plan.bytes)} B${plan.exact ? '' : ' if every tensor takes the strategy; unchanged ones take less'}`,
       ),
     },
     room === null
@@ -430,14 +324,7 @@ const resultFacts = ({ dtype, files, tensors, findings }) => [
   facts([
     ['Tensors', exact(tensors)],
     ['Numbers', dtype === 'base' ? 'as the base' : dtype],
-    ...(files.length > 1
-      ? [
-          /** @type {[string, Node[]]} */ ([
-            'Files',
-            files.map(({ path, size }) => h('div', null, name(path, 60), ` ${bytes(size)}`)),
-          ]),
-        ]
-      : []),
+    ['Files', files.length > 1 && files.map(({ path, size }) => h('div', null, name(path, 60), ` ${bytes(size)}`))],
   ]),
   findings.length ? findingList(findings, null) : null,
 ];

@@ -1,0 +1,137 @@
+// @ts-check
+// Looking into files: what is chosen, and the jobs that measure, check, compare and order.
+
+import { api } from '../api.js';
+import { MEASURE_AT_ONCE, REDRAW_EVERY } from '../constants.js';
+import { activeEntry, entryOf, leansOnBase, rowNamed, rowsOf } from '../model/rows.js';
+import { chainOf } from '../views/rebuild.js';
+import { lineageKey, readyDeltas } from '../views/lineage.js';
+
+/** @import { App } from '../app.js' */
+/** @import { Entry } from '../types.js' */
+
+/** @param {App} app */
+export function lookActions({ store, jobs }) {
+  /** A delta, with those before it in the chain. @param {Entry} entry */
+  const upTo = (entry) => {
+    const chain = chainOf(store.state);
+    return chain.includes(entry) ? chain.slice(0, chain.indexOf(entry) + 1) : [entry];
+  };
+  const actions = {
+    /**
+     * Chooses a tensor for all views. A small one is measured at once, when it was chosen on purpose and nothing runs.
+     * @param {string | null} name @param {boolean} [passing] the cursor merely came by
+     */
+    select(name, passing = false) {
+      store.set({ tensor: name });
+      const row = rowNamed(rowsOf(activeEntry(store.state)), name);
+      if (
+        row &&
+        !row.stats &&
+        !passing &&
+        store.state.view === 'inspect' &&
+        row.bytes <= MEASURE_AT_ONCE &&
+        (!leansOnBase(activeEntry(store.state)) || entryOf(store.state, 'base')?.source) &&
+        !jobs.running
+      )
+        void actions.measure([row.name], false);
+    },
+
+    /**
+     * Statistics of the decoded values, of all tensors or of some.
+     * @param {string[] | null} names @param {boolean} withBase
+     */
+    async measure(names, withBase) {
+      const entry = activeEntry(store.state);
+      if (!entry) return;
+      const rows = new Map(rowsOf(entry).map((row) => [row.name, row]));
+      const base = withBase || leansOnBase(entry) ? entryOf(store.state, 'base')?.source : undefined;
+      let next = 0;
+      await jobs.run(
+        'measure',
+        names ? 'Measure tensor' : 'Measure',
+        async ({ signal, onProgress }) => {
+          const total = [...rows.values()].reduce(
+            (sum, { name, bytes }) => (!names || names.includes(name) ? sum + bytes : sum),
+            0,
+          );
+          const started = performance.now();
+          let done = 0;
+          onProgress({ phase: 'measuring', done, total });
+          const job = { deltas: (base ? upTo(entry) : [entry]).map(({ source }) => source), ...(base ? { base } : {}), ...(names ? { names } : {}), signal };
+          for await (const stats of (await api()).stats(job)) {
+            const row = rows.get(stats.name);
+            if (!row) continue;
+            row.stats = stats;
+            done += row.bytes;
+            const bytesPerSecond = (done * 1000) / (performance.now() - started);
+            onProgress({
+              phase: 'measuring',
+              tensor: row.name,
+              done,
+              total,
+              bytesPerSecond,
+              etaSeconds: (total - done) / bytesPerSecond,
+            });
+            // Redrawing table and picture for each of thousands of tensors would take longer than measuring them.
+            if (performance.now() < next) continue;
+            store.set({ revision: store.state.revision + 1 });
+            next = performance.now() + Math.max(REDRAW_EVERY, rows.size / 4);
+          }
+        },
+        { quiet: names !== null },
+      );
+      store.set({ revision: store.state.revision + 1 });
+    },
+
+    /** @param {Entry} entry @param {boolean} withBase */
+    async verify(entry, withBase) {
+      const base = withBase ? entryOf(store.state, 'base') : undefined;
+      const key = base ? `${entry.id}:${base.id}` : entry.id;
+      const deltas = base ? upTo(entry) : [entry];
+      const result = await jobs.run(
+        'verify',
+        'Check',
+        async (running) =>
+          (await api()).verify({
+            deltas: deltas.map(({ source }) => source),
+            ...(base ? { base: base.source } : {}),
+            ...running,
+          }),
+        {
+          onProblem: (problem) => problem.code !== 'ABORTED' && store.dispatch({ type: 'checks', key, value: problem }),
+        },
+      );
+      if (result) store.dispatch({ type: 'checks', key, value: 'ok' });
+    },
+
+    /** @param {[Entry, Entry]} pair */
+    async diff([a, b]) {
+      const base = a.role === 'delta' ? entryOf(store.state, 'base')?.source : undefined;
+      const result = await jobs.run('diff', 'Compare', async (running) =>
+        (await api()).diff({ a: a.source, b: b.source, ...(base ? { base } : {}), ...running }),
+      );
+      if (result)
+        store.dispatch({ type: 'merge', part: 'compare', values: { diff: { key: `${a.id}:${b.id}`, result } } });
+    },
+
+    /** @param {boolean} headersOnly without the base only headers are read; that is not a job */
+    async lineage(headersOnly) {
+      const key = lineageKey(store.state);
+      const base = headersOnly ? undefined : entryOf(store.state, 'base');
+      const deltas = readyDeltas(store.state);
+      const job = { deltas: deltas.map(({ source }) => source), ...(base ? { base: base.source } : {}) };
+      const result = headersOnly
+        ? await (await api()).lineage(job).catch(() => null)
+        : await jobs.run('lineage', 'Check links', async (running) => (await api()).lineage({ ...job, ...running }));
+      if (!result || key !== lineageKey(store.state)) return;
+      store.set({ lineage: { key, result } });
+      for (const { index, parent, state } of result.links) {
+        if (base && state === 'verified')
+          store.dispatch({ type: 'checks', key: `${deltas[index].id}:${parent === 'base' ? base.id : ''}`, value: 'ok' });
+      }
+    },
+
+  };
+  return actions;
+}

@@ -1,0 +1,99 @@
+// @ts-check
+// What Rebuild and Make share: a form, the checks before the start, and what came of it.
+
+import { button, h, live } from '../dom.js';
+import { blocked, checklist, missing, savedView } from './parts.js';
+import { jobOutcome } from './shell.js';
+
+/** @import { App } from '../app.js' */
+/** @import { Child } from '../dom.js' */
+/** @import { Saved, State } from '../types.js' */
+/** @import { Check } from './parts.js' */
+
+/**
+ * @param {App} app @param {AbortSignal} signal
+ * @param {{
+ *   kind: 'rebuild' | 'make', title: string, start: string,
+ *   lacks(state: State): [title: string, needs: [done: boolean, text: Child][]] | null,
+ *   plan(state: State): void,
+ *   form(app: App): Child[],
+ *   preflight(app: App): { checks: Check[], ready: boolean },
+ *   result(saved: Saved): [Child, Child?],
+ *   below?: Node,
+ * }} work `lacks` says what is missing when nothing can be shown yet; `plan` asks for what the checks need
+ */
+export function workView(app, signal, { kind, title, start, lacks, plan, form, preflight, result, below }) {
+  const { store, actions } = app;
+  const root = h('div', { class: 'view' });
+  store.watch(
+    (state) => [state.entries, state.chain, state[kind], state.job?.state],
+    () => {
+      const { state } = store;
+      if (!blocked(state) && !lacks(state)) plan(state);
+    },
+    signal,
+  );
+  const inputs = (/** @type {State} */ state) => [
+    state.entries,
+    state.chain,
+    state[kind],
+    state.to,
+    state.plans,
+    state.checks,
+    state.lineage,
+    state.job?.state,
+    app.room,
+  ];
+  const fields = live(store, signal, h('section', { class: 'form' }), inputs, () => form(app));
+  const before = live(
+    store,
+    signal,
+    h('section', { class: 'preflight', 'aria-label': 'Before the start' }),
+    inputs,
+    () => {
+      const why = blocked(store.state);
+      const { checks, ready } = preflight(app);
+      return [
+        h('h2', null, 'Before the start'),
+        checklist(checks),
+        h(
+          'div',
+          { class: 'actions' },
+          button(start, () => actions[kind](), {
+            class: 'primary',
+            disabled: !ready || Boolean(why),
+            title: why,
+            'data-key': 'start',
+          }),
+          why ? h('span', { class: 'muted' }, why) : null,
+        ),
+      ];
+    },
+  );
+  const outcome = live(
+    store,
+    signal,
+    h('div'),
+    (state) => [state.job, state.saved, state.entries],
+    ([job, saved]) => [
+      jobOutcome(job, kind, actions.fixes({ retry: () => actions[kind]() })),
+      ...saved
+        .filter((each) => each.kind === kind)
+        .reverse()
+        .map((each) => savedView(app, each, ...result(each))),
+    ],
+  );
+  store.watch(
+    (state) => [JSON.stringify(lacks(state))],
+    () => {
+      const wanting = lacks(store.state);
+      root.replaceChildren(
+        ...(wanting
+          ? [missing(app, ...wanting)]
+          : [h('h1', null, title), h('div', { class: 'two-columns' }, fields, before), outcome, ...(below ? [below] : [])]),
+      );
+    },
+    signal,
+  );
+  return [root];
+}

@@ -1,0 +1,173 @@
+// @ts-check
+// Beside the picture of a delta: the file, or the tensor that is chosen.
+
+import { MEASURE_AT_ONCE } from '../constants.js';
+import { button, facts, h } from '../dom.js';
+import { breakable, bytes, exact, name, number, percent, plain, shape } from '../format.js';
+import { MEASURES } from '../model/measures.js';
+import { entryOf, leansOnBase } from '../model/rows.js';
+import { histogram, rowChart } from '../components/chart.js';
+import { recordView } from '../components/file.js';
+import { blocked, isRunning, status } from '../components/parts.js';
+import { copyButton, findingList, problemView } from '../components/problem.js';
+import { isTelling, storedChart } from '../components/stored.js';
+
+/** @import { App } from '../app.js' */
+/** @import { Entry, Row } from '../types.js' */
+
+/** @param {App} app @param {Entry} entry */
+export function fileDetails(app, entry) {
+  const { store, actions } = app;
+  const { info } = entry;
+  if (!info) return [];
+  const base = entryOf(store.state, 'base');
+  const alone = store.state.checks.get(entry.id);
+  const fit = base && store.state.checks.get(`${entry.id}:${base.id}`);
+  const why = blocked(store.state);
+  const { header, payload, checksum } = info.layout;
+  return [
+    h('h2', null, name(entry.name, 48)),
+    facts([
+      ['Size', `${exact(info.bytes)} B`],
+      ['Header', `${exact(header.length)} B at ${exact(header.offset)}`],
+      ['Payload', `${exact(payload.length)} B at ${exact(payload.offset)}`],
+      ['Checksum', `${exact(checksum.length)} B at ${exact(checksum.offset)}`],
+      ['Parameters', exact(info.elements)],
+      ['Base hash', h('code', { class: 'wrap' }, info.baseHash)],
+      ['Base name', info.baseName ? name(info.baseName) : '–'],
+    ]),
+    h('h3', null, 'Is it intact?'),
+    alone === 'ok' || fit === 'ok'
+      ? status('ok', 'Checksum and records are good.')
+      : alone
+        ? problemView(alone, actions.fixes({ choose: () => actions.pickFiles(entry.id), retry: () => actions.verify(entry, false) }))
+        : h('p', { class: 'muted' }, `Not checked. Checking reads all ${bytes(info.bytes)}.`),
+    base
+      ? [
+          h('h3', null, 'Does it belong to this base?'),
+          fit === 'ok'
+            ? status('ok', 'The base has the expected hash.')
+            : fit
+              ? problemView(fit, actions.fixes({ retry: () => actions.verify(entry, true) }))
+              : h('p', { class: 'muted' }, `Not checked. Checking also reads the base, ${bytes(base.size)}.`),
+        ]
+      : null,
+    h(
+      'div',
+      { class: 'actions' },
+      alone === 'ok' || fit === 'ok'
+        ? null
+        : button('Check the file', () => actions.verify(entry, false), {
+            disabled: Boolean(why),
+            title: why,
+            'data-key': 'verify file',
+          }),
+      base && fit !== 'ok'
+        ? button('Check file and base', () => actions.verify(entry, true), {
+            disabled: Boolean(why),
+            title: why,
+            'data-key': 'verify base',
+          })
+        : null,
+    ),
+    h('p', { class: 'muted' }, 'Choose a tensor in the picture or in the table to see it here.'),
+  ].flat();
+}
+
+/** @param {App} app @param {Entry} entry @param {Row} row */
+export function tensorDetails(app, entry, row) {
+  const { store, actions } = app;
+  const { stats, error } = row;
+  const running = store.state.job?.state === 'running';
+  const read = bytes(row.bytes);
+  const lacks = leansOnBase(entry) && !entryOf(store.state, 'base');
+  const onLog = (/** @type {boolean} */ logCounts) => store.set({ logCounts });
+  const told = isTelling(row) ? storedChart(entry.source, row, store.state.logCounts, onLog) : null;
+  return [
+    h(
+      'div',
+      { class: 'details-head' },
+      h('h2', null, breakable(row.name)),
+      button('×', () => actions.select(null), {
+        class: 'quiet',
+        'aria-label': 'Close details',
+        'data-key': 'close details',
+      }),
+    ),
+    h(
+      'div',
+      { class: 'actions' },
+      copyButton('Copy name', () => row.name, { 'aria-keyshortcuts': 'C' }),
+    ),
+    row.findings.length
+      ? findingList(
+          row.findings.map(({ tensor, ...finding }) => finding),
+          () => {},
+        )
+      : null,
+    facts([
+      ['Shape', shape(row.shape)],
+      ['Parameters', exact(row.elements)],
+      [
+        entry.info?.version === 2 ? 'Operation' : 'Strategy',
+        [
+          row.strategy,
+          ...Object.entries(row.options ?? {}).map(([key, value]) =>
+            h('span', { class: 'muted' }, ` · ${key === 'outlierFraction' ? 'outliers' : key} ${value}`),
+          ),
+        ],
+      ],
+      ['Stored', `${exact(row.bytes)} B`],
+      ['Bits per param', number(MEASURES[1].of([row]))],
+      [
+        'Place',
+        [
+          row.group.layer === null ? 'outside the layers' : `layer ${row.group.layer}`,
+          row.group.expert === null ? '' : `, expert ${row.group.expert}`,
+          ' · ',
+          name(row.group.role, 36),
+        ],
+      ],
+      ['Error of the delta', error || row.loss ? percent(error?.relativeError ?? row.loss ?? null) : null],
+      ['Stored so because', error?.reason && plain(error.reason)],
+    ]),
+    h('h3', null, 'Values'),
+    stats
+      ? [
+          facts([
+            ['RMS', number(stats.rms)],
+            ['Mean', number(stats.mean)],
+            ['Range', `${number(stats.min)} … ${number(stats.max)}`],
+            ['Norm', number(stats.norm)],
+            ['Zeros', `${exact(stats.zeros)} · ${percent(stats.elements ? stats.zeros / stats.elements : 0)}`],
+            ['Outliers', stats.outliers.count && `${exact(stats.outliers.count)} · ${percent(stats.outliers.share)}`],
+            ['Against the base', stats.relative === undefined ? null : percent(stats.relative)],
+          ]),
+          told ?? histogram(stats, store.state.logCounts, onLog),
+          row.strategy === 'quantized' ? null : rowChart(stats.rows),
+        ]
+      : [
+          h(
+            'p',
+            { class: 'muted' },
+            isRunning(store.state.job, 'measure')
+              ? 'Measuring…'
+              : running
+                ? 'Measured when the running job has ended.'
+                : lacks
+                  ? 'Not measured: a version 2 delta tells how far values move only beside its base.'
+                  : row.bytes <= MEASURE_AT_ONCE
+                  ? 'Not measured.'
+                  : `Not measured: that reads ${read}.`,
+          ),
+          running
+            ? null
+            : lacks
+              ? button('Open the base…', () => actions.pickFiles(), { 'data-key': 'open base' })
+              : button(`Measure, reads ${read}`, () => actions.measure([row.name], false), { 'data-key': 'measure one' }),
+          told,
+        ],
+    h('h3', null, 'Bytes'),
+    recordView(entry.source, row.records),
+  ].flat();
+}
