@@ -146,6 +146,7 @@ test('a base that is not the one is named, and nothing is left', async () => {
   await driven.page.getByRole('button', { name: 'Choose another base…' }).first().click();
   await (await chooser).setFiles(BASE);
   await driven.page.locator('[data-code]').first().waitFor({ state: 'detached' });
+  await driven.page.locator('[data-key=start]:enabled').waitFor();
   assert.equal(await driven.page.locator('.chip').count(), 2);
   await driven.page.locator('[data-key=start]:enabled').click();
   await driven.page.locator('[data-result]').waitFor();
