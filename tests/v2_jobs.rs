@@ -351,3 +351,28 @@ fn inspect_maps_every_byte() {
     }
     assert_eq!(at, delta.len() as u64);
 }
+
+#[test]
+fn another_base_is_named_wherever_a_whole_tensor_is_read() {
+    let (base, fine) = large();
+    let delta = encode(&base, &fine);
+    // As if the links before were left out: the same names and shapes, other values.
+    let other = one(nudged_model(&base[0].1, 3));
+    let host = || with_deltas(&other, &[&delta]);
+    let compared = || {
+        Memory::new()
+            .model(Role::Base, &other)
+            .with(Role::A, 0, "a.wdelta", delta.clone())
+            .with(Role::B, 0, "b.wdelta", delta.clone())
+    };
+    for (job, mut host) in [
+        ("stats", host()),
+        ("tensors", host()),
+        ("decode", host()),
+        ("diff", compared()),
+    ] {
+        let e = host.run(job, "{}").expect_err(job);
+        assert_eq!(e.code, Code::WrongBase, "{job}: {e}");
+        assert!(e.tensor.is_some() || job == "decode", "{job}: {e}");
+    }
+}

@@ -3,8 +3,9 @@
 
 use super::machine::Io;
 use super::placed::DeltaTensor;
-use super::v2::past::Past;
+use super::v2::past::{Level, Past};
 use super::v2::reader::Reader;
+use super::v2::rebuild::{blame, verdict};
 use super::values::DeltaStream;
 use crate::dtype::Dtype;
 use crate::error::Result;
@@ -83,7 +84,7 @@ impl Changes {
     pub async fn open(io: &Io, name: &str, change: &Change) -> Result<Self> {
         Ok(Self(match change {
             Change::V1(delta) => Kind::V1(Box::new(DeltaStream::open(io, name, delta).await?)),
-            Change::V2(moved) => Kind::V2(Box::new(MovedStream::new(moved.clone()))),
+            Change::V2(moved) => Kind::V2(Box::new(MovedStream::new(name, moved.clone()))),
         }))
     }
 
@@ -105,7 +106,10 @@ impl Changes {
 }
 
 struct MovedStream {
+    name: String,
     moved: Moved,
+    /// Of the tensor's bytes: at the end they are held against its digest.
+    hasher: blake3::Hasher,
     reader: Reader,
     /// Words that were taken from the tensor so far, with those of `ready`.
     done: u64,
@@ -115,8 +119,10 @@ struct MovedStream {
 }
 
 impl MovedStream {
-    fn new(mut moved: Moved) -> Self {
+    fn new(name: &str, mut moved: Moved) -> Self {
         Self {
+            name: name.to_owned(),
+            hasher: blake3::Hasher::new(),
             reader: Reader::new(std::mem::take(&mut moved.past)),
             moved,
             done: 0,
@@ -145,12 +151,32 @@ impl MovedStream {
 
     /// Reads the next piece of both sides.
     async fn load(&mut self, io: &Io) -> Result<()> {
+        let source = match self.reader.levels().last() {
+            Some(Level::V2(coded)) => coded.source,
+            _ => return Ok(()),
+        };
+        self.load_checked(io)
+            .await
+            .map_err(|e| e.tensor(&self.name).source(source))
+    }
+
+    async fn load_checked(&mut self, io: &Io) -> Result<()> {
         let top = self.reader.top();
         let n = (self.moved.words - self.done).min(CHUNK_ELEMENTS as u64);
         let (dtype, _) = self.reader.shape_of(top, self.moved.tensor);
         let width = Layout::of(dtype).bytes() as u64;
         let (at, len) = (self.done * width, (n * width) as usize);
-        let bytes = self.reader.read(io, top, self.moved.tensor, at, len).await?;
+        let tensor = self.moved.tensor;
+        let bytes = match self.reader.read(io, top, tensor, at, len).await {
+            Ok(bytes) => bytes,
+            Err(e) => return Err(blame(io, &mut self.reader, tensor, e).await),
+        };
+        self.hasher.update(&bytes);
+        if self.done + n == self.moved.words {
+            if let Some(e) = verdict(io, &mut self.reader, tensor, &self.hasher).await? {
+                return Err(e);
+            }
+        }
         self.ready.resize(n as usize, 0.0);
         values(dtype, &bytes, &mut self.ready);
         let common = self.moved.common.saturating_sub(self.done).min(n);

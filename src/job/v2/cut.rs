@@ -219,7 +219,7 @@ impl Chain {
     /// A tensor of the model after the last link, which is of version 2, and what that moved it from.
     pub fn moved(&self, name: &str) -> Result<Moved> {
         let n = self.stages.len();
-        let (mut past, numbers) = self.past_of(n, &[name], false)?;
+        let (mut past, numbers) = self.past_of(n, &[name], true)?;
         let mut moved = Moved {
             past: Past::default(),
             tensor: numbers[0],

@@ -262,7 +262,8 @@ pub async fn verdict(io: &Io, reader: &mut Reader, tensor: u32, hasher: &blake3:
             error = match level {
                 0 => Error::new(
                     Code::WrongBase,
-                    "the base's tensor is not the one that the delta was made against",
+                    "the base's tensor is not the one that the delta was made against; give the delta's own base, or with \
+                     this one the deltas before it",
                 ),
                 _ => Error::new(
                     Code::BrokenChain,
@@ -275,6 +276,14 @@ pub async fn verdict(io: &Io, reader: &mut Reader, tensor: u32, hasher: &blake3:
         }
     }
     Ok(Some(error))
+}
+
+/// The error of a whole tensor of the last model whose blocks cannot be decoded: another base, if that is the cause.
+pub async fn blame(io: &Io, reader: &mut Reader, tensor: u32, error: Error) -> Error {
+    match verdict(io, reader, tensor, &blake3::Hasher::new()).await {
+        Ok(Some(found)) if found.code != Code::Checksum => found,
+        _ => error,
+    }
 }
 
 /// The tensor, and the number of its model, that a tensor of the last model comes from and that no index vouches for.

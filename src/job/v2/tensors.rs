@@ -4,7 +4,7 @@ use super::chain::Chain;
 use super::decode::delta_sources;
 use super::past::Level;
 use super::reader::Reader;
-use super::rebuild::verdict;
+use super::rebuild::{blame, verdict};
 use crate::dtype::Dtype;
 use crate::error::{Code, Error, Result};
 use crate::format::model::Tensor;
@@ -80,10 +80,12 @@ async fn stream(io: &Io, chain: &Chain, tensor: &Tensor, options: &TensorsOption
     while at < part.end {
         let end = part.end.min(at + CHUNK_ELEMENTS as u64);
         let (from, to) = (bytes_at(at), bytes_at(end));
-        let mut bytes = reader
-            .read(io, n, number, from, (to - from) as usize)
-            .await
-            .map_err(|e| e.tensor(name))?;
+        let read = reader.read(io, n, number, from, (to - from) as usize).await;
+        let mut bytes = match read {
+            Ok(bytes) => bytes,
+            Err(e) if whole => return Err(blame(io, &mut reader, number, e).await.tensor(name)),
+            Err(e) => return Err(e.tensor(name)),
+        };
         if of_link.is_some() && whole {
             hasher.update(&bytes);
         }
