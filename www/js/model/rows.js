@@ -1,7 +1,7 @@
 // @ts-check
 // From what the package says about a delta to the rows that table, map and details share.
 
-import { inSlices } from '../dom.js';
+import { inSlices, nextFrame } from '../dom.js';
 import { gridOf } from './grid.js';
 
 /** @import { DiffTensor, Entry, Finding, Inspection, Row, State, TensorInfo } from '../types.js' */
@@ -25,6 +25,8 @@ export async function readRows(info) {
   }
   /** @type {Row[]} */
   const rows = [];
+  // Reading a header may just have taken its time.
+  await nextFrame();
   await inSlices(info.tensors, (tensor) => rows.push(rowOf(tensor, findings.get(tensor.name) ?? [])));
   known.set(info, rows);
   const steps = [() => rows.sort((a, b) => (a.key < b.key ? -1 : 1)), () => gridOf(rows)];
