@@ -496,8 +496,20 @@ fn quantizing_dithered_rows() {
                 (index, out)
             };
             let (index, out) = run(dither::quantize_row);
-            assert_eq!((index.clone(), out), run(dither::quantize_row_scalar), "{dtype:?} {n}");
+            assert_eq!(
+                (index.clone(), out.clone()),
+                run(dither::quantize_row_scalar),
+                "{dtype:?} {n}"
+            );
             assert!(index.iter().zip(&contexts).all(|(&i, &c)| i >> 8 == c as u16));
+            // What decoding makes of the codes.
+            let codes: Vec<i8> = index.iter().map(|&i| i as u8 as i8).collect();
+            let mut decoded = vec![0; from.len()];
+            dither::apply_row(layout, step, &source, &levels, &codes, &mut decoded);
+            let words = decoded.chunks_exact(width).zip(out.chunks_exact(width));
+            for ((decoded, out), code) in words.zip(&codes).filter(|(_, &c)| c != alphabet::ESCAPE) {
+                assert_eq!(decoded, out, "{dtype:?} {n} {code}");
+            }
         }
     }
 }

@@ -70,7 +70,7 @@ real!(Half, u16, f16_to_f32, f32_to_f16);
 real!(Single, u32, f32::from_bits, f32::to_bits);
 
 /// Value of a bit pattern of a type that can be dithered.
-pub fn value(layout: Layout, bits: u32) -> f32 {
+fn value(layout: Layout, bits: u32) -> f32 {
     match (layout.bits, layout.mantissa) {
         (16, 7) => Bf16::value(bits),
         (16, _) => Half::value(bits),
@@ -102,7 +102,7 @@ fn by(difference: i32, level: u8, unit: f32) -> f32 {
 }
 
 /// Where a dithered weight moves to.
-pub fn moved(layout: Layout, start: u32, difference: i32, level: u8, unit: f32) -> u32 {
+fn moved(layout: Layout, start: u32, difference: i32, level: u8, unit: f32) -> u32 {
     let by = by(difference, level, unit);
     match (layout.bits, layout.mantissa) {
         (16, 7) => Bf16::round(Bf16::value(start) + by),
@@ -247,6 +247,19 @@ fn apply<R: Real>(layout: Layout, step: RowStep, source: &Source<'_>, levels: &[
     }
 }
 
+/// How far a weight moves and what that gives: a multiple of the step where it is dithered, which is none where no multiple
+/// is near enough or gives a finite number; else the difference to the weight itself.
+pub fn quantize(layout: Layout, step: RowStep, level: u8, flip: bool, start: u64, fine: u64) -> Option<(i64, u64)> {
+    if layout.exponent(start) < step.below {
+        let change = value(layout, fine as u32) - value(layout, start as u32);
+        let q = nearest(change, level, 32.0 * step.unit)?;
+        let result = moved(layout, start as u32, q, level, step.unit) as u64;
+        return (!layout.is_special(result)).then_some((q as i64, result));
+    }
+    let u = layout.key(fine).wrapping_sub(layout.key(start));
+    Some((layout.wrap(if flip { u.wrapping_neg() } else { u }), fine))
+}
+
 /// Symbols of a row, `256 * context + code`, and what they give: multiples of steps where weights are dithered, else
 /// differences. A weight whose code would have raw bits, or give no finite number, has [`alphabet::ESCAPE`] and any result.
 ///
@@ -289,21 +302,10 @@ pub fn quantize_row_scalar(
     let beside = levels.iter().zip(index).zip(out.chunks_exact_mut(width));
     for (at, ((start, fine), ((&level, index), out))) in words.zip(beside).enumerate() {
         let (start, fine) = (word(start), word(fine));
-        let (u, result) = if layout.exponent(start) < step.below {
-            let change = value(layout, fine as u32) - value(layout, start as u32);
-            match nearest(change, level, 32.0 * step.unit) {
-                Some(q) => (q as i64, moved(layout, start as u32, q, level, step.unit) as u64),
-                None => (i64::MAX, fine),
-            }
-        } else {
-            let u = layout.key(fine).wrapping_sub(layout.key(start));
-            let flip = source.variants.get(at).is_some_and(|v| v & FLIP != 0);
-            (layout.wrap(if flip { u.wrapping_neg() } else { u }), fine)
-        };
-        let dithered_to_special = layout.exponent(start) < step.below && layout.is_special(result);
-        let code = match u.unsigned_abs() <= alphabet::EXACT as u64 && !dithered_to_special {
-            true => u as i8,
-            false => alphabet::ESCAPE,
+        let flip = source.variants.get(at).is_some_and(|v| v & FLIP != 0);
+        let (code, result) = match quantize(layout, step, level, flip, start, fine) {
+            Some((u, result)) if u.unsigned_abs() <= alphabet::EXACT as u64 => (u as i8, result),
+            _ => (alphabet::ESCAPE, fine),
         };
         *index |= code as u8 as u16;
         out.copy_from_slice(&result.to_le_bytes()[..width]);

@@ -84,14 +84,14 @@ pub fn choose(sample: &Sample, effort: Effort, step: u8, share: u64, fit: &Fit) 
     for rank in [1, 2, 4].map(|divisor| most / divisor).into_iter().filter(|&r| r > 0) {
         kinds.extend([false, true].map(|even| Kind::Predicted { rank, even }));
     }
-    let mut all = Trial::new(sample, fit, step, share);
+    let mut all = Trial::new(sample, fit, step, share, 1);
     all.scaled.load_deltas();
     all.scaled.rows = settled(&all.scaled);
     // The kind is chosen on some of the rows.
     let stride = (sample.len() / TRIAL_WEIGHTS).max(1);
     let some = sample.every(stride);
-    let mut trial = Trial::new(&some, fit, step, share);
-    trial.take_every(stride, &all);
+    let mut trial = Trial::new(&some, fit, step, share, stride);
+    trial.scaled.rows = every(stride, &all.scaled.rows);
     let ways = kinds.into_iter().map(|kind| (kind, trial.way(kind)));
     let (kind, mut best) = ways.min_by_key(|(_, way)| way.length)?;
     if stride > 1 {
@@ -122,24 +122,16 @@ struct Trial<'a> {
 }
 
 impl<'a> Trial<'a> {
-    fn new(sample: &'a Sample, fit: &'a Fit, step: u8, share: u64) -> Self {
+    fn new(sample: &'a Sample, fit: &'a Fit, step: u8, share: u64, stride: usize) -> Self {
         Self {
             scaled: Scaled::new(sample),
             all_factors: fit.factors.as_ref(),
-            left: fit.left.clone(),
-            octaves: fit.octaves.clone(),
+            left: every(stride, &fit.left),
+            octaves: every(stride, &fit.octaves),
             step,
             share,
-            stride: 1,
+            stride,
         }
-    }
-
-    /// Has every `stride`-th row of another.
-    fn take_every(&mut self, stride: usize, all: &Self) {
-        self.stride = stride;
-        self.scaled.rows = every(stride, &all.scaled.rows);
-        self.left = every(stride, &all.left);
-        self.octaves = every(stride, &all.octaves);
     }
 
     fn way(&mut self, kind: Kind) -> Way {

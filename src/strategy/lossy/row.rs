@@ -3,7 +3,7 @@
 use crate::kernels::v2::alphabet;
 use crate::kernels::v2::analyse::{magnitude, mark, Reach};
 use crate::kernels::v2::bits::BitWriter;
-use crate::kernels::v2::dither::{contexts_row, moved, nearest, quantize_row, value, word, Dither, Place};
+use crate::kernels::v2::dither::{contexts_row, quantize, quantize_row, word, Dither, Place};
 use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::log2::steps;
 use crate::kernels::v2::predict::FLIP;
@@ -106,31 +106,19 @@ impl<'a> RowWriter<'a> {
             let bytes = at * width..(at + 1) * width;
             let (start, fine) = (word(&source.from[bytes.clone()]), word(&fine[bytes.clone()]));
             let has = |code: i8| set.freqs[self.contexts[at] as usize][code as u8 as usize] > 0;
-            let (coded, result) = if layout.exponent(start) < step.below {
-                let level = self.levels[at];
-                let (from, to) = (value(layout, start as u32), value(layout, fine as u32));
-                let near = nearest(to - from, level, 32.0 * step.unit).and_then(|q| {
-                    let coded = alphabet::encode(q as i64, 16);
-                    let result = moved(layout, start as u32, q, level, step.unit) as u64;
-                    // A finite number does not become infinite.
-                    (has(coded.code) && !layout.is_special(result)).then_some((coded, result))
-                });
-                // An escape is the result itself.
-                near.unwrap_or_else(|| (alphabet::escape(fine as i64, layout.bits), fine))
-            } else {
-                let mut u = layout.key(fine).wrapping_sub(layout.key(start));
-                if source.variants.get(at).is_some_and(|v| v & FLIP != 0) {
-                    u = u.wrapping_neg();
-                }
-                let u = layout.wrap(u);
-                let coded = alphabet::encode(u, layout.bits);
-                let coded = if has(coded.code) {
-                    coded
-                } else {
-                    alphabet::escape(u, layout.bits)
+            let is_dithered = layout.exponent(start) < step.below;
+            let bits = if is_dithered { 16 } else { layout.bits };
+            let flip = source.variants.get(at).is_some_and(|v| v & FLIP != 0);
+            let quantized = quantize(layout, step, self.levels[at], flip, start, fine);
+            let coded = quantized.map(|(u, result)| (alphabet::encode(u, bits), result));
+            let (coded, result) = coded.filter(|(coded, _)| has(coded.code)).unwrap_or_else(|| {
+                // An escape of a dithered weight is the result itself.
+                let escaped = match quantized {
+                    Some((u, _)) if !is_dithered => u,
+                    _ => fine as i64,
                 };
-                (coded, fine)
-            };
+                (alphabet::escape(escaped, layout.bits), fine)
+            });
             index[at] = (index[at] & 0xff00) | coded.code as u8 as u16;
             raw.put(coded.raw, coded.n);
             rebuilt[bytes].copy_from_slice(&result.to_le_bytes()[..width]);
