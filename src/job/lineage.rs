@@ -3,11 +3,10 @@
 use super::chain::{self, short};
 use super::hashing::{self, ModelHash};
 use super::machine::{Io, Role, SourceEntry, TaskSpec};
-use super::open::{groups_of, open_base, OpenDelta};
+use super::open::{delta_sources, groups_of, open_base, OpenDelta};
 use super::options::NoOptions;
 use super::plan::Plan;
 use super::report::{from_wire, to_json, Finding, Severity};
-use super::v2::decode::delta_sources;
 use super::v2::open::any_v2;
 use crate::error::{Code, Error, Result};
 use crate::format::model::Model;

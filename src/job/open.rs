@@ -33,6 +33,13 @@ pub fn sources_of(sources: &[SourceEntry], role: Role, group: u32) -> Vec<u32> {
         .collect()
 }
 
+/// The sources of all deltas, in order.
+pub fn delta_sources(sources: &[SourceEntry]) -> Vec<u32> {
+    (0..groups_of(sources, Role::Delta))
+        .flat_map(|g| sources_of(sources, Role::Delta, g))
+        .collect()
+}
+
 /// How many groups of a role there are.
 pub fn groups_of(sources: &[SourceEntry], role: Role) -> u32 {
     sources

@@ -5,6 +5,7 @@ use crate::decimal;
 use crate::error::{Code, Error, Result};
 use crate::format::json::Value;
 use crate::format::v1::writer::{option_text, py_float};
+use serde::Serialize;
 
 /// Options as given, of which each job takes its own. What is left over was misspelt.
 ///
@@ -276,7 +277,8 @@ impl Options for EncodeOptions {
 }
 
 /// What `decode` and `tensors` give.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum OutputDtype {
     /// Each tensor in the base's own dtype.
     #[default]

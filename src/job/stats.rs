@@ -3,12 +3,11 @@
 use super::chain;
 use super::changes::{Change, Changes};
 use super::machine::{Io, Read, Role, SourceEntry};
-use super::open::{groups_of, open_base, OpenDelta};
+use super::open::{delta_sources, groups_of, open_base, OpenDelta};
 use super::options::StatsOptions;
 use super::placed::{DeltaTensor, TensorRange};
 use super::plan::Plan;
 use super::report::to_json;
-use super::v2::decode::delta_sources;
 use super::v2::open::any_v2;
 use crate::error::{Code, Error, Result};
 use crate::format::v1::header::V1Tensor;

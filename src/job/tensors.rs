@@ -3,11 +3,10 @@
 use super::chain;
 use super::chunks::Chunks;
 use super::machine::{Io, Role, SourceEntry};
-use super::open::{groups_of, open_model};
+use super::open::{delta_sources, groups_of, open_model};
 use super::options::{As, TensorsOptions};
 use super::plan::Plan;
 use super::report::to_json;
-use super::v2::decode::delta_sources;
 use super::v2::open::any_v2;
 use super::values::{Origin, Values};
 use crate::dtype::Dtype;

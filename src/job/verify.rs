@@ -3,13 +3,12 @@
 use super::chain::{self, ChainCheck};
 use super::inspect::LossReport;
 use super::machine::{Io, Role, SourceEntry, TaskSpec};
-use super::open::{groups_of, open_base, OpenDelta};
+use super::open::{delta_sources, groups_of, open_base, OpenDelta};
 use super::options::NoOptions;
 use super::placed::DeltaTensor;
 use super::plan::Plan;
 use super::report::{to_json, Finding, Outcome, Severity};
 use super::task::{batch, Task};
-use super::v2::decode::delta_sources;
 use super::v2::open::any_v2;
 use super::values::DeltaStream;
 use crate::error::{Code, Error, Result};

@@ -9,12 +9,11 @@ pub use tasks::{compare_written, copy_file, decode_tensors, read_back, DecodeIte
 use super::chain::{self, ChainCheck, Link};
 use super::encode::source_changed;
 use super::machine::{Io, OutputFile, Role, SourceEntry};
-use super::open::{groups_of, open_model};
+use super::open::{delta_sources, groups_of, open_model};
 use super::options::{DecodeOptions, OutputDtype};
 use super::plan::Plan;
 use super::report::{to_json, Finding, Outcome, Severity};
 use super::task::{batch, Task};
-use super::v2::decode::delta_sources;
 use super::v2::open::any_v2;
 use super::values::Origin;
 use crate::error::{Code, Error, Result};
@@ -27,18 +26,11 @@ use serde::Serialize;
 pub(super) struct Report {
     pub(super) job: &'static str,
     pub(super) bytes: u64,
-    pub(super) dtype: OutputDtypeName,
+    pub(super) dtype: OutputDtype,
     pub(super) files: Vec<OutputFile>,
     pub(super) tensors: usize,
     pub(super) links: Vec<Link>,
     pub(super) findings: Vec<Finding>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum OutputDtypeName {
-    Base,
-    Float32,
 }
 
 /// Runs the job.
@@ -186,10 +178,7 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
     to_json(&Report {
         job: "decode",
         bytes,
-        dtype: match options.dtype {
-            OutputDtype::Base => OutputDtypeName::Base,
-            OutputDtype::Float32 => OutputDtypeName::Float32,
-        },
+        dtype: options.dtype,
         files: outputs,
         tensors: names.len(),
         links: checked.map_or(Vec::new(), |c| c.links),

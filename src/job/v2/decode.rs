@@ -6,9 +6,9 @@ use super::files::{bytes_of, files};
 use super::open::{base_identity, OpenV2};
 use crate::error::{Code, Error, Result};
 use crate::job::chain::{self as v1, Care, Order};
-use crate::job::decode::{compare_written, OutputDtypeName, Report};
+use crate::job::decode::{compare_written, Report};
 use crate::job::machine::{Io, OutputFile, Role, SourceEntry, TaskSpec};
-use crate::job::open::{groups_of, open_model, sources_of};
+use crate::job::open::{delta_sources, open_model};
 use crate::job::options::{DecodeOptions, OutputDtype, OutputLayout};
 use crate::job::plan::Plan;
 use crate::job::report::{hex, to_json, Finding, Severity};
@@ -81,7 +81,7 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
     to_json(&Report {
         job: "decode",
         bytes,
-        dtype: OutputDtypeName::Base,
+        dtype: OutputDtype::Base,
         files: outputs,
         tensors: places.len(),
         links: links(&chain, &orders, options.verify),
@@ -106,13 +106,6 @@ pub fn copy_side_files(
         }
     }
     Ok(())
-}
-
-/// The sources of all deltas, in order.
-pub fn delta_sources(sources: &[SourceEntry]) -> Vec<u32> {
-    (0..groups_of(sources, Role::Delta))
-        .flat_map(|g| sources_of(sources, Role::Delta, g))
-        .collect()
 }
 
 /// The links for a report. Those of version 2 are held against digests in any case.

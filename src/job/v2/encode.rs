@@ -3,7 +3,6 @@
 use super::arrange::{arrange, Item};
 use super::blocks::{write_blocks, Appender, Made};
 use super::chain::Chain;
-use super::decode::delta_sources;
 use super::fit::{Fit, FitItem, Fitted};
 use super::parents::Parents;
 use super::search::find_step;
@@ -14,7 +13,7 @@ use crate::format::v2::{BaseRef, Index, Op, TensorRecord, PREAMBLE};
 use crate::job::chain::Care;
 use crate::job::encode::{Report, TensorReport};
 use crate::job::machine::{Io, OutputFile, Role, SourceEntry, TaskSpec};
-use crate::job::open::open_model;
+use crate::job::open::{delta_sources, open_model};
 use crate::job::options::{EncodeOptions, Fidelity};
 use crate::job::plan::Plan;
 use crate::job::report::{from_wire, hex, to_json};

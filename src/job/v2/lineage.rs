@@ -4,7 +4,7 @@
 //! a version 1 link rebuilds. The tree grows from the base: what is known is held against every delta that is left.
 
 use super::chain::{open_link, Chain, Link};
-use super::decode::{delta_sources, expected};
+use super::decode::expected;
 use super::identify::{self, judge_parent, parent_tasks};
 use super::open::OpenV2;
 use crate::error::Result;
@@ -12,6 +12,7 @@ use crate::format::model::Model;
 use crate::job::chain::{short, Care};
 use crate::job::lineage::{path_to, LinkReport, Parent, Report};
 use crate::job::machine::{Io, SourceEntry};
+use crate::job::open::delta_sources;
 use crate::job::open::open_base;
 use crate::job::plan::Plan;
 use crate::job::report::{hex, to_json, Finding, Severity};

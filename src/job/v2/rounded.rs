@@ -10,7 +10,7 @@ use super::reader::Reader;
 use crate::dtype::Dtype;
 use crate::error::{Code, Error, Result};
 use crate::format::safetensors::index;
-use crate::job::decode::{self, compare_written, written_shard, OutputDtypeName, Report, Shard};
+use crate::job::decode::{self, compare_written, written_shard, Report, Shard};
 use crate::job::machine::{Io, OutputFile, SourceEntry};
 use crate::job::options::{DecodeOptions, OutputDtype, OutputLayout};
 use crate::job::plan::Plan;
@@ -238,10 +238,7 @@ pub async fn decode(
     to_json(&Report {
         job: "decode",
         bytes,
-        dtype: match options.dtype {
-            OutputDtype::Base => OutputDtypeName::Base,
-            OutputDtype::Float32 => OutputDtypeName::Float32,
-        },
+        dtype: options.dtype,
         files: outputs,
         tensors: places.len(),
         links: links(chain, &orders, options.verify),

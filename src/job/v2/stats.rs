@@ -1,14 +1,13 @@
 //! `stats` of a version 2 delta, or of the last of a chain that has one.
 
 use super::chain::{Chain, Link};
-use super::decode::delta_sources;
 use super::encode::op_name;
 use crate::error::{Code, Error, Result};
 use crate::format::v2::TensorRecord;
 use crate::job::chain::Care;
 use crate::job::changes::Change;
 use crate::job::machine::{Io, Role, SourceEntry};
-use crate::job::open::{open_model, sources_of};
+use crate::job::open::{delta_sources, open_model, sources_of};
 use crate::job::options::StatsOptions;
 use crate::job::plan::Plan;
 use crate::job::report::to_json;

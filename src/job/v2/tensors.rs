@@ -1,7 +1,6 @@
 //! `tensors` of chains with a version 2 delta: only the blocks that cover what is wanted are read.
 
 use super::chain::Chain;
-use super::decode::delta_sources;
 use super::past::Level;
 use super::reader::Reader;
 use super::rebuild::{blame, verdict};
@@ -10,7 +9,7 @@ use crate::error::{Code, Error, Result};
 use crate::format::model::Tensor;
 use crate::job::chain::Care;
 use crate::job::machine::{Io, Role, SourceEntry};
-use crate::job::open::open_model;
+use crate::job::open::{delta_sources, open_model};
 use crate::job::options::{As, TensorsOptions};
 use crate::job::plan::Plan;
 use crate::job::report::to_json;

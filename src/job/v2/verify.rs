@@ -3,7 +3,7 @@
 use super::chain::{open_link, Chain, Link};
 use super::checks::{judge_checksums, with_others, Checks, RebuildTasks};
 use super::cut::examined;
-use super::decode::{delta_sources, elements, expected, extra_tensors};
+use super::decode::{elements, expected, extra_tensors};
 use super::files::files;
 use super::inspect::{is_lossless, total};
 use super::rebuild::Rebuilt;
@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::job::chain::Care;
 use crate::job::hashing;
 use crate::job::machine::{Io, SourceEntry, TaskSpec};
+use crate::job::open::delta_sources;
 use crate::job::open::open_base;
 use crate::job::plan::Plan;
 use crate::job::report::{from_wire, to_json};
