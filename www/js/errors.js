@@ -47,7 +47,7 @@ export const MEANINGS = new Map([
     'MALFORMED',
     {
       title: 'The file breaks its format',
-      advice: 'Get the file again. If that does not help, tell whoever made it what is said here.',
+      advice: 'Get the file again, or tell whoever made it what is said here.',
       action: 'choose',
     },
   ],
@@ -56,7 +56,7 @@ export const MEANINGS = new Map([
     {
       title: 'Made against another base',
       advice:
-        'Choose the base that has the expected hash; the same model in another dtype or revision is another base. If the delta continues a chain, add the deltas before it.',
+        'Choose the base with the expected hash; another dtype or revision is another base. If the delta continues a chain, add the deltas before it.',
       action: 'base',
     },
   ],
@@ -64,7 +64,7 @@ export const MEANINGS = new Map([
     'BROKEN_CHAIN',
     {
       title: 'The deltas do not follow each other',
-      advice: 'Look at the chain: a delta may be missing, or the order may be another.',
+      advice: 'A delta of the chain may be missing, or their order wrong.',
       action: 'lineage',
     },
   ],
@@ -72,7 +72,7 @@ export const MEANINGS = new Map([
     'MISSING_TENSOR',
     {
       title: 'A tensor is on one side only',
-      advice: 'Check that base, fine-tune and delta belong to the same model, and that no shard is missing.',
+      advice: 'Check that all belong to the same model, and that no shard is missing.',
       action: 'base',
     },
   ],
@@ -81,7 +81,7 @@ export const MEANINGS = new Map([
     {
       title: 'A tensor has another shape',
       advice:
-        'Check that the base is the one that the fine-tune started from; added vocabulary rows change shapes too.',
+        'Check that the fine-tune started from this base; added vocabulary rows change shapes too.',
       action: 'base',
     },
   ],
@@ -113,7 +113,7 @@ export const MEANINGS = new Map([
     'NO_RANGES',
     {
       title: 'The server sends whole files only',
-      advice: 'Download the whole file, here or with another program, and open the copy.',
+      advice: 'Download the whole file and open the copy.',
       action: 'fetch',
     },
   ],
@@ -130,7 +130,7 @@ export const MEANINGS = new Map([
     'IO',
     {
       title: 'Reading or writing failed',
-      advice: 'Check that the disk is there and has room, and that the file still exists; then try again.',
+      advice: 'Check that the disk has room and the file still exists; then try again.',
       action: 'retry',
     },
   ],
@@ -139,7 +139,7 @@ export const MEANINGS = new Map([
     'INTERNAL',
     {
       title: 'A defect of wdelta',
-      advice: 'Your files are untouched. Copy the details into a report, then try again.',
+      advice: 'Your files are untouched. Report the details, then try again.',
       action: 'retry',
     },
   ],

@@ -383,7 +383,7 @@ export function help({ store, actions }, signal) {
       : h(
           'p',
           { class: 'muted' },
-          'This page was opened without https: private storage, file pickers and offline use are missing. Inspecting, comparing and small rebuilds work.',
+          'Without https there is no private storage, file picker or offline use. Inspecting, comparing and small rebuilds work.',
         ),
     h(
       'div',

@@ -80,7 +80,7 @@ export async function openLink(store, url) {
       refused
         ? {
             code: 'IO',
-            message: `The browser could not read ${middle(plain(url.href))}. The host is not reachable, or does not let other sites read its files (CORS), which is its choice. Download the file with another program and open the copy.`,
+            message: `The browser could not read ${middle(plain(url.href))}: its host is not reachable, or chooses not to let other sites read its files (CORS). Download the file and open the copy.`,
             retryable: true,
           }
         : problem,

@@ -329,7 +329,7 @@ function totals({ actions }, diff) {
       h(
         'p',
         { class: 'muted' },
-        'Names, shapes and sizes come from the headers; how alike the values are is measured on demand.',
+        'How alike the values are is measured on demand.',
       ),
     ];
   /** @type {Finding[]} */
