@@ -212,7 +212,7 @@ pub async fn look(io: &Io, of: &Looked<'_>, bins: u32) -> Result<Item> {
     let largest = moments.largest();
     let mut counts = vec![0; bins as usize];
     if largest > 0.0 {
-        let mut second = Changes::open(io, of.name, &of.change).await?;
+        let mut second = Changes::again(io, of.name, &of.change).await?;
         let mut left = n;
         while left > 0 {
             let len = left.min(block.len() as u64) as usize;
