@@ -76,6 +76,7 @@ pub fn all() -> Vec<Case> {
         nothing(),
         rows(),
         escapes(),
+        digests(),
     ]
 }
 
@@ -383,5 +384,25 @@ fn escapes() -> Case {
         LOSSLESS,
         model(6, 0.1),
         model(9, 0.2),
+    )
+}
+
+fn digests() -> Case {
+    let (w, moves) = (noise(12, 20 * 64, 0.05), noise(13, 20 * 64, 0.003));
+    let moved: Vec<f32> = w.iter().zip(moves).map(|(w, d)| w + d).collect();
+    let (w, moved) = (bf16s(&w), bf16s(&moved));
+    let t = |name, data: &[u8]| -> Tensor<'static> { (name, "BF16", vec![20, 64], data.to_vec()) };
+    let path = |i: usize, n: usize| format!("model-0000{i}-of-0000{n}.safetensors");
+    let map = index(&[("a", &path(1, 2)), ("b", &path(1, 2)), ("c", &path(2, 2))]);
+    case(
+        "digests",
+        "a digest of each file: shards with a written and a kept header, index.json; a tensor tied to a dithered one",
+        r#"{"strategy":"lossy","quality":50}"#,
+        one(safetensors(&[t("a", &w), t("b", &w), t("c", &w)])),
+        vec![
+            (path(1, 2), safetensors(&[t("a", &moved), t("b", &w)])),
+            (path(2, 2), common::safetensors(&[t("c", &moved)])),
+            ("model.safetensors.index.json".into(), map),
+        ],
     )
 }

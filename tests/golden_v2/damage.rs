@@ -112,7 +112,8 @@ impl Parts {
     }
 }
 
-/// What only the index says, and nothing else in a file can contradict: names, and how bytes are to be understood.
+/// What only the index says, and nothing else can contradict in a file without digests of files: names, and how bytes are
+/// to be understood.
 fn words(index: &Index) -> impl PartialEq + '_ {
     let files: Vec<_> = index.files.iter().map(|f| (&f.path, &f.head, f.tensors)).collect();
     let tensors: Vec<_> = index.tensors.iter().map(|t| (&t.name, t.dtype, &t.shape)).collect();
@@ -143,7 +144,8 @@ fn what_the_hashes_do_not_find_the_decoder_does() {
                     // A hash that was changed and made right again, and little else.
                     Ok(files) if files == golden.files => {}
                     Ok(_) => assert!(
-                        words(&Index::parse(&delta[parts.index.clone()]).unwrap()) != words(&before),
+                        before.digests.is_empty()
+                            && words(&Index::parse(&delta[parts.index.clone()]).unwrap()) != words(&before),
                         "{}: byte {at} gives another result",
                         golden.name
                     ),

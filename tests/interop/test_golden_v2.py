@@ -73,12 +73,13 @@ class GoldenV2(unittest.TestCase):
                 self.assertEqual(identity(delta.index.tensors).hex(), case["identity"])
 
     def test_the_files_cover_what_there_is(self):
-        sets, tensors, kinds, ranks = [], [], set(), set()
+        sets, tensors, kinds, ranks, of_files = [], [], set(), set(), set()
         for case in CASES:
             tensors_before, data = read(case)
             delta = Delta(data)
             sets += delta.sets
             tensors += delta.index.tensors
+            of_files.add(len(delta.index.digests) // 16)
             kinds |= {part[0] for part, _ in delta.parts}
             with np.errstate(all="ignore"):
                 params = [row[3] for _, common, row in delta.rows(tensors_before) if common]
@@ -88,6 +89,7 @@ class GoldenV2(unittest.TestCase):
         self.assertEqual({t["kind"][0] for t in deltas}, set(wdelta2.BITS))
         self.assertEqual({t["kind"][0] for t in deltas if t["dither"]}, set(wdelta2.UNIT))
         self.assertEqual(kinds, {0, 1, 2})
+        self.assertEqual(of_files, {0, 3})
         self.assertEqual({s.log for s in sets}, {9, 10, 11})
         self.assertEqual({s.q for s in sets}, {0, 1})
         self.assertEqual(ranks, {(rank, dither) for rank in (False, True) for dither in (False, True)})

@@ -48,8 +48,7 @@ class Stream:
         while self.low >> 24 == self.high >> 24:
             need(self.at < len(self.data) + 4096, "a stream is too short")
             byte, self.at = (self.data[self.at:self.at + 1] or b"\0")[0], self.at + 1
-            self.low, self.high, self.value = (x << 8 & 0xFFFFFFFF | y for x, y in
-                                               ((self.low, 0), (self.high, 255), (self.value, byte)))
+            self.low, self.high, self.value = (x << 8 & 2**32 - 1 | y for x, y in ((self.low, 0), (self.high, 255), (self.value, byte)))
         return bit
     def bit(self, *name):
         quick, slow = self.bits[name]
@@ -86,8 +85,7 @@ class Stream:
         for _ in range(self.number("length of a text")):
             partial = 1
             while partial < 256:
-                keys = ((n, int.from_bytes(out[-n:], "big") * 256 + partial) for n in (6, 4, 2, 1))
-                slots = [(n, k * 0x9E3779B97F4A7C15 >> 48 & 0xFFFF) for n, k in keys]
+                slots = [(n, (int.from_bytes(out[-n:], "big") * 256 + partial) * 0x9E3779B97F4A7C15 >> 48 & 0xFFFF) for n in (6, 4, 2, 1)]
                 bit = self.coded(self.counters[next((s for s in slots if self.counters[s][1]), slots[-1])][0])
                 partial = 2 * partial + [self.counter(*slot, bit=bit) for slot in slots][0]
             out.append(partial & 255)
@@ -117,7 +115,8 @@ class Index:
             t["base digest"] = take(pieces, 16 * (t["op"] < STORED))
             t["digest"] = take(pieces, 16) if t["op"] in (DELTA, STORED) else t["base digest"] or self.tensors[i - t["back"]]["digest"]
             t["lost"] = take(pieces, 8 * bool(t["dither"]))
-        finished(self.s, pieces)
+        finished(self.s)
+        self.digests = pieces.read()  # of the files
     def several(self, read):
         return [read() for _ in range(self.s.number("list"))]
     def pair(self):
@@ -150,8 +149,7 @@ def header(metadata, tensors):
     for t, result in tensors:
         entries[t["name"]] = {"dtype": t["kind"][0], "shape": t["kind"][1], "data_offsets": [at, at := at + len(result)]}
     text = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text
+    return (len(text) + 7 & -8).to_bytes(8, "little") + text + b" " * (-len(text) % 8)
 def word_type(dtype):
     """4. Tensors as rows."""
     return np.dtype(f"<u{4 if dtype == 'C64' else max(BITS[dtype] // 8, 1)}")
@@ -371,7 +369,7 @@ class Delta:
                 yield i, False, min(columns, total - at)
     @np.errstate(all="ignore")
     def decode(self, base):
-        tensors, results, files = self.index.tensors, [], {}
+        tensors, results, files, digests = self.index.tensors, [], {}, b""
         digest = lambda data: blake3.blake3(data).digest()[:16]
         for t in tensors:
             name, kind = t["base"] or (None, None)
@@ -386,9 +384,11 @@ class Delta:
         for t, result in listed:
             need(digest(result) == t["digest"], f"{t['name']}: wrong digest")
         for f in self.index.files:
-            here, listed = listed[:f["tensors"]], listed[f["tensors"]:]
+            here, listed, path = listed[:f["tensors"]], listed[f["tensors"]:], f["path"].encode()
             front = header(f["metadata"], here) if f["front"] is None else f["front"]
+            digests += digest(len(path).to_bytes(8, "little") + path + digest(front) + b"".join(t["digest"] for t, _ in here))
             files[f["path"]] = front + b"".join(r for _, r in here)
+        need(self.index.digests in (b"", digests), "a file has another digest")
         return files
     def block(self, part, rows, results):
         (i, common, _), lengths = rows[0], [len(row[1]) if common else row for _, common, row in rows]

@@ -283,6 +283,7 @@ impl Index {
                 out.extend_from_slice(&value.to_le_bytes());
             }
         }
+        self.digests.iter().for_each(|d| out.extend_from_slice(d));
         Ok(out)
     }
 
@@ -321,6 +322,11 @@ impl Index {
                 for value in &mut d.lost.0 {
                     *value = u16::from_le_bytes(*take(&mut digests)?);
                 }
+            }
+        }
+        if !digests.is_empty() {
+            for _ in &index.files {
+                index.digests.push(*take(&mut digests)?);
             }
         }
         match digests.is_empty() {

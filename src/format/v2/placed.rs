@@ -311,6 +311,7 @@ mod tests {
             blocks: [(50, 90), (20, 10), (40, 11), (15, 7)]
                 .map(|(len, rows)| Block { len, rows })
                 .to_vec(),
+            digests: vec![[7; 16]],
         }
     }
 

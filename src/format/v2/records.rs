@@ -170,4 +170,7 @@ pub struct Index {
     pub tensors: Vec<TensorRecord>,
     /// The blocks.
     pub blocks: Vec<Block>,
+    /// The digest of each file: of its path, the bytes before its tensors, and the tensors' digests. Empty in a delta
+    /// that does not give them.
+    pub digests: Vec<Digest>,
 }

@@ -1,8 +1,10 @@
 //! Which tensor of the base each one of the fine-tune is coded against, and what the files start with.
 
+use super::digest;
 use crate::error::{Code, Error, Result};
 use crate::format::model::{Model, ModelFile, Tensor};
 use crate::format::safetensors::writer;
+use crate::format::v2::index::Digest;
 use crate::format::v2::placed::Geometry;
 use crate::format::v2::{FileRecord, Head};
 use crate::job::machine::{Io, SourceEntry};
@@ -22,13 +24,14 @@ pub struct Item<'a> {
     pub geometry: Geometry,
 }
 
-/// All tensors in the order of the files and of their bytes, each with its base, and the files.
+/// All tensors in the order of the files and of their bytes, each with its base, and the files with the digest of what each
+/// has before its tensors.
 pub async fn arrange<'a>(
     io: &Io,
     sources: &[SourceEntry],
     base: &'a Model,
     opened: &'a OpenModel,
-) -> Result<(Vec<Item<'a>>, Vec<FileRecord>)> {
+) -> Result<(Vec<Item<'a>>, Vec<(FileRecord, Digest)>)> {
     let fine = &opened.model;
     let renamed = renamed(base, fine);
     let mut items = Vec::with_capacity(fine.tensors.len());
@@ -55,18 +58,12 @@ pub async fn arrange<'a>(
                 geometry,
             });
         }
-        files.push(FileRecord {
-            path: file.path.clone(),
-            head: head_of(io, file, &order).await?,
-            tensors: order.len() as u64,
-        });
+        let before = io.read_vec(file.source, 0, file.data_offset as usize).await?;
+        files.push(described(file.path.clone(), before, Some((file, &order))));
     }
     if let Some(source) = opened.index {
-        files.push(FileRecord {
-            path: sources[source as usize].path.clone(),
-            head: Head::Verbatim(io.read_vec(source, 0, io.size(source) as usize).await?),
-            tensors: 0,
-        });
+        let all = io.read_vec(source, 0, io.size(source) as usize).await?;
+        files.push(described(sources[source as usize].path.clone(), all, None));
     }
     Ok((items, files))
 }
@@ -96,17 +93,25 @@ fn renamed<'a>(base: &'a Model, fine: &'a Model) -> Vec<(&'a str, &'a Tensor)> {
     pairs
 }
 
-/// What a file starts with: nothing but its metadata if the rest follows from its tensors.
-async fn head_of(io: &Io, file: &ModelFile, order: &[usize]) -> Result<Head> {
-    let entries = &file.header.tensors;
-    let place = |&i: &usize| {
-        let e = &entries[i];
-        (e.name.as_str(), e.dtype, e.shape.clone(), e.range)
+/// A file with these bytes before its tensors, of which nothing but the metadata is kept if the rest follows from those.
+fn described(path: String, before: Vec<u8>, tensors: Option<(&ModelFile, &[usize])>) -> (FileRecord, Digest) {
+    let of_front = digest(blake3::Hasher::new().update(&before));
+    let mut file = FileRecord {
+        path,
+        head: Head::Verbatim(before),
+        tensors: 0,
     };
-    let placed: Vec<_> = order.iter().map(place).collect();
-    let head = io.read_vec(file.source, 0, file.data_offset as usize).await?;
-    match writer::header_bytes(&file.header.metadata, &placed) == head {
-        true => Ok(Head::Written(file.header.metadata.clone())),
-        false => Ok(Head::Verbatim(head)),
+    if let Some((model, order)) = tensors {
+        let place = |&i: &usize| {
+            let e = &model.header.tensors[i];
+            (e.name.as_str(), e.dtype, e.shape.clone(), e.range)
+        };
+        let placed: Vec<_> = order.iter().map(place).collect();
+        let written = writer::header_bytes(&model.header.metadata, &placed);
+        if matches!(&file.head, Head::Verbatim(before) if *before == written) {
+            file.head = Head::Written(model.header.metadata.clone());
+        }
+        file.tensors = order.len() as u64;
     }
+    (file, of_front)
 }

@@ -3,13 +3,14 @@
 use super::arrange::{arrange, Item};
 use super::blocks::{write_blocks, Appender, Made};
 use super::chain::Chain;
+use super::files;
 use super::fit::{Fit, FitItem, Fitted};
 use super::parents::Parents;
 use super::search::find_step;
 use super::tables::{model, Sections};
 use crate::error::Result;
-use crate::format::v2::index::Lost;
-use crate::format::v2::{BaseRef, Index, Op, TensorRecord, PREAMBLE};
+use crate::format::v2::index::{Digest, Lost};
+use crate::format::v2::{BaseRef, FileRecord, Index, Op, TensorRecord, PREAMBLE};
 use crate::job::chain::Care;
 use crate::job::encode::{Report, TensorReport};
 use crate::job::machine::{Io, OutputFile, Role, SourceEntry, TaskSpec};
@@ -112,13 +113,32 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
             d.lost = Lost::new([loss.product, loss.errors.sqrt(), loss.changes.sqrt(), loss.largest]);
         }
     }
+    let mut total = Loss::default();
+    written.losses.iter().for_each(|l| total.add(l));
+    // What becomes of a tensor becomes of those that are tied to it.
+    let mut losses = written.losses;
+    for i in 0..records.len() {
+        if records[i].op == Op::Tied {
+            let of = i - records[i].back as usize;
+            records[i].digest = records[of].digest;
+            losses[i] = losses[of];
+        }
+    }
+    let mut at = 0;
+    let mut file_digest = |(file, front): &(FileRecord, Digest)| {
+        let own = at..at + file.tensors as usize;
+        at = own.end;
+        files::file_digest(&file.path, front, &records[own])
+    };
+    let digests = files.iter().map(&mut file_digest).collect();
     let base_name = options.base_name.iter();
     let index = Index {
         metadata: base_name.map(|name| ("base".to_owned(), name.clone())).collect(),
         sets: sets.iter().map(|s| s.len() as u64).collect(),
-        files,
+        files: files.into_iter().map(|(file, _)| file).collect(),
         tensors: records,
         blocks: written.blocks,
+        digests,
     };
     let mut tail = index.to_bytes()?;
     for n in [file.at, tail.len() as u64, xxh3_64(&tail)] {
@@ -129,13 +149,6 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     io.write(&mut [(0, file.at, &mut seal)]).await;
     let size = file.at + seal.len() as u64;
     io.resize(0, size).await;
-    let mut total = Loss::default();
-    written.losses.iter().for_each(|l| total.add(l));
-    // What is lost of a tensor is lost of those that are tied to it.
-    let mut losses = written.losses;
-    for (i, record) in index.tensors.iter().enumerate().filter(|(_, r)| r.op == Op::Tied) {
-        losses[i] = losses[i - record.back as usize];
-    }
     let tensors = items
         .iter()
         .zip(&index.tensors)

@@ -1,10 +1,12 @@
 //! The files that a version 2 delta rebuilds, as its index describes them.
 
+use super::digest;
 use super::open::OpenV2;
 use crate::error::{Code, Error, Result};
 use crate::format::model::{assemble, Model, ShardHeader};
 use crate::format::safetensors::header::{self, Entry, Header};
 use crate::format::safetensors::writer;
+use crate::format::v2::index::Digest;
 use crate::format::v2::{FileRecord, Head, TensorRecord};
 use crate::offset::{element_count, ByteRange};
 use crate::order::sorted_positions;
@@ -18,17 +20,43 @@ pub fn bytes_of(t: &TensorRecord) -> u64 {
 /// A file of a delta's result, the bytes before its tensors, and the tensors.
 pub type PlacedFile<'a> = (&'a FileRecord, Vec<u8>, Range<usize>);
 
-/// The files of a delta's result.
+/// The files of a delta's result. What is before their tensors is held against their digests, if there are any.
 pub fn files(delta: &OpenV2) -> Result<Vec<PlacedFile<'_>>> {
     let mut at = 0;
-    let mut files = Vec::with_capacity(delta.index.files.len());
-    for file in &delta.index.files {
+    let index = &delta.index;
+    let mut files = Vec::with_capacity(index.files.len());
+    for (i, file) in index.files.iter().enumerate() {
         let own = at..at + file.tensors as usize;
         at = own.end;
-        let head = head_of(file, &delta.index.tensors[own.clone()]).map_err(|e| e.source(delta.source))?;
+        let tensors = &index.tensors[own.clone()];
+        let head = head_of(file, tensors).map_err(|e| e.source(delta.source))?;
+        if index
+            .digests
+            .get(i)
+            .is_some_and(|d| *d != file_digest(&file.path, &digest(blake3::Hasher::new().update(&head)), tensors))
+        {
+            let text = format!("{}: its header does not come out as the fine-tune's", file.path);
+            let error = Error::new(
+                Code::Checksum,
+                format!("{text}; get the delta again, or a newer wdelta"),
+            );
+            return Err(error.source(delta.source));
+        }
         files.push((file, head, own));
     }
     Ok(files)
+}
+
+/// The digest of a file: of its path, the digest of the bytes before its tensors, and its tensors' digests.
+pub fn file_digest(path: &str, head: &Digest, tensors: &[TensorRecord]) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&(path.len() as u64).to_le_bytes());
+    hasher.update(path.as_bytes());
+    hasher.update(head);
+    for t in tensors {
+        hasher.update(&t.digest);
+    }
+    digest(&hasher)
 }
 
 /// The model that a delta rebuilds.
