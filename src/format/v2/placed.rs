@@ -395,9 +395,11 @@ mod tests {
     #[test]
     fn every_prefix_and_change_of_an_index_is_refused_or_read() {
         let bytes = index().to_bytes().unwrap();
+        // An index without digests of files ends before the only one.
+        let without = bytes.len() - index().digests.concat().len();
         let mut misplaced = 0;
         for n in 0..bytes.len() {
-            assert!(Index::parse(&bytes[..n]).is_err());
+            assert_eq!(Index::parse(&bytes[..n]).is_ok(), n == without);
             for bit in 0..8 {
                 let mut bad = bytes.clone();
                 bad[n] ^= 1 << bit;
