@@ -29,6 +29,7 @@ pub struct Pair {
     block: Vec<f32>,
     delta: Vec<f32>,
     keep_equal: bool,
+    finite: bool,
 }
 
 impl Pair {
@@ -63,6 +64,7 @@ impl Pair {
             block: vec![0.0; BLOCK_ELEMENTS],
             delta: vec![0.0; BLOCK_ELEMENTS],
             keep_equal,
+            finite: true,
         })
     }
 
@@ -107,6 +109,7 @@ impl Pair {
                 delta,
             );
             if self.keep_equal && !all_finite(delta) {
+                self.finite = false;
                 let own = &mut self.block[..delta.len()];
                 let mut prior = vec![0.0; delta.len()];
                 convert::to_f32(self.finetuned.dtype, finetuned_bytes, own);
@@ -131,6 +134,7 @@ impl Pair {
             block,
             delta,
             keep_equal,
+            finite,
             ..
         } = self;
         prior
@@ -143,6 +147,7 @@ impl Pair {
                     *d = own - prior;
                 }
                 if *keep_equal && !all_finite(delta) {
+                    *finite = false;
                     zero_where_equal(delta, own, b.values);
                 }
                 f(PairBlock {
@@ -152,6 +157,11 @@ impl Pair {
                 })
             })
             .await
+    }
+
+    /// Whether all differences so far were finite before `keep_equal` changed some: if so, it does not change any.
+    pub fn finite(&self) -> bool {
+        self.finite
     }
 
     /// A fast hash of the base's bytes that have passed, see [`Values::seen`].

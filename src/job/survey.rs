@@ -55,12 +55,19 @@ impl SurveyItem {
 pub struct Seen {
     /// Every byte is the base's and no delta before touches the tensor.
     pub equal: bool,
+    /// Whether [`Pair::open`] was to `keep_equal` and that changed something: if not, later passes do without.
+    pub keep_equal: bool,
     /// For dtypes other than floats: storing every non-zero delta gives back every byte.
     pub exact: bool,
     /// The strategy's own survey; none where the dtype does not convert to float32.
     pub surveyed: Option<Surveyed>,
 }
-wire!(Seen { equal, exact, surveyed });
+wire!(Seen {
+    equal,
+    keep_equal,
+    exact,
+    surveyed
+});
 
 /// Runs the survey task; reports a list of [`Seen`].
 pub async fn survey(io: Io, items: Vec<SurveyItem>) -> Result<Vec<u8>> {
@@ -83,8 +90,9 @@ async fn look(io: &Io, item: &SurveyItem) -> Result<Seen> {
     let check_exact = !item.finetuned.dtype.is_float();
     let mut exact = check_exact && same_dtype;
     let mut first = true;
+    let mut keep_equal = item.keep_equal;
     loop {
-        let mut pair = Pair::open(io, &item.origin, &item.finetuned, item.keep_equal).await?;
+        let mut pair = Pair::open(io, &item.origin, &item.finetuned, keep_equal).await?;
         while pair
             .next(io, &mut |block| {
                 survey.feed(block.delta);
@@ -97,12 +105,14 @@ async fn look(io: &Io, item: &SurveyItem) -> Result<Seen> {
             .await?
         {}
         first = false;
+        keep_equal = keep_equal && !pair.finite();
         if !survey.end_pass() {
             break;
         }
     }
     Ok(Seen {
         equal,
+        keep_equal,
         exact,
         surveyed: Some(survey.finish()),
     })
@@ -151,6 +161,7 @@ async fn compare(io: &Io, item: &SurveyItem) -> Result<Seen> {
     }
     Ok(Seen {
         equal,
+        keep_equal: false,
         exact: false,
         surveyed: None,
     })

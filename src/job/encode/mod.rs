@@ -161,14 +161,15 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
         .iter()
         .zip(&choices)
         .zip(&layout.records)
-        .map(|((item, choice), records)| EmitItem {
+        .zip(&seen)
+        .map(|(((item, choice), records), seen)| EmitItem {
             origin: item.origin.clone(),
             finetuned: item.finetuned.clone(),
             shape: item.shape.clone(),
             strategy: choice.strategy,
             kept: choice.kept,
             surveyed: choice.surveyed.clone(),
-            keep_equal: item.keep_equal,
+            keep_equal: seen.keep_equal,
             sink: 0,
             records: records.clone(),
         })
