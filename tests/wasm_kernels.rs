@@ -25,6 +25,7 @@ use wdelta::kernels::simd128 as by_hand;
 mod by_hand {
     pub use wdelta::kernels::convert::scalar as convert;
     pub use wdelta::kernels::eight::scalar as eight;
+    pub use wdelta::kernels::signbits::scalar as signbits;
     pub use wdelta::kernels::topk::scalar as topk;
 }
 
@@ -319,11 +320,13 @@ fn codes_and_signs() {
         let mut again = vec![0; n];
         signbits::pack(&out, &mut again);
         assert_eq!(again, packed, "{n}");
-        let mut signs = vec![0; n / 8];
-        signbits::pack(&v[..n / 8 * 8], &mut signs);
         let bit = |i: usize| if v[i] < 0.0 { 0 } else { 0x80 >> (i % 8) };
         let want: Vec<u8> = (0..n / 8).map(|b| (8 * b..8 * b + 8).map(bit).sum()).collect();
-        assert_eq!(signs, want, "{n}");
+        for pack in [signbits::pack, signbits::scalar::pack, by_hand::signbits::pack] {
+            let mut signs = vec![0; n / 8];
+            pack(&v[..n / 8 * 8], &mut signs);
+            assert_eq!(signs, want, "{n}");
+        }
     }
 }
 
@@ -403,13 +406,13 @@ fn digest(bytes: impl IntoIterator<Item = u8>) -> u64 {
 }
 
 /// Whole tensors, coded and decoded, must give the same bytes on every machine.
-/// What a survey and an emitter report, floats as their bits.
-fn report(s: &Surveyed, l: Loss) -> String {
+/// What a survey and an emitter report with the largest magnitude, floats as their bits.
+fn report(s: &Surveyed, l: Loss, largest: f32) -> String {
     let cut = s.cut.map_or("null".into(), |c| {
         format!(r#"{{"magnitude":{},"ties":{},"tied":{}}}"#, c.magnitude, c.ties, c.tied)
     });
     let (elements, zeros, non_finite) = (s.elements, s.zeros, s.non_finite);
-    let (sum_sq, largest, lo, hi) = (s.sum_sq.to_bits(), s.largest.to_bits(), s.lo.to_bits(), s.hi.to_bits());
+    let (sum_sq, largest, lo, hi) = (s.sum_sq.to_bits(), largest.to_bits(), s.lo.to_bits(), s.hi.to_bits());
     let spoiled = serde_json::to_string(&s.spoiled).unwrap();
     let (error_sq, delta_sq, worst) = (l.error_sq.to_bits(), l.delta_sq.to_bits(), l.largest.to_bits());
     format!(
@@ -429,6 +432,8 @@ fn the_same_bytes_everywhere() {
     let mut sum = pairwise::MagnitudeSum::new(50_000);
     sum.feed(&delta);
     assert_eq!(sum.total().map(f32::to_bits), Some(SUM));
+    let mut moments = Moments::default();
+    moments.feed(&delta);
     for (strategy, want) in Strategy::ALL.into_iter().zip(DIGESTS) {
         let shape = [50, 1000];
         let kept = kept_int4(50_000, 0.02).unwrap();
@@ -453,7 +458,7 @@ fn the_same_bytes_everywhere() {
             .expand(&windows, &mut decoded)
             .unwrap();
         assert_eq!((progress.produced, progress.wants), (50_000, None));
-        let report = report(&surveyed, emitter.loss());
+        let report = report(&surveyed, emitter.loss(), moments.largest());
         let got = [
             digest(out.concat()),
             digest(decoded.iter().flat_map(|v| v.to_le_bytes())),

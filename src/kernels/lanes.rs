@@ -2,7 +2,7 @@
 //!
 //! Element `i` of a stream is added to lane `i mod 8`; what is not finite counts as zero.
 
-use super::eight::{F32x8, F64x8};
+use super::eight::F64x8;
 
 /// Lanes of a running sum.
 pub(super) const LANES: usize = 8;
@@ -22,27 +22,33 @@ pub(super) fn by_eights<const K: usize>(
     mut f: impl FnMut([&Eight; K]),
 ) {
     let n = streams[0].len();
-    let mut done = 0;
+    let head = (LANES - *at) % LANES;
+    let head = head.min(n);
+    let whole = head + (n - head) / LANES * LANES;
     let mut padded = [[pad; LANES]; K];
     // One call of `f`, so that it is compiled into the loop.
-    while done < n {
-        let take = (LANES - *at).min(n - done);
-        let mut eights = padded.each_ref();
-        if take == LANES {
-            for (eight, s) in eights.iter_mut().zip(streams) {
-                *eight = s[done..].first_chunk().unwrap_or(eight);
+    for (from, to, lane) in [(0, head, *at), (head, whole, 0), (whole, n, 0)] {
+        let mut eights: [&[Eight]; K] = [&[]; K];
+        if to - from >= LANES {
+            for (eights, s) in eights.iter_mut().zip(streams) {
+                *eights = s[from..to].as_chunks().0;
             }
-        } else {
-            for (eight, s) in padded.iter_mut().zip(streams) {
-                *eight = [pad; LANES];
-                eight[*at..*at + take].copy_from_slice(&s[done..done + take]);
+        } else if to > from {
+            for ((eights, s), padded) in eights.iter_mut().zip(streams).zip(&mut padded) {
+                *padded = [pad; LANES];
+                padded[lane..lane + to - from].copy_from_slice(&s[from..to]);
+                *eights = std::slice::from_ref(padded);
             }
-            eights = padded.each_ref();
         }
-        f(eights);
-        done += take;
-        *at = (*at + take) % LANES;
+        for i in 0..eights[0].len() {
+            let mut now = [&eights[0][i]; K];
+            for (eight, eights) in now.iter_mut().zip(eights) {
+                *eight = &eights[i];
+            }
+            f(now);
+        }
     }
+    *at = (*at + n) % LANES;
 }
 
 pub(super) fn total(sums: Sums) -> f64 {
@@ -70,13 +76,44 @@ pub(super) fn count_zeros(values: &[f32]) -> u64 {
         .sum()
 }
 
-/// Eight values, `instead` where one is not finite and `WILD` says that such values may come.
+/// Values that `tamed` handles at once.
+const TAMED: usize = 64;
+
+/// Hands streams of equal length on in short pieces, in which `tame` has changed the elements that belong together.
+///
+/// This is the slow way for what is not finite, so that the loops need not know of it.
 #[inline(always)]
-pub(super) fn tame<const WILD: bool>(v: &Eight, instead: f32) -> F32x8 {
-    if WILD {
-        F32x8::of(&v.map(|v| if is_finite(v) { v } else { instead }))
-    } else {
-        F32x8::of(v)
+pub(super) fn tamed<const K: usize>(
+    streams: [&[f32]; K],
+    tame: impl Fn([f32; K]) -> [f32; K],
+    mut f: impl FnMut([&[f32]; K]),
+) {
+    let n = streams[0].len();
+    let mut buffers = [[0.0; TAMED]; K];
+    for from in (0..n).step_by(TAMED) {
+        let len = (n - from).min(TAMED);
+        for i in 0..len {
+            let mut now = [0.0; K];
+            for (v, s) in now.iter_mut().zip(streams) {
+                *v = s[from + i];
+            }
+            for (buffer, v) in buffers.iter_mut().zip(tame(now)) {
+                buffer[i] = v;
+            }
+        }
+        let mut pieces = [&buffers[0][..0]; K];
+        for (piece, buffer) in pieces.iter_mut().zip(&buffers) {
+            *piece = &buffer[..len];
+        }
+        f(pieces);
+    }
+}
+
+/// `v`, or `instead` if it is not finite.
+pub(super) fn finite_or(v: f32, instead: f32) -> f32 {
+    match is_finite(v) {
+        true => v,
+        false => instead,
     }
 }
 

@@ -1,7 +1,7 @@
 //! How far decoded values lie from the true ones, in float64.
 
 use super::eight::{F32x8, F64x8};
-use super::lanes::{by_eights, count_wild, is_finite, tame, total, Eight, Sums};
+use super::lanes::{by_eights, count_wild, finite_or, is_finite, tamed, total, Sums};
 
 /// How far decoded values lie from the true ones. Infinities and NaN that come back as they are count as no error.
 #[derive(Clone, Debug, Default)]
@@ -16,19 +16,25 @@ impl ErrorSum {
     pub fn feed(&mut self, values: &[f32], decoded: &[f32]) {
         assert_eq!(values.len(), decoded.len());
         if count_wild(values) + count_wild(decoded) == 0 {
-            self.add(values, decoded, |v, d| F64x8::of(d) - F64x8::of(v));
-        } else {
-            self.add(values, decoded, |v, d| {
-                F64x8::from(std::array::from_fn(|j| wild_error(v[j], d[j])))
-            });
+            return self.add(values, decoded);
         }
+        let tame = |[v, d]: [f32; 2]| {
+            if v == d || (v.is_nan() && d.is_nan()) {
+                [0.0; 2]
+            } else if is_finite(v) && is_finite(d) {
+                [v, d]
+            } else {
+                [0.0, f32::INFINITY]
+            }
+        };
+        tamed([values, decoded], tame, |[v, d]| self.add(v, d));
     }
 
-    #[inline(always)]
-    fn add(&mut self, values: &[f32], decoded: &[f32], error: impl Fn(&Eight, &Eight) -> F64x8) {
+    #[inline(never)]
+    fn add(&mut self, values: &[f32], decoded: &[f32]) {
         let (mut errors, mut largest) = (self.errors, self.largest);
         by_eights(&mut self.at, 0.0, [values, decoded], |[v, d]| {
-            let e = error(v, d).abs();
+            let e = (F64x8::of(d) - F64x8::of(v)).abs();
             errors = errors + e * e;
             largest = largest.max(e);
         });
@@ -43,17 +49,6 @@ impl ErrorSum {
     /// Largest error.
     pub fn largest(&self) -> f64 {
         self.largest.lanes().into_iter().fold(0.0, f64::max)
-    }
-}
-
-/// The error where something may be infinite or NaN.
-fn wild_error(v: f32, d: f32) -> f64 {
-    if v == d || (v.is_nan() && d.is_nan()) {
-        0.0
-    } else if is_finite(v) && is_finite(d) {
-        f64::from(d) - f64::from(v)
-    } else {
-        f64::INFINITY
     }
 }
 
@@ -74,30 +69,30 @@ impl LossSum {
     pub fn feed(&mut self, base: &[f32], fine: &[f32], rebuilt: &[f32]) {
         assert!(base.len() == fine.len() && fine.len() == rebuilt.len());
         if count_wild(base) + count_wild(fine) + count_wild(rebuilt) == 0 {
-            self.add(base, fine, rebuilt, |from, to| F64x8::of(to) - F64x8::of(from));
-        } else {
-            self.add(base, fine, rebuilt, |from, to| {
-                let difference = |j: usize| f64::from(to[j]) - f64::from(from[j]);
-                let finite = |x: f64| if x.is_finite() { x } else { 0.0 };
-                F64x8::from(std::array::from_fn(|j| finite(difference(j))))
-            });
+            return self.add(base, fine, rebuilt);
         }
+        let tame = |[b, f, r]: [f32; 3]| match is_finite(f) {
+            true => [finite_or(b, f), f, finite_or(r, f)],
+            false => [0.0; 3],
+        };
+        tamed([base, fine, rebuilt], tame, |[b, f, r]| self.add(b, f, r));
     }
 
-    #[inline(always)]
-    fn add(&mut self, base: &[f32], fine: &[f32], rebuilt: &[f32], between: impl Fn(&Eight, &Eight) -> F64x8) {
+    #[inline(never)]
+    fn add(&mut self, base: &[f32], fine: &[f32], rebuilt: &[f32]) {
         // Two loops, since the lanes of four sums do not fit the registers.
         let (mut product, mut changes) = (self.product, self.changes);
         let mut at = self.at;
         by_eights(&mut at, 0.0, [base, fine, rebuilt], |[b, f, r]| {
-            let (change, error) = (between(b, f), between(f, r));
-            product = product + error * change;
+            let (b, f, r) = (F64x8::of(b), F64x8::of(f), F64x8::of(r));
+            let change = f - b;
+            product = product + (r - f) * change;
             changes = changes + change * change;
         });
         (self.product, self.changes) = (product, changes);
         let (mut errors, mut largest) = (self.errors, self.largest);
         by_eights(&mut self.at, 0.0, [fine, rebuilt], |[f, r]| {
-            let error = between(f, r).abs();
+            let error = (F64x8::of(r) - F64x8::of(f)).abs();
             errors = errors + error * error;
             largest = largest.max(error);
         });
@@ -142,29 +137,32 @@ pub struct Spread {
 impl Spread {
     /// Takes the next values.
     pub fn feed(&mut self, values: &[f32]) {
-        let wild = count_wild(values);
-        self.n += values.len() as u64 - wild;
         if self.around.is_none() {
             self.around = values.iter().map(|v| v.abs()).find(|&a| is_finite(a));
             let first = self.around.unwrap_or_default();
             (self.lo, self.hi) = (first, first);
         }
-        if wild == 0 {
-            self.add::<false>(values);
-        } else {
-            self.add::<true>(values);
+        let before = (self.at, self.sums, self.squares, self.lo, self.hi);
+        self.add(values);
+        self.n += values.len() as u64;
+        // Distances of finite values are finite in float64, and so is their sum.
+        if !total(self.sums).is_finite() {
+            (self.at, self.sums, self.squares, self.lo, self.hi) = before;
+            self.n -= count_wild(values);
+            let level = self.around.unwrap_or_default();
+            tamed([values], |[v]| [finite_or(v, level)], |[v]| self.add(v));
         }
     }
 
-    #[inline(always)]
-    fn add<const WILD: bool>(&mut self, values: &[f32]) {
+    #[inline(never)]
+    fn add(&mut self, values: &[f32]) {
         // What is missing or not finite stands on the level itself and so changes nothing.
         let level = self.around.unwrap_or_default();
         let all_level = F64x8::splat(f64::from(level));
         let (mut sums, mut squares) = (self.sums, self.squares);
         let (mut lo, mut hi) = (F32x8::splat(self.lo), F32x8::splat(self.hi));
         by_eights(&mut self.at, level, [values], |[v]| {
-            let a = tame::<WILD>(v, level).abs();
+            let a = F32x8::of(v).abs();
             let d = a.widen() - all_level;
             sums = sums + d;
             squares = squares + d * d;

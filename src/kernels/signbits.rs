@@ -1,5 +1,10 @@
 //! One sign per bit, most significant bit first: 0 for a negative value, 1 for all others.
 
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+use super::simd128::signbits as fast;
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+use scalar as fast;
+
 const MASKS: [u32; 8] = [128, 64, 32, 16, 8, 4, 2, 1];
 
 /// Packs the signs of `8 * packed.len()` values.
@@ -8,13 +13,23 @@ const MASKS: [u32; 8] = [128, 64, 32, 16, 8, 4, 2, 1];
 /// eight times as long as `packed`. Source: deltatensors v1, FORMAT-V1 4.4.
 pub fn pack(values: &[f32], packed: &mut [u8]) {
     assert_eq!(values.len(), 8 * packed.len());
-    for (eight, byte) in values.chunks_exact(8).zip(packed) {
-        let bits: u32 = eight
-            .iter()
-            .zip(MASKS)
-            .map(|(&v, mask)| if v < 0.0 { 0 } else { mask })
-            .sum();
-        *byte = bits as u8;
+    fast::pack(values, packed);
+}
+
+/// Portable form of what has a twin in `simd128`.
+pub mod scalar {
+    use super::MASKS;
+
+    /// Portable form of [`super::pack`].
+    pub fn pack(values: &[f32], packed: &mut [u8]) {
+        for (eight, byte) in values.chunks_exact(8).zip(packed) {
+            let bits: u32 = eight
+                .iter()
+                .zip(MASKS)
+                .map(|(&v, mask)| if v < 0.0 { 0 } else { mask })
+                .sum();
+            *byte = bits as u8;
+        }
     }
 }
 

@@ -1,70 +1,43 @@
 //! What is in a stream of float32, and how like two streams are: sums in float64, extremes, histogram, cosine.
 
 use super::eight::{F32x8, F64x8};
-use super::lanes::{by_eights, count_wild, count_zeros, is_finite, tame, total, Eight, Sums, LANES};
+use super::lanes::{by_eights, count_wild, count_zeros, finite_or, is_finite, tamed, total, Sums, LANES};
 
-/// Counts, sums and extremes of a stream.
-#[derive(Clone, Debug)]
-pub struct Moments {
+/// Counts of a stream, and the sum of its squares.
+#[derive(Clone, Debug, Default)]
+pub struct Squares {
     at: usize,
-    sums: Sums,
     squares: Sums,
-    lo: f32,
-    hi: f32,
     n: u64,
     zeros: u64,
     non_finite: u64,
 }
 
-impl Default for Moments {
-    fn default() -> Self {
-        Self {
-            at: 0,
-            sums: Sums::default(),
-            squares: Sums::default(),
-            lo: f32::INFINITY,
-            hi: f32::NEG_INFINITY,
-            n: 0,
-            zeros: 0,
-            non_finite: 0,
-        }
-    }
-}
-
-impl Moments {
-    /// Takes the next values.
-    pub fn feed(&mut self, values: &[f32]) {
-        let wild = count_wild(values);
+impl Squares {
+    /// Takes the next values; true if all of them are finite.
+    pub fn feed(&mut self, values: &[f32]) -> bool {
         self.n += values.len() as u64;
         self.zeros += count_zeros(values);
-        self.non_finite += wild;
-        if wild == 0 {
-            self.add::<false>(values);
-        } else {
-            self.add::<true>(values);
+        let before = (self.at, self.squares);
+        self.add(values);
+        // The square of a finite value is finite in float64, so that only one that is not spoils the sum.
+        let finite = total(self.squares).is_finite();
+        if !finite {
+            (self.at, self.squares) = before;
+            self.non_finite += count_wild(values);
+            tamed([values], |[v]| [finite_or(v, 0.0)], |[v]| self.add(v));
         }
+        finite
     }
 
-    #[inline(always)]
-    fn add<const WILD: bool>(&mut self, values: &[f32]) {
-        let (mut sums, mut squares) = (self.sums, self.squares);
+    #[inline(never)]
+    fn add(&mut self, values: &[f32]) {
+        let mut squares = self.squares;
         by_eights(&mut self.at, 0.0, [values], |[v]| {
-            let v = tame::<WILD>(v, 0.0).widen();
-            sums = sums + v;
+            let v = F64x8::of(v);
             squares = squares + v * v;
         });
-        (self.sums, self.squares) = (sums, squares);
-        let (mut lo, mut hi) = (F32x8::splat(self.lo), F32x8::splat(self.hi));
-        let mut widen = |eight: &Eight| {
-            let v = |instead| tame::<WILD>(eight, instead);
-            lo = lo.min(v(f32::INFINITY));
-            hi = hi.max(v(f32::NEG_INFINITY));
-        };
-        let eights = values.chunks_exact(LANES);
-        eights.remainder().iter().for_each(|&v| widen(&[v; LANES]));
-        eights.filter_map(|eight| eight.try_into().ok()).for_each(widen);
-        self.lo = lo.lanes().into_iter().fold(f32::INFINITY, f32::min);
-        self.hi = hi.lanes().into_iter().fold(f32::NEG_INFINITY, f32::max);
+        self.squares = squares;
     }
 
     /// Number of values, with the ones that are not finite.
@@ -82,9 +55,111 @@ impl Moments {
         self.non_finite
     }
 
-    /// Smallest and largest finite value, if there is one.
+    /// Sum of the squares of the finite values.
+    pub fn sum_sq(&self) -> f64 {
+        total(self.squares)
+    }
+}
+
+/// The smallest and the largest finite value of a stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Range {
+    lo: f32,
+    hi: f32,
+}
+
+impl Default for Range {
+    fn default() -> Self {
+        Self {
+            lo: f32::INFINITY,
+            hi: f32::NEG_INFINITY,
+        }
+    }
+}
+
+impl Range {
+    /// Takes the next values. `finite`: whether all of them are.
+    pub fn feed(&mut self, values: &[f32], finite: bool) {
+        if finite {
+            self.widen(values);
+        } else if let Some(&known) = values.iter().find(|v| is_finite(**v)) {
+            tamed([values], |[v]| [finite_or(v, known)], |[v]| self.widen(v));
+        }
+    }
+
+    #[inline(never)]
+    fn widen(&mut self, values: &[f32]) {
+        let (mut lo, mut hi) = (F32x8::splat(self.lo), F32x8::splat(self.hi));
+        let (eights, rest) = values.as_chunks::<LANES>();
+        for eight in eights {
+            let v = F32x8::of(eight);
+            (lo, hi) = (lo.min(v), hi.max(v));
+        }
+        let lanes = |v: F32x8, with: fn(f32, f32) -> f32, first| {
+            v.lanes().into_iter().chain(rest.iter().copied()).fold(first, with)
+        };
+        self.lo = lanes(lo, f32::min, f32::INFINITY);
+        self.hi = lanes(hi, f32::max, f32::NEG_INFINITY);
+    }
+
+    /// Both, if there is a finite value.
     pub fn extremes(&self) -> Option<(f32, f32)> {
         (self.lo <= self.hi).then_some((self.lo, self.hi))
+    }
+
+    /// Largest finite magnitude, 0 if there is none.
+    pub fn largest(&self) -> f32 {
+        self.extremes().map_or(0.0, |(lo, hi)| lo.abs().max(hi.abs()))
+    }
+}
+
+/// Counts, sums and extremes of a stream.
+#[derive(Clone, Debug, Default)]
+pub struct Moments {
+    at: usize,
+    sums: Sums,
+    squares: Squares,
+    range: Range,
+}
+
+impl Moments {
+    /// Takes the next values.
+    pub fn feed(&mut self, values: &[f32]) {
+        let finite = self.squares.feed(values);
+        self.range.feed(values, finite);
+        match finite {
+            true => self.add(values),
+            false => tamed([values], |[v]| [finite_or(v, 0.0)], |[v]| self.add(v)),
+        }
+    }
+
+    #[inline(never)]
+    fn add(&mut self, values: &[f32]) {
+        let mut sums = self.sums;
+        by_eights(&mut self.at, 0.0, [values], |[v]| {
+            sums = sums + F64x8::of(v);
+        });
+        self.sums = sums;
+    }
+
+    /// Number of values, with the ones that are not finite.
+    pub fn n(&self) -> u64 {
+        self.squares.n()
+    }
+
+    /// Number of values equal to zero.
+    pub fn zeros(&self) -> u64 {
+        self.squares.zeros()
+    }
+
+    /// Number of NaN and infinities.
+    pub fn non_finite(&self) -> u64 {
+        self.squares.non_finite()
+    }
+
+    /// Smallest and largest finite value, if there is one.
+    pub fn extremes(&self) -> Option<(f32, f32)> {
+        self.range.extremes()
     }
 
     /// Smallest finite value, if there is one.
@@ -99,7 +174,7 @@ impl Moments {
 
     /// Largest finite magnitude, 0 if there is none.
     pub fn largest(&self) -> f32 {
-        self.extremes().map_or(0.0, |(lo, hi)| lo.abs().max(hi.abs()))
+        self.range.largest()
     }
 
     /// Sum of the finite values.
@@ -109,7 +184,7 @@ impl Moments {
 
     /// Sum of the squares of the finite values.
     pub fn sum_sq(&self) -> f64 {
-        total(self.squares)
+        self.squares.sum_sq()
     }
 }
 
@@ -150,45 +225,32 @@ impl Likeness {
         let pairs = || a.iter().zip(b);
         self.n += a.len() as u64;
         self.equal += pairs().filter(|(x, y)| x == y).count() as u64;
-        let wild = if count_wild(a) + count_wild(b) == 0 {
-            0
-        } else {
-            pairs().filter(|(x, y)| !is_finite(**x) || !is_finite(**y)).count() as u64
-        };
-        self.non_finite += wild;
-        if wild == 0 {
-            self.add::<false>(a, b);
-        } else {
-            self.add::<true>(a, b);
+        let both = |a: f32, b: f32| is_finite(a) && is_finite(b);
+        if count_wild(a) + count_wild(b) == 0 {
+            return self.add(a, b);
         }
+        self.non_finite += pairs().filter(|(a, b)| !both(**a, **b)).count() as u64;
+        let tame = |[a, b]: [f32; 2]| match both(a, b) {
+            true => [a, b],
+            false => [0.0; 2],
+        };
+        tamed([a, b], tame, |[a, b]| self.add(a, b));
     }
 
-    #[inline(always)]
-    fn add<const WILD: bool>(&mut self, a: &[f32], b: &[f32]) {
-        let pair = |x: &Eight, y: &Eight| {
-            if !WILD {
-                return (F64x8::of(x), F64x8::of(y));
-            }
-            let (mut x, mut y) = (*x, *y);
-            for (x, y) in x.iter_mut().zip(&mut y) {
-                if !is_finite(*x) || !is_finite(*y) {
-                    (*x, *y) = (0.0, 0.0);
-                }
-            }
-            (F64x8::of(&x), F64x8::of(&y))
-        };
+    #[inline(never)]
+    fn add(&mut self, a: &[f32], b: &[f32]) {
         // Two loops, since the lanes of four sums do not fit the registers.
         let (mut dot, mut apart_sq) = (self.dot, self.apart_sq);
         let mut at = self.at;
         by_eights(&mut at, 0.0, [a, b], |[x, y]| {
-            let (x, y) = pair(x, y);
+            let (x, y) = (F64x8::of(x), F64x8::of(y));
             dot = dot + x * y;
             apart_sq = apart_sq + (x - y) * (x - y);
         });
         (self.dot, self.apart_sq) = (dot, apart_sq);
         let (mut a_sq, mut b_sq) = (self.a_sq, self.b_sq);
         by_eights(&mut self.at, 0.0, [a, b], |[x, y]| {
-            let (x, y) = pair(x, y);
+            let (x, y) = (F64x8::of(x), F64x8::of(y));
             a_sq = a_sq + x * x;
             b_sq = b_sq + y * y;
         });

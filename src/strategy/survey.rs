@@ -5,7 +5,7 @@ use super::quantized::Rows;
 use super::{rows_cols, Strategy};
 use crate::decimal::brief;
 use crate::kernels::float16::{f16_to_f32, largest_lost};
-use crate::kernels::stats::Moments;
+use crate::kernels::stats::{Range, Squares};
 use crate::kernels::topk::{self, Extremes, BUCKETS, FINE, NAN_KEY};
 use crate::offset::element_count;
 
@@ -31,7 +31,7 @@ impl Cut {
     }
 }
 
-/// What a survey has found. `sum_sq` and `largest` leave out what is not finite.
+/// What a survey has found. `sum_sq` leaves out what is not finite.
 #[derive(Clone, Debug)]
 pub struct Surveyed {
     /// Number of elements.
@@ -42,8 +42,6 @@ pub struct Surveyed {
     pub non_finite: u64,
     /// Sum of the squared deltas.
     pub sum_sq: f64,
-    /// Largest magnitude.
-    pub largest: f32,
     /// Where sparse and int4 cut; `None` for quantized.
     pub cut: Option<Cut>,
     /// int4: the smallest value that is not an outlier. NaN if one of these is NaN, or if there are none.
@@ -70,7 +68,9 @@ pub struct Survey {
     strategy: Strategy,
     n: u64,
     kept: u64,
-    moments: Moments,
+    squares: Squares,
+    /// Sparse and int4.
+    range: Range,
     /// int4: magnitude bits of the largest value for which float16 is too coarse.
     lost: u32,
     stage: Stage,
@@ -124,7 +124,8 @@ impl Survey {
             strategy,
             n,
             kept: kept.min(n),
-            moments: Moments::default(),
+            squares: Squares::default(),
+            range: Range::default(),
             lost: 0,
             stage,
             cut: None,
@@ -147,7 +148,8 @@ impl Survey {
                 totals,
                 undrained,
             } => {
-                self.moments.feed(block);
+                let finite = self.squares.feed(block);
+                self.range.feed(block, finite);
                 if self.strategy == Strategy::Int4 {
                     self.lost = self.lost.max(largest_lost(block));
                 }
@@ -170,7 +172,7 @@ impl Survey {
                 }
             }
             Stage::Rows(rows) => {
-                self.moments.feed(block);
+                self.squares.feed(block);
                 let errors = &mut self.rows;
                 rows.feed(block, |_, row| {
                     let Some(row) = row else { return };
@@ -202,7 +204,7 @@ impl Survey {
     }
 
     fn end_coarse(&mut self, totals: &[u64]) {
-        let zeros = self.moments.zeros();
+        let zeros = self.squares.zeros();
         let nonzero = self.n.saturating_sub(zeros);
         if self.kept > nonzero {
             // Zeros are kept as well, and nothing else is left.
@@ -224,8 +226,8 @@ impl Survey {
                 ties: 0,
                 tied: false,
             });
-            self.extremes = match self.moments.extremes() {
-                Some((lo, hi)) if self.moments.non_finite() == 0 => Extremes { lo, hi },
+            self.extremes = match self.range.extremes() {
+                Some((lo, hi)) if self.squares.non_finite() == 0 => Extremes { lo, hi },
                 _ => Extremes::NONE,
             };
             return;
@@ -307,10 +309,9 @@ impl Survey {
         };
         Surveyed {
             elements: self.n,
-            zeros: self.moments.zeros(),
-            non_finite: self.moments.non_finite(),
-            sum_sq: self.moments.sum_sq(),
-            largest: self.moments.largest(),
+            zeros: self.squares.zeros(),
+            non_finite: self.squares.non_finite(),
+            sum_sq: self.squares.sum_sq(),
             cut: self.cut,
             lo,
             hi,
@@ -321,7 +322,7 @@ impl Survey {
     /// What float16 would do to the scales of the rows.
     fn spoiled_rows(&self) -> Option<String> {
         let RowErrors { error_sq, infinite } = self.rows;
-        let sum_sq = self.moments.sum_sq();
+        let sum_sq = self.squares.sum_sq();
         if self.n == 0 {
             Some("it is empty, and the reference cannot load an empty tensor of this strategy".into())
         } else if infinite > 0 {
@@ -374,10 +375,10 @@ impl Survey {
             }
         }
         let is_outlier = |bits: u32| bits > cut.magnitude || (bits == cut.magnitude && cut.ties > 0);
-        if self.moments.largest() >= 65_520.0 && is_outlier(self.moments.largest().to_bits()) {
+        if self.range.largest() >= 65_520.0 && is_outlier(self.range.largest().to_bits()) {
             return Some(format!(
                 "its largest value, {}, is infinite as float16",
-                brief(self.moments.largest().into())
+                brief(self.range.largest().into())
             ));
         }
         if self.lost > 0 && is_outlier(self.lost) {

@@ -22,7 +22,6 @@ wire!(Surveyed {
     zeros,
     non_finite,
     sum_sq,
-    largest,
     cut,
     lo,
     hi,

@@ -1,13 +1,14 @@
 //! Hand-written twins for wasm with simd128, each under the name of its scalar form and equal to it bit for bit.
 //!
 //! Kept only where they are at least 1.3 times as fast as what the compiler makes of the scalar form with the same
-//! instructions; `tests/wasm_kernels.rs` compares the two. Reading, subtracting and the 4-bit and sign codes are not
-//! here for that reason. Loads and stores are the only unsafe operations, and all of them are in this file.
+//! instructions; `tests/wasm_kernels.rs` compares the two. Reading, subtracting and the 4-bit codes are not here for that
+//! reason. Loads and stores are the only unsafe operations, and all of them are in this file.
 
 #![allow(unsafe_code)]
 
 pub mod convert;
 pub mod eight;
+pub mod signbits;
 pub mod topk;
 
 use core::arch::wasm32::{v128, v128_load, v128_store};

@@ -1,0 +1,27 @@
+//! Signs of float32, sixteen at a time.
+
+use super::{group, load_f32};
+use crate::kernels::signbits::scalar;
+use core::arch::wasm32::*;
+
+/// Twin of [`scalar::pack`].
+pub fn pack(values: &[f32], packed: &mut [u8]) {
+    let (sixteens, rest) = values.as_chunks::<16>();
+    let (pairs, last) = packed.split_at_mut(2 * sixteens.len());
+    for (values, bytes) in sixteens.iter().zip(pairs.as_chunks_mut::<2>().0) {
+        // Narrowing is signed and saturating, so a mask of all ones stays one.
+        let low = i16x8_narrow_i32x4(negative(&values[..4]), negative(&values[4..8]));
+        let high = i16x8_narrow_i32x4(negative(&values[8..12]), negative(&values[12..]));
+        let masks = i8x16_narrow_i16x8(low, high);
+        // The first value of a byte has its highest bit.
+        let masks = i8x16_shuffle::<7, 6, 5, 4, 3, 2, 1, 0, 15, 14, 13, 12, 11, 10, 9, 8>(masks, masks);
+        *bytes = (!i8x16_bitmask(masks)).to_le_bytes();
+    }
+    scalar::pack(rest, last);
+}
+
+/// A mask of the values below zero.
+#[inline(always)]
+fn negative(values: &[f32]) -> v128 {
+    f32x4_lt(load_f32(group(values)), f32x4_splat(0.0))
+}
