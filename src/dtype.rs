@@ -93,7 +93,7 @@ impl Dtype {
     /// Width in bytes; `None` for the packed types.
     pub fn bytes(self) -> Option<usize> {
         let bits = self.bits();
-        (bits % 8 == 0).then_some((bits / 8) as usize)
+        bits.is_multiple_of(8).then_some((bits / 8) as usize)
     }
 
     /// Bytes that `n` elements take; `None` on overflow or when they do not fill whole bytes.

@@ -101,7 +101,7 @@ pub fn part_of(tensor: &Tensor, dtype: Dtype, options: &TensorsOptions) -> Resul
     if tensor.elements == 0 || from == to {
         return Ok(None);
     }
-    if (row * dtype.bits()) % 8 != 0 && options.rows.is_some() {
+    if !(row * dtype.bits()).is_multiple_of(8) && options.rows.is_some() {
         return Err(Error::new(
             Code::Usage,
             format!(

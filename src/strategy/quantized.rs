@@ -27,7 +27,7 @@ impl Expander {
     pub fn new(n: u64, n_cols: u64, counts: [u64; MAX_FIELDS]) -> Result<Self> {
         check_count("packed_signs", counts[SIGNS], n.div_ceil(8))?;
         if n > 0 {
-            if n_cols == 0 || n % n_cols != 0 {
+            if n_cols == 0 || !n.is_multiple_of(n_cols) {
                 return Err(Error::new(
                     Code::Malformed,
                     format!("{n} elements do not divide into rows of {n_cols}; the header is damaged"),

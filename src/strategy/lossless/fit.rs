@@ -133,7 +133,7 @@ impl Sample {
         self.base.reserve(room);
         self.fine.reserve(room);
         for (b, f) in base.chunks(size).zip(fine.chunks(size)) {
-            let taken = self.seen % self.stride == 0;
+            let taken = self.seen.is_multiple_of(self.stride);
             self.seen += 1;
             if taken && differs(b, f) {
                 self.base.extend_from_slice(b);
@@ -268,7 +268,7 @@ fn low_rank(plain: &mut Scaled<'_>) -> Option<Found> {
         ..
     } = *sample;
     let q = window.log2_q;
-    if sample.len() % columns != 0 {
+    if !sample.len().is_multiple_of(columns) {
         return None;
     }
     let n_rows = sample.n_rows();

@@ -82,7 +82,7 @@ fn decode_planes(mut rest: &[u8], width: usize, out: &mut [u8]) -> Result<()> {
         let b = take(&mut rest, 4)?;
         *s = u32::from_le_bytes([b[0], b[1], b[2], b[3]]);
     }
-    let even = rest.len() % 2 == 0;
+    let even = rest.len().is_multiple_of(2);
     let mut words = Words::new(rest);
     let tables = DecodeTables::new(&freqs, LOG);
     let mut contexts = [0u8; 16 * LANES];

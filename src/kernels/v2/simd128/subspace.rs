@@ -5,7 +5,7 @@ use core::arch::wasm32::*;
 
 /// See [`times`](crate::kernels::v2::subspace::times).
 pub fn times(z: &[f32], columns: usize, stride: usize, p: usize, v: &[f32], y: &mut [f32]) {
-    assert!(p % 8 == 0 && v.len() >= columns * p);
+    assert!(p.is_multiple_of(8) && v.len() >= columns * p);
     for (row, y) in z.chunks_exact(columns).step_by(stride).zip(y.chunks_exact_mut(p)) {
         // SAFETY: `v` has as many rows of `p` components as `row` has values, and the blocks end at `p`.
         unsafe {
@@ -65,7 +65,7 @@ sums!(eight, [0, 1], f32x4_splat(0.0), f32x4_splat(0.0));
 
 /// See [`transposed_times`](crate::kernels::v2::subspace::transposed_times); adds to `w`.
 pub fn transposed_times(z: &[f32], columns: usize, stride: usize, p: usize, q: &[f32], w: &mut [f32]) {
-    assert!(p % 8 == 0 && w.len() >= columns * p);
+    assert!(p.is_multiple_of(8) && w.len() >= columns * p);
     let rows = (z.len() / columns).div_ceil(stride).min(q.len() / p);
     let at = |i: usize| &z[i * stride * columns..][..columns];
     // Four rows at a time, so that sums are loaded and stored a quarter as often; the order of additions stays.
