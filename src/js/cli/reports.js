@@ -14,10 +14,14 @@ import { formatBytes, formatCount, formatNumber, printable } from './units.js';
 const plural = (n, what) => `${n} ${what}${n === 1 ? '' : 's'}`;
 
 /**
+ * Bits per weight, two decimals where that says enough: columns of them line up.
  * @param {number} bytes
  * @param {number} elements
  */
-const bits = (bytes, elements) => (elements ? formatNumber((bytes * 8) / elements) : '-');
+function bits(bytes, elements) {
+  const each = (bytes * 8) / elements;
+  return elements ? (each < 0.1 ? formatNumber(each) : each.toFixed(2)) : '-';
+}
 
 /** @param {number | undefined} share */
 const percent = (share) => (Number.isFinite(share) ? `${(Number(share) * 100).toFixed(1)} %` : '-');
