@@ -59,7 +59,7 @@ pub async fn lineage(io: Io, sources: Vec<SourceEntry>) -> Result<String> {
 struct Tree {
     links: Vec<Rc<Link>>,
     parents: Vec<Option<Parent>>,
-    /// Why a delta does not fit what it was held against.
+    /// Why a delta does not follow the base.
     reasons: Vec<Option<String>>,
     order: Vec<usize>,
 }
@@ -128,8 +128,10 @@ impl Tree {
                 Err(reason) => reasons.push((i, reason)),
             }
         }
-        for (i, reason) in reasons {
-            self.reasons[i] = Some(reason);
+        if let Parent::Base = parent {
+            for (i, reason) in reasons {
+                self.reasons[i] = Some(reason);
+            }
         }
         for i in attached {
             self.parents[i] = Some(parent);
@@ -154,12 +156,11 @@ impl Tree {
                 let by_index = if self.parents[i].is_none() { self.by_index(i) } else { None };
                 let parent = self.parents[i].or(by_index.map(Parent::Delta));
                 let expected = expected(&self.links[i]);
-                let reason = self.reasons[i].take().filter(|_| parent.is_none()).unwrap_or_else(|| {
-                    format!(
-                        "it was made against a model with hash {}, which neither the base nor any of these deltas gives; a delta in between is missing, or the base is another one",
-                        short(&expected)
-                    )
-                });
+                let of_base = self.reasons[i].take().map_or(String::new(), |r| format!("; held against the base: {r}"));
+                let reason = format!(
+                    "it was made against a model with hash {}, which neither the base nor any of these deltas gives; a delta in between is missing, or the base is another one{of_base}",
+                    short(&expected)
+                );
                 LinkReport {
                     index: i,
                     parent,
@@ -227,7 +228,7 @@ fn same(delta: &OpenV2, model: &Model, digests: &[String]) -> std::result::Resul
     match other.len() {
         0 => Ok(()),
         n => Err(format!(
-            "{n} of {} tensors that it was made against have other values: {}",
+            "{n} of {} tensors have other values: {}",
             delta.index.tensors.len(),
             crate::job::report::list_names(other)
         )),
