@@ -204,12 +204,15 @@ impl<'a> RebuildTasks<'a> {
             let wrong = of(code);
             if let Some(first) = wrong.first().filter(|_| !damaged_file) {
                 let names = list_names(wrong.iter().filter_map(|e| e.tensor.as_deref()));
-                let text = match code {
-                    Code::WrongBase => "this is not the base that the delta was made against".into(),
-                    _ => first.message.clone(),
+                let (text, hint) = match code {
+                    Code::WrongBase => (
+                        "this is not the base that the delta was made against",
+                        "; give that one, and the deltas before this one if it belongs to a chain",
+                    ),
+                    _ => (first.message.as_str(), ""),
                 };
                 let mut e = Error::clone(first);
-                e.message = format!("{text}: {} of {n} tensors differ: {names}", wrong.len());
+                e.message = format!("{text}: {} of {n} tensors differ: {names}{hint}", wrong.len());
                 return Err(e);
             }
             if let Some(e) = other.filter(|e| e.code == code) {
