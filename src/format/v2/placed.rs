@@ -123,6 +123,18 @@ pub struct Placed {
 }
 
 impl Placed {
+    /// Bytes of blocks that each tensor takes: of a block that it has with others a share, by the number of words.
+    pub fn shares(&self) -> Vec<u64> {
+        let mut shares = vec![0; self.spans.len()];
+        for block in &self.blocks {
+            let words: u64 = block.segments.iter().map(|s| s.words).sum();
+            for s in &block.segments {
+                shares[s.tensor] += (block.range.len as u128 * s.words as u128 / words.max(1) as u128) as u64;
+            }
+        }
+        shares
+    }
+
     /// The blocks with words of tensor `tensor` that lie in these bytes of it.
     pub fn blocks_of(&self, tensor: usize, bytes: &Range<u64>) -> impl Iterator<Item = usize> + '_ {
         let width = self.geometry[tensor].layout.bytes() as u64;

@@ -109,12 +109,13 @@ impl Chain {
             Link::V1(delta) => self.after_v1(delta)?,
             Link::V2(delta) => (result_model(delta)?, self.matched(delta)?),
         };
+        let shares = match &*link {
+            Link::V1(_) => Vec::new(),
+            Link::V2(delta) => delta.placed.shares(),
+        };
         let own = |t: usize| match &*link {
             Link::V1(delta) => delta.tensor(&model.tensors[t].name).map_or(0, |d| d.bytes()),
-            Link::V2(delta) => {
-                let span = delta.placed.spans[delta.origin(t)].clone();
-                span.map(|b| delta.placed.blocks[b].range.len).sum()
-            }
+            Link::V2(delta) => shares[delta.origin(t)],
         };
         let costs = before.iter().enumerate().map(|(t, b)| {
             let before = b.map_or(0, |b| self.cost_of(number - 1, b));

@@ -54,13 +54,12 @@ pub async fn inspect(io: Io, source: u32) -> Result<String> {
             tensor.records.push(record("params", *params, params.len));
         }
     }
+    for (tensor, share) in tensors.iter_mut().zip(placed.shares()) {
+        tensor.bytes += share;
+    }
     for block in &placed.blocks {
-        let words: u64 = block.segments.iter().map(|s| s.words).sum();
         for s in &block.segments {
-            let tensor = &mut tensors[s.tensor];
-            // Its share of a block that it has with others.
-            tensor.bytes += (block.range.len as u128 * s.words as u128 / words.max(1) as u128) as u64;
-            tensor.records.push(record("block", block.range, s.words));
+            tensors[s.tensor].records.push(record("block", block.range, s.words));
         }
     }
     let findings = match index.tensors.iter().filter(|t| t.op == Op::Unchanged).count() {
