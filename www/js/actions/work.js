@@ -9,7 +9,7 @@ import { entryOf } from '../model/rows.js';
 import { open } from '../output/destination.js';
 import { room } from '../output/private.js';
 import { destinationOf } from '../components/parts.js';
-import { chainOf, isPlan, rebuildKey, rebuildName } from '../views/rebuild.js';
+import { chainOf, formOf, isPlan, rebuildKey, rebuildName } from '../views/rebuild.js';
 import { isEstimate, makeKey, makeName, makeOptions, parentsOf } from '../views/make.js';
 
 /** @import { App } from '../app.js' */
@@ -45,14 +45,13 @@ export function workActions(app) {
       if (store.state.plans.has(key) && !again) return void (strategy && actions.estimate(key, strategy));
       store.dispatch({ type: 'plans', key, value: null });
       const { state } = store;
-      const { dtype, layout } = state.rebuild;
       try {
         // A place that takes results of any size; a plan writes nothing. Without one the result would have to fit in memory.
         const output = await navigator.storage?.getDirectory?.().catch(() => undefined);
         const place = output ? { output, force: true } : {};
         const job = strategy
           ? { job: 'encode', ...inputsOf(state), ...makeOptions(state, strategy) }
-          : { job: 'decode', base: entryOf(state, 'base')?.source, deltas: chainOf(state).map(({ source }) => source), dtype, layout };
+          : { job: 'decode', base: entryOf(state, 'base')?.source, deltas: chainOf(state).map(({ source }) => source), ...formOf(state) };
         store.dispatch({ type: 'plans', key, value: await (await api()).plan({ ...job, ...place }) });
         if (strategy) actions.estimate(key, strategy);
       } catch (error) {
@@ -88,7 +87,7 @@ export function workActions(app) {
       const chain = chainOf(state);
       const plan = state.plans.get(rebuildKey(state));
       if (!base || !chain.length || !isPlan(plan) || jobs.running) return;
-      const { dtype, layout } = state.rebuild;
+      const form = formOf(state);
       const name = rebuildName(state);
       const many = plan.outputs.length > 1;
       const saved = await produce(
@@ -98,14 +97,13 @@ export function workActions(app) {
         plan,
         many,
         { base, chain },
-        { dtype, layout },
+        form,
         async (output, running) =>
           (await api()).decode({
             base: base.source,
             deltas: chain.map(({ source }) => source),
             ...(output ? { output, force: true } : {}),
-            dtype,
-            layout,
+            ...form,
             ...running,
           }),
       );

@@ -3,7 +3,7 @@
 
 import { button, facts, h } from '../dom.js';
 import { about, bytes, exact, name, percent, plain, plural } from '../format.js';
-import { entryOf } from '../model/rows.js';
+import { entryOf, leansOnBase } from '../model/rows.js';
 import { blocked, destinationChoice, entrySelect, radio, status, textField } from '../components/parts.js';
 import { findingList, problemView } from '../components/problem.js';
 import { workView } from '../components/work.js';
@@ -23,15 +23,13 @@ export const chainOf = ({ chain, entries }) =>
 /** @param {Plan | Problem | null | undefined} plan @returns {plan is Plan} whether there is one, and not what kept it from being made */
 export const isPlan = (plan) => Boolean(plan && 'outputs' in plan);
 
+/** Numbers and files of the result: version 2 gives the fine-tune's own. @param {State} state */
+export const formOf = (state) =>
+  leansOnBase(chainOf(state).at(-1)) ? {} : { dtype: state.rebuild.dtype, layout: state.rebuild.layout };
+
 /** Names what a plan was made for. @param {State} state */
 export const rebuildKey = (state) =>
-  [
-    'decode',
-    entryOf(state, 'base')?.id,
-    ...chainOf(state).map(({ id }) => id),
-    state.rebuild.dtype,
-    state.rebuild.layout,
-  ].join(' ');
+  ['decode', entryOf(state, 'base')?.id, ...chainOf(state).map(({ id }) => id), ...Object.values(formOf(state))].join(' ');
 
 /** The name that the result gets unless another is typed. @param {State} state */
 export function rebuildName(state) {
@@ -71,7 +69,7 @@ export function rebuildView(app, signal) {
     plan: (state) => {
       if (entryOf(state, 'base') && chainOf(state).length) void actions.plan(rebuildKey(state));
     },
-    form: formOf,
+    form: choices,
     preflight,
     result: ({ result }) => [resultFacts(/** @type {DecodeResult} */ (result))],
     below: tried,
@@ -79,8 +77,9 @@ export function rebuildView(app, signal) {
 }
 
 /** @param {App} app */
-function formOf({ store, actions }) {
+function choices({ store, actions }) {
   const { state } = store;
+  const { dtype, layout } = formOf(state);
   const deltas = readyDeltas(state);
   const chain = chainOf(state);
   const models = state.entries.filter(({ role }) => role === 'base' || role === 'finetuned' || role === 'spare');
@@ -147,31 +146,26 @@ function formOf({ store, actions }) {
           )
         : null,
     ),
-    h(
-      'fieldset',
-      { disabled: busy },
-      h('legend', null, 'Numbers'),
-      radio(
-        'dtype',
-        'base',
-        state.rebuild.dtype,
-        'As the base stores them',
-        'bf16 stays bf16; unchanged tensors stay equal to the bit.',
-        () => set({ dtype: 'base' }),
-      ),
-      radio('dtype', 'float32', state.rebuild.dtype, 'float32', 'Exactly what the reference computes; larger.', () =>
-        set({ dtype: 'float32' }),
-      ),
-    ),
-    (base?.files ?? 1) > 1
+    dtype
+      ? h(
+          'fieldset',
+          { disabled: busy },
+          h('legend', null, 'Numbers'),
+          radio('dtype', 'base', dtype, 'As the base stores them', 'bf16 stays bf16; unchanged tensors stay equal to the bit.', () =>
+            set({ dtype: 'base' }),
+          ),
+          radio('dtype', 'float32', dtype, 'float32', 'Exactly what the reference computes; larger.', () => set({ dtype: 'float32' })),
+        )
+      : null,
+    layout && (base?.files ?? 1) > 1
       ? h(
           'fieldset',
           { disabled: busy },
           h('legend', null, 'Files'),
-          radio('layout', 'auto', state.rebuild.layout, 'Shards, as the base has them', 'With its file names and sizes; cutting anew is not offered.', () =>
+          radio('layout', 'auto', layout, 'Shards, as the base has them', 'With its file names and sizes; cutting anew is not offered.', () =>
             set({ layout: 'auto' }),
           ),
-          radio('layout', 'single', state.rebuild.layout, 'One file', '', () => set({ layout: 'single' })),
+          radio('layout', 'single', layout, 'One file', '', () => set({ layout: 'single' })),
         )
       : null,
     outputs.length > 1
@@ -323,7 +317,7 @@ export function roomChecks(app, plan) {
 const resultFacts = ({ dtype, files, tensors, findings }) => [
   facts([
     ['Tensors', exact(tensors)],
-    ['Numbers', dtype === 'base' ? 'as the base' : dtype],
+    ['Numbers', dtype !== 'base' && dtype],
     ['Files', files.length > 1 && files.map(({ path, size }) => h('div', null, name(path, 60), ` ${bytes(size)}`))],
   ]),
   findings.length ? findingList(findings, null) : null,
