@@ -308,7 +308,6 @@ fn codes_and_signs() {
         assert_eq!(again, packed, "{n}");
 
         let mut out = vec![0.0; 8 * n];
-        signbits::expand(&packed, 0.25, &mut out);
         let sign = |i: usize| {
             if packed[i / 8] >> (7 - i % 8) & 1 == 1 {
                 0.25
@@ -316,7 +315,12 @@ fn codes_and_signs() {
                 -0.25
             }
         };
-        assert_eq!(out, (0..8 * n).map(sign).collect::<Vec<_>>(), "{n}");
+        let want: Vec<f32> = (0..8 * n).map(sign).collect();
+        for expand in [signbits::expand, signbits::scalar::expand, by_hand::signbits::expand] {
+            out.fill(0.0);
+            expand(&packed, 0.25, &mut out);
+            assert_eq!(out, want, "{n}");
+        }
         let mut again = vec![0; n];
         signbits::pack(&out, &mut again);
         assert_eq!(again, packed, "{n}");

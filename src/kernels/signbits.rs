@@ -16,7 +16,7 @@ pub fn pack(values: &[f32], packed: &mut [u8]) {
     fast::pack(values, packed);
 }
 
-/// Portable form of what has a twin in `simd128`.
+/// Portable forms of what has a twin in `simd128`.
 pub mod scalar {
     use super::MASKS;
 
@@ -31,6 +31,17 @@ pub mod scalar {
             *byte = bits as u8;
         }
     }
+
+    /// Portable form of [`super::expand`].
+    pub fn expand(packed: &[u8], scale: f32, out: &mut [f32]) {
+        let bits = scale.to_bits();
+        for (&byte, eight) in packed.iter().zip(out.chunks_exact_mut(8)) {
+            for (v, mask) in eight.iter_mut().zip(MASKS) {
+                let flip = if u32::from(byte) & mask == 0 { 0x8000_0000 } else { 0 };
+                *v = f32::from_bits(bits ^ flip);
+            }
+        }
+    }
 }
 
 /// Writes `+scale` for every 1 bit and `-scale` for every 0 bit.
@@ -38,13 +49,7 @@ pub mod scalar {
 /// Panics unless `out` is exactly eight times as long as `packed`.
 pub fn expand(packed: &[u8], scale: f32, out: &mut [f32]) {
     assert_eq!(out.len(), 8 * packed.len());
-    let bits = scale.to_bits();
-    for (&byte, eight) in packed.iter().zip(out.chunks_exact_mut(8)) {
-        for (v, mask) in eight.iter_mut().zip(MASKS) {
-            let flip = if u32::from(byte) & mask == 0 { 0x8000_0000 } else { 0 };
-            *v = f32::from_bits(bits ^ flip);
-        }
-    }
+    fast::expand(packed, scale, out);
 }
 
 #[cfg(test)]

@@ -34,6 +34,13 @@ fn store(bytes: &mut [u8; 16], v: v128) {
     unsafe { v128_store(bytes.as_mut_ptr().cast(), v) }
 }
 
+/// Stores four float32 values.
+#[inline(always)]
+fn store_f32(values: &mut [f32; 4], v: v128) {
+    // SAFETY: the reference covers 16 writable bytes, and v128_store needs no alignment.
+    unsafe { v128_store(values.as_mut_ptr().cast(), v) }
+}
+
 /// A group out of `chunks_exact(N)`; the check of the length is optimised away.
 #[inline(always)]
 fn group<T, const N: usize>(items: &[T]) -> &[T; N] {

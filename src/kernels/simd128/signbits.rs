@@ -1,6 +1,6 @@
-//! Signs of float32, sixteen at a time.
+//! Signs of float32 as bits, and back.
 
-use super::{group, load_f32};
+use super::{group, load_f32, store_f32};
 use crate::kernels::signbits::scalar;
 use core::arch::wasm32::*;
 
@@ -18,6 +18,26 @@ pub fn pack(values: &[f32], packed: &mut [u8]) {
         *bytes = (!i8x16_bitmask(masks)).to_le_bytes();
     }
     scalar::pack(rest, last);
+}
+
+/// Twin of [`scalar::expand`].
+pub fn expand(packed: &[u8], scale: f32, out: &mut [f32]) {
+    for (&byte, eight) in packed.iter().zip(out.as_chunks_mut::<8>().0) {
+        let (four, last) = eight.split_at_mut(4);
+        signed(byte, u32x4(128, 64, 32, 16), scale, four);
+        signed(byte, u32x4(8, 4, 2, 1), scale, last);
+    }
+}
+
+/// `scale` with the signs that the masked bits of `byte` stand for.
+#[inline(always)]
+fn signed(byte: u8, masks: v128, scale: f32, out: &mut [f32]) {
+    let negative = i32x4_eq(v128_and(u32x4_splat(byte.into()), masks), u32x4_splat(0));
+    let signs = v128_and(negative, u32x4_splat(0x8000_0000));
+    store_f32(
+        out.try_into().expect("four values"),
+        v128_xor(f32x4_splat(scale), signs),
+    );
 }
 
 /// A mask of the values below zero.
