@@ -116,6 +116,8 @@ pub async fn pack(io: Io, mut pack: Pack) -> Result<Vec<u8>> {
             io.read(&mut [read]).await?;
         }
         hashed.push((of_base, Part::new(s.first * width, &own, s.fine.range.len)));
+        // Where the base goes on, it is only hashed.
+        before.truncate(own.len());
         fine.push(own);
         base.push(before);
     }
