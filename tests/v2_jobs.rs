@@ -3,9 +3,7 @@
 
 mod common;
 
-use common::pairs::{
-    decode, encode, encode_after, encode_with, nudged_model, one, safetensors, variety, with_deltas, Files,
-};
+use common::pairs::{encode, encode_after, encode_with, nudged_model, one, safetensors, variety, with_deltas, Files};
 use common::{bf16s, noise as normal, read_safetensors, Memory};
 use serde_json::Value;
 use std::cell::RefCell;
