@@ -2,7 +2,7 @@
 
 use super::arrange::Item;
 use super::chain::Chain;
-use super::fit::{block_words, Fitted};
+use super::fit::block_words;
 use super::pack::{Pack, PackSegment, Packed};
 use super::tree::Tree;
 use crate::error::Result;
@@ -12,11 +12,11 @@ use crate::format::v2::{Block, Op, TensorRecord, BLOCK_BYTES};
 use crate::job::machine::{Io, TaskSpec};
 use crate::job::report::from_wire;
 use crate::job::task::Task;
-use crate::kernels::v2::element::Layout;
+use crate::offset::ByteRange;
 use crate::strategy::lossy::loss::Loss;
 
-/// Bytes of the fine-tune whose blocks are encoded before any of them is written.
-const WAVE_BYTES: u64 = 48 << 20;
+/// Bytes that are read for blocks that are encoded before any of them is written.
+const WAVE_BYTES: u64 = 96 << 20;
 
 /// The file as it grows.
 pub struct Appender<'a> {
@@ -41,57 +41,45 @@ pub struct Made<'a> {
     pub chain: &'a Chain,
     pub items: &'a [Item<'a>],
     pub records: &'a [TensorRecord],
-    pub fitted: &'a [Fitted],
     pub sets: &'a [Vec<u8>],
     pub params: &'a [Vec<u8>],
     pub effort: u32,
 }
 
 impl Made<'_> {
-    /// The task that encodes a block, and the bytes of the fine-tune in it.
+    /// The task that encodes a block, and the bytes that it reads.
     fn task(&self, cut: &[Cut]) -> Result<(TaskSpec, u64)> {
         let first = &cut[0];
         let item = |c: &Cut| &self.items[c.item];
-        let with_base = || {
-            cut.iter()
-                .filter(|c| !c.stored)
-                .filter_map(|c| Some((c, item(c).base?)))
-        };
-        let parts: Vec<_> = with_base()
-            .map(|(c, base)| {
-                let to = item(c).tensor.dtype;
-                let width = match base.dtype == to {
-                    true => Layout::of(to).bytes(),
-                    false => base.dtype.bytes().unwrap_or(1),
-                } as u64;
-                (base.name.as_str(), c.first * width..(c.first + c.words) * width)
-            })
+        let of_base = |c: &Cut| item(c).base.filter(|_| c.base.len > 0);
+        let parts: Vec<_> = cut
+            .iter()
+            .filter_map(|c| Some((of_base(c)?.name.as_str(), c.base.offset..c.base.end())))
             .collect();
         let (past, numbers) = self.chain.past(self.chain.stages.len(), &parts, false)?;
         let mut numbers = numbers.into_iter();
         let segment = |c: &Cut| PackSegment {
-            name: item(c).tensor.name.clone(),
             fine: item(c).tensor.into(),
-            base: item(c).base.filter(|_| !c.stored).and_then(|_| numbers.next()),
+            base: of_base(c).and_then(|_| Some((numbers.next()?, c.base))),
             first: c.first,
             words: c.words,
             columns: item(c).geometry.columns,
             params: self.params[c.item].clone(),
             dither: self.records[c.item].dithered.map(|d| d.dither()),
-            seen: self.fitted[c.item].seen.get(c.number).copied().unwrap_or_default(),
         };
         let pack = Pack {
-            set: match first.stored {
-                true => Vec::new(),
-                false => self.sets[self.records[first.item].set as usize].clone(),
+            set: match first.coded {
+                false => Vec::new(),
+                true => self.sets[self.records[first.item].set as usize].clone(),
             },
             effort: self.effort,
             segments: cut.iter().map(segment).collect(),
             past,
         };
         let bytes = cut.iter().map(|c| c.bytes(self.items)).sum::<u64>();
-        let spec = Task::Pack(pack).spec(&item(first).tensor.name, "encoding", 2 * bytes)?;
-        Ok((spec, bytes))
+        let cost = bytes + cut.iter().map(|c| c.base.len).sum::<u64>();
+        let spec = Task::Pack(pack).spec(&item(first).tensor.name, "encoding", cost)?;
+        Ok((spec, cost))
     }
 }
 
@@ -103,8 +91,8 @@ pub struct Written {
     pub bytes: Vec<u64>,
     /// What was lost of each.
     pub losses: Vec<Loss>,
-    /// The digest of what is rebuilt, of dithered ones.
-    pub digests: Vec<Option<Digest>>,
+    /// Digests of the base, of the fine-tune and of what is rebuilt of it with a loss, of what was read for blocks.
+    pub digests: Vec<[Digest; 3]>,
 }
 
 /// Encodes and appends all blocks.
@@ -115,10 +103,9 @@ pub async fn write_blocks(file: &mut Appender<'_>, made: &Made<'_>) -> Result<Wr
         blocks: Vec::with_capacity(cuts.len()),
         bytes: vec![0; items.len()],
         losses: vec![Loss::default(); items.len()],
-        digests: Vec::new(),
+        digests: Vec::with_capacity(items.len()),
     };
-    let mut trees: Vec<Tree> = Vec::new();
-    trees.resize_with(items.len(), Tree::default);
+    let mut trees = <[Tree; 3]>::default();
     let mut cuts = cuts.iter().peekable();
     while cuts.peek().is_some() {
         let mut tasks = Vec::new();
@@ -133,36 +120,48 @@ pub async fn write_blocks(file: &mut Appender<'_>, made: &Made<'_>) -> Result<Wr
         for (cut, report) in wave.into_iter().zip(file.io.run(tasks).await?) {
             let mut packed: Packed = from_wire(&report)?;
             let len = packed.block.len() as u64;
-            file.append(&mut packed.block).await;
-            written.blocks.push(Block {
-                len,
-                rows: cut.iter().map(|c| c.rows).sum(),
-            });
-            let all = packed.shares.iter().sum::<u64>().max(1);
-            for (c, share) in cut.iter().zip(&packed.shares) {
-                written.bytes[c.item] += (len as u128 * *share as u128 / all as u128) as u64;
+            if len > 0 {
+                file.append(&mut packed.block).await;
+                written.blocks.push(Block {
+                    len,
+                    rows: cut.iter().map(|c| c.rows).sum(),
+                });
             }
-            let dithered = cut.iter().filter(|c| records[c.item].dithered.is_some());
-            for (c, (part, loss)) in dithered.zip(packed.rebuilt) {
-                trees[c.item].push(part, items[c.item].tensor.range.len);
-                written.losses[c.item].add(&loss);
+            let all = packed.shares.iter().sum::<u64>().max(1);
+            let mut rebuilt = packed.rebuilt.into_iter();
+            for ((c, share), (of_base, of_fine)) in cut.iter().zip(&packed.shares).zip(packed.read) {
+                while written.digests.len() < c.item {
+                    written.digests.push(std::mem::take(&mut trees).map(Tree::finish));
+                }
+                let item = &items[c.item];
+                written.bytes[c.item] += (len as u128 * *share as u128 / all as u128) as u64;
+                trees[0].push(of_base, item.base.map_or(0, |b| b.range.len));
+                trees[1].push(of_fine, item.tensor.range.len);
+                if records[c.item].dithered.is_some() {
+                    if let Some((part, loss)) = rebuilt.next() {
+                        trees[2].push(part, item.tensor.range.len);
+                        written.losses[c.item].add(&loss);
+                    }
+                }
             }
         }
     }
-    let digest = |(tree, r): (Tree, &TensorRecord)| r.dithered.map(|_| tree.finish());
-    written.digests = trees.into_iter().zip(records).map(digest).collect();
+    while written.digests.len() < items.len() {
+        written.digests.push(std::mem::take(&mut trees).map(Tree::finish));
+    }
     Ok(written)
 }
 
-/// Rows of one tensor in a block.
+/// Rows of one tensor in a block, or bytes of the base that no block covers.
 struct Cut {
     item: usize,
     first: u64,
     words: u64,
     rows: u64,
-    stored: bool,
-    /// Which of the pieces of the tensor that were hashed when it was fitted.
-    number: usize,
+    /// Whether they are coded against the base.
+    coded: bool,
+    /// The bytes of the base's tensor.
+    base: ByteRange,
 }
 
 impl Cut {
@@ -186,11 +185,15 @@ fn cut(items: &[Item<'_>], records: &[TensorRecord]) -> Vec<Vec<Cut>> {
             words,
             common,
         } = it.geometry;
-        let common = if record.op == Op::Stored { 0 } else { common };
+        let base = it.base.filter(|_| record.op == Op::Delta);
+        let common = if base.is_none() { 0 } else { common };
         let width = layout.bytes() as u64;
+        let base_width = base.map_or(0, |b| match b.dtype == record.dtype {
+            true => width,
+            false => b.dtype.bytes().unwrap_or(1) as u64,
+        });
         let step = block_words(columns, width);
-        let mut number = 0;
-        for (stored, start, end) in [(false, 0, common), (true, common, words)] {
+        for (coded, start, end) in [(true, 0, common), (false, common, words)] {
             let mut at = start;
             while at < end {
                 let n = step.min(end - at);
@@ -200,11 +203,13 @@ fn cut(items: &[Item<'_>], records: &[TensorRecord]) -> Vec<Vec<Cut>> {
                     first: at,
                     words: n,
                     rows: n.div_ceil(columns),
-                    stored,
-                    number,
+                    coded,
+                    base: ByteRange {
+                        offset: at * base_width,
+                        len: if coded { n * base_width } else { 0 },
+                    },
                 };
-                number += 1;
-                let small = !stored && n == end - start && bytes <= BLOCK_BYTES / 2;
+                let small = coded && n == end - start && bytes <= BLOCK_BYTES / 2;
                 match (&mut open, blocks.last_mut()) {
                     (Some((set, sum)), Some(block)) if small && *set == record.set && *sum + bytes <= BLOCK_BYTES => {
                         *sum += bytes;
@@ -217,6 +222,20 @@ fn cut(items: &[Item<'_>], records: &[TensorRecord]) -> Vec<Vec<Cut>> {
                 }
                 at += n;
             }
+        }
+        let mut at = common * base_width;
+        while let Some(left) = base.and_then(|b| b.range.len.checked_sub(at)).filter(|&n| n > 0) {
+            let len = left.min(BLOCK_BYTES);
+            blocks.push(vec![Cut {
+                item,
+                first: words,
+                words: 0,
+                rows: 0,
+                coded: false,
+                base: ByteRange { offset: at, len },
+            }]);
+            open = None;
+            at += len;
         }
     }
     blocks

@@ -4,10 +4,11 @@ use super::arrange::{arrange, Item};
 use super::blocks::{write_blocks, Appender, Made};
 use super::chain::Chain;
 use super::files;
-use super::fit::{Fit, FitItem, Fitted};
+use super::fit::{Fit, FitItem, Fitted, Look};
 use super::parents::Parents;
 use super::search::find_step;
 use super::tables::{model, Sections};
+use super::ties::{check, tell_apart, tie};
 use crate::error::Result;
 use crate::format::v2::index::{Digest, Lost};
 use crate::format::v2::{BaseRef, FileRecord, Index, Op, TensorRecord, PREAMBLE};
@@ -19,7 +20,6 @@ use crate::job::options::{EncodeOptions, Fidelity};
 use crate::job::plan::Plan;
 use crate::job::report::{from_wire, hex, to_json};
 use crate::job::task::{Task, BATCH_BYTES};
-use crate::order::sorted_positions;
 use crate::strategy::lossy::{loss::Loss, quality};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -68,6 +68,7 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
         low_rank: options.low_rank.unwrap_or(true),
         step: None,
         probe: false,
+        whole: false,
     };
     parents.check(&io).await?;
     let step = match fidelity {
@@ -81,6 +82,7 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
         fitted.extend(from_wire::<Vec<Fitted>>(&report)?);
     }
     let mut records: Vec<TensorRecord> = items.iter().zip(&fitted).map(record).collect();
+    tell_apart(&io, &chain, &items, look, &fitted, &mut records).await?;
     tie(&mut records);
     let Sections { sets, params } = model(&items, &mut records, &fitted);
     // No block is longer than what it covers, but for its head.
@@ -101,15 +103,19 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
         chain: &chain,
         items: &items,
         records: &records,
-        fitted: &fitted,
         sets: &sets,
         params: &params,
         effort: look.effort,
     };
     let written = write_blocks(&mut file, &made).await?;
-    for ((record, digest), loss) in records.iter_mut().zip(&written.digests).zip(&written.losses) {
-        if let (Some(d), Some(digest)) = (&mut record.dithered, digest) {
-            record.digest = *digest;
+    let last = records.iter_mut().zip(&written.digests).zip(&written.losses);
+    for ((record, &[base, fine, rebuilt]), loss) in last.filter(|((r, _), _)| matches!(r.op, Op::Delta | Op::Stored)) {
+        record.digest = fine;
+        if let Some(b) = &mut record.base {
+            b.digest = base;
+        }
+        if let Some(d) = &mut record.dithered {
+            record.digest = rebuilt;
             d.lost = Lost::new([loss.product, loss.errors.sqrt(), loss.changes.sqrt(), loss.largest]);
         }
     }
@@ -120,6 +126,9 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     for i in 0..records.len() {
         if records[i].op == Op::Tied {
             let of = i - records[i].back as usize;
+            if records[of].op != Op::Unchanged {
+                check(&records[i], written.digests[of][1])?;
+            }
             records[i].digest = records[of].digest;
             losses[i] = losses[of];
         }
@@ -184,41 +193,25 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     })
 }
 
-/// How tensors are looked at.
-#[derive(Clone, Copy)]
-pub struct Look {
-    /// Level of effort.
-    pub effort: u32,
-    /// Whether predictions are tried.
-    pub low_rank: bool,
-    /// Number of the step that they are dithered with; none to lose nothing.
-    pub step: Option<u8>,
-    /// Only looks at parts, for an estimate.
-    pub probe: bool,
-}
-
 /// The tasks that look at every tensor.
 pub fn fit_tasks(chain: &Chain, items: &[Item<'_>], look: Look) -> Result<Vec<TaskSpec>> {
     let n = chain.stages.len();
-    let cost = |i: &&Item<'_>| i.tensor.range.len + i.base.map_or(0, |b| chain.cost(n, &b.name));
-    let name = |i: &&Item<'_>| i.tensor.name.clone();
+    let stride = |i: &&Item<'_>| if look.whole { 1 } else { look.stride(&i.geometry) };
+    let cost = |i: &&Item<'_>| (i.tensor.range.len + i.base.map_or(0, |b| chain.cost(n, &b.name))) / stride(i);
     let mut specs = Vec::new();
     for group in grouped(items, &cost) {
         let names: Vec<&str> = group.iter().filter_map(|i| i.base).map(|b| b.name.as_str()).collect();
         let (past, numbers) = chain.past_of(n, &names, false)?;
         let mut numbers = numbers.into_iter();
         let item = |i: &&Item<'_>| FitItem {
-            name: name(i),
             fine: i.tensor.into(),
             base: i.base.and_then(|_| numbers.next()),
             columns: i.geometry.columns,
             common: i.geometry.common,
-            effort: look.effort,
-            low_rank: look.low_rank,
-            step: look.step,
-            probe: look.probe,
+            stride: stride(i),
         };
         let fit = Fit {
+            look,
             items: group.iter().map(item).collect(),
             past,
         };
@@ -244,28 +237,6 @@ fn grouped<'a, 'b>(items: &'a [Item<'b>], cost: &dyn Fn(&&'a Item<'b>) -> u64) -
         groups.push(group);
     }
     groups
-}
-
-/// Makes tensors that are the same as earlier ones refer to those: tied weights are in the file once.
-fn tie(records: &mut [TensorRecord]) {
-    let key = |i: usize| (records[i].digest, records[i].dtype as u8, &records[i].shape);
-    let order = sorted_positions(records.len(), &|a, b| key(a).cmp(&key(b)));
-    let mut first = None;
-    for i in order {
-        // Equal ones are in sequence: the first of them comes first.
-        let original = first.filter(|&f: &usize| {
-            let (a, b) = (&records[f], &records[i]);
-            (a.digest, a.dtype, &a.shape) == (b.digest, b.dtype, &b.shape)
-        });
-        match original {
-            Some(f) if records[i].op != Op::Unchanged => {
-                let t = &mut records[i];
-                (t.op, t.base, t.back) = (Op::Tied, None, (i - f) as u64);
-            }
-            Some(_) => {}
-            None => first = Some(i),
-        }
-    }
 }
 
 /// The word for how a tensor is rebuilt.
@@ -296,9 +267,9 @@ fn record((item, fitted): (&Item<'_>, &Fitted)) -> TensorRecord {
             name: b.name.clone(),
             dtype: b.dtype,
             shape: b.shape.clone(),
-            digest: fitted.base,
+            digest: fitted.whole.unwrap_or(fitted.mark),
         }),
-        digest: fitted.digest,
+        digest: fitted.mark,
         set: 0,
         params: 0,
         back: 0,

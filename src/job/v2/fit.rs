@@ -1,32 +1,82 @@
-//! The fit task: digests of both sides, the scales and the prediction of a tensor, and its counts.
+//! The fit task: the scales and the prediction of a tensor and its counts, of a part of it, and whether it changed at all.
 
 use super::past::Past;
 use super::reader::Reader;
 use super::{digest, in_dtype, part};
 use crate::error::Result;
 use crate::format::v2::index::Digest;
+use crate::format::v2::placed::Geometry;
 use crate::format::v2::BLOCK_BYTES;
 use crate::job::buffers;
+use crate::job::chunks::Chunks;
 use crate::job::machine::{Io, Read};
 use crate::job::placed::TensorRange;
 use crate::job::report::to_wire;
 use crate::job::wire::wire;
 use crate::kernels::v2::element::Layout;
-use crate::limits::CHUNK_BYTES;
+use crate::offset::ByteRange;
 use crate::strategy::lossless::fit::{fit, Counts, Effort, Sample};
 use crate::strategy::lossless::low_rank::Factors;
 use crate::strategy::lossy::fit::choose;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Bytes of a piece of a probe.
-const PROBE_PIECE: u64 = 64 << 10;
+/// Bytes of a piece of a tensor that is not read as a whole.
+const PIECE_BYTES: u64 = 64 << 10;
+
+/// The same where a prediction is tried: rows side by side say less about the rest than rows from everywhere.
+const SMALL_PIECE_BYTES: u64 = 4 << 10;
 
 /// Bytes of each side that a probe looks at, about.
 const PROBE_BYTES: u64 = 1 << 20;
 
-/// Words that a block has of a tensor that has blocks of its own, and that are read at once.
+/// Bytes in the middle of a tensor that tell it from others.
+const MARK_BYTES: u64 = 16 << 10;
+
+/// Words of the rows that a piece of about `bytes` bytes has.
+fn piece_words(bytes: u64, columns: u64, width: u64) -> u64 {
+    (bytes / (columns * width)).max(1) * columns
+}
+
+/// Words that a block has of a tensor that has blocks of its own.
 pub fn block_words(columns: u64, width: u64) -> u64 {
-    (BLOCK_BYTES / (columns * width)).max(1) * columns
+    piece_words(BLOCK_BYTES, columns, width)
+}
+
+/// How tensors are looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// Level of effort.
+    pub effort: u32,
+    /// Whether predictions are tried.
+    pub low_rank: bool,
+    /// Number of the step that they are dithered with if that pays; none to lose nothing.
+    pub step: Option<u8>,
+    /// Only for an estimate: less of them, no digests, no prediction.
+    pub probe: bool,
+    /// All of the fine-tune is hashed.
+    pub whole: bool,
+}
+wire!(Look {
+    effort,
+    low_rank,
+    step,
+    probe,
+    whole
+});
+
+impl Look {
+    fn effort(self) -> Effort {
+        Effort::level(self.effort, self.low_rank && !self.probe)
+    }
+
+    /// Of how many pieces of a tensor one is read.
+    pub fn stride(self, of: &Geometry) -> u64 {
+        match self.probe {
+            true => (of.common * of.layout.bytes() as u64).div_ceil(PROBE_BYTES),
+            false => self.effort().stride(of.columns, of.common),
+        }
+        .max(1)
+    }
 }
 
 /// Tensors to be fitted.
@@ -34,16 +84,16 @@ pub fn block_words(columns: u64, width: u64) -> u64 {
 pub struct Fit {
     /// The models before.
     pub past: Past,
+    /// How they are looked at.
+    pub look: Look,
     /// The tensors.
     pub items: Vec<FitItem>,
 }
-wire!(Fit { past, items });
+wire!(Fit { past, look, items });
 
 /// A tensor to be fitted.
 #[derive(Debug, Clone)]
 pub struct FitItem {
-    /// Its name.
-    pub name: String,
     /// The fine-tune's bytes.
     pub fine: TensorRange,
     /// Number of the base's tensor in the last model of the past, if it has some.
@@ -52,25 +102,15 @@ pub struct FitItem {
     pub columns: u64,
     /// Words that both have.
     pub common: u64,
-    /// Level of effort.
-    pub effort: u32,
-    /// Whether a prediction is tried.
-    pub low_rank: bool,
-    /// Number of the step that it is dithered with if that pays; none to lose nothing.
-    pub step: Option<u8>,
-    /// Only looks at parts of it, for an estimate: no digests, no prediction.
-    pub probe: bool,
+    /// Of how many pieces one is read.
+    pub stride: u64,
 }
 wire!(FitItem {
-    name,
     fine,
     base,
     columns,
     common,
-    effort,
-    low_rank,
-    step,
-    probe
+    stride
 });
 
 /// Counts that are not 0: context, symbol, count.
@@ -79,25 +119,24 @@ pub type Sparse = Vec<(u16, u8, u32)>;
 /// What fitting a tensor found.
 #[derive(Debug)]
 pub struct Fitted {
-    /// Digest of the base's bytes.
-    pub base: Digest,
-    /// Digest of the fine-tune's.
-    pub digest: Digest,
+    /// Digest of the bytes in the middle of the fine-tune's tensor: where it differs, so do the tensors.
+    pub mark: Digest,
+    /// Digest of all its bytes, if all of them were read.
+    pub whole: Option<Digest>,
     /// Whether the common words are the same.
     pub equal: bool,
-    /// Fast hashes of the fine-tune's bytes and of the base's, for each block of the common words and then of the others,
-    /// so that a change until they are encoded is noticed.
-    pub seen: Vec<(u64, u64)>,
+    /// What levels of its dither are made from: another one for another fine-tune.
+    pub seed: u64,
     /// How it is coded without any loss.
     pub exact: Coding,
     /// How it is coded with the loss that was asked for, where that pays.
     pub lossy: Option<Coding>,
 }
 wire!(Fitted {
-    base,
-    digest,
+    mark,
+    whole,
     equal,
-    seen,
+    seed,
     exact,
     lossy
 });
@@ -139,124 +178,138 @@ pub async fn fit_tensors(io: Io, work: Fit) -> Result<Vec<u8>> {
     let mut reader = Reader::new(work.past);
     let mut fitted = Vec::with_capacity(work.items.len());
     for item in &work.items {
-        fitted.push(fit_tensor(&io, item, &mut reader).await?);
+        fitted.push(fit_tensor(&io, work.look, item, &mut reader).await?);
     }
     to_wire(&fitted)
 }
 
-async fn fit_tensor(io: &Io, item: &FitItem, reader: &mut Reader) -> Result<Fitted> {
-    let layout = Layout::of(item.fine.dtype);
-    let width = layout.bytes() as u64;
-    let (mut of_base, mut of_fine) = (blake3::Hasher::new(), blake3::Hasher::new());
+async fn fit_tensor(io: &Io, look: Look, item: &FitItem, reader: &mut Reader) -> Result<Fitted> {
     let mut found = Fitted {
-        base: [0; 16],
-        digest: [0; 16],
+        mark: [0; 16],
+        whole: None,
         equal: true,
-        seen: Vec::new(),
+        seed: 0,
         exact: Coding::default(),
         lossy: None,
     };
-    let mut done = 0;
-    let words = item.fine.range.len / width;
-    let step = match item.probe {
-        true => (PROBE_PIECE / (item.columns * width)).max(1) * item.columns,
-        false => block_words(item.columns, width),
-    };
-    let mut b = buffers::take((step.min(words) * width) as usize);
-    if let Some(base) = item.base {
-        let (dtype, base_bytes) = reader.shape_of(reader.top(), base);
-        let base_width = match dtype == item.fine.dtype {
-            true => width,
-            false => dtype.bytes().unwrap_or(1) as u64,
-        };
-        // A probe takes one piece in so many, the rest one row in so many.
-        let effort = Effort::level(item.effort, item.low_rank && !item.probe);
-        let stride = match item.probe {
-            true => (item.common * width).div_ceil(PROBE_BYTES),
-            false => effort.stride(item.columns, item.common),
-        }
-        .max(1);
-        let of_rows = if item.probe { 1 } else { stride };
-        let mut sample = Sample::with_stride(layout, item.columns as usize, of_rows as usize);
-        let mut scratch = Vec::new();
-        while done < item.common {
-            let n = step.min(item.common - done);
-            if item.probe && done / step % stride != 0 {
-                done += n;
-                continue;
-            }
-            let (offset, fine_len) = part(&item.fine, done, n, width);
-            b.resize(fine_len, 0);
-            let mut fine = Read {
-                source: item.fine.source,
-                offset,
-                buf: &mut b,
-            };
-            let (at, len) = (done * base_width, (n * base_width) as usize);
-            let a = reader.read_with(io, base, at, len, &mut fine).await?;
-            if !item.probe {
-                of_base.update(&a);
-                of_fine.update(&b);
-                found.seen.push((xxh3_64(&b), xxh3_64(&a)));
-            }
-            let from = in_dtype(dtype, item.fine.dtype, &a, &mut scratch);
-            if from == b {
-                sample.skip(b.len());
-            } else {
-                found.equal = false;
-                sample.add(from, &b);
-            }
-            buffers::give(a);
-            done += n;
-        }
-        let mut at = done * base_width;
-        while at < base_bytes && !item.probe {
-            let n = (base_bytes - at).min(CHUNK_BYTES as u64);
-            let bytes = reader.read(io, reader.top(), base, at, n as usize).await?;
-            of_base.update(&bytes);
-            buffers::give(bytes);
-            at += n;
-        }
-        if !found.equal {
-            let fit = fit(&sample, effort);
-            let lossy = item.step.and_then(|step| choose(&sample, effort, step, stride, &fit));
-            found.lossy = lossy.map(|way| Coding {
-                columns: way.columns,
-                factors: way.factors,
-                counts: sparse(&way.exact, stride as u32),
-                factor_counts: sparse(&way.factor_counts, 1),
-                step: Some(way.step),
-                dither_counts: sparse(&way.dithered, stride as u32),
-            });
-            found.exact = Coding {
-                columns: fit.columns,
-                factors: fit.factors,
-                counts: sparse(&fit.counts, stride as u32),
-                factor_counts: sparse(&fit.factor_counts, 1),
-                ..Coding::default()
-            };
-        } else {
-            found.exact.columns = vec![0; item.columns as usize];
-        }
+    if !look.probe {
+        mark(io, look, &item.fine, &mut found).await?;
     }
-    while done < words && !item.probe {
-        let n = step.min(words - done);
-        let (offset, len) = part(&item.fine, done, n, width);
-        b.resize(len, 0);
-        io.read(&mut [Read {
+    let Some(base) = item.base else {
+        return Ok(found);
+    };
+    let sample = sample(io, look, item, base, reader, &mut found).await?;
+    if found.equal {
+        found.exact.columns = vec![0; item.columns as usize];
+        return Ok(found);
+    }
+    let (effort, stride) = (look.effort(), item.stride);
+    let fit = fit(&sample, effort);
+    let lossy = look.step.and_then(|step| choose(&sample, effort, step, stride, &fit));
+    found.lossy = lossy.map(|way| Coding {
+        columns: way.columns,
+        factors: way.factors,
+        counts: sparse(&way.exact, stride as u32),
+        factor_counts: sparse(&way.factor_counts, 1),
+        step: Some(way.step),
+        dither_counts: sparse(&way.dithered, stride as u32),
+    });
+    found.exact = Coding {
+        columns: fit.columns,
+        factors: fit.factors,
+        counts: sparse(&fit.counts, stride as u32),
+        factor_counts: sparse(&fit.factor_counts, 1),
+        ..Coding::default()
+    };
+    Ok(found)
+}
+
+/// Hashes what tells a tensor from others, or all of it.
+async fn mark(io: &Io, look: Look, fine: &TensorRange, found: &mut Fitted) -> Result<()> {
+    let ByteRange { offset, len } = fine.range;
+    let n = if look.whole { len } else { len.min(MARK_BYTES) };
+    let mut chunks = Chunks::new(fine.source, ByteRange::new(offset + (len - n) / 2, n)?);
+    let mut hasher = blake3::Hasher::new();
+    let mut bytes = Vec::new();
+    while chunks.next(io, &mut bytes).await? {
+        hasher.update(&bytes);
+    }
+    found.mark = digest(&hasher);
+    found.whole = (n == len).then_some(found.mark);
+    Ok(())
+}
+
+/// The rows that a tensor is fitted on. Where none of them differs, all are compared, up to the first that does.
+async fn sample(
+    io: &Io,
+    look: Look,
+    item: &FitItem,
+    base: u32,
+    reader: &mut Reader,
+    found: &mut Fitted,
+) -> Result<Sample> {
+    let to = item.fine.dtype;
+    let layout = Layout::of(to);
+    let width = layout.bytes() as u64;
+    let (from, _) = reader.shape_of(reader.top(), base);
+    let base_width = match from == to {
+        true => width,
+        false => from.bytes().unwrap_or(1) as u64,
+    };
+    let mut stride = item.stride;
+    let piece = match (stride, look.effort().low_rank) {
+        (1, _) => BLOCK_BYTES,
+        (_, true) => SMALL_PIECE_BYTES,
+        (_, false) => PIECE_BYTES,
+    };
+    let mut step = piece_words(piece, item.columns, width);
+    let mut rows = Sample::new(layout, item.columns as usize);
+    let mut hasher = blake3::Hasher::new();
+    // Words from the first on that are known to be the same, and are hashed.
+    let mut same = 0;
+    let mut at = 0;
+    let mut all = false;
+    let mut b = buffers::take((step.min(item.common) * width) as usize);
+    let mut scratch = Vec::new();
+    loop {
+        if at >= item.common {
+            if !found.equal || same == item.common || look.probe {
+                break;
+            }
+            (at, step, stride, all) = (same, block_words(item.columns, width), 1, true);
+        }
+        let n = step.min(item.common - at);
+        let (offset, fine_len) = part(&item.fine, at, n, width);
+        b.resize(fine_len, 0);
+        let mut fine = Read {
             source: item.fine.source,
             offset,
             buf: &mut b,
-        }])
-        .await?;
-        of_fine.update(&b);
-        found.seen.push((xxh3_64(&b), 0));
-        done += n;
+        };
+        let len = (n * base_width) as usize;
+        let a = reader.read_with(io, base, at * base_width, len, &mut fine).await?;
+        let before = in_dtype(from, to, &a, &mut scratch);
+        if before != b {
+            found.equal = false;
+            if look.step.is_some() {
+                found.seed = found.seed.rotate_left(1) ^ xxh3_64(&b);
+            }
+            rows.add(before, &b);
+        } else if at == same {
+            hasher.update(&b);
+            same += n;
+        }
+        buffers::give(a);
+        if all && !found.equal {
+            break;
+        }
+        at += step * stride;
     }
     buffers::give(b);
-    found.base = digest(&of_base);
-    found.digest = digest(&of_fine);
-    Ok(found)
+    if found.equal && same * width == item.fine.range.len {
+        found.whole = Some(digest(&hasher));
+    }
+    Ok(rows)
 }
 
 /// The counts that are not 0, each for `stride` rows.

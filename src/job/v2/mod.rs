@@ -1,7 +1,8 @@
 //! Version 2 in the jobs: the same machines and tasks as version 1, over blocks instead of records.
 //!
-//! Encoding: (1) every tensor is read once for its digests, its scales and its counts; (2) the counts of all become
-//! tables; (3) blocks are encoded in waves and appended in order; the index and the checksum come last. Decoding: a task
+//! Encoding: (1) of every tensor so much is read as shows whether it changed, its scales and its counts; (2) the counts of
+//! all become tables; (3) blocks are encoded in waves and appended in order, and what is read for them is hashed; the index
+//! and the checksum come last. Decoding: a task
 //! rebuilds the tensors that share blocks, and compares the digests of what it read and of what it wrote.
 
 pub mod arrange;
@@ -27,6 +28,7 @@ pub mod search;
 pub mod stats;
 pub mod tables;
 pub mod tensors;
+pub mod ties;
 pub mod tree;
 pub mod verify;
 

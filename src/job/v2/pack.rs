@@ -1,10 +1,10 @@
-//! The pack task: one block.
+//! The pack task: one block, and the hashes of what it is made from.
 
 use super::past::Past;
 use super::reader::Reader;
 use super::tree::Part;
 use super::{in_dtype, part};
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 use crate::job::buffers;
 use crate::job::machine::{Io, Read};
 use crate::job::placed::TensorRange;
@@ -13,18 +13,18 @@ use crate::job::wire::wire;
 use crate::kernels::v2::dither::Dither;
 use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::tables::DecodeTables;
+use crate::offset::ByteRange;
 use crate::strategy::lossless::block::{self, cost_table, Stats};
 use crate::strategy::lossless::model::TableSet;
 use crate::strategy::lossless::params::Params;
 use crate::strategy::lossless::{fit::Effort, stored};
 use crate::strategy::lossy::loss::Loss;
 use crate::strategy::lossy::row::Dithering;
-use xxhash_rust::xxh3::xxh3_64;
 
 /// A block to encode.
 #[derive(Debug)]
 pub struct Pack {
-    /// The table set as in the file; empty for a stored block.
+    /// The table set as in the file; empty for a stored block, and where there is none.
     pub set: Vec<u8>,
     /// Level of effort.
     pub effort: u32,
@@ -43,15 +43,13 @@ wire!(Pack {
 /// Rows of one tensor.
 #[derive(Debug, Clone)]
 pub struct PackSegment {
-    /// Its name.
-    pub name: String,
     /// The whole tensor of the fine-tune.
     pub fine: TensorRange,
-    /// Number of the base's tensor in the last model of the past; none for stored rows.
-    pub base: Option<u32>,
+    /// Number of the base's tensor in the last model of the past, and the bytes of it; none for stored rows.
+    pub base: Option<(u32, ByteRange)>,
     /// First word.
     pub first: u64,
-    /// Number of words.
+    /// Number of words; none where bytes of the base are only hashed.
     pub words: u64,
     /// Words per row.
     pub columns: u64,
@@ -59,19 +57,15 @@ pub struct PackSegment {
     pub params: Vec<u8>,
     /// Its dither, if it has one.
     pub dither: Option<Dither>,
-    /// Fast hashes that the bytes of fine-tune and base had when they were read first.
-    pub seen: (u64, u64),
 }
 wire!(PackSegment {
-    name,
     fine,
     base,
     first,
     words,
     columns,
     params,
-    dither,
-    seen
+    dither
 });
 
 /// An encoded block.
@@ -81,20 +75,28 @@ pub struct Packed {
     pub block: Vec<u8>,
     /// How much of it each segment takes, in no particular unit.
     pub shares: Vec<u64>,
+    /// For each segment, what was read of the base and of the fine-tune.
+    pub read: Vec<(Part, Part)>,
     /// For each segment of a dithered tensor: what is rebuilt, and what was lost.
     pub rebuilt: Vec<(Part, Loss)>,
 }
-wire!(Packed { block, shares, rebuilt });
+wire!(Packed {
+    block,
+    shares,
+    read,
+    rebuilt
+});
 
 /// Runs the pack task; reports a [`Packed`].
 pub async fn pack(io: Io, mut pack: Pack) -> Result<Vec<u8>> {
     let mut reader = Reader::new(std::mem::take(&mut pack.past));
     let mut fine = Vec::new();
     let mut base = Vec::new();
+    let mut hashed = Vec::new();
     for s in &pack.segments {
         let dtype = s.fine.dtype;
-        let width = Layout::of(dtype).bytes();
-        let (offset, len) = part(&s.fine, s.first, s.words, width as u64);
+        let width = Layout::of(dtype).bytes() as u64;
+        let (offset, len) = part(&s.fine, s.first, s.words, width);
         let mut own = buffers::take(len);
         let mut read = Read {
             source: s.fine.source,
@@ -102,23 +104,20 @@ pub async fn pack(io: Io, mut pack: Pack) -> Result<Vec<u8>> {
             buf: &mut own,
         };
         let mut before = Vec::new();
-        if let Some(base) = s.base {
-            let (of_base, _) = reader.shape_of(reader.top(), base);
-            let width = if of_base == dtype {
-                width
-            } else {
-                of_base.bytes().unwrap_or(1)
-            } as u64;
-            let (at, len) = (s.first * width, (s.words * width) as usize);
-            before = reader.read_with(&io, base, at, len, &mut read).await?;
-            check_unchanged(s, &before, s.seen.1, "base")?;
-            if of_base != dtype {
-                before = in_dtype(of_base, dtype, &before, &mut Vec::new()).to_vec();
+        let mut of_base = Part::default();
+        if let Some((base, ByteRange { offset, len })) = s.base {
+            let (from, total) = reader.shape_of(reader.top(), base);
+            before = reader.read_with(&io, base, offset, len as usize, &mut read).await?;
+            of_base = Part::new(offset, &before, total);
+            if from != dtype {
+                before = in_dtype(from, dtype, &before, &mut Vec::new()).to_vec();
             }
         } else {
             io.read(&mut [read]).await?;
         }
-        check_unchanged(s, &own, s.seen.0, "fine-tune")?;
+        hashed.push((of_base, Part::new(s.first * width, &own, s.fine.range.len)));
+        // Where the base goes on, it is only hashed.
+        before.truncate(own.len());
         fine.push(own);
         base.push(before);
     }
@@ -131,7 +130,7 @@ pub async fn pack(io: Io, mut pack: Pack) -> Result<Vec<u8>> {
     }
     // A base that has nothing to do with the fine-tune is no help.
     let plain: usize = fine.iter().map(Vec::len).sum();
-    if block.is_empty() || block.len() > plain / 8 * 5 {
+    if plain > 0 && (block.is_empty() || block.len() > plain / 8 * 5) {
         let width = pack.segments.first().map_or(1, |s| Layout::of(s.fine.dtype).bytes());
         let alone = stored::encode(&fine.concat(), width);
         if block.is_empty() || alone.len() < block.len() {
@@ -155,6 +154,7 @@ pub async fn pack(io: Io, mut pack: Pack) -> Result<Vec<u8>> {
     to_wire(&Packed {
         block,
         shares,
+        read: hashed,
         rebuilt: parts,
     })
 }
@@ -191,19 +191,4 @@ fn encode(pack: &Pack, base: &[Vec<u8>], fine: &[Vec<u8>], rebuilt: &mut [Vec<u8
     let mut stats = Stats::default();
     let block = block::encode(&set, cost.as_ref(), &mut segments, &mut stats);
     Ok((block, stats.shares))
-}
-
-/// `SOURCE_CHANGED` when bytes are not what they were when they were fitted.
-fn check_unchanged(s: &PackSegment, bytes: &[u8], seen: u64, which: &str) -> Result<()> {
-    if xxh3_64(bytes) == seen {
-        return Ok(());
-    }
-    Err(Error::new(
-        Code::SourceChanged,
-        format!(
-            "tensor `{}`: the {which} changed while it was read; close whatever writes to it and run again",
-            s.name
-        ),
-    )
-    .tensor(&s.name))
 }

@@ -2,8 +2,8 @@
 
 use super::arrange::Item;
 use super::chain::Chain;
-use super::encode::{fit_tasks, Look};
-use super::fit::{Coding, Fitted, Sparse};
+use super::encode::fit_tasks;
+use super::fit::{Coding, Fitted, Look, Sparse};
 use super::tables::{narrowed, sum};
 use crate::error::Result;
 use crate::job::machine::Io;

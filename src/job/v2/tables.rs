@@ -2,7 +2,7 @@
 
 use super::arrange::Item;
 use super::fit::{Coding, Fitted, Sparse};
-use crate::format::v2::index::{Digest, Dithered, Lost};
+use crate::format::v2::index::{Dithered, Lost};
 use crate::format::v2::{Op, TensorRecord};
 use crate::kernels::v2::alphabet::raw_bits;
 use crate::kernels::v2::dither::LEVELS;
@@ -73,7 +73,7 @@ pub fn model(items: &[Item<'_>], records: &mut [TensorRecord], fitted: &[Fitted]
             record.params = params.len() as u64;
             record.dithered = coding.step.map(|step| Dithered {
                 step,
-                seed: seed(record.digest, i as u64),
+                seed: seed(fitted[i].seed, i as u64),
                 lost: Lost::default(),
             });
             sections.params[i] = params;
@@ -85,8 +85,8 @@ pub fn model(items: &[Item<'_>], records: &mut [TensorRecord], fitted: &[Fitted]
 
 /// Levels depend on what the fine-tune is, so that a chain has other ones for each link, and on where it is, so that the
 /// same tensor twice has not.
-fn seed(fine: Digest, position: u64) -> u64 {
-    u32::from_le_bytes([fine[0], fine[1], fine[2], fine[3]]) as u64 ^ position
+fn seed(fine: u64, position: u64) -> u64 {
+    fine as u32 as u64 ^ position
 }
 
 fn of_one_width(width: u32, codings: &[&Coding]) -> Model {

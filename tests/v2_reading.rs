@@ -1,0 +1,102 @@
+//! What `encode` reads of a pair, and what becomes of one that changes meanwhile.
+#![cfg(not(target_arch = "wasm32"))]
+
+mod common;
+
+use common::pairs::{decode, encode_with, one, safetensors, variety, Files};
+use common::{bf16s, noise as normal, Memory};
+use serde_json::Value;
+use std::ops::Range;
+use wdelta::error::{Code, Error};
+use wdelta::job::machine::Role;
+
+/// Encodes while file `source` changes at `byte`, once it was read `after` times from somewhere in `reads` on.
+fn encode_changing(
+    base: &Files,
+    fine: &Files,
+    (source, byte): (usize, usize),
+    reads: Range<u64>,
+    after: u32,
+) -> (Result<Value, Error>, Memory) {
+    let mut host = Memory::new().model(Role::Base, base).model(Role::Finetuned, fine);
+    let mut seen = 0;
+    host.meddle = Some(Box::new(move |of, offset, files: &mut Vec<Vec<u8>>| {
+        if of as usize == source && reads.contains(&offset) {
+            seen += 1;
+            if seen == after + 1 {
+                files[source][byte] ^= 1;
+            }
+        }
+    }));
+    (host.run("encode", "{}"), host)
+}
+
+#[test]
+fn of_a_source_that_changes_while_it_is_read_the_last_reading_counts() {
+    let (base, fine) = variety();
+    for (source, file) in [&base, &fine].into_iter().enumerate() {
+        let size = file[0].1.len();
+        // The last tensor of the base is `grown`, of the fine-tune `retyped`: read to be fitted, then to be encoded.
+        let tail = size as u64 - 7000..size as u64;
+        let (report, host) = encode_changing(&base, &fine, (source, size - 1), tail, 1);
+        report.unwrap();
+        let now = |i: usize| one(host.files[i].clone());
+        assert_ne!(*file, now(source));
+        let decoded = decode(&now(0), &host.outputs[0].1, "{}", false).unwrap();
+        assert_eq!(decoded, now(1), "source {source}");
+    }
+}
+
+#[test]
+fn weights_that_are_tied_no_more_are_noticed() {
+    let [values, other] = [3, 4].map(|seed| bf16s(&normal(seed, 12_000, 0.1)));
+    let model = |values: &[u8]| {
+        let shape: &[u64] = &[40, 300];
+        one(safetensors(&[
+            ("head", "BF16", shape, values),
+            ("embed", "BF16", shape, values),
+        ]))
+    };
+    let (base, fine) = (model(&other), model(&values));
+    let start = fine[0].1.len() as u64 - 48_000;
+    // Read for what tells it from others, to be fitted, as a whole, and to be encoded.
+    let change = |after| {
+        let reads = start..start + 24_000;
+        encode_changing(&base, &fine, (1, 10_000), reads, after)
+    };
+    let (report, host) = change(4);
+    assert_eq!(report.unwrap()["tensors"][1]["strategy"], "tied");
+    assert_eq!(host.files[1], fine[0].1);
+    let e = change(3).0.unwrap_err();
+    assert_eq!(e.code, Code::SourceChanged, "{e}");
+    assert!(e.message.contains("fine-tune"), "{e}");
+}
+
+#[test]
+fn a_change_between_the_rows_that_are_looked_at_is_found() {
+    const ROWS: usize = 3500;
+    const COLUMNS: usize = 1024;
+    let values = bf16s(&normal(5, ROWS * COLUMNS, 0.1));
+    let base = one(safetensors(&[(
+        "large",
+        "BF16",
+        &[ROWS as u64, COLUMNS as u64],
+        &values,
+    )]));
+    let strategy = |report: &Value| report["tensors"][0]["strategy"].clone();
+    for options in [r#"{"lowRank":"off"}"#, "{}", r#"{"effort":0}"#] {
+        let (delta, report) = encode_with(&base, &base, options, false);
+        assert_eq!(strategy(&report), "unchanged", "{options}");
+        assert!(delta.len() < 500, "{}", delta.len());
+        let mut fine = base.clone();
+        let start = fine[0].1.len() - values.len();
+        // In the second piece of 64 KiB and the second of 4 KiB, and the last row.
+        for row in [33, 3, ROWS - 1] {
+            fine[0].1[start + 2 * COLUMNS * row] ^= 1;
+            let (delta, report) = encode_with(&base, &fine, options, false);
+            assert_eq!(strategy(&report), "delta", "{options}");
+            assert!(delta.len() < 4000, "{}", delta.len());
+            assert_eq!(decode(&base, &delta, "{}", false).unwrap(), fine);
+        }
+    }
+}
