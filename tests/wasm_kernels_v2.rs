@@ -14,7 +14,7 @@ use wdelta::kernels::v2::analyse::{
     differ, differ_scalar, differs, mark, mark_scalar, normalise as normalise_row, normalise_scalar, take_apart,
     take_apart_scalar, weighted_difference, weighted_difference_scalar, weighted_sum, weighted_sum_scalar, Reach,
 };
-use wdelta::kernels::v2::bits::BitReader;
+use wdelta::kernels::v2::bits::{BitReader, BitWriter};
 use wdelta::kernels::v2::cost::{add_columns, add_columns_scalar, add_row, add_row_scalar, CostTable, SHIFTS};
 use wdelta::kernels::v2::dither::{self, Dither, Lattices, Place, RowStep, LEVELS};
 use wdelta::kernels::v2::element::Layout;
@@ -22,7 +22,8 @@ use wdelta::kernels::v2::predict::{predict_row, predict_row_scalar, Columns};
 use wdelta::kernels::v2::rans::{self, Words, LANES};
 use wdelta::kernels::v2::row16::{self, Contexts, Scratch, Source, Streams};
 use wdelta::kernels::v2::subspace::{times, times_scalar, transposed_times, transposed_times_scalar, MAX_RANK};
-use wdelta::kernels::v2::tables::{normalise, DecodeTables, EncodeTables, Freqs, SYMBOLS};
+use wdelta::kernels::v2::tables::{normalise, DecodeTables, EncodeTables, Freqs, ESC, SYMBOLS};
+use wdelta::kernels::v2::write16::{self, write_row, write_row_scalar, Coding};
 
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -364,6 +365,112 @@ fn taking_rows_apart() {
             normalise_row(&mut a, weights[0], &weights);
             normalise_scalar(&mut b, weights[0], &weights);
             assert_eq!(bits(&a), bits(&b), "{dtype:?}, {n} elements");
+        }
+    }
+}
+
+/// Tables with all codes of a class's own magnitude or less, some of them left out, and the escape.
+fn short_tables(rng: &mut Lcg, contexts: usize, log: u32) -> Vec<Freqs> {
+    let mut table = |_| {
+        let reach = [0, 3, 32, 60][rng.below(4) as usize];
+        let mut counts = [0; SYMBOLS];
+        for (s, c) in counts.iter_mut().enumerate() {
+            let near = (s as u8 as i8).unsigned_abs() <= reach;
+            *c = 100 * (near && rng.below(20) > 0) as u32;
+        }
+        counts[ESC] = 100;
+        normalise(&counts, log, 16)
+    };
+    (0..contexts).map(&mut table).collect()
+}
+
+#[test]
+fn writing_rows() {
+    let mut rng = Lcg(8);
+    let mut scratch = write16::Scratch::default();
+    for dtype in DTYPES {
+        let layout = Layout::of(dtype);
+        for round in 0..12u32 {
+            // Up to 24 contexts of weights, or up to 192 of them.
+            let contexts = Contexts {
+                log2_q: rng.below(2),
+                offset: rng.below(60) as i16,
+                classes: 1 + rng.below(if round % 2 == 0 { 8 } else { 64 }) as u8,
+                phased: rng.below(70) as u8,
+            };
+            let log = 9 + round % 3;
+            let n_tables = contexts.count() + rng.below(20) as usize;
+            let freqs = match round {
+                // Nothing but escapes.
+                0 => vec![normalise(&[0; SYMBOLS], log, 16); n_tables],
+                _ => short_tables(&mut rng, n_tables, log),
+            };
+            let (reach, tables) = (Reach::new(&freqs), EncodeTables::new(&freqs, log));
+            let coding = Coding {
+                contexts,
+                reach: &reach,
+                tables: &tables,
+            };
+            let decoders = DecodeTables::new(&freqs, log);
+            let mut written = [(); 2].map(|()| (vec![7u16; LANES], BitWriter::default()));
+            let mut rows = Vec::new();
+            for n in LENGTHS.into_iter().chain([0]) {
+                let (mut from, mut fine) = rng.pair(n);
+                match rng.below(8) {
+                    0 => from.fill(0),
+                    1 => fine.clone_from(&from),
+                    // The largest differences there are.
+                    2 => {
+                        from.as_chunks_mut().0.fill(0x8000u16.to_le_bytes());
+                        fine.fill(0);
+                    }
+                    _ => {}
+                }
+                let predicted = rng.below(2) == 0;
+                let variants = rng.variants(n, predicted);
+                let columns = rng.columns(n);
+                let row = match rng.below(4) {
+                    0 => rng.below(16_383) as i32 - 8191,
+                    _ => rng.below(layout.exponent_mask << contexts.log2_q | 1) as i32,
+                };
+                let source = Source {
+                    from: &from,
+                    variants: &variants,
+                    row,
+                    columns: &columns,
+                };
+                let [(index, raw), (plain_index, plain_raw)] = &mut written;
+                write_row(layout, &coding, &source, &fine, &mut scratch, index, raw);
+                write_row_scalar(layout, &coding, &source, &fine, plain_index, plain_raw);
+                assert!(index == plain_index, "{dtype:?}, {n} elements, round {round}");
+                assert_eq!(raw.len(), plain_raw.len(), "{dtype:?}, {n} elements, round {round}");
+                rows.push((from, fine, variants, columns, row));
+            }
+            let [(index, raw), (_, plain_raw)] = written;
+            let raw = raw.finish();
+            assert!(raw == plain_raw.finish(), "{dtype:?}, round {round}");
+            // What was written is what is read.
+            let (states, words) = rans::encode(&index[LANES..], &tables);
+            let mut streams = Streams {
+                states,
+                words: Words::new(&words),
+                raw: BitReader::new(&raw),
+            };
+            let mut out = Vec::new();
+            for (from, fine, variants, columns, row) in &rows {
+                let source = Source {
+                    from,
+                    variants,
+                    row: *row,
+                    columns,
+                };
+                out.clear();
+                out.resize(fine.len(), 0);
+                let scratch = &mut Scratch::default();
+                row16::decode_row(layout, contexts, &decoders, &source, &mut streams, scratch, &mut out);
+                assert!(out == *fine, "{dtype:?}, {} bytes, round {round}", out.len());
+            }
+            assert!(streams.words.is_exhausted() && streams.raw.is_exhausted());
         }
     }
 }

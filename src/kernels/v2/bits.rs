@@ -19,8 +19,9 @@ impl BitWriter {
         self.put_short(value, n);
     }
 
+    /// [`put`](Self::put) for up to 32 bits.
     #[inline(always)]
-    fn put_short(&mut self, value: u64, n: u32) {
+    pub fn put_short(&mut self, value: u64, n: u32) {
         self.pending |= value << self.n;
         self.n += n;
         if self.n >= 32 {

@@ -21,6 +21,7 @@ pub mod rans;
 pub mod row16;
 pub mod subspace;
 pub mod tables;
+pub mod write16;
 
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 pub mod simd128;

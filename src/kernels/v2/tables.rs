@@ -193,6 +193,23 @@ impl EncodeTables {
         }
         Self { log, entries }
     }
+
+    /// Number of contexts without the extra one, which is also the extra one's number.
+    pub fn contexts(&self) -> usize {
+        self.entries.len() / SYMBOLS - 1
+    }
+
+    /// The frequency of `256 * context + code`.
+    #[inline(always)]
+    pub fn frequency(&self, symbol: u16) -> u16 {
+        self.entries.get(symbol as usize).map_or(0, |&e| e as u16)
+    }
+
+    /// True when a table has `256 * context + code`.
+    #[inline(always)]
+    pub fn has(&self, symbol: u16) -> bool {
+        self.frequency(symbol) > 0
+    }
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use crate::kernels::v2::rans::{self, LANES};
 use crate::kernels::v2::row16::Source;
 use crate::kernels::v2::subspace::MAX_RANK;
 use crate::kernels::v2::tables::{EncodeTables, ESC, SYMBOLS};
+use crate::kernels::v2::write16::{write_row, Coding, Scratch};
 use crate::strategy::lossy::row::{settle, Dithering, RowWriter};
 
 /// Rows of one tensor, to be encoded.
@@ -76,7 +77,13 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &mut [Segment<
     let mut marked = Vec::new();
     let mut dithered = RowWriter::new(set, &reach);
     let several = segments.len() > 1;
-    let log2s: Vec<u16> = (0..=1 << set.log).map(|f| log2_q8(f) as u16).collect();
+    let tables = EncodeTables::new(&set.freqs, set.log);
+    let coding = Coding {
+        contexts,
+        reach: &reach,
+        tables: &tables,
+    };
+    let mut scratch = Scratch::default();
     for segment in segments {
         let layout = segment.layout;
         let row_bytes = segment.columns * layout.bytes();
@@ -137,10 +144,13 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &mut [Segment<
                 dithered.row(layout, d, i, segment.columns, &source, fine, &mut index, &mut raw);
                 continue;
             }
-            parts.only_codes(layout, q, &moved, base, fine);
+            let in_one_go = layout.bits == 16;
+            if cost.is_some() || !in_one_go {
+                parts.only_codes(layout, q, &moved, base, fine);
+            }
             let Parts { classes, codes, .. } = &parts;
             let sum = weighted_difference(layout, moved.from(base), fine, &weights);
-            let mut r = mean_scale(layout, sum / codes.len() as f32, q);
+            let mut r = mean_scale(layout, sum / (base.len() / layout.bytes()) as f32, q);
             for cost in std::iter::repeat_n(cost, 2).flatten() {
                 let class = (r + contexts.offset as i32) as i16;
                 let sums = row_lengths(cost, class, classes, segment.scales, codes);
@@ -155,6 +165,16 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &mut [Segment<
                 scales.octave(&mut side, octave - row_octave(layout, r, q));
             }
             stats.rows += 1;
+            if in_one_go {
+                let source = Source {
+                    from: moved.from(base),
+                    variants: &moved.variants,
+                    row: r,
+                    columns: &padded_scales,
+                };
+                write_row(layout, &coding, &source, fine, &mut scratch, &mut index, &mut raw);
+                continue;
+            }
             let start = index.len();
             index.resize(start + codes.len().div_ceil(LANES) * LANES, padding);
             let row_index = &mut index[start..start + codes.len()];
@@ -173,17 +193,13 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &mut [Segment<
         // A segment that has the block for itself takes all of it.
         let mut share = 1;
         if several {
-            share += (raw.len() - first_raw) << FRACTION;
-            for &i in index[first..].iter().filter(|&&i| i >> 8 < padding >> 8) {
-                let f = set.freqs[(i >> 8) as usize][(i & 255) as usize];
-                share += ((set.log << FRACTION) - log2s[f as usize] as u32) as u64;
-            }
+            share += ((raw.len() - first_raw) << FRACTION) + symbols_length(&tables, &index[first..]);
         }
         stats.shares.push(share);
     }
     let side = side.finish();
     let raw = raw.finish();
-    let (states, words) = rans::encode(&index, &EncodeTables::new(&set.freqs, set.log));
+    let (states, words) = rans::encode(&index, &tables);
     let mut out = vec![CODED];
     for n in [side.len(), words.len() / 2, raw.len()] {
         put_varint(&mut out, n as u64);
@@ -198,6 +214,22 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &mut [Segment<
     out.extend_from_slice(&words);
     out.extend_from_slice(&raw);
     seal(out)
+}
+
+/// Symbols whose lengths are enough to say which share of a block a segment has.
+const ENOUGH_SYMBOLS: usize = 1 << 13;
+
+/// Length of some symbols in 2^-8 bits, that of many estimated from a part of them.
+fn symbols_length(tables: &EncodeTables, index: &[u16]) -> u64 {
+    let mut sum = 0;
+    // An odd number, so that it is not always the same columns.
+    let stride = (index.len() / ENOUGH_SYMBOLS) | 1;
+    for group in index.chunks_exact(LANES).step_by(stride) {
+        for &i in group {
+            sum += ((tables.log << FRACTION) - log2_q8(tables.frequency(i) as u64)) as u64;
+        }
+    }
+    sum * stride as u64
 }
 
 /// Weights whose lengths are enough to choose the scale of a row that has more.

@@ -127,7 +127,7 @@ fn run<const PLAIN: bool>(
 
 /// Codes of differences beyond the exact ones, with their sign.
 #[inline(always)]
-fn bucket(steps: v128, magnitudes: v128) -> v128 {
+pub(super) fn bucket(steps: v128, magnitudes: v128) -> v128 {
     // A float32's exponent and the first bit of its mantissa number the half octaves.
     let v = i16x8_sub(magnitudes, i16x8_splat(1));
     let lo = u32x4_shr(f32x4_convert_u32x4(u32x4_extend_low_u16x8(v)), 22);
@@ -139,7 +139,7 @@ fn bucket(steps: v128, magnitudes: v128) -> v128 {
 
 /// Key of a bit pattern; `mask` is 0 for integers.
 #[inline(always)]
-fn fold(x: v128, mask: v128) -> v128 {
+pub(super) fn fold(x: v128, mask: v128) -> v128 {
     v128_xor(x, v128_and(i16x8_shr(x, 15), mask))
 }
 

@@ -11,3 +11,4 @@ pub mod predict;
 pub mod rans;
 pub mod row16;
 pub mod subspace;
+pub mod write16;

@@ -32,8 +32,34 @@ static POSITIONS: [[u8; 8]; 256] = {
 #[derive(Default)]
 pub struct List {
     /// First column of a group and the group's mask.
-    groups: Vec<(u32, u32)>,
+    pub(super) groups: Vec<(u32, u32)>,
     positions: Vec<u16>,
+}
+
+impl List {
+    /// The columns of the listed weights.
+    #[inline(always)]
+    pub(super) fn positions(&mut self) -> &[u16] {
+        // Eight positions are stored at a time.
+        let room = 16 * self.groups.len() + 8;
+        if self.positions.len() < room {
+            self.positions.resize(room, 0);
+        }
+        let mut n = 0;
+        for &(column, mask) in &self.groups {
+            for half in 0..2 {
+                let byte = (mask >> (8 * half) & 255) as usize;
+                // SAFETY: 8 bytes of a table row are read; at most 16 positions a group are kept, so there is room for 8.
+                unsafe {
+                    let p = u16x8_load_extend_u8x8(POSITIONS[byte].as_ptr());
+                    let p = i16x8_add(p, i16x8_splat((column + 8 * half) as i16));
+                    v128_store(self.positions.as_mut_ptr().add(n) as *mut v128, p);
+                }
+                n += byte.count_ones() as usize;
+            }
+        }
+        &self.positions[..n]
+    }
 }
 
 /// What stays the same for a row.
@@ -258,25 +284,7 @@ fn expand(layout: Layout, source: &Source<'_>, streams: &mut Streams, list: &mut
     if list.groups.is_empty() {
         return;
     }
-    // Eight positions are stored at a time.
-    let room = 16 * list.groups.len() + 8;
-    if list.positions.len() < room {
-        list.positions.resize(room, 0);
-    }
-    let mut n = 0;
-    for &(column, mask) in &list.groups {
-        for half in 0..2 {
-            let byte = (mask >> (8 * half) & 255) as usize;
-            // SAFETY: 8 bytes of a table row are read; at most 16 positions a group are kept, so there is room for 8.
-            unsafe {
-                let p = u16x8_load_extend_u8x8(POSITIONS[byte].as_ptr());
-                let p = i16x8_add(p, i16x8_splat((column + 8 * half) as i16));
-                v128_store(list.positions.as_mut_ptr().add(n) as *mut v128, p);
-            }
-            n += byte.count_ones() as usize;
-        }
-    }
-    let positions = &list.positions[..n];
+    let positions = list.positions();
     match (layout.is_float(), source.variants.is_empty()) {
         (true, true) => fix::<true, false>(positions, source, streams, out),
         (true, false) => fix::<true, true>(positions, source, streams, out),
@@ -297,7 +305,7 @@ fn key<const FLOAT: bool>(b: u16) -> i16 {
 
 /// What a code beyond the exact ones says of a 16-bit difference: number of raw bits (bits 0 to 5), whether it is
 /// negative (bit 7), and what is added to the raw bits (from bit 8 on, modulo 2^16); see [`alphabet::decode_long`].
-static LONG: [u32; 256] = {
+pub(super) static LONG: [u32; 256] = {
     let mut t = [0; 256];
     let mut i = 0;
     while i < 256 {
