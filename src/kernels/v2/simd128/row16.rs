@@ -31,22 +31,32 @@ static POSITIONS: [[u8; 8]; 256] = {
 /// Which weights of a row need raw bits.
 #[derive(Default)]
 pub struct List {
-    /// First column of a group and the group's mask.
+    /// First column of a group and the group's mask; beyond the first `n`, what earlier rows left.
     pub(super) groups: Vec<(u32, u32)>,
+    pub(super) n: usize,
     positions: Vec<u16>,
 }
 
 impl List {
+    /// Room for so many groups, none of them listed.
+    #[inline(always)]
+    pub(super) fn clear(&mut self, room: usize) {
+        self.n = 0;
+        if self.groups.len() < room {
+            self.groups.resize(room, (0, 0));
+        }
+    }
+
     /// The columns of the listed weights.
     #[inline(always)]
     pub(super) fn positions(&mut self) -> &[u16] {
         // Eight positions are stored at a time.
-        let room = 16 * self.groups.len() + 8;
+        let room = 16 * self.n + 8;
         if self.positions.len() < room {
             self.positions.resize(room, 0);
         }
         let mut n = 0;
-        for &(column, mask) in &self.groups {
+        for &(column, mask) in &self.groups[..self.n] {
             for half in 0..2 {
                 let byte = (mask >> (8 * half) & 255) as usize;
                 // SAFETY: 8 bytes of a table row are read; at most 16 positions a group are kept, so there is room for 8.
@@ -186,8 +196,7 @@ fn run<const PREDICTED: bool, const USUAL: bool>(
     let predicted = PREDICTED && !source.variants.is_empty();
     assert!(!predicted || source.variants.len() >= n);
     assert!(contexts.count() <= tables.contexts() && contexts.classes > 0);
-    list.groups.clear();
-    list.groups.resize(whole + 1, (0, 0));
+    list.clear(whole + 1);
     let k = Constants {
         mantissa: layout.mantissa,
         exponent_mask: i16x8_splat(layout.exponent_mask as i16),
@@ -276,12 +285,12 @@ fn run<const PREDICTED: bool, const USUAL: bool>(
     }
     words.at = at;
     store_states(x, &mut streams.states);
-    list.groups.truncate(n_groups);
+    list.n = n_groups;
 }
 
 /// Reads the raw bits of the listed weights and puts their results right.
 fn expand(layout: Layout, source: &Source<'_>, streams: &mut Streams, list: &mut List, out: &mut [u8]) {
-    if list.groups.is_empty() {
+    if list.n == 0 {
         return;
     }
     let positions = list.positions();

@@ -109,7 +109,7 @@ pub fn write_row(
     } else {
         run::<false>(layout, coding, source, fine, list, index);
     }
-    if !list.groups.is_empty() {
+    if list.n > 0 {
         write_raw(layout, coding, source, fine, list, &mut index[start..], raw);
     }
 }
@@ -140,8 +140,7 @@ fn run<const PLAIN: bool>(
         fold: i16x8_splat(if layout.is_float() { 0x7fff } else { 0 }),
         limits: &limits[..limits.len().min(contexts.count() / 16 + 1)],
     };
-    list.groups.clear();
-    list.groups.resize(whole + 1, (0, 0));
+    list.clear(whole + 1);
     let mut n_groups = 0;
     let start = index.len();
     index.reserve((whole + 1) * LANES);
@@ -171,7 +170,8 @@ fn run<const PLAIN: bool>(
         index.set_len(start + whole * LANES);
     }
     if rest == 0 {
-        return list.groups.truncate(n_groups);
+        list.n = n_groups;
+        return;
     }
     let (mut a, mut b, mut v) = ([0u8; 32], [0u8; 32], [0u8; 16]);
     a[..2 * rest].copy_from_slice(&source.from[32 * whole..]);
@@ -198,7 +198,7 @@ fn run<const PLAIN: bool>(
         list.groups[n_groups] = (16 * whole as u32, mask);
         n_groups += (mask != 0) as usize;
     }
-    list.groups.truncate(n_groups);
+    list.n = n_groups;
     last[rest..].fill((coding.tables.contexts() as u16) << 8);
     index.extend_from_slice(&last);
 }
