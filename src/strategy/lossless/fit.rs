@@ -101,26 +101,17 @@ pub struct Sample {
     pub(in crate::strategy) layout: Layout,
     pub(in crate::strategy) window: Window,
     pub(in crate::strategy) columns: usize,
-    stride: usize,
-    seen: usize,
     pub(in crate::strategy) base: Vec<u8>,
     pub(in crate::strategy) fine: Vec<u8>,
 }
 
 impl Sample {
-    /// An empty sample that takes every row.
+    /// An empty sample.
     pub fn new(layout: Layout, columns: usize) -> Self {
-        Self::with_stride(layout, columns, 1)
-    }
-
-    /// An empty sample that takes every `stride`-th row.
-    pub fn with_stride(layout: Layout, columns: usize, stride: usize) -> Self {
         Self {
             layout,
             window: Window::for_width(layout.bits),
             columns,
-            stride,
-            seen: 0,
             base: Vec::new(),
             fine: Vec::new(),
         }
@@ -129,22 +120,14 @@ impl Sample {
     /// Adds the rows of a piece of the tensor; rows that did not change are left out.
     pub fn add(&mut self, base: &[u8], fine: &[u8]) {
         let size = self.columns * self.layout.bytes();
-        let room = base.len().div_ceil(self.stride * size) * size;
-        self.base.reserve(room);
-        self.fine.reserve(room);
+        self.base.reserve(base.len());
+        self.fine.reserve(fine.len());
         for (b, f) in base.chunks(size).zip(fine.chunks(size)) {
-            let taken = self.seen.is_multiple_of(self.stride);
-            self.seen += 1;
-            if taken && differs(b, f) {
+            if differs(b, f) {
                 self.base.extend_from_slice(b);
                 self.fine.extend_from_slice(f);
             }
         }
-    }
-
-    /// Goes past a piece of this many bytes that did not change.
-    pub fn skip(&mut self, bytes: usize) {
-        self.seen += bytes.div_ceil(self.columns * self.layout.bytes());
     }
 
     /// Some of the rows, where the effort is for no more and there are many.
