@@ -1,5 +1,6 @@
 // While the page works, its main thread stays free: no task takes more than 50 ms of CPU. Time that the machine gives to
-// others does not count, and the best of three runs does.
+// others does not count, and the best of three runs does. On a slow machine, where a table that is always the same takes
+// longer to make, so may a task.
 
 import assert from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -11,8 +12,9 @@ import { writeModel } from '../../pkg-scripts/lib/safetensors.mjs';
 import { start } from './browser.mjs';
 import { hollowDelta, sparseModel } from './models.mjs';
 
-/** Most CPU time of one task, in ms. */
+/** Most CPU time of one task, in ms, and in times of the yardstick: the larger of the two holds, up to twice the first. */
 const LIMIT = 50;
+const YARDSTICKS = 1.4;
 const RUNS = 3;
 /** Roles of a layer with experts. */
 const ROLES = ['self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj', 'self_attn.o_proj', 'input_layernorm'];
@@ -56,14 +58,33 @@ after(async () => {
   await rm(folder, { recursive: true });
 });
 
+/** How long a table of 500 rows takes to be made and laid out, in ms: the best of five. @param {any} page */
+const yardstick = (page) =>
+  page.evaluate(() => {
+    const times = Array.from({ length: 5 }, () => {
+      const start = performance.now();
+      const table = document.createElement('table');
+      for (let i = 0; i < 500; i++) {
+        const row = table.insertRow();
+        for (let j = 0; j < 8; j++) row.insertCell().textContent = `${i} × ${j}`;
+      }
+      document.body.append(table);
+      table.getBoundingClientRect();
+      table.remove();
+      return performance.now() - start;
+    });
+    return Math.min(...times);
+  });
+
 /**
- * Runs something on a fresh page and gives the longest tasks of its main thread.
+ * Runs something on a fresh page and gives the longest tasks of its main thread, and the limit for them.
  *
  * @param {(driven: any) => Promise<unknown>} prepare what is not measured
  * @param {(driven: any) => Promise<unknown>} work
  */
 async function longest(prepare, work) {
   const driven = await site.open();
+  const limit = Math.min(2 * LIMIT, Math.max(LIMIT, Math.round(YARDSTICKS * (await yardstick(driven.page)))));
   await prepare(driven);
   const browser = driven.context.browser();
   await browser.startTracing(driven.page, { categories: ['disabled-by-default-devtools.timeline', '__metadata'] });
@@ -74,7 +95,7 @@ async function longest(prepare, work) {
   const tasks = traceEvents.filter(({ name, pid, tid, tdur }) => name === 'RunTask' && tdur !== undefined && mains.has(`${pid}/${tid}`));
   assert.ok(tasks.length > 100, `${tasks.length} tasks of ${mains.size} threads were seen`);
   const long = tasks.map(({ tdur }) => Math.round(tdur / 1000)).sort((a, b) => b - a);
-  return long.slice(0, 5);
+  return { limit, long: long.slice(0, 5) };
 }
 
 const ready = (driven) => driven.page.locator('[data-key=start]:enabled').waitFor();
@@ -155,12 +176,14 @@ const CASES = {
 
 for (const [name, [prepare, work]] of Object.entries(CASES)) {
   test(name, async (t) => {
-    let best = [Infinity];
-    for (let run = 0; run < RUNS && best[0] > LIMIT; run++) {
-      const found = await longest(prepare, work);
-      t.diagnostic(`longest tasks: ${found.join(', ')} ms`);
-      if (found[0] < best[0]) best = found;
+    /** @type {string[]} */
+    const seen = [];
+    for (let run = 0; run < RUNS; run++) {
+      const { limit, long } = await longest(prepare, work);
+      seen.push(`${long.join(', ')} ms of ${limit}`);
+      t.diagnostic(`longest tasks: ${seen[run]}`);
+      if (long[0] <= limit) return;
     }
-    assert.ok(best[0] <= LIMIT, `${best.join(', ')} ms`);
+    assert.fail(seen.join('; '));
   });
 }
