@@ -30,17 +30,13 @@ pub fn files(delta: &OpenV2) -> Result<Vec<PlacedFile<'_>>> {
         at = own.end;
         let tensors = &index.tensors[own.clone()];
         let head = head_of(file, tensors).map_err(|e| e.source(delta.source))?;
-        if index
-            .digests
-            .get(i)
-            .is_some_and(|d| *d != file_digest(&file.path, &digest(blake3::Hasher::new().update(&head)), tensors))
-        {
-            let text = format!("{}: its header does not come out as the fine-tune's", file.path);
-            let error = Error::new(
-                Code::Checksum,
-                format!("{text}; get the delta again, or a newer wdelta"),
+        let found = file_digest(&file.path, &digest(blake3::Hasher::new().update(&head)), tensors);
+        if index.digests.get(i).is_some_and(|d| *d != found) {
+            let text = format!(
+                "{}: its header does not come out as the fine-tune's; get the delta again, or a newer wdelta",
+                file.path
             );
-            return Err(error.source(delta.source));
+            return Err(Error::new(Code::Checksum, text).source(delta.source));
         }
         files.push((file, head, own));
     }

@@ -30,14 +30,9 @@ pub async fn tell_apart(
         if group.iter().all(|&i| records[i].op == Op::Unchanged) {
             continue;
         }
-        for i in group {
-            match fitted[i].whole {
-                Some(_) => {}
-                None => {
-                    wanted.push(i);
-                    again.push(Item { base: None, ..items[i] });
-                }
-            }
+        for i in group.into_iter().filter(|&i| fitted[i].whole.is_none()) {
+            wanted.push(i);
+            again.push(Item { base: None, ..items[i] });
         }
     }
     let look = Look { whole: true, ..look };
