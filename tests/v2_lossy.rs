@@ -336,6 +336,7 @@ fn flat_set() -> TableSet {
             offset: 7,
             classes: 5,
         },
+        fine: false,
         phased: 0,
         log: 9,
         dither_offset: -3,
@@ -358,7 +359,7 @@ fn table_sets_say_which_steps_they_have() {
     assert_eq!(body[6..10], [2, 253, 255, 2]);
     // Parts that there are none of, no classes or too many, an offset out of range, more tables than there may be.
     for (at, values) in [
-        (6, vec![4, 6, 255]),
+        (6, vec![4, 6, 8, 255]),
         (9, vec![0, 25, 255]),
         (8, vec![0x7f, 0x80]),
         (4, vec![64]),

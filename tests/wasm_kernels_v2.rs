@@ -318,7 +318,7 @@ fn predicting_rows() {
         let layout = Layout::of(dtype);
         for n in LENGTHS {
             for rank in [1, 2, 3, 16, MAX_RANK] {
-                let right: Vec<i8> = (0..rank * n).map(|_| rng.next() as i8).collect();
+                let right: Vec<i16> = (0..rank * n).map(|_| rng.next() as i16).collect();
                 let octaves: Vec<i16> = (0..n).map(|_| rng.below(9) as i16 - 4).collect();
                 let columns = Columns::new(rank, &right, &octaves);
                 let mut left = [0i16; MAX_RANK];

@@ -65,7 +65,8 @@ pub fn encode(tensors: &[Tensor], effort: Effort) -> Coded {
             }
         }
     }
-    let set = merge::tables(window, width, 11, &counts, &factor_counts);
+    let fine = fits.iter().any(|f| f.factors.as_ref().is_some_and(|f| f.fine > 0));
+    let set = merge::tables(window, width, 11, &counts, &factor_counts, fine);
     let mut segments: Vec<_> = tensors
         .iter()
         .zip(&fits)

@@ -24,16 +24,26 @@ pub fn all() -> Vec<Case> {
             9,
             0,
             Dtype::C64,
+            0,
         ),
-        case("log10", "tables of 2^10 slots, F16 with factors", 10, 1, Dtype::F16),
+        case("log10", "tables of 2^10 slots, F16 with factors", 10, 1, Dtype::F16, 0),
         case(
             "log11",
             "tables of 2^11 slots, one class an octave, BF16 with factors",
             11,
             0,
             Dtype::BF16,
+            0,
         ),
-        case("log9-f32", "tables of 2^9 slots, F32 with factors", 9, 1, Dtype::F32),
+        case("log9-f32", "tables of 2^9 slots, F32 with factors", 9, 1, Dtype::F32, 0),
+        case(
+            "fine-factors",
+            "factors with 7 raw bits, rank 35, sums that wrap, BF16",
+            10,
+            1,
+            Dtype::BF16,
+            7,
+        ),
     ]
 }
 
@@ -47,7 +57,7 @@ fn table(log: u32, width: u32, slope: u32) -> Freqs {
     normalise(&counts, log, width)
 }
 
-fn set(log: u32, log2_q: u32, width: u32) -> TableSet {
+fn set(log: u32, log2_q: u32, width: u32, fine: bool) -> TableSet {
     let window = Window {
         log2_q,
         offset: if log2_q == 0 { 9 } else { -3 },
@@ -62,21 +72,35 @@ fn set(log: u32, log2_q: u32, width: u32) -> TableSet {
         phased: phased as u8,
         log,
         freqs,
+        fine,
         dither_offset: 0,
         dither_classes: 0,
     }
 }
 
-fn factors(columns: usize) -> Factors {
-    let rank = 3;
-    let right: Vec<i8> = bytes(rank * columns, 70).iter().map(|b| (b % 15) as i8 - 7).collect();
+fn factors(columns: usize, fine: u32) -> Factors {
     let octaves: Vec<i16> = bytes(columns, 71).iter().map(|b| (b % 3) as i16 - 1).collect();
+    let (rank, gains, right): (_, _, Vec<i16>) = match fine {
+        0 => {
+            let right = bytes(3 * columns, 70).iter().map(|b| (b % 15) as i16 - 7).collect();
+            (3, vec![40, 0, 1023], right)
+        }
+        _ => {
+            let pairs = bytes(2 * 35 * columns, 70);
+            let right = pairs
+                .chunks_exact(2)
+                .map(|b| (i16::from_le_bytes([b[0], b[1]]) >> (8 - fine)).max(-(127 << fine)))
+                .collect();
+            (35, (0..35).map(|k| if k < 30 { 32767 } else { k }).collect(), right)
+        }
+    };
     Factors {
         rank,
-        shift: 7,
-        gains: vec![40, 0, 1023],
-        left_classes: vec![3, 0, 13],
-        right_classes: vec![12, 3, 5],
+        fine,
+        shift: 7 + 3 * fine as i32,
+        gains,
+        left_classes: [3, 0, 13].into_iter().cycle().take(rank).collect(),
+        right_classes: [12, 3, 5].into_iter().cycle().take(rank).collect(),
         columns: Columns::new(rank, &right, &octaves),
         octaves,
         right,
@@ -97,8 +121,8 @@ enum Kind {
 type Made<'a> = (&'a str, &'a str, Dtype, &'a [u64], Vec<u8>, Kind, u64);
 
 /// A file with a tensor that is predicted, two coded in one block, one each in planes and plain, and one that two names
-/// share.
-fn case(name: &'static str, covers: &'static str, log: u32, log2_q: u32, dtype: Dtype) -> Case {
+/// share. `fine_bits`: raw bits of factors.
+fn case(name: &'static str, covers: &'static str, log: u32, log2_q: u32, dtype: Dtype, fine_bits: u32) -> Case {
     let layout = Layout::of(dtype);
     let shape = [9u64, 70 / layout.parts];
     let n = 9 * 70 * layout.bytes();
@@ -133,7 +157,7 @@ fn case(name: &'static str, covers: &'static str, log: u32, log2_q: u32, dtype: 
         ("base", dtype.name(), shape.to_vec(), data.clone()),
         ("other", "I8", vec![3, 100], other.clone()),
     ]);
-    let sets = [set(log, log2_q, layout.bits), set(log, log2_q, 8)];
+    let sets = [set(log, log2_q, layout.bits, fine_bits > 0), set(log, log2_q, 8, false)];
     let geometry = |d: Dtype, s: &[u64]| Geometry::new(d, s, Some((d, s))).unwrap();
     let mut index = Index {
         metadata: vec![("made".into(), "by hand".into())],
@@ -153,7 +177,7 @@ fn case(name: &'static str, covers: &'static str, log: u32, log2_q: u32, dtype: 
             "plain" | "planes" => vec![0; columns],
             _ => bytes(columns, 75).iter().map(|b| (b % 7) as i16 - 3).collect(),
         };
-        let factors = (*name == "predicted").then(|| factors(columns));
+        let factors = (*name == "predicted").then(|| factors(columns, fine_bits));
         let p = Params::new(&sets[*set as usize], scales, factors);
         let bytes = match kind {
             Kind::Same => Vec::new(),

@@ -11,7 +11,36 @@ pub fn all() -> Vec<Case> {
     all.extend(real());
     all.extend(dithered());
     all.extend(chains());
+    all.extend(adapters());
     all
+}
+
+/// Models into which an adapter of rank 2 was merged: factors have raw bits.
+fn adapters() -> Vec<Case> {
+    let n = 96;
+    let (u, v) = (noise(30, 2 * n, 1.0), noise(31, 2 * n, 0.02));
+    let w = noise(32, n * n, 0.05);
+    let at = |i: usize| u[2 * (i / n)] * v[2 * (i % n)] + u[2 * (i / n) + 1] * v[2 * (i % n) + 1];
+    let moved: Vec<f32> = w.iter().enumerate().map(|(i, w)| w + at(i)).collect();
+    let halves = |v: &[f32]| v.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect();
+    let model = |dtype, bytes: &dyn Fn(&[f32]) -> Vec<u8>, w: &[f32]| {
+        one(safetensors(&[("w", dtype, vec![n as u64, n as u64], bytes(w))]))
+    };
+    let pair = |name, covers, dtype, bytes: &dyn Fn(&[f32]) -> Vec<u8>| {
+        let (base, fine) = (model(dtype, bytes, &w), model(dtype, bytes, &moved));
+        let case = case(name, covers, LOSSLESS, base, fine);
+        assert_eq!(
+            case.deltas[0][12 + 6] & 5,
+            5,
+            "{name}: the encoder found no fine factors"
+        );
+        case
+    };
+    vec![
+        pair("adapter-bf16", "a merged adapter, BF16", "BF16", &bf16s),
+        pair("adapter-f16", "a merged adapter, F16", "F16", &halves),
+        pair("adapter-f32", "a merged adapter, F32", "F32", &f32s),
+    ]
 }
 
 fn low_rank() -> Vec<Case> {

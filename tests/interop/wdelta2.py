@@ -214,10 +214,8 @@ class Tables:
         for table in f:
             reach, guess = clamp(reach + s.int("last"), 0, 127), log >> 1
             for m in range(1, reach + 1):
-                up = clamp(guess + s.int("size", 0, m > 32), 0, 12)
-                table[m] = frequency(up)
-                down = clamp(up + s.int("size", 1, m > 32), 0, 12)
-                table[256 - m] = frequency(down)
+                table[m] = frequency(up := clamp(guess + s.int("size", 0, m > 32), 0, 12))
+                table[256 - m] = frequency(down := clamp(up + s.int("size", 1, m > 32), 0, 12))
                 guess = up + down >> 1
             table[128] = frequency(clamp(s.int("escape"), 0, 12))
             table[0] = (1 << log) - table.sum()
@@ -233,10 +231,10 @@ class TableSet(Tables):
     def __init__(self, data):
         self.log, self.q, low, high, self.classes, self.phased, more = data[:7]
         self.offset, self.level_offset = (int.from_bytes(x, "little", signed=True) for x in ((low, high), data[7:9]))
-        self.dithered = data[9] if more & 2 else 0
+        self.dithered, self.fine = data[9] if more & 2 else 0, bool(more & 4)
         self.factors = self.classes + 2 * self.phased  # the first of them
         self.levels = self.factors + 14 * (more & 1)
-        need(9 <= self.log <= 11 and self.q <= 1 and more <= 3, "a table set that is not known")
+        need(9 <= self.log <= 11 and self.q <= 1 and more <= 7 and more & 5 != 4, "a table set that is not known")
         super().__init__(data[10 if more & 2 else 7:], self.levels + 8 * self.dithered, self.log)
 
 class Params:
@@ -250,27 +248,30 @@ class Params:
         if s.bit("has scales"):
             self.scales = np.fromiter(islice(s.scales(), columns), int)
         if s.bit("has factors"):
-            self.rank, self.shift = clamp(s.int("rank"), 1, 32), clamp(s.int("shift"), -8191, 8191)
-            self.gain = np.array([clamp(s.int("gain"), 0, 1023) for _ in range(self.rank)])
+            self.rank, self.shift = clamp(s.int("rank"), 1, 64), clamp(s.int("shift"), -8191, 8191)
+            self.fine = clamp(s.int("fine"), 0, 7) if tables.fine else 0
+            self.gain = np.array([clamp(s.int("gain"), 0, 32767) for _ in range(self.rank)])
             self.left, right = ([tables.factors + clamp(s.int("class"), 0, 13) for _ in self.gain] for _ in range(2))
             self.octaves = accumulate(range(columns), lambda at, _: clamp(at + s.int("octave"), -60, 60), initial=0)
-            self.octaves, rans = np.array([*self.octaves][1:]), Rans(pieces.read())
-            self.right = np.array(rans.row(tables, right * columns)).reshape(columns, self.rank)
+            self.octaves, raw = np.array([*self.octaves][1:]), take(pieces, columns * self.rank * self.fine + 7 >> 3)
+            self.right = self.factors((rans := Rans(pieces.read())).row(tables, right * columns), raw, 0).reshape(columns, self.rank)
             finished(None, None, rans)
         finished(s, pieces)
+    def factors(self, symbols, raw, at):
+        bits = np.unpackbits(np.uint8([*raw[at >> 3:at + len(symbols) * self.fine + 7 >> 3]]), bitorder="little")[at & 7:]
+        low = bits[:len(symbols) * self.fine].reshape(len(symbols), self.fine) @ (1 << np.arange(self.fine))
+        return (np.array(symbols) << self.fine) + low - (1 << self.fine >> 1)
     def predicted(self, dtype, base, o, left):
         """What the words of a row move to, their variants, and which of them are flipped."""
-        total = self.right[:len(base)] @ np.clip(np.array(left) * self.gain, -32767, 32767)
-        by = total.astype("<f4") * power(clamp(o - self.shift, -60, 60)) * power(self.octaves[:len(base)])
+        total = self.right[:len(base)] @ np.clip(left * self.gain + (1 << self.fine >> 1) >> self.fine, -32767, 32767)
+        by = total.astype("<i4").astype("<f4") * power(clamp(o - self.shift, -60, 60)) * power(self.octaves[:len(base)])
         fixed, total = exponents(dtype, base) == exponents(dtype, ~np.zeros_like(base)), floats(dtype, base) + by
         if dtype == "BF16":
-            s = total.view("<u4")
-            moved = (s + np.uint32(1 << 15) >> 16).astype("<u2")
+            moved = ((s := total.view("<u4")) + np.uint32(1 << 15) >> 16).astype("<u2")
             rest = (s - (moved.astype("<u4") << 16)).view("<i4").astype(int)
             flipped, large = (rest != 0) & ((rest < 0) != (s >> 31 == 1)), abs(rest) >= 1 << 14
         elif dtype == "F16":
-            moved = rounded(dtype, total)
-            rest = total - floats(dtype, moved)
+            rest = total - floats(dtype, moved := rounded(dtype, total))
             flipped, large = rest < 0, abs(rest) >= power(exponents(dtype, moved) - 27)
         else:
             return np.where(fixed, base, total.view("<u4")), 0, False
@@ -283,10 +284,8 @@ class Params:
             x = (x ^ x >> np.uint64(shift)) * np.uint64(factor)
         return (x[:, None] >> np.arange(0, 64, 4, dtype=np.uint64)).astype(int).ravel()[:n] & 15
 def exponents(dtype, words):
-    if dtype not in MANTISSA:
-        return np.ones(len(words), int)
-    field = (1 << words.dtype.itemsize * 8 - 1 - MANTISSA[dtype]) - 1
-    return np.maximum((words >> MANTISSA[dtype]).astype(int) & field, 1)
+    field = (1 << words.dtype.itemsize * 8 - 1 - MANTISSA.get(dtype, 0)) - 1
+    return np.maximum((words >> MANTISSA[dtype]).astype(int) & field, 1) if dtype in MANTISSA else np.ones(len(words), int)
 def key(dtype, words):
     """key(x), which is its own inverse."""
     top = words.dtype.type(1 << words.dtype.itemsize * 8 - 1)
@@ -311,7 +310,8 @@ def coded(data, tables, rows):
         scale, start, variant, flipped, columns = next(scales), base, 0, False, params.scales[:len(base)]
         if params.rank:
             o = clamp((scale >> tables.q) - params.unit, -60, 60) + clamp(s.int("octave"), -8191, 8191)
-            start, variant, flipped = params.predicted(dtype, base, o, rans.row(tables, params.left))
+            left, at = params.factors(rans.row(tables, params.left), raw, at), at + params.rank * params.fine
+            start, variant, flipped = params.predicted(dtype, base, o, left)
         e, dithered = exponents(dtype, start), np.zeros(len(base), bool)
         c = np.clip(scale + columns - (e << tables.q) + tables.offset, 0, tables.classes - 1)
         contexts = np.where((variant == 0) | (c >= tables.phased), c, tables.classes + 2 * c + variant - 1)

@@ -95,7 +95,15 @@ fn of_one_width(width: u32, codings: &[&Coding]) -> Model {
     let counts = all(VARIANTS * window.classes as usize, |c| &c.counts);
     let factor_counts = all(FACTOR_CLASSES, |c| &c.factor_counts);
     let dithered = all(LEVELS * DITHER_CLASSES, |c| &c.dither_counts);
-    let mut set = merge::tables(window, width, TABLE_LOG, &narrowed(&counts), &narrowed(&factor_counts));
+    let fine = codings.iter().any(|c| c.factors.as_ref().is_some_and(|f| f.fine > 0));
+    let mut set = merge::tables(
+        window,
+        width,
+        TABLE_LOG,
+        &narrowed(&counts),
+        &narrowed(&factor_counts),
+        fine,
+    );
     add_tables(&mut set, width, &narrowed(&dithered));
     let mut bits = 0;
     let classes = window.classes as usize;

@@ -27,7 +27,7 @@ wire!(Surveyed {
     hi,
     spoiled
 });
-wire!(Factors { rank, shift, gains, left_classes, right_classes, octaves, right } but { columns });
+wire!(Factors { rank, fine, shift, gains, left_classes, right_classes, octaves, right } but { columns });
 wire!(Dither { step, seed });
 wire!(Lost {
     product,

@@ -24,14 +24,14 @@ pub struct Columns {
     pub(super) pairs: usize,
     /// Per group of 16 columns and pair of components: two factors of each column. Columns are padded to a multiple of
     /// 16, components to pairs, with zeros.
-    pub(super) factors: Vec<i8>,
+    pub(super) factors: Vec<i16>,
     /// `2^octave` per column, padded with zeros.
     pub(super) scales: Vec<f32>,
 }
 
 impl Columns {
     /// `right`: `rank` factors per column, 1 to 32 of them; `octaves`: one per column.
-    pub fn new(rank: usize, right: &[i8], octaves: &[i16]) -> Self {
+    pub fn new(rank: usize, right: &[i16], octaves: &[i16]) -> Self {
         let columns = octaves.len();
         let padded = columns.div_ceil(16) * 16;
         let pairs = rank.div_ceil(2);
@@ -64,8 +64,9 @@ impl Columns {
         let at = (j / 16) * self.pairs * 32 + (j % 16) * 2;
         let mut sum = 0i32;
         for k in 0..self.pairs {
-            sum += left[2 * k] as i32 * self.factors[at + 32 * k] as i32;
-            sum += left[2 * k + 1] as i32 * self.factors[at + 32 * k + 1] as i32;
+            // A sum that is too large for 32 bits wraps.
+            sum = sum.wrapping_add(left[2 * k] as i32 * self.factors[at + 32 * k] as i32);
+            sum = sum.wrapping_add(left[2 * k + 1] as i32 * self.factors[at + 32 * k + 1] as i32);
         }
         sum as f32 * scale * self.scales[j]
     }

@@ -4,7 +4,7 @@
 //! fused multiplication and addition is used; Rust does not contract.
 
 /// Most components.
-pub const MAX_RANK: usize = 32;
+pub const MAX_RANK: usize = 64;
 
 /// Rows of the first iteration, at least, if there are as many.
 const FIRST_ROWS: usize = 96;
@@ -236,7 +236,7 @@ pub fn components(z: &[f32], columns: usize, p: usize) -> Components {
 
 /// A sign from a multiplicative hash of row and component.
 fn start(j: usize, k: usize) -> f32 {
-    let mut h = ((j * MAX_RANK + k) as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut h = (((k as u64 / 32) << 40 | (j * 32 + k % 32) as u64) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     h ^= h >> 29;
     h = h.wrapping_mul(0xbf58_476d_1ce4_e5b9);
     if h >> 63 == 0 {

@@ -3,7 +3,7 @@
 use super::check::check;
 pub use super::encode::{cost_table, encode, Segment, Stats};
 use super::fit::row_octave;
-use super::low_rank::Factors;
+use super::low_rank::{factor, Factors};
 use super::model::TableSet;
 use super::rows::Moved;
 use super::side::Scales;
@@ -202,10 +202,14 @@ impl BlockReader<'_> {
         for (c, &class) in contexts.iter_mut().zip(&factors.left_classes) {
             *c = self.set.factor_context(class) as u8;
         }
-        let mut left = [0; MAX_RANK];
+        let mut symbols = [0; MAX_RANK];
         let n = factors.rank.div_ceil(LANES) * LANES;
-        let Streams { states, words, .. } = &mut self.streams;
-        rans::decode_row(states, words, self.tables, &contexts[..n], &mut left[..n]);
+        let Streams { states, words, raw } = &mut self.streams;
+        rans::decode_row(states, words, self.tables, &contexts[..n], &mut symbols[..n]);
+        let mut left = [0; MAX_RANK];
+        for (l, &s) in left[..factors.rank].iter_mut().zip(&symbols) {
+            *l = factor(s, raw.get(factors.fine), factors.fine);
+        }
         factors.scaled_left(&left[..factors.rank])
     }
 }

@@ -2,7 +2,7 @@
 
 use super::block::CODED;
 use super::fit::{mean_scale, octave_factors, power, row_octave, row_scale, VARIANTS};
-use super::low_rank::{Factors, Projector};
+use super::low_rank::{low, symbol, Factors, Projector};
 use super::model::TableSet;
 use super::params::nearest;
 use super::rows::{Moved, Parts};
@@ -118,12 +118,13 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &mut [Segment<
                 octave = row_octave(layout, row_scale(layout, &parts.deltas, &weights, q), q);
                 normalise(&mut parts.deltas, power_of_two(-octave), &column_factors);
                 let exact = projector.solve(&parts.deltas);
-                let mut left = [0i8; MAX_RANK];
+                let mut left = [0i16; MAX_RANK];
                 let start = index.len();
                 for ((a, x), &class) in left.iter_mut().zip(exact).zip(&factors.left_classes) {
                     let context = set.factor_context(class);
-                    *a = nearest(&set.freqs[context], x);
-                    index.push((context as u16) << 8 | *a as u8 as u16);
+                    *a = nearest(&set.freqs[context], x, factors.fine);
+                    index.push((context as u16) << 8 | symbol(*a, factors.fine) as u8 as u16);
+                    raw.put(low(*a, factors.fine), factors.fine);
                 }
                 index.resize(start + factors.rank.div_ceil(LANES) * LANES, padding);
                 let scaled = factors.scaled_left(&left[..factors.rank]);

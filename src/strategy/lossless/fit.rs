@@ -3,7 +3,7 @@
 //! Row scales and the rows' factors are found again when a row is encoded; what is kept from here are the columns' part
 //! and the counts.
 
-use super::low_rank::{candidates, Factors, FACTOR_CLASSES};
+use super::low_rank::{symbol, Candidates, Factors, Spectrum, FACTOR_CLASSES};
 use super::model::Window;
 use super::scaled::{costs, length, Prediction, Scaled};
 pub use super::scaled::{mean_scale, octave_factors, power, row_octave, row_scale};
@@ -27,7 +27,10 @@ const FEW_ROWS: usize = 48;
 const MOST_WEIGHTS: u64 = 4 << 20;
 
 /// Ranks that are tried.
-const RANKS: [usize; 7] = [2, 4, 8, 12, 16, 24, 32];
+const RANKS: [usize; 9] = [2, 4, 8, 12, 16, 24, 32, 48, 64];
+
+/// By which powers of two finer factors are tried, as long as they pay.
+const FINER: [u32; 5] = [2, 4, 6, 8, 10];
 
 /// Rows on which the rank is chosen, at least, if there are as many.
 const TRIAL_ROWS: usize = 96;
@@ -49,7 +52,7 @@ pub struct Fit {
     /// Counts of factors by their class.
     pub factor_counts: Counts,
     /// The factors of the sample's rows, where there is a prediction.
-    pub left: Vec<[i8; MAX_RANK]>,
+    pub left: Vec<[i16; MAX_RANK]>,
     /// The octaves of the sample's rows, where there is a prediction.
     pub octaves: Vec<i32>,
 }
@@ -221,20 +224,20 @@ pub fn fit(sample: &Sample, effort: Effort) -> Fit {
 /// A prediction of a sample.
 struct Found {
     factors: Factors,
-    left: Vec<[i8; MAX_RANK]>,
+    left: Vec<[i16; MAX_RANK]>,
     octaves: Vec<i32>,
 }
 
 /// Counts a prediction's factors by their class.
-pub(in crate::strategy) fn count_factors(factors: &Factors, left: &[[i8; MAX_RANK]], counts: &mut Counts) {
+pub(in crate::strategy) fn count_factors(factors: &Factors, left: &[[i16; MAX_RANK]], counts: &mut Counts) {
     for left in left {
         for (&class, &a) in factors.left_classes.iter().zip(left) {
-            counts[class as usize][a as u8 as usize] += 1;
+            counts[class as usize][symbol(a, factors.fine) as u8 as usize] += 1;
         }
     }
     for right in factors.right.chunks_exact(factors.rank) {
         for (&class, &b) in factors.right_classes.iter().zip(right) {
-            counts[class as usize][b as u8 as usize] += 1;
+            counts[class as usize][symbol(b, factors.fine) as u8 as usize] += 1;
         }
     }
 }
@@ -262,13 +265,11 @@ fn low_rank(plain: &mut Scaled<'_>) -> Option<Found> {
     for (&o, range) in octaves.iter().zip(sample.rows()) {
         normalise(&mut z[range], power_of_two(-o), &column_factors);
     }
-    let candidates = candidates(&z, columns, column_octaves)?;
-    drop(z);
+    let spectrum = Spectrum::new(&z, columns, column_octaves, false)?;
     // The rank is chosen on some of the rows; the columns' factors count in proportion.
     let stride = (n_rows / TRIAL_ROWS).max(1);
     let some = sample.every(stride);
     let every = |x: &[i32]| -> Vec<i32> { x.iter().step_by(stride).copied().collect() };
-    let some_left: Vec<_> = candidates.left.iter().step_by(stride).copied().collect();
     let some_octaves = every(&octaves);
     let mut trial = Scaled::new(&some);
     trial.load(None);
@@ -276,38 +277,28 @@ fn low_rank(plain: &mut Scaled<'_>) -> Option<Found> {
     trial.columns.clone_from(&plain.columns);
     let plain_length = length(&trial.count(1), layout.bits);
     let share = some.n_rows() as f32 / n_rows as f32;
-    let mut try_rank = |rank: usize| -> u64 {
+    let mut length_of = |candidates: &Candidates, rank: usize| -> u64 {
         let bits: f32 = candidates.bits[..rank]
             .iter()
             .map(|(l, r)| l * some.n_rows() as f32 + r * columns as f32 * share)
             .sum();
+        let left: Vec<_> = candidates.left.iter().step_by(stride).copied().collect();
         trial.load(Some(Prediction {
             factors: &candidates.of_rank(rank),
-            left: &some_left,
+            left: &left,
             octaves: &some_octaves,
         }));
         trial.take_means(0);
         length(&trial.count(1), layout.bits) + (bits * 256.0) as u64
     };
-    // The length falls to one minimum and rises again: go up from the middle, or else down.
-    let ranks: Vec<usize> = RANKS.into_iter().filter(|&r| r <= candidates.all.rank).collect();
-    let start = ranks.len() / 2;
-    let mut best = (try_rank(ranks[start]), ranks[start]);
-    for &rank in &ranks[start + 1..] {
-        let total = try_rank(rank);
-        // A higher rank takes longer to decode; it has to be worth it.
-        if total >= best.0 - best.0 / 256 {
-            break;
-        }
-        best = (total, rank);
-    }
-    if best.1 == ranks[start] {
-        for &rank in ranks[..start].iter().rev() {
-            let total = try_rank(rank);
-            if total >= best.0 {
-                break;
+    let (mut best, mut candidates) = search(&spectrum, 0, &mut length_of);
+    if best.1 == MAX_RANK / 2 {
+        let octaves = candidates.all.octaves.clone();
+        if let Some(spectrum) = Spectrum::new(&z, columns, octaves, true) {
+            let (longer, more) = search(&spectrum, best.1, &mut length_of);
+            if longer.0 < best.0 {
+                (best, candidates) = (longer, more);
             }
-            best = (total, rank);
         }
     }
     // Both are estimates.
@@ -316,4 +307,53 @@ fn low_rank(plain: &mut Scaled<'_>) -> Option<Found> {
         left: candidates.left,
         octaves,
     })
+}
+
+/// The shortest length, its rank and the factors that it is for. `from`: the rank to start at, or 0 for the middle of all.
+fn search(
+    spectrum: &Spectrum,
+    from: usize,
+    length_of: &mut dyn FnMut(&Candidates, usize) -> u64,
+) -> ((u64, usize), Candidates) {
+    let mut candidates = spectrum.candidates(0);
+    let ranks: Vec<usize> = RANKS.into_iter().filter(|&r| r <= candidates.all.rank).collect();
+    let start = ranks.iter().position(|&r| r == from).unwrap_or(ranks.len() / 2);
+    let first = (length_of(&candidates, ranks[start]), start);
+    let mut best = best_rank(&ranks, first, &mut |rank| length_of(&candidates, rank));
+    // What a merged adapter leaves over is no noise, but what rounding the sum to the weights' type made of it, which is
+    // known once the sum is: then finer factors pay.
+    for finer in FINER {
+        let finer = spectrum.candidates(finer);
+        let first = (length_of(&finer, ranks[best.1]), best.1);
+        if first.0 >= best.0 - best.0 / 64 {
+            break;
+        }
+        best = best_rank(&ranks, first, &mut |rank| length_of(&finer, rank));
+        candidates = finer;
+    }
+    ((best.0, ranks[best.1]), candidates)
+}
+
+/// The shortest length and the place of its rank, from those of a first one on: the length falls to one minimum and rises
+/// again, so go up from the first, or else down.
+fn best_rank(ranks: &[usize], first: (u64, usize), length_of: &mut dyn FnMut(usize) -> u64) -> (u64, usize) {
+    let mut best = first;
+    for (i, &rank) in ranks.iter().enumerate().skip(first.1 + 1) {
+        let total = length_of(rank);
+        // A higher rank takes longer to decode; it has to be worth it.
+        if total >= best.0 - best.0 / 256 {
+            break;
+        }
+        best = (total, i);
+    }
+    if best.1 == first.1 {
+        for (i, &rank) in ranks.iter().enumerate().take(first.1).rev() {
+            let total = length_of(rank);
+            if total >= best.0 {
+                break;
+            }
+            best = (total, i);
+        }
+    }
+    best
 }

@@ -7,7 +7,9 @@ use crate::kernels::v2::log2::FRACTION;
 use crate::kernels::v2::tables::{length, normalise, Freqs, SYMBOLS};
 
 /// Tables for the sum of all counts; neighbouring classes at either end of the window are joined while that is shorter.
-pub fn tables(window: Window, width: u32, log: u32, counts: &Counts, factor_counts: &Counts) -> TableSet {
+///
+/// `fine`: whether factors have raw bits.
+pub fn tables(window: Window, width: u32, log: u32, counts: &Counts, factor_counts: &Counts, fine: bool) -> TableSet {
     let cost = |c: &[u32; SYMBOLS]| {
         let f = normalise(c, log, width);
         let mut symbols = 0;
@@ -75,9 +77,16 @@ pub fn tables(window: Window, width: u32, log: u32, counts: &Counts, factor_coun
         freqs.push(normalise(b, log, width));
     }
     if factor_counts.iter().flatten().any(|&c| c > 0) {
-        freqs.extend(factor_counts.iter().map(|c| normalise(c, log, 8)));
+        freqs.extend(factor_counts.iter().enumerate().map(|(class, c)| {
+            if fine || class >= LARGE_CLASS {
+                normalise(&filled(c), log, MISSED_BITS)
+            } else {
+                normalise(c, log, 8)
+            }
+        }));
     }
     TableSet {
+        fine,
         window: Window {
             log2_q: window.log2_q,
             offset: window.offset - lo as i16,
@@ -89,6 +98,25 @@ pub fn tables(window: Window, width: u32, log: u32, counts: &Counts, factor_coun
         dither_classes: 0,
         freqs,
     }
+}
+
+/// First class of factors so large that one of them counts for much.
+const LARGE_CLASS: usize = 11;
+
+/// What it costs to move such a factor to the next symbol that its table has: its whole row or column is predicted worse.
+const MISSED_BITS: u32 = 64;
+
+/// Counts with every symbol that other rows may have: a quarter further out than those that were seen.
+fn filled(counts: &[u32; SYMBOLS]) -> [u32; SYMBOLS] {
+    let mut filled = *counts;
+    let seen = |m: &usize| counts[*m] > 0 || counts[SYMBOLS - m] > 0;
+    let reach = (1..128).rev().find(seen).unwrap_or(0);
+    for m in 1..=(reach + reach.div_ceil(4)).min(127) {
+        for s in [m, SYMBOLS - m] {
+            filled[s] = filled[s].max(1);
+        }
+    }
+    filled
 }
 
 /// Length of a set's tables in bytes.

@@ -48,6 +48,8 @@ pub struct TableSet {
     pub phased: u8,
     /// Logarithm of a table's size.
     pub log: u32,
+    /// Whether predictions may have factors with raw bits.
+    pub fine: bool,
     /// The constant of the classes of dithered weights.
     pub dither_offset: i16,
     /// How many of them there are.

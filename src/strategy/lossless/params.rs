@@ -1,11 +1,12 @@
 //! What blocks need beside their own bytes: a table set, and the scales and factors of a tensor's columns.
 
-use super::low_rank::{Factors, FACTOR_CLASSES};
+use super::low_rank::{factor, low, symbol, Factors, FACTOR_CLASSES, MAX_FINE};
 use super::model::{code_tables, TableSet, Window};
 use super::side::{Scales, MAX_SCALE};
 use super::wire::{malformed, put_varint, seal, take, take_varint, unseal};
 use crate::error::Result;
 use crate::kernels::v2::adaptive::{Bit, Coder, Decoder, Encoder, Int};
+use crate::kernels::v2::bits::{BitReader, BitWriter};
 use crate::kernels::v2::dither::LEVELS;
 use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::predict::{Columns, MAX_OCTAVE};
@@ -26,7 +27,7 @@ pub(in crate::strategy) const MAX_DITHER_CLASSES: u8 = 24;
 pub(in crate::strategy) const MAX_CONTEXTS: usize = 255;
 
 /// Largest gain of a component.
-const MAX_GAIN: i32 = 1023;
+const MAX_GAIN: i32 = 32767;
 
 /// Columns' scales and factors of one tensor.
 #[derive(Clone, Debug, Default)]
@@ -52,7 +53,7 @@ impl TableSet {
         let mut out = vec![self.log as u8, log2_q as u8];
         out.extend_from_slice(&offset.to_le_bytes());
         let dithered = self.dither_classes > 0;
-        let parts = self.has_factors() as u8 | (dithered as u8) << 1;
+        let parts = self.has_factors() as u8 | (dithered as u8) << 1 | (self.fine as u8) << 2;
         out.extend_from_slice(&[classes, self.phased, parts]);
         if dithered {
             out.extend_from_slice(&self.dither_offset.to_le_bytes());
@@ -85,6 +86,7 @@ impl TableSet {
                 classes: head[4],
             },
             phased: head[5],
+            fine: head[6] & 4 != 0,
             freqs: Vec::new(),
         };
         let Window {
@@ -97,7 +99,8 @@ impl TableSet {
             && (-MAX_OFFSET..=MAX_OFFSET).contains(&offset)
             && (1..=MAX_CLASSES).contains(&classes)
             && set.phased <= classes
-            && head[6] <= 3
+            && head[6] <= 7
+            && head[6] & 5 != 4
             && (-MAX_OFFSET..=MAX_OFFSET).contains(&dither_offset)
             && dither_classes <= MAX_DITHER_CLASSES
             && (head[6] & 2 != 0) == (dither_classes > 0);
@@ -127,10 +130,12 @@ struct Models {
     gain: Int,
     class: Int,
     octave: Int,
+    fine: Int,
 }
 
 /// Codes everything but the factors themselves. A decoder starts with scales of the right number and no factors.
-fn code(coder: &mut dyn Coder, params: &mut Params) {
+/// `fine`: whether the set's factors have raw bits.
+fn code(coder: &mut dyn Coder, params: &mut Params, fine: bool) {
     let mut models = Models::default();
     let scaled = params.scales.iter().any(|&s| s != 0);
     if coder.bit(&mut models.flags[0], scaled) {
@@ -144,6 +149,7 @@ fn code(coder: &mut dyn Coder, params: &mut Params) {
     let columns = params.scales.len();
     let factors = params.factors.get_or_insert_with(|| Factors {
         rank: 0,
+        fine: 0,
         shift: 0,
         gains: Vec::new(),
         left_classes: Vec::new(),
@@ -155,6 +161,9 @@ fn code(coder: &mut dyn Coder, params: &mut Params) {
     let rank = models.rank.code(coder, factors.rank as i32).clamp(1, MAX_RANK as i32) as usize;
     factors.rank = rank;
     factors.shift = models.shift.code(coder, factors.shift).clamp(-MAX_SCALE, MAX_SCALE);
+    if fine {
+        factors.fine = models.fine.code(coder, factors.fine as i32).clamp(0, MAX_FINE as i32) as u32;
+    }
     factors.gains.resize(rank, 0);
     factors.left_classes.resize(rank, 0);
     factors.right_classes.resize(rank, 0);
@@ -182,7 +191,7 @@ impl Params {
             }
             for right in f.right.chunks_exact_mut(f.rank) {
                 for (b, &class) in right.iter_mut().zip(&f.right_classes) {
-                    *b = nearest(&set.freqs[set.factor_context(class)], *b as f32);
+                    *b = nearest(&set.freqs[set.factor_context(class)], *b as f32, f.fine);
                 }
             }
             f.columns = Columns::new(f.rank, &f.right, &f.octaves);
@@ -196,18 +205,21 @@ impl Params {
             return Vec::new();
         }
         let mut coder = Encoder::default();
-        code(&mut coder, &mut self.clone());
+        code(&mut coder, &mut self.clone(), set.fine);
         let side = coder.finish();
         let mut out = Vec::new();
         put_varint(&mut out, side.len() as u64);
         out.extend_from_slice(&side);
         if let Some(f) = &self.factors {
             let mut index: Vec<u16> = Vec::with_capacity(f.right.len() + LANES);
+            let mut raw = BitWriter::default();
             for right in f.right.chunks_exact(f.rank) {
                 for (&b, &class) in right.iter().zip(&f.right_classes) {
-                    index.push((set.factor_context(class) as u16) << 8 | b as u8 as u16);
+                    index.push((set.factor_context(class) as u16) << 8 | symbol(b, f.fine) as u8 as u16);
+                    raw.put(low(b, f.fine), f.fine);
                 }
             }
+            out.extend_from_slice(&raw.finish());
             index.resize(index.len().div_ceil(LANES) * LANES, (set.freqs.len() as u16) << 8);
             let (states, words) = rans::encode(&index, &EncodeTables::new(&set.freqs, set.log));
             for s in states {
@@ -230,7 +242,7 @@ impl Params {
         let mut rest = unseal(bytes)?;
         let n = take_varint(&mut rest)?;
         let mut coder = Decoder::new(take(&mut rest, n)?);
-        code(&mut coder, &mut params);
+        code(&mut coder, &mut params, set.fine);
         let ends_badly = || malformed("the scales and factors of a tensor do not end where they should");
         if !coder.is_exhausted() {
             return Err(ends_badly());
@@ -241,23 +253,27 @@ impl Params {
                     "a tensor has a prediction that its type or its tables cannot have",
                 ));
             }
+            let n = columns * f.rank;
+            let mut raw = BitReader::new(take(&mut rest, (n * f.fine as usize).div_ceil(8))?);
             let mut states = [0; LANES];
             for s in &mut states {
                 let b = take(&mut rest, 4)?;
                 *s = u32::from_le_bytes([b[0], b[1], b[2], b[3]]);
             }
-            let n = columns * f.rank;
             let mut contexts: Vec<u8> = Vec::with_capacity(n + LANES);
             for _ in 0..columns {
                 contexts.extend(f.right_classes.iter().map(|&class| set.factor_context(class) as u8));
             }
             contexts.resize(n.div_ceil(LANES) * LANES, tables.contexts() as u8);
-            f.right.resize(contexts.len(), 0);
+            let mut symbols = vec![0; contexts.len()];
             let even = rest.len() % 2 == 0;
             let mut words = Words::new(rest);
-            rans::decode_row(&mut states, &mut words, tables, &contexts, &mut f.right);
-            f.right.truncate(n);
-            if states != [LOWER; LANES] || !words.is_exhausted() || !even {
+            rans::decode_row(&mut states, &mut words, tables, &contexts, &mut symbols);
+            f.right = symbols[..n]
+                .iter()
+                .map(|&s| factor(s, raw.get(f.fine), f.fine))
+                .collect();
+            if states != [LOWER; LANES] || !words.is_exhausted() || !raw.is_exhausted() || !even {
                 return Err(ends_badly());
             }
             f.columns = Columns::new(f.rank, &f.right, &f.octaves);
@@ -268,16 +284,19 @@ impl Params {
     }
 }
 
-/// The factor nearest to `x` that its table has.
-pub(super) fn nearest(freqs: &[u16; SYMBOLS], x: f32) -> i8 {
-    let want = x.clamp(-127.0, 127.0).round_ties_even() as i32;
+/// The factor nearest to `x` whose symbol its table has.
+pub(super) fn nearest(freqs: &[u16; SYMBOLS], x: f32, fine: u32) -> i16 {
+    let most = factor(127, (1 << fine) - 1, fine) as i32;
+    let want = (x.round_ties_even() as i32).clamp(-most, most) as i16;
+    let wanted = symbol(want, fine) as i32;
     for d in 0..=254 {
-        for c in [want - d, want + d] {
+        for c in [wanted - d, wanted + d] {
             if (-127..=127).contains(&c) && freqs[c as i8 as u8 as usize] > 0 {
-                return c as i8;
+                let (first, last) = (factor(c as i8, 0, fine), factor(c as i8, (1 << fine) - 1, fine));
+                return want.clamp(first, last);
             }
         }
     }
     // A table of the escape alone; it stands for itself.
-    ESC as u8 as i8
+    factor(ESC as u8 as i8, 0, fine)
 }

@@ -149,7 +149,7 @@ pub(in crate::strategy) fn length(counts: &Counts, width: u32) -> u64 {
 #[derive(Clone, Copy)]
 pub(in crate::strategy) struct Prediction<'a> {
     pub factors: &'a Factors,
-    pub left: &'a [[i8; MAX_RANK]],
+    pub left: &'a [[i16; MAX_RANK]],
     pub octaves: &'a [i32],
 }
 

@@ -113,7 +113,7 @@ pub fn choose(sample: &Sample, effort: Effort, step: u8, share: u64, fit: &Fit) 
 struct Trial<'a> {
     scaled: Scaled<'a>,
     all_factors: Option<&'a Factors>,
-    left: Vec<[i8; MAX_RANK]>,
+    left: Vec<[i16; MAX_RANK]>,
     octaves: Vec<i32>,
     step: u8,
     share: u64,

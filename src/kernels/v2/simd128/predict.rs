@@ -62,7 +62,7 @@ unsafe fn sixteen(columns: &Columns, pairs: &[v128], scale: v128, g: usize, base
         for &l in pairs {
             unrolled!(
                 [0, 1, 2, 3] | c | {
-                    let r = i16x8_load_extend_i8x8(factors.add(8 * c));
+                    let r = v128_load(factors.add(8 * c) as *const v128);
                     sums[c] = i32x4_add(sums[c], i32x4_dot_i16x8(l, r));
                 }
             );
