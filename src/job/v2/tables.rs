@@ -128,6 +128,10 @@ fn of_one_width(width: u32, codings: &[&Coding]) -> Model {
             bits += length(&set, set.undithered() + LEVELS * class + level, table, width);
         }
     }
+    for c in codings {
+        let factors: u64 = c.factor_counts.iter().map(|&(.., n)| n as u64).sum();
+        bits += factors * c.factors.as_ref().map_or(0, |f| f.fine as u64);
+    }
     let params: Vec<Vec<u8>> = codings
         .iter()
         .map(|c| Params::new(&set, c.columns.clone(), c.factors.clone()).to_bytes(&set))

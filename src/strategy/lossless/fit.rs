@@ -29,6 +29,12 @@ const MOST_WEIGHTS: u64 = 4 << 20;
 /// Ranks that are tried.
 const RANKS: [usize; 9] = [2, 4, 8, 12, 16, 24, 32, 48, 64];
 
+/// What more than half of all components have to gain for each weight, in 2^-8 bits.
+const WORTH_Q8: u64 = 32;
+
+/// What weights take, in 2^-8 bits, where most of what a prediction leaves over is noise.
+const NOISE_Q8: u64 = 2 << 8;
+
 /// By which powers of two finer factors are tried, as long as they pay.
 const FINER: [u32; 5] = [2, 4, 6, 8, 10];
 
@@ -276,6 +282,7 @@ fn low_rank(plain: &mut Scaled<'_>) -> Option<Found> {
     trial.rows = every(&plain.rows);
     trial.columns.clone_from(&plain.columns);
     let plain_length = length(&trial.count(1), layout.bits);
+    let words = some.len() as u64;
     let share = some.n_rows() as f32 / n_rows as f32;
     let mut length_of = |candidates: &Candidates, rank: usize| -> u64 {
         let bits: f32 = candidates.bits[..rank]
@@ -291,13 +298,14 @@ fn low_rank(plain: &mut Scaled<'_>) -> Option<Found> {
         trial.take_means(0);
         length(&trial.count(1), layout.bits) + (bits * 256.0) as u64
     };
-    let (mut best, mut candidates) = search(&spectrum, 0, &mut length_of);
+    let (mut best, mut candidates) = search(&spectrum, 0, words, &mut length_of);
     if best.1 == MAX_RANK / 2 {
         let octaves = candidates.all.octaves.clone();
         if let Some(spectrum) = Spectrum::new(&z, columns, octaves, true) {
-            let (longer, more) = search(&spectrum, best.1, &mut length_of);
-            if longer.0 < best.0 {
-                (best, candidates) = (longer, more);
+            let (higher, more) = search(&spectrum, best.1, words, &mut length_of);
+            // On a part of a tensor's rows so many components take noise for signal, and they take long to decode.
+            if higher.0 + words * WORTH_Q8 < best.0 {
+                (best, candidates) = (higher, more);
             }
         }
     }
@@ -309,10 +317,12 @@ fn low_rank(plain: &mut Scaled<'_>) -> Option<Found> {
     })
 }
 
-/// The shortest length, its rank and the factors that it is for. `from`: the rank to start at, or 0 for the middle of all.
+/// The shortest length, its rank and the factors that it is for. `from`: the rank to start at, or 0 for the middle of all;
+/// `words`: the weights that lengths are of.
 fn search(
     spectrum: &Spectrum,
     from: usize,
+    words: u64,
     length_of: &mut dyn FnMut(&Candidates, usize) -> u64,
 ) -> ((u64, usize), Candidates) {
     let mut candidates = spectrum.candidates(0);
@@ -322,7 +332,8 @@ fn search(
     let mut best = best_rank(&ranks, first, &mut |rank| length_of(&candidates, rank));
     // What a merged adapter leaves over is no noise, but what rounding the sum to the weights' type made of it, which is
     // known once the sum is: then finer factors pay.
-    for finer in FINER {
+    let noisy = best.0 > words * NOISE_Q8 && !spectrum.exceeds_bytes();
+    for finer in FINER.into_iter().filter(|_| !noisy) {
         let finer = spectrum.candidates(finer);
         let first = (length_of(&finer, ranks[best.1]), best.1);
         if first.0 >= best.0 - best.0 / 64 {

@@ -109,6 +109,30 @@ impl Spectrum {
         })
     }
 
+    /// The largest factor.
+    fn peak(&self) -> f32 {
+        let mut peak = 0f32;
+        for ((&left, &right), &s) in self
+            .peak_left
+            .iter()
+            .zip(&self.peak_right)
+            .zip(&self.components.strengths)
+        {
+            for x in [left, right * s] {
+                // f32::max would be a call in wasm.
+                if x > peak {
+                    peak = x;
+                }
+            }
+        }
+        peak
+    }
+
+    /// True when a byte is too small for the largest factor with the coarsest step.
+    pub fn exceeds_bytes(&self) -> bool {
+        self.peak() > LARGEST * STEP * self.residual
+    }
+
     /// Rounds the components to factors, whose step is the coarsest one divided by `2^finer`.
     pub fn candidates(&self, finer: u32) -> Candidates {
         let Self {
@@ -120,8 +144,7 @@ impl Spectrum {
         let (p, columns) = (*p, octaves.len());
         let rows = c.left.len() / p;
         let step = self.residual * STEP * power_of_two(-(finer as i32));
-        let peak = |k: usize| self.peak_left[k].max(self.peak_right[k] * c.strengths[k]);
-        let levels = (0..p).fold(0f32, |most, k| if peak(k) > most { peak(k) } else { most }) / step;
+        let levels = self.peak() / step;
         // Symbols have a byte; what is finer is raw.
         let fine = match finer {
             0 => 0,

@@ -74,7 +74,7 @@ pub fn choose(sample: &Sample, effort: Effort, step: u8, share: u64, fit: &Fit) 
     }
     let bits = sample.layout.bits;
     let exact = length(&fit.counts, bits)
-        + length(&fit.factor_counts, 8)
+        + factors_length(&fit.factor_counts, fit.factors.as_ref())
         + side_length(&fit.columns, fit.factors.is_some()) / share;
     let mut kinds = vec![Kind::Rows];
     if effort.columns && sample.n_rows() >= 8 {
@@ -165,7 +165,7 @@ impl<'a> Trial<'a> {
         }
         let length = length(&exact, bits)
             + length(&dithered, bits)
-            + length(&factor_counts, 8)
+            + factors_length(&factor_counts, factors.as_ref())
             + side_length(&scaled.columns, factors.is_some()) / self.share;
         Way {
             step: self.step,
@@ -257,6 +257,12 @@ pub fn length(counts: &Counts, width: u32) -> u64 {
         }
     }
     sum
+}
+
+/// Length of counted factors and their raw bits, in 2^-8 bits.
+fn factors_length(counts: &Counts, factors: Option<&Factors>) -> u64 {
+    let n: u64 = counts.iter().flatten().map(|&c| c as u64).sum();
+    length(counts, 8) + ((n * factors.map_or(0, |f| f.fine as u64)) << FRACTION)
 }
 
 /// Length of the columns' scales, in 2^-8 bits.
