@@ -12,7 +12,7 @@ import { writeModel } from '../../pkg-scripts/lib/safetensors.mjs';
 import { start } from './browser.mjs';
 import { hollowDelta, sparseModel } from './models.mjs';
 
-/** Most CPU time of one task, in ms, and in times of the yardstick: the larger of the two holds, up to twice the first. */
+/** Most CPU time of one task, in ms, and in times of the yardstick: the larger of the two holds, up to one and a half times the first. */
 const LIMIT = 50;
 const YARDSTICKS = 1.4;
 const RUNS = 3;
@@ -84,7 +84,7 @@ const yardstick = (page) =>
  */
 async function longest(prepare, work) {
   const driven = await site.open();
-  const limit = Math.min(2 * LIMIT, Math.max(LIMIT, Math.round(YARDSTICKS * (await yardstick(driven.page)))));
+  const limit = Math.min(1.5 * LIMIT, Math.max(LIMIT, Math.round(YARDSTICKS * (await yardstick(driven.page)))));
   await prepare(driven);
   const browser = driven.context.browser();
   await browser.startTracing(driven.page, { categories: ['disabled-by-default-devtools.timeline', '__metadata'] });

@@ -121,14 +121,23 @@ export class Store {
     this.state = this.#reduce(this.state, action);
     if (this.#due) return;
     this.#due = true;
-    // Once per frame; hidden tabs get no frames, so a timer stands by.
+    // Once per frame, but not in the frame's own task, which has the layout to do; hidden tabs get no frames, so a timer stands by.
     const flush = () => {
       if (!this.#due) return;
       this.#due = false;
-      for (const watcher of [...this.#watchers]) watcher();
+      this.#run([...this.#watchers]);
     };
-    requestAnimationFrame(flush);
+    requestAnimationFrame(() => setTimeout(flush));
     setTimeout(flush, 100);
+  }
+
+  /** Runs them in turn; after 8 ms the rest goes on in a task of its own. @param {(() => void)[]} watchers */
+  #run(watchers) {
+    const end = performance.now() + 8;
+    for (const [i, watcher] of watchers.entries()) {
+      if (performance.now() > end) return void setTimeout(() => this.#run(watchers.slice(i)));
+      watcher();
+    }
   }
 
   /** @param {Partial<State>} values */
