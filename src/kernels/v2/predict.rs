@@ -1,7 +1,7 @@
 //! The low-rank prediction: a row of the base moved to where the fine-tune is expected.
 //!
-//! Weight `(i, j)` is expected to move by `sum over k of left[i][k] * right[j][k]`, an integer (the left factors have
-//! their gains in them), times `2^(octave[i] + octave[j])`. The sum of base and move is rounded to the weight's type;
+//! Weight `(i, j)` is expected to move by `sum over k of left[i][k] * right[j][k]`, an integer of 32 bits (the left
+//! factors have their gains in them), times `2^(octave[i] + octave[j])`. The sum of base and move is rounded to the weight's type;
 //! coding goes on as if that were the base. What the rounding left over is context: its sign flips the sign of the
 //! difference that is coded, so that it always points the same way, and its size (less than a quarter of a step, or
 //! more) chooses the table.
@@ -30,7 +30,7 @@ pub struct Columns {
 }
 
 impl Columns {
-    /// `right`: `rank` factors per column, 1 to 32 of them; `octaves`: one per column.
+    /// `right`: `rank` factors per column, 1 to [`MAX_RANK`] of them; `octaves`: one per column.
     pub fn new(rank: usize, right: &[i16], octaves: &[i16]) -> Self {
         let columns = octaves.len();
         let padded = columns.div_ceil(16) * 16;

@@ -387,3 +387,39 @@ fn invert(mut a: Vec<f64>, n: usize) -> Vec<f64> {
     }
     inverse
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_factor_is_its_symbol_and_its_raw_bits() {
+        for fine in 0..=MAX_FINE {
+            let (first, last) = (factor(-128, 0, fine), factor(127, (1 << fine) - 1, fine));
+            assert!(first < 0 && last > 0 && (last as i32 - first as i32) == (256 << fine) - 1);
+            for f in first..=last {
+                assert_eq!(factor(symbol(f, fine), low(f, fine), fine), f, "{fine}");
+                // The symbol is the nearest, with half a step up.
+                let off = f as i32 - ((symbol(f, fine) as i32) << fine);
+                assert!((-half(fine)..=half(fine)).contains(&off), "{f}, {fine}");
+            }
+        }
+    }
+
+    #[test]
+    fn products_are_in_units_of_symbols() {
+        let factors = |fine| Factors {
+            rank: 3,
+            fine,
+            shift: 0,
+            gains: vec![1, 300, 32767],
+            left_classes: vec![0; 3],
+            right_classes: vec![0; 3],
+            octaves: Vec::new(),
+            columns: Columns::default(),
+            right: Vec::new(),
+        };
+        assert_eq!(factors(0).scaled_left(&[-5, 7, 2])[..4], [-5, 2100, 32767, 0]);
+        assert_eq!(factors(3).scaled_left(&[-5, 7, -9])[..4], [-1, 263, -32767, 0]);
+    }
+}
