@@ -8,7 +8,7 @@ export const platform = {
   // One core is left to the page.
   workers: Math.max(1, (globalThis.navigator?.hardwareConcurrency ?? 2) - 1),
 
-  tiny: 1e5,
+  tiny: 1e6,
   paints: true,
 
   createWorker: () => new Worker(new URL('./worker.js', import.meta.url), { type: 'module' }),
