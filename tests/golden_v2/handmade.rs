@@ -124,8 +124,9 @@ type Made<'a> = (&'a str, &'a str, Dtype, &'a [u64], Vec<u8>, Kind, u64);
 /// share. `fine_bits`: raw bits of factors.
 fn case(name: &'static str, covers: &'static str, log: u32, log2_q: u32, dtype: Dtype, fine_bits: u32) -> Case {
     let layout = Layout::of(dtype);
-    let shape = [9u64, 70 / layout.parts];
-    let n = 9 * 70 * layout.bytes();
+    let rows = if fine_bits > 0 { 36 } else { 9 };
+    let shape = [rows as u64, 70 / layout.parts];
+    let n = rows * 70 * layout.bytes();
     let data = bytes(n, 72);
     let other = bytes(3 * 100, 73);
     let tensors: [Made; 7] = [

@@ -239,26 +239,26 @@ class TableSet(Tables):
 
 class Params:
     """7. Parameters."""
-    def __init__(self, data, columns, tables, dtype, dither):
+    def __init__(self, data, rows, columns, tables, dtype, dither):
         self.columns, self.scales, self.rank, self.dither, self.unit = columns, np.zeros(columns, int), 0, dither, UNIT.get(dtype)
         if not data:
             return
-        pieces = io.BytesIO(data)
+        pieces, rans = io.BytesIO(data), None
         s = Stream(take(pieces, varint(pieces)))
         if s.bit("has scales"):
             self.scales = np.fromiter(islice(s.scales(), columns), int)
         if s.bit("has factors"):
             self.rank, self.shift = clamp(s.int("rank"), 1, 64), clamp(s.int("shift"), -8191, 8191)
             self.fine = clamp(s.int("fine"), 0, 7) if tables.fine else 0
+            need(self.rank <= rows, "a rank higher than there are rows")
             self.gain = np.array([clamp(s.int("gain"), 0, 32767) for _ in range(self.rank)])
             self.left, right = ([tables.factors + clamp(s.int("class"), 0, 13) for _ in self.gain] for _ in range(2))
             self.octaves = accumulate(range(columns), lambda at, _: clamp(at + s.int("octave"), -60, 60), initial=0)
             self.octaves, raw = np.array([*self.octaves][1:]), take(pieces, columns * self.rank * self.fine + 7 >> 3)
             self.right = self.factors((rans := Rans(pieces.read())).row(tables, right * columns), raw, 0).reshape(columns, self.rank)
-            finished(None, None, rans)
-        finished(s, pieces)
+        finished(s, pieces, rans)
     def factors(self, symbols, raw, at):
-        bits = np.unpackbits(np.uint8([*raw[at >> 3:at + len(symbols) * self.fine + 7 >> 3]]), bitorder="little")[at & 7:]
+        bits = np.unpackbits(np.frombuffer(raw[at >> 3:at + len(symbols) * self.fine + 7 >> 3], np.uint8), bitorder="little")[at & 7:]
         low = bits[:len(symbols) * self.fine].reshape(len(symbols), self.fine) @ (1 << np.arange(self.fine))
         return (np.array(symbols) << self.fine) + low - (1 << self.fine >> 1)
     def predicted(self, dtype, base, o, left):
@@ -362,7 +362,7 @@ class Delta:
                 (of, _), data = base[t["base"][0]]
                 words = np.frombuffer(data, word_type(of))[:common or None]
                 words = rounded(dtype, floats(of, words)) if common and of != dtype else words
-                params = Params(self.params[i], columns, self.sets[t["set"]], dtype, t["dither"])
+                params = Params(self.params[i], -(-total // columns), columns, self.sets[t["set"]], dtype, t["dither"])
                 for row in range(-(-common // columns)):
                     yield i, True, (dtype, words[row * columns:(row + 1) * columns], row, params)
             for at in range(common, total if t["op"] in (DELTA, STORED) else 0, columns):

@@ -131,11 +131,11 @@ export class Store {
     setTimeout(flush, 100);
   }
 
-  /** Runs them in turn; after 8 ms the rest goes on in a task of its own. @param {(() => void)[]} watchers */
+  /** Runs them in turn; after 8 ms the rest goes on in a task of its own, unless all start anew by then. @param {(() => void)[]} watchers */
   #run(watchers) {
     const end = performance.now() + 8;
     for (const [i, watcher] of watchers.entries()) {
-      if (performance.now() > end) return void setTimeout(() => this.#run(watchers.slice(i)));
+      if (performance.now() > end) return void setTimeout(() => this.#due || this.#run(watchers.slice(i)));
       watcher();
     }
   }

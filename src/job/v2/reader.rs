@@ -4,7 +4,7 @@
 //! is read likewise. Every link keeps the blocks that it decoded last, up to 4 MiB, and no more.
 
 use super::past::{Coded, Level, Past};
-use super::rebuild::{decode_block, RebuildSegment};
+use super::rebuild::{decode_block, parse_params, RebuildSegment};
 use super::{digest, in_dtype};
 use crate::dtype::Dtype;
 use crate::error::{Code, Error, Result};
@@ -317,6 +317,14 @@ impl Reader {
         decode_block(&coded.tensors, &b, &bytes, set, &state.params, &from, &mut out)
             .map_err(|e| damaged(e, coded.source, b.range))?;
         from.into_iter().chain([bytes]).for_each(buffers::give);
+        // What no later block needs goes: of many small tensors the parameters may take more than the tensors.
+        let State { places, params, .. } = &mut self.states[level];
+        for s in &b.segments {
+            let tensor = s.tensor as usize;
+            if places[tensor].last().is_some_and(|&(last, _)| last as usize == number) {
+                params[tensor] = None;
+            }
+        }
         Ok(out)
     }
 
@@ -378,7 +386,8 @@ impl Reader {
             self.states[level].set = Some((n, (parsed, tables)));
         }
         for (t, bytes) in params_of.into_iter().zip(bytes) {
-            let params = self.parse_params(level, t, &bytes)?;
+            let (_, set) = self.states[level].set.as_ref().ok_or_else(lost)?;
+            let params = parse_params(&self.coded(level)?.tensors[t], set, source, &bytes)?;
             self.states[level].params[t] = Some(params);
         }
         let mut of_base = of_base.drain(..);
@@ -389,14 +398,6 @@ impl Reader {
             has.then(|| of_base.next()).flatten().unwrap_or_default()
         });
         Ok(words.collect())
-    }
-
-    fn parse_params(&self, level: usize, tensor: usize, bytes: &[u8]) -> Result<Params> {
-        let coded = self.coded(level)?;
-        let t = &coded.tensors[tensor];
-        let (_, (set, tables)) = self.states[level].set.as_ref().ok_or_else(lost)?;
-        Params::parse(set, tables, Layout::of(t.dtype), t.columns as usize, bytes)
-            .map_err(|e| damaged(e.tensor(&t.name), coded.source, t.params))
     }
 }
 

@@ -19,7 +19,7 @@ use crate::strategy::lossless::block::{self, Target};
 use crate::strategy::lossless::model::TableSet;
 use crate::strategy::lossless::params::Params;
 use crate::strategy::lossless::stored;
-use crate::strategy::lossless::wire::unseal;
+use crate::strategy::lossless::wire::{malformed, unseal};
 use xxhash_rust::xxh3::Xxh3;
 
 /// Tensors of the last model of a past, which a version 2 link makes, to be rebuilt.
@@ -319,13 +319,11 @@ pub async fn examine(io: Io, coded: Coded) -> Result<Vec<u8>> {
             set = Some((t.set, parsed.map_err(|e| damaged(e, coded.source, range))));
         }
         let parsed = match set.as_ref().map(|(_, set)| set) {
-            Some(Ok((set, tables))) => {
+            Some(Ok(set)) => {
                 let bytes = io
                     .read_vec(coded.source, t.params.offset, t.params.len as usize)
                     .await?;
-                Params::parse(set, tables, Layout::of(t.dtype), t.columns as usize, &bytes)
-                    .map_err(|e| damaged(e, coded.source, t.params))
-                    .err()
+                parse_params(t, set, coded.source, &bytes).err()
             }
             Some(Err(e)) => Some(e.clone()),
             None => None,
@@ -346,6 +344,20 @@ pub async fn examine(io: Io, coded: Coded) -> Result<Vec<u8>> {
         written: 0,
     };
     to_wire(&faults.into_iter().zip(&coded.tensors).map(report).collect::<Vec<_>>())
+}
+
+/// Parameters of a tensor. A prediction has no higher rank than its tensor has rows, so that factors take no more memory
+/// than the tensor.
+pub(super) fn parse_params(t: &RebuildTensor, (set, tables): &Set, source: u32, bytes: &[u8]) -> Result<Params> {
+    let layout = Layout::of(t.dtype);
+    let rows = (t.bytes / layout.bytes() as u64).div_ceil(t.columns.max(1));
+    let sound = |p: Params| match p.factors.as_ref().is_some_and(|f| f.rank as u64 > rows) {
+        true => Err(malformed("a prediction has a higher rank than its tensor has rows")),
+        false => Ok(p),
+    };
+    Params::parse(set, tables, layout, t.columns as usize, bytes)
+        .and_then(sound)
+        .map_err(|e| damaged(e.tensor(&t.name), source, t.params))
 }
 
 /// Decodes a block: the segments' words, given those of the base; kinds without a base need no more than the bytes.

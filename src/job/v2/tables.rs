@@ -120,7 +120,7 @@ fn of_one_width(width: u32, codings: &[&Coding]) -> Model {
         .enumerate()
         .filter(|(_, t)| t.iter().any(|&c| c > 0))
     {
-        bits += length(&set, set.factor_context(class as u8), table, 8);
+        bits += length(&set, set.factor_context(class as u8), table, 0);
     }
     for (class, tables) in dithered.chunks_exact(LEVELS).enumerate() {
         let class = moved(class, DITHER_OFFSET, set.dither_offset, set.dither_classes);
@@ -129,8 +129,11 @@ fn of_one_width(width: u32, codings: &[&Coding]) -> Model {
         }
     }
     for c in codings {
-        let factors: u64 = c.factor_counts.iter().map(|&(.., n)| n as u64).sum();
-        bits += factors * c.factors.as_ref().map_or(0, |f| f.fine as u64);
+        // The raw bits of the columns' factors are in the parameters.
+        if let Some(f) = &c.factors {
+            let all: u64 = c.factor_counts.iter().map(|&(.., n)| n as u64).sum();
+            bits += all.saturating_sub(f.right.len() as u64) * f.fine as u64;
+        }
     }
     let params: Vec<Vec<u8>> = codings
         .iter()
@@ -147,13 +150,14 @@ fn moved(class: usize, from: i16, to: i16, classes: u8) -> usize {
     (class as i32 + to as i32 - from as i32).clamp(0, (classes as i32 - 1).max(0)) as usize
 }
 
-/// Bits of counted symbols in a context, raw bits included.
+/// Bits of counted symbols in a context, raw bits included. `width`: 0 for symbols that have none.
 fn length(set: &TableSet, context: usize, counts: &[u64; SYMBOLS], width: u32) -> u64 {
     let freqs = &set.freqs[context];
     let mut q8 = 0;
     for (s, &c) in counts.iter().enumerate().filter(|(_, &c)| c > 0) {
         let (f, raw) = match freqs[s] {
             0 => (freqs[ESC], width),
+            f if width == 0 => (f, 0),
             f => (f, raw_bits(s as u8 as i8, width)),
         };
         q8 += c * (((set.log + raw) << FRACTION) - log2_q8(f.max(1) as u64)) as u64;

@@ -234,7 +234,7 @@ pub fn components(z: &[f32], columns: usize, p: usize) -> Components {
     }
 }
 
-/// A sign from a multiplicative hash of row and component.
+/// A sign from a multiplicative hash of row and component, 32 of which follow each other.
 fn start(j: usize, k: usize) -> f32 {
     let mut h = (((k as u64 / 32) << 40 | (j * 32 + k % 32) as u64) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     h ^= h >> 29;

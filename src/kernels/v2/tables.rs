@@ -19,6 +19,15 @@ pub type Freqs = [u16; SYMBOLS];
 /// Index of the escape.
 pub const ESC: usize = ESCAPE as u8 as usize;
 
+/// Scales counts to frequencies that sum to `2^log`; every symbol that was counted has one, and so has the escape.
+pub fn normalise_all(counts: &[u32; SYMBOLS], log: u32) -> Freqs {
+    let mut counts = *counts;
+    counts[ESC] = counts[ESC].max(1);
+    let mut freqs = [0; SYMBOLS];
+    scale(&counts, log, &mut freqs);
+    freqs
+}
+
 /// Scales counts to frequencies that sum to `2^log`, leaving rare symbols to the escape where that is shorter.
 ///
 /// `width`: raw bits of an escape. The escape always has a frequency.

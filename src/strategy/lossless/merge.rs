@@ -4,7 +4,7 @@ use super::fit::Counts;
 use super::model::{code_tables, TableSet, Window};
 use crate::kernels::v2::adaptive::Meter;
 use crate::kernels::v2::log2::FRACTION;
-use crate::kernels::v2::tables::{length, normalise, Freqs, SYMBOLS};
+use crate::kernels::v2::tables::{length, normalise, normalise_all, Freqs, SYMBOLS};
 
 /// Tables for the sum of all counts; neighbouring classes at either end of the window are joined while that is shorter.
 ///
@@ -79,7 +79,7 @@ pub fn tables(window: Window, width: u32, log: u32, counts: &Counts, factor_coun
     if factor_counts.iter().flatten().any(|&c| c > 0) {
         freqs.extend(factor_counts.iter().enumerate().map(|(class, c)| {
             if fine || class >= LARGE_CLASS {
-                normalise(&filled(c), log, MISSED_BITS)
+                normalise_all(&filled(c), log)
             } else {
                 normalise(c, log, 8)
             }
@@ -103,10 +103,8 @@ pub fn tables(window: Window, width: u32, log: u32, counts: &Counts, factor_coun
 /// First class of factors so large that one of them counts for much.
 const LARGE_CLASS: usize = 11;
 
-/// What it costs to move such a factor to the next symbol that its table has: its whole row or column is predicted worse.
-const MISSED_BITS: u32 = 64;
-
-/// Counts with every symbol that other rows may have: a quarter further out than those that were seen.
+/// Counts with every symbol that other rows may have: a quarter further out than those that were seen. A factor whose
+/// table does not have its symbol moves to the next one that it has, and its whole row or column is predicted worse.
 fn filled(counts: &[u32; SYMBOLS]) -> [u32; SYMBOLS] {
     let mut filled = *counts;
     let seen = |m: &usize| counts[*m] > 0 || counts[SYMBOLS - m] > 0;

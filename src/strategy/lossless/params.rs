@@ -284,7 +284,7 @@ impl Params {
     }
 }
 
-/// The factor nearest to `x` whose symbol its table has.
+/// The factor nearest to `x` of the nearest symbol that its table has.
 pub(super) fn nearest(freqs: &[u16; SYMBOLS], x: f32, fine: u32) -> i16 {
     let most = factor(127, (1 << fine) - 1, fine) as i32;
     let want = (x.round_ties_even() as i32).clamp(-most, most) as i16;

@@ -243,7 +243,8 @@ fn count(scaled: &Scaled<'_>, step: u8) -> (Counts, Counts) {
     (exact, dithered)
 }
 
-/// Length of counted symbols in tables of their own, the tables included, in 2^-8 bits.
+/// Length of counted symbols in tables of their own, the tables included, in 2^-8 bits. `width`: 0 for symbols that have no
+/// raw bits.
 pub fn length(counts: &Counts, width: u32) -> u64 {
     let mut sum = 0;
     for table in counts {
@@ -251,7 +252,9 @@ pub fn length(counts: &Counts, width: u32) -> u64 {
         sum += total * log2_q8(total) as u64;
         for (s, &c) in table.iter().enumerate().filter(|(_, &c)| c > 0) {
             let c = c as u64;
-            sum += c * (raw_bits(s as u8 as i8, width) << FRACTION) as u64;
+            if width > 0 {
+                sum += c * (raw_bits(s as u8 as i8, width) << FRACTION) as u64;
+            }
             sum -= c * log2_q8(c) as u64;
             sum += SYMBOL_BITS << FRACTION;
         }
@@ -262,7 +265,7 @@ pub fn length(counts: &Counts, width: u32) -> u64 {
 /// Length of counted factors and their raw bits, in 2^-8 bits.
 fn factors_length(counts: &Counts, factors: Option<&Factors>) -> u64 {
     let n: u64 = counts.iter().flatten().map(|&c| c as u64).sum();
-    length(counts, 8) + ((n * factors.map_or(0, |f| f.fine as u64)) << FRACTION)
+    length(counts, 0) + ((n * factors.map_or(0, |f| f.fine as u64)) << FRACTION)
 }
 
 /// Length of the columns' scales, in 2^-8 bits.

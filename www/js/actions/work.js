@@ -2,7 +2,6 @@
 // Work that writes a file: plans and estimates, Rebuild, Make, and what is kept of their results.
 
 import { api, version } from '../api.js';
-import { nextFrame } from '../dom.js';
 import { problemOf } from '../errors.js';
 import { addDelta } from '../intake/intake.js';
 import { estimate } from '../model/estimate.js';
@@ -211,10 +210,10 @@ export function workActions(app) {
     };
     store.set({ saved: [...store.state.saved, saved] });
     await app.actions.listCopies();
-    // What shows it is made after a frame.
-    void nextFrame()
-      .then(nextFrame)
-      .then(() => /** @type {HTMLElement | null} */ (document.querySelector('[data-result]'))?.focus());
+    // What shows it is made soon after a frame, of which hidden tabs get none.
+    requestAnimationFrame(() =>
+      setTimeout(() => /** @type {HTMLElement | null} */ (document.querySelector('[data-result]'))?.focus(), 100),
+    );
     return saved;
   }
 

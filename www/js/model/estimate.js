@@ -56,8 +56,8 @@ export async function estimate({ base, finetuned, parents }, options, signal) {
     const text = new TextEncoder().encode(JSON.stringify(header));
     sides.push(new Blob([new BigUint64Array([BigInt(text.length)]), text, .../** @type {Uint8Array<ArrayBuffer>[]} */ (content)]));
   }
-  // Small as it is, not in this thread.
-  const made = await encode({ base: sides[0], finetuned: sides[1], ...options, workers: 1, signal });
+  // What is small would run in this thread.
+  const made = await encode({ base: sides[0], finetuned: sides[1], ...options, workers: size < 1e6 ? 1 : undefined, signal });
   const values = made.tensors.reduce((sum, { bytes }) => sum + bytes, 0);
   // Values grow with the model, what describes them with the number of tensors.
   const bytes = Math.round((values * total) / size + ((made.bytes - values) * all.length) / parts.length);
