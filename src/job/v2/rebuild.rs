@@ -402,3 +402,61 @@ pub(super) fn decode_block(
     }
     block::decode(set, tables, bytes, &mut targets)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::v2::tables::SYMBOLS;
+    use crate::strategy::lossless::low_rank::{Factors, FACTOR_CLASSES};
+    use crate::strategy::lossless::model::Window;
+
+    /// A file claims factors for many tensors of one row: they would take far more memory than the tensors.
+    #[test]
+    fn a_prediction_has_no_higher_rank_than_its_tensor_has_rows() {
+        let (columns, rank) = (64, 3);
+        let set = TableSet {
+            window: Window {
+                classes: 1,
+                ..Window::for_width(16)
+            },
+            phased: 0,
+            log: 9,
+            fine: true,
+            dither_offset: 0,
+            dither_classes: 0,
+            freqs: vec![[2; SYMBOLS]; 1 + FACTOR_CLASSES],
+        };
+        let factors = Factors {
+            rank,
+            fine: 2,
+            shift: 0,
+            gains: vec![1; rank],
+            left_classes: vec![0; rank],
+            right_classes: vec![0; rank],
+            octaves: vec![0; columns],
+            columns: Default::default(),
+            right: vec![5; rank * columns],
+        };
+        let bytes = Params::new(&set, vec![0; columns], Some(factors)).to_bytes(&set);
+        let tables = DecodeTables::new(&set.freqs, set.log);
+        let set = (set, tables);
+        let parse = |rows: usize| {
+            let tensor = RebuildTensor {
+                name: "w".into(),
+                dtype: Dtype::BF16,
+                bytes: (2 * columns * rows) as u64,
+                columns: columns as u64,
+                set: 0,
+                params: ByteRange::new(100, bytes.len() as u64).unwrap(),
+                base: Some(0),
+                digest: Digest::default(),
+                unchanged: false,
+                dither: None,
+            };
+            parse_params(&tensor, &set, 0, &bytes)
+        };
+        assert!(parse(rank).unwrap().factors.is_some_and(|f| f.right == [5; 3 * 64]));
+        let e = parse(rank - 1).unwrap_err();
+        assert_eq!((e.code, e.tensor.as_deref()), (Code::Malformed, Some("w")));
+    }
+}
