@@ -125,19 +125,10 @@ export class Store {
     const flush = () => {
       if (!this.#due) return;
       this.#due = false;
-      this.#run([...this.#watchers]);
+      for (const watcher of [...this.#watchers]) watcher();
     };
     requestAnimationFrame(() => setTimeout(flush));
     setTimeout(flush, 100);
-  }
-
-  /** Runs them in turn; after 8 ms the rest goes on in a task of its own, unless all start anew by then. @param {(() => void)[]} watchers */
-  #run(watchers) {
-    const end = performance.now() + 8;
-    for (const [i, watcher] of watchers.entries()) {
-      if (performance.now() > end) return void setTimeout(() => this.#due || this.#run(watchers.slice(i)));
-      watcher();
-    }
   }
 
   /** @param {Partial<State>} values */

@@ -332,10 +332,8 @@ fn search(
     let mut best = best_rank(&ranks, first, &mut |rank| length_of(&candidates, rank));
     // What a merged adapter leaves over is no noise, but what rounding the sum to the weights' type made of it, which is
     // known once the sum is: then finer factors pay.
-    if best.0 > words * NOISE_Q8 && !spectrum.exceeds_bytes() {
-        return ((best.0, ranks[best.1]), candidates);
-    }
-    for finer in FINER {
+    let noisy = best.0 > words * NOISE_Q8 && !spectrum.exceeds_bytes();
+    for finer in FINER.into_iter().filter(|_| !noisy) {
         let finer = spectrum.candidates(finer);
         let first = (length_of(&finer, ranks[best.1]), best.1);
         if first.0 >= best.0 - best.0 / 64 {
