@@ -16,8 +16,8 @@ use wdelta::error::{Code, Result};
 use wdelta::kernels::v2::predict::Columns;
 use wdelta::kernels::v2::tables::{DecodeTables, Freqs, SYMBOLS};
 use wdelta::strategy::lossless::block::{self, Segment, Stats, Target};
+use wdelta::strategy::lossless::factors::{Factors, FACTOR_CLASSES};
 use wdelta::strategy::lossless::fit::Effort;
-use wdelta::strategy::lossless::low_rank::{Factors, FACTOR_CLASSES};
 use wdelta::strategy::lossless::{merge, rows};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -186,7 +186,7 @@ fn factors(rank: usize, columns: usize, rng: &mut Lcg) -> Factors {
     let octaves: Vec<i16> = (0..columns).map(|_| (rng.next() % 3) as i16 - 1).collect();
     Factors {
         rank,
-        fine: 0,
+        raw_bits: 0,
         shift: 8,
         gains: vec![40; rank],
         left_classes: vec![3; rank],

@@ -336,7 +336,7 @@ fn flat_set() -> TableSet {
             offset: 7,
             classes: 5,
         },
-        fine: false,
+        raw_factors: false,
         phased: 0,
         log: 9,
         dither_offset: -3,

@@ -6,7 +6,7 @@ use wdelta::kernels::v2::element::Layout;
 use wdelta::kernels::v2::tables::{DecodeTables, SYMBOLS};
 use wdelta::strategy::lossless::fit::{self, Effort, Fit};
 use wdelta::strategy::lossless::model::{TableSet, Window};
-use wdelta::strategy::lossless::{block, low_rank, merge, rows, side};
+use wdelta::strategy::lossless::{block, factors, merge, rows, side};
 
 /// A tensor of a pair.
 pub struct Tensor {
@@ -56,7 +56,7 @@ pub fn encode(tensors: &[Tensor], effort: Effort) -> Coded {
     let width = tensors[0].layout.bits;
     let window = Window::for_width(width);
     let mut counts = vec![[0; SYMBOLS]; fit::VARIANTS * window.classes as usize];
-    let mut factor_counts = vec![[0; SYMBOLS]; low_rank::FACTOR_CLASSES];
+    let mut factor_counts = vec![[0; SYMBOLS]; factors::FACTOR_CLASSES];
     for f in &fits {
         let sums = counts.iter_mut().chain(&mut factor_counts);
         for (sum, c) in sums.zip(f.counts.iter().chain(&f.factor_counts)) {
@@ -65,8 +65,8 @@ pub fn encode(tensors: &[Tensor], effort: Effort) -> Coded {
             }
         }
     }
-    let fine = fits.iter().any(|f| f.factors.as_ref().is_some_and(|f| f.fine > 0));
-    let set = merge::tables(window, width, 11, &counts, &factor_counts, fine);
+    let raw_factors = fits.iter().any(|f| f.factors.as_ref().is_some_and(|f| f.raw_bits > 0));
+    let set = merge::tables(window, width, 11, &counts, &factor_counts, raw_factors);
     let mut segments: Vec<_> = tensors
         .iter()
         .zip(&fits)

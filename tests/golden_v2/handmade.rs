@@ -10,7 +10,7 @@ use wdelta::kernels::v2::element::Layout;
 use wdelta::kernels::v2::predict::Columns;
 use wdelta::kernels::v2::tables::{normalise, Freqs, SYMBOLS};
 use wdelta::strategy::lossless::block::{self, Segment, Stats};
-use wdelta::strategy::lossless::low_rank::{Factors, FACTOR_CLASSES};
+use wdelta::strategy::lossless::factors::{Factors, FACTOR_CLASSES};
 use wdelta::strategy::lossless::model::{TableSet, Window};
 use wdelta::strategy::lossless::params::Params;
 use wdelta::strategy::lossless::{stored, wire};
@@ -57,7 +57,7 @@ fn table(log: u32, width: u32, slope: u32) -> Freqs {
     normalise(&counts, log, width)
 }
 
-fn set(log: u32, log2_q: u32, width: u32, fine: bool) -> TableSet {
+fn set(log: u32, log2_q: u32, width: u32, raw_factors: bool) -> TableSet {
     let window = Window {
         log2_q,
         offset: if log2_q == 0 { 9 } else { -3 },
@@ -72,15 +72,15 @@ fn set(log: u32, log2_q: u32, width: u32, fine: bool) -> TableSet {
         phased: phased as u8,
         log,
         freqs,
-        fine,
+        raw_factors,
         dither_offset: 0,
         dither_classes: 0,
     }
 }
 
-fn factors(columns: usize, fine: u32) -> Factors {
+fn factors(columns: usize, raw_bits: u32) -> Factors {
     let octaves: Vec<i16> = bytes(columns, 71).iter().map(|b| (b % 3) as i16 - 1).collect();
-    let (rank, gains, right): (_, _, Vec<i16>) = match fine {
+    let (rank, gains, right): (_, _, Vec<i16>) = match raw_bits {
         0 => {
             let right = bytes(3 * columns, 70).iter().map(|b| (b % 15) as i16 - 7).collect();
             (3, vec![40, 0, 1023], right)
@@ -89,15 +89,15 @@ fn factors(columns: usize, fine: u32) -> Factors {
             let pairs = bytes(2 * 35 * columns, 70);
             let right = pairs
                 .chunks_exact(2)
-                .map(|b| (i16::from_le_bytes([b[0], b[1]]) >> (8 - fine)).max(-(127 << fine)))
+                .map(|b| (i16::from_le_bytes([b[0], b[1]]) >> (8 - raw_bits)).max(-(127 << raw_bits)))
                 .collect();
             (35, (0..35).map(|k| if k < 30 { 32767 } else { k }).collect(), right)
         }
     };
     Factors {
         rank,
-        fine,
-        shift: 7 + 3 * fine as i32,
+        raw_bits,
+        shift: 7 + 3 * raw_bits as i32,
         gains,
         left_classes: [3, 0, 13].into_iter().cycle().take(rank).collect(),
         right_classes: [12, 3, 5].into_iter().cycle().take(rank).collect(),

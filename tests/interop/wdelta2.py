@@ -231,7 +231,7 @@ class TableSet(Tables):
     def __init__(self, data):
         self.log, self.q, low, high, self.classes, self.phased, more = data[:7]
         self.offset, self.level_offset = (int.from_bytes(x, "little", signed=True) for x in ((low, high), data[7:9]))
-        self.dithered, self.fine = data[9] if more & 2 else 0, bool(more & 4)
+        self.dithered, self.raw_factors = data[9] if more & 2 else 0, bool(more & 4)
         self.factors = self.classes + 2 * self.phased  # the first of them
         self.levels = self.factors + 14 * (more & 1)
         need(9 <= self.log <= 11 and self.q <= 1 and more <= 7 and more & 5 != 4, "a table set that is not known")
@@ -249,21 +249,21 @@ class Params:
             self.scales = np.fromiter(islice(s.scales(), columns), int)
         if s.bit("has factors"):
             self.rank, self.shift = clamp(s.int("rank"), 1, 64), clamp(s.int("shift"), -8191, 8191)
-            self.fine = clamp(s.int("fine"), 0, 7) if tables.fine else 0
+            self.raw_bits = clamp(s.int("raw_bits"), 0, 7) if tables.raw_factors else 0
             need(self.rank <= rows, "a rank higher than there are rows")
             self.gain = np.array([clamp(s.int("gain"), 0, 32767) for _ in range(self.rank)])
             self.left, right = ([tables.factors + clamp(s.int("class"), 0, 13) for _ in self.gain] for _ in range(2))
             self.octaves = accumulate(range(columns), lambda at, _: clamp(at + s.int("octave"), -60, 60), initial=0)
-            self.octaves, raw = np.array([*self.octaves][1:]), take(pieces, columns * self.rank * self.fine + 7 >> 3)
+            self.octaves, raw = np.array([*self.octaves][1:]), take(pieces, columns * self.rank * self.raw_bits + 7 >> 3)
             self.right = self.factors((rans := Rans(pieces.read())).row(tables, right * columns), raw, 0).reshape(columns, self.rank)
         finished(s, pieces, rans)
     def factors(self, symbols, raw, at):
-        bits = np.unpackbits(np.frombuffer(raw[at >> 3:at + len(symbols) * self.fine + 7 >> 3], np.uint8), bitorder="little")[at & 7:]
-        low = bits[:len(symbols) * self.fine].reshape(len(symbols), self.fine) @ (1 << np.arange(self.fine))
-        return (np.array(symbols) << self.fine) + low - (1 << self.fine >> 1)
+        bits = np.unpackbits(np.frombuffer(raw[at >> 3:at + len(symbols) * self.raw_bits + 7 >> 3], np.uint8), bitorder="little")[at & 7:]
+        low = bits[:len(symbols) * self.raw_bits].reshape(len(symbols), self.raw_bits) @ (1 << np.arange(self.raw_bits))
+        return (np.array(symbols) << self.raw_bits) + low - (1 << self.raw_bits >> 1)
     def predicted(self, dtype, base, o, left):
         """What the words of a row move to, their variants, and which of them are flipped."""
-        total = self.right[:len(base)] @ np.clip(left * self.gain + (1 << self.fine >> 1) >> self.fine, -32767, 32767)
+        total = self.right[:len(base)] @ np.clip(left * self.gain + (1 << self.raw_bits >> 1) >> self.raw_bits, -32767, 32767)
         by = total.astype("<i4").astype("<f4") * power(clamp(o - self.shift, -60, 60)) * power(self.octaves[:len(base)])
         fixed, total = exponents(dtype, base) == exponents(dtype, ~np.zeros_like(base)), floats(dtype, base) + by
         if dtype == "BF16":

@@ -15,8 +15,8 @@ use crate::job::report::to_wire;
 use crate::job::wire::wire;
 use crate::kernels::v2::element::Layout;
 use crate::offset::ByteRange;
+use crate::strategy::lossless::factors::Factors;
 use crate::strategy::lossless::fit::{fit, Counts, Effort, Sample};
-use crate::strategy::lossless::low_rank::Factors;
 use crate::strategy::lossy::fit::choose;
 use xxhash_rust::xxh3::xxh3_64;
 

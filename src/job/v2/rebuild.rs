@@ -407,7 +407,7 @@ pub(super) fn decode_block(
 mod tests {
     use super::*;
     use crate::kernels::v2::tables::SYMBOLS;
-    use crate::strategy::lossless::low_rank::{Factors, FACTOR_CLASSES};
+    use crate::strategy::lossless::factors::{Factors, FACTOR_CLASSES};
     use crate::strategy::lossless::model::Window;
 
     /// A file claims factors for many tensors of one row: they would take far more memory than the tensors.
@@ -421,14 +421,14 @@ mod tests {
             },
             phased: 0,
             log: 9,
-            fine: true,
+            raw_factors: true,
             dither_offset: 0,
             dither_classes: 0,
             freqs: vec![[2; SYMBOLS]; 1 + FACTOR_CLASSES],
         };
         let factors = Factors {
             rank,
-            fine: 2,
+            raw_bits: 2,
             shift: 0,
             gains: vec![1; rank],
             left_classes: vec![0; rank],

@@ -8,8 +8,8 @@ use crate::kernels::v2::alphabet::raw_bits;
 use crate::kernels::v2::dither::LEVELS;
 use crate::kernels::v2::log2::{log2_q8, FRACTION};
 use crate::kernels::v2::tables::{ESC, SYMBOLS};
+use crate::strategy::lossless::factors::FACTOR_CLASSES;
 use crate::strategy::lossless::fit::{Counts, VARIANTS};
-use crate::strategy::lossless::low_rank::FACTOR_CLASSES;
 use crate::strategy::lossless::merge;
 use crate::strategy::lossless::model::{TableSet, Window};
 use crate::strategy::lossless::params::Params;
@@ -95,14 +95,16 @@ fn of_one_width(width: u32, codings: &[&Coding]) -> Model {
     let counts = all(VARIANTS * window.classes as usize, |c| &c.counts);
     let factor_counts = all(FACTOR_CLASSES, |c| &c.factor_counts);
     let dithered = all(LEVELS * DITHER_CLASSES, |c| &c.dither_counts);
-    let fine = codings.iter().any(|c| c.factors.as_ref().is_some_and(|f| f.fine > 0));
+    let raw_factors = codings
+        .iter()
+        .any(|c| c.factors.as_ref().is_some_and(|f| f.raw_bits > 0));
     let mut set = merge::tables(
         window,
         width,
         TABLE_LOG,
         &narrowed(&counts),
         &narrowed(&factor_counts),
-        fine,
+        raw_factors,
     );
     add_tables(&mut set, width, &narrowed(&dithered));
     let mut bits = 0;
@@ -132,7 +134,7 @@ fn of_one_width(width: u32, codings: &[&Coding]) -> Model {
         // The raw bits of the columns' factors are in the parameters.
         if let Some(f) = &c.factors {
             let all: u64 = c.factor_counts.iter().map(|&(.., n)| n as u64).sum();
-            bits += all.saturating_sub(f.right.len() as u64) * f.fine as u64;
+            bits += all.saturating_sub(f.right.len() as u64) * f.raw_bits as u64;
         }
     }
     let params: Vec<Vec<u8>> = codings

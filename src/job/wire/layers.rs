@@ -6,7 +6,7 @@ use crate::error::{Code, Error, CODES};
 use crate::format::v1::header::ResultDtype;
 use crate::kernels::v2::dither::Dither;
 use crate::offset::ByteRange;
-use crate::strategy::lossless::low_rank::Factors;
+use crate::strategy::lossless::factors::Factors;
 use crate::strategy::lossy::loss::Loss as Lost;
 use crate::strategy::{Cut, Loss, Strategy, Surveyed};
 
@@ -27,7 +27,7 @@ wire!(Surveyed {
     hi,
     spoiled
 });
-wire!(Factors { rank, fine, shift, gains, left_classes, right_classes, octaves, right } but { columns });
+wire!(Factors { rank, raw_bits, shift, gains, left_classes, right_classes, octaves, right } but { columns });
 wire!(Dither { step, seed });
 wire!(Lost {
     product,

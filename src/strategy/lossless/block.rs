@@ -2,8 +2,8 @@
 
 use super::check::check;
 pub use super::encode::{cost_table, encode, Segment, Stats};
+use super::factors::{factor, Factors};
 use super::fit::row_octave;
-use super::low_rank::{factor, Factors};
 use super::model::TableSet;
 use super::rows::Moved;
 use super::side::Scales;
@@ -208,7 +208,7 @@ impl BlockReader<'_> {
         rans::decode_row(states, words, self.tables, &contexts[..n], &mut symbols[..n]);
         let mut left = [0; MAX_RANK];
         for (l, &s) in left[..factors.rank].iter_mut().zip(&symbols) {
-            *l = factor(s, raw.get(factors.fine), factors.fine);
+            *l = factor(s, raw.get(factors.raw_bits), factors.raw_bits);
         }
         factors.scaled_left(&left[..factors.rank])
     }

@@ -1,7 +1,7 @@
 //! What must fit together before a block is decoded: the kernels index by these numbers without looking at them again.
 
 use super::block::Target;
-use super::low_rank::{Factors, MAX_FINE};
+use super::factors::{Factors, MAX_RAW_BITS};
 use super::model::TableSet;
 use super::params::{MAX_CONTEXTS, MAX_DITHER_CLASSES};
 use super::rows::MAX_COLUMNS;
@@ -104,13 +104,13 @@ fn check_factors(set: &TableSet, layout: Layout, columns: usize, f: &Factors) ->
             && gains == rank
             && classes == rank
             && f.shift.abs() <= MAX_SCALE
-            && f.fine <= MAX_FINE,
+            && f.raw_bits <= MAX_RAW_BITS,
         || {
             format!(
                 "a prediction of rank {rank} should have as many gains and classes, a shift within {MAX_SCALE}, at most \
-                 {MAX_FINE} raw bits and {columns} columns, and has {gains}, {classes}, {}, {} and {}",
+                 {MAX_RAW_BITS} raw bits and {columns} columns, and has {gains}, {classes}, {}, {} and {}",
                 f.shift,
-                f.fine,
+                f.raw_bits,
                 f.octaves.len()
             )
         },

@@ -1,10 +1,11 @@
 //! The writing side of a block.
 
 use super::block::CODED;
+use super::factors::{low, symbol, Factors};
 use super::fit::{mean_scale, octave_factors, power, row_octave, row_scale, VARIANTS};
-use super::low_rank::{low, symbol, Factors, Projector};
 use super::model::TableSet;
 use super::params::nearest;
+use super::projector::Projector;
 use super::rows::{Moved, Parts};
 use super::side::{move_length, Scales};
 use super::wire::{put_varint, seal};
@@ -122,9 +123,9 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &mut [Segment<
                 let start = index.len();
                 for ((a, x), &class) in left.iter_mut().zip(exact).zip(&factors.left_classes) {
                     let context = set.factor_context(class);
-                    *a = nearest(&set.freqs[context], x, factors.fine);
-                    index.push((context as u16) << 8 | symbol(*a, factors.fine) as u8 as u16);
-                    raw.put(low(*a, factors.fine), factors.fine);
+                    *a = nearest(&set.freqs[context], x, factors.raw_bits);
+                    index.push((context as u16) << 8 | symbol(*a, factors.raw_bits) as u8 as u16);
+                    raw.put(low(*a, factors.raw_bits), factors.raw_bits);
                 }
                 index.resize(start + factors.rank.div_ceil(LANES) * LANES, padding);
                 let scaled = factors.scaled_left(&left[..factors.rank]);

@@ -3,12 +3,13 @@
 //! Row scales and the rows' factors are found again when a row is encoded; what is kept from here are the columns' part
 //! and the counts.
 
-use super::low_rank::{symbol, Candidates, Factors, Spectrum, FACTOR_CLASSES};
+use super::factors::{symbol, Factors, FACTOR_CLASSES};
 use super::model::Window;
-use super::scaled::{costs, length, Prediction, Scaled};
+use super::rank::low_rank;
+use super::scaled::{costs, Prediction, Scaled};
 pub use super::scaled::{mean_scale, octave_factors, power, row_octave, row_scale};
-use crate::kernels::v2::analyse::{differs, normalise};
-use crate::kernels::v2::element::{power_of_two, Layout};
+use crate::kernels::v2::analyse::differs;
+use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::row16::Contexts;
 use crate::kernels::v2::subspace::MAX_RANK;
 use crate::kernels::v2::tables::SYMBOLS;
@@ -25,21 +26,6 @@ const FEW_ROWS: usize = 48;
 
 /// Weights of a tensor that are fitted on, at most.
 const MOST_WEIGHTS: u64 = 4 << 20;
-
-/// Ranks that are tried.
-const RANKS: [usize; 9] = [2, 4, 8, 12, 16, 24, 32, 48, 64];
-
-/// What more than half of all components have to gain for each weight, in 2^-8 bits.
-const WORTH_Q8: u64 = 32;
-
-/// What weights take, in 2^-8 bits, where most of what a prediction leaves over is noise.
-const NOISE_Q8: u64 = 2 << 8;
-
-/// By which powers of two finer factors are tried, as long as they pay.
-const FINER: [u32; 5] = [2, 4, 6, 8, 10];
-
-/// Rows on which the rank is chosen, at least, if there are as many.
-const TRIAL_ROWS: usize = 96;
 
 /// Rows that are counted to refine scales with, at least, if there are as many.
 const COUNT_ROWS: usize = 128;
@@ -227,144 +213,16 @@ pub fn fit(sample: &Sample, effort: Effort) -> Fit {
     }
 }
 
-/// A prediction of a sample.
-struct Found {
-    factors: Factors,
-    left: Vec<[i16; MAX_RANK]>,
-    octaves: Vec<i32>,
-}
-
 /// Counts a prediction's factors by their class.
 pub(in crate::strategy) fn count_factors(factors: &Factors, left: &[[i16; MAX_RANK]], counts: &mut Counts) {
     for left in left {
         for (&class, &a) in factors.left_classes.iter().zip(left) {
-            counts[class as usize][symbol(a, factors.fine) as u8 as usize] += 1;
+            counts[class as usize][symbol(a, factors.raw_bits) as u8 as usize] += 1;
         }
     }
     for right in factors.right.chunks_exact(factors.rank) {
         for (&class, &b) in factors.right_classes.iter().zip(right) {
-            counts[class as usize][symbol(b, factors.fine) as u8 as usize] += 1;
+            counts[class as usize][symbol(b, factors.raw_bits) as u8 as usize] += 1;
         }
     }
-}
-
-/// The prediction that makes a sample's code shortest, side information included; none when it does not pay.
-///
-/// `plain` has the sample's differences, which are used up.
-fn low_rank(plain: &mut Scaled<'_>) -> Option<Found> {
-    let sample = plain.sample;
-    let Sample {
-        layout,
-        window,
-        columns,
-        ..
-    } = *sample;
-    let q = window.log2_q;
-    if !sample.len().is_multiple_of(columns) {
-        return None;
-    }
-    let n_rows = sample.n_rows();
-    let column_octaves: Vec<i16> = plain.columns.iter().map(|&c| c >> q).collect();
-    let octaves: Vec<i32> = plain.rows.iter().map(|&r| row_octave(layout, r, q)).collect();
-    let column_factors = octave_factors(&column_octaves);
-    let mut z = std::mem::take(&mut plain.parts.deltas);
-    for (&o, range) in octaves.iter().zip(sample.rows()) {
-        normalise(&mut z[range], power_of_two(-o), &column_factors);
-    }
-    let spectrum = Spectrum::new(&z, columns, column_octaves, false)?;
-    // The rank is chosen on some of the rows; the columns' factors count in proportion.
-    let stride = (n_rows / TRIAL_ROWS).max(1);
-    let some = sample.every(stride);
-    let every = |x: &[i32]| -> Vec<i32> { x.iter().step_by(stride).copied().collect() };
-    let some_octaves = every(&octaves);
-    let mut trial = Scaled::new(&some);
-    trial.load(None);
-    trial.rows = every(&plain.rows);
-    trial.columns.clone_from(&plain.columns);
-    let plain_length = length(&trial.count(1), layout.bits);
-    let words = some.len() as u64;
-    let share = some.n_rows() as f32 / n_rows as f32;
-    let mut length_of = |candidates: &Candidates, rank: usize| -> u64 {
-        let bits: f32 = candidates.bits[..rank]
-            .iter()
-            .map(|(l, r)| l * some.n_rows() as f32 + r * columns as f32 * share)
-            .sum();
-        let left: Vec<_> = candidates.left.iter().step_by(stride).copied().collect();
-        trial.load(Some(Prediction {
-            factors: &candidates.of_rank(rank),
-            left: &left,
-            octaves: &some_octaves,
-        }));
-        trial.take_means(0);
-        length(&trial.count(1), layout.bits) + (bits * 256.0) as u64
-    };
-    let (mut best, mut candidates) = search(&spectrum, 0, words, &mut length_of);
-    if best.1 == MAX_RANK / 2 {
-        let octaves = candidates.all.octaves.clone();
-        if let Some(spectrum) = Spectrum::new(&z, columns, octaves, true) {
-            let (higher, more) = search(&spectrum, best.1, words, &mut length_of);
-            // On a part of a tensor's rows so many components take noise for signal, and they take long to decode.
-            if higher.0 + words * WORTH_Q8 < best.0 {
-                (best, candidates) = (higher, more);
-            }
-        }
-    }
-    // Both are estimates.
-    (best.0 + best.0 / 48 < plain_length).then(|| Found {
-        factors: candidates.of_rank(best.1),
-        left: candidates.left,
-        octaves,
-    })
-}
-
-/// The shortest length, its rank and the factors that it is for. `from`: the rank to start at, or 0 for the middle of all;
-/// `words`: the weights that lengths are of.
-fn search(
-    spectrum: &Spectrum,
-    from: usize,
-    words: u64,
-    length_of: &mut dyn FnMut(&Candidates, usize) -> u64,
-) -> ((u64, usize), Candidates) {
-    let mut candidates = spectrum.candidates(0);
-    let ranks: Vec<usize> = RANKS.into_iter().filter(|&r| r <= candidates.all.rank).collect();
-    let start = ranks.iter().position(|&r| r == from).unwrap_or(ranks.len() / 2);
-    let first = (length_of(&candidates, ranks[start]), start);
-    let mut best = best_rank(&ranks, first, &mut |rank| length_of(&candidates, rank));
-    // What a merged adapter leaves over is no noise, but what rounding the sum to the weights' type made of it, which is
-    // known once the sum is: then finer factors pay.
-    let noisy = best.0 > words * NOISE_Q8 && !spectrum.exceeds_bytes();
-    for finer in FINER.into_iter().filter(|_| !noisy) {
-        let finer = spectrum.candidates(finer);
-        let first = (length_of(&finer, ranks[best.1]), best.1);
-        if first.0 >= best.0 - best.0 / 64 {
-            break;
-        }
-        best = best_rank(&ranks, first, &mut |rank| length_of(&finer, rank));
-        candidates = finer;
-    }
-    ((best.0, ranks[best.1]), candidates)
-}
-
-/// The shortest length and the place of its rank, from those of a first one on: the length falls to one minimum and rises
-/// again, so go up from the first, or else down.
-fn best_rank(ranks: &[usize], first: (u64, usize), length_of: &mut dyn FnMut(usize) -> u64) -> (u64, usize) {
-    let mut best = first;
-    for (i, &rank) in ranks.iter().enumerate().skip(first.1 + 1) {
-        let total = length_of(rank);
-        // A higher rank takes longer to decode; it has to be worth it.
-        if total >= best.0 - best.0 / 256 {
-            break;
-        }
-        best = (total, i);
-    }
-    if best.1 == first.1 {
-        for (i, &rank) in ranks.iter().enumerate().take(first.1).rev() {
-            let total = length_of(rank);
-            if total >= best.0 {
-                break;
-            }
-            best = (total, i);
-        }
-    }
-    best
 }

@@ -8,8 +8,15 @@ use crate::kernels::v2::tables::{length, normalise, normalise_all, Freqs, SYMBOL
 
 /// Tables for the sum of all counts; neighbouring classes at either end of the window are joined while that is shorter.
 ///
-/// `fine`: whether factors have raw bits.
-pub fn tables(window: Window, width: u32, log: u32, counts: &Counts, factor_counts: &Counts, fine: bool) -> TableSet {
+/// `raw_factors`: whether factors have raw bits.
+pub fn tables(
+    window: Window,
+    width: u32,
+    log: u32,
+    counts: &Counts,
+    factor_counts: &Counts,
+    raw_factors: bool,
+) -> TableSet {
     let cost = |c: &[u32; SYMBOLS]| {
         let f = normalise(c, log, width);
         let mut symbols = 0;
@@ -78,7 +85,7 @@ pub fn tables(window: Window, width: u32, log: u32, counts: &Counts, factor_coun
     }
     if factor_counts.iter().flatten().any(|&c| c > 0) {
         freqs.extend(factor_counts.iter().enumerate().map(|(class, c)| {
-            if fine || class >= LARGE_CLASS {
+            if raw_factors || class >= LARGE_CLASS {
                 normalise_all(&filled(c), log)
             } else {
                 normalise(c, log, 8)
@@ -86,7 +93,7 @@ pub fn tables(window: Window, width: u32, log: u32, counts: &Counts, factor_coun
         }));
     }
     TableSet {
-        fine,
+        raw_factors,
         window: Window {
             log2_q: window.log2_q,
             offset: window.offset - lo as i16,

@@ -8,7 +8,9 @@
 //! | [`rows`] | a tensor as rows, a row as classes and codes |
 //! | [`fit`] | column scales and predictions of a tensor, and counts of its symbols |
 //! | [`scaled`] | rows and columns with their scales, while fitting |
-//! | [`low_rank`] | the prediction's factors |
+//! | [`factors`] | a low-rank prediction: factors of rows and columns |
+//! | `low_rank`, `rank` | finding the factors of a tensor, and how many pay |
+//! | `projector` | a row's factors, given those of the columns |
 //! | [`merge`] | from the counts of many tensors to shared tables |
 //! | [`model`] | those tables, and how they are coded |
 //! | [`side`] | flags and scales, coded beside the weights |
@@ -20,11 +22,14 @@
 pub mod block;
 mod check;
 mod encode;
+pub mod factors;
 pub mod fit;
-pub mod low_rank;
+mod low_rank;
 pub mod merge;
 pub mod model;
 pub mod params;
+mod projector;
+mod rank;
 pub mod rows;
 pub mod scaled;
 pub mod side;

@@ -49,7 +49,7 @@ pub struct TableSet {
     /// Logarithm of a table's size.
     pub log: u32,
     /// Whether predictions may have factors with raw bits.
-    pub fine: bool,
+    pub raw_factors: bool,
     /// The constant of the classes of dithered weights.
     pub dither_offset: i16,
     /// How many of them there are.

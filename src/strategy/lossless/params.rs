@@ -1,6 +1,6 @@
 //! What blocks need beside their own bytes: a table set, and the scales and factors of a tensor's columns.
 
-use super::low_rank::{factor, low, symbol, Factors, FACTOR_CLASSES, MAX_FINE};
+use super::factors::{factor, low, symbol, Factors, FACTOR_CLASSES, MAX_RAW_BITS};
 use super::model::{code_tables, TableSet, Window};
 use super::side::{Scales, MAX_SCALE};
 use super::wire::{malformed, put_varint, seal, take, take_varint, unseal};
@@ -53,7 +53,7 @@ impl TableSet {
         let mut out = vec![self.log as u8, log2_q as u8];
         out.extend_from_slice(&offset.to_le_bytes());
         let dithered = self.dither_classes > 0;
-        let parts = self.has_factors() as u8 | (dithered as u8) << 1 | (self.fine as u8) << 2;
+        let parts = self.has_factors() as u8 | (dithered as u8) << 1 | (self.raw_factors as u8) << 2;
         out.extend_from_slice(&[classes, self.phased, parts]);
         if dithered {
             out.extend_from_slice(&self.dither_offset.to_le_bytes());
@@ -86,7 +86,7 @@ impl TableSet {
                 classes: head[4],
             },
             phased: head[5],
-            fine: head[6] & 4 != 0,
+            raw_factors: head[6] & 4 != 0,
             freqs: Vec::new(),
         };
         let Window {
@@ -130,12 +130,12 @@ struct Models {
     gain: Int,
     class: Int,
     octave: Int,
-    fine: Int,
+    raw_bits: Int,
 }
 
 /// Codes everything but the factors themselves. A decoder starts with scales of the right number and no factors.
-/// `fine`: whether the set's factors have raw bits.
-fn code(coder: &mut dyn Coder, params: &mut Params, fine: bool) {
+/// `raw_factors`: whether the set's factors have raw bits.
+fn code(coder: &mut dyn Coder, params: &mut Params, raw_factors: bool) {
     let mut models = Models::default();
     let scaled = params.scales.iter().any(|&s| s != 0);
     if coder.bit(&mut models.flags[0], scaled) {
@@ -149,7 +149,7 @@ fn code(coder: &mut dyn Coder, params: &mut Params, fine: bool) {
     let columns = params.scales.len();
     let factors = params.factors.get_or_insert_with(|| Factors {
         rank: 0,
-        fine: 0,
+        raw_bits: 0,
         shift: 0,
         gains: Vec::new(),
         left_classes: Vec::new(),
@@ -161,8 +161,11 @@ fn code(coder: &mut dyn Coder, params: &mut Params, fine: bool) {
     let rank = models.rank.code(coder, factors.rank as i32).clamp(1, MAX_RANK as i32) as usize;
     factors.rank = rank;
     factors.shift = models.shift.code(coder, factors.shift).clamp(-MAX_SCALE, MAX_SCALE);
-    if fine {
-        factors.fine = models.fine.code(coder, factors.fine as i32).clamp(0, MAX_FINE as i32) as u32;
+    if raw_factors {
+        factors.raw_bits = models
+            .raw_bits
+            .code(coder, factors.raw_bits as i32)
+            .clamp(0, MAX_RAW_BITS as i32) as u32;
     }
     factors.gains.resize(rank, 0);
     factors.left_classes.resize(rank, 0);
@@ -191,7 +194,7 @@ impl Params {
             }
             for right in f.right.chunks_exact_mut(f.rank) {
                 for (b, &class) in right.iter_mut().zip(&f.right_classes) {
-                    *b = nearest(&set.freqs[set.factor_context(class)], *b as f32, f.fine);
+                    *b = nearest(&set.freqs[set.factor_context(class)], *b as f32, f.raw_bits);
                 }
             }
             f.columns = Columns::new(f.rank, &f.right, &f.octaves);
@@ -205,7 +208,7 @@ impl Params {
             return Vec::new();
         }
         let mut coder = Encoder::default();
-        code(&mut coder, &mut self.clone(), set.fine);
+        code(&mut coder, &mut self.clone(), set.raw_factors);
         let side = coder.finish();
         let mut out = Vec::new();
         put_varint(&mut out, side.len() as u64);
@@ -215,8 +218,8 @@ impl Params {
             let mut raw = BitWriter::default();
             for right in f.right.chunks_exact(f.rank) {
                 for (&b, &class) in right.iter().zip(&f.right_classes) {
-                    index.push((set.factor_context(class) as u16) << 8 | symbol(b, f.fine) as u8 as u16);
-                    raw.put(low(b, f.fine), f.fine);
+                    index.push((set.factor_context(class) as u16) << 8 | symbol(b, f.raw_bits) as u8 as u16);
+                    raw.put(low(b, f.raw_bits), f.raw_bits);
                 }
             }
             out.extend_from_slice(&raw.finish());
@@ -242,7 +245,7 @@ impl Params {
         let mut rest = unseal(bytes)?;
         let n = take_varint(&mut rest)?;
         let mut coder = Decoder::new(take(&mut rest, n)?);
-        code(&mut coder, &mut params, set.fine);
+        code(&mut coder, &mut params, set.raw_factors);
         let ends_badly = || malformed("the scales and factors of a tensor do not end where they should");
         if !coder.is_exhausted() {
             return Err(ends_badly());
@@ -254,7 +257,7 @@ impl Params {
                 ));
             }
             let n = columns * f.rank;
-            let mut raw = BitReader::new(take(&mut rest, (n * f.fine as usize).div_ceil(8))?);
+            let mut raw = BitReader::new(take(&mut rest, (n * f.raw_bits as usize).div_ceil(8))?);
             let mut states = [0; LANES];
             for s in &mut states {
                 let b = take(&mut rest, 4)?;
@@ -271,7 +274,7 @@ impl Params {
             rans::decode_row(&mut states, &mut words, tables, &contexts, &mut symbols);
             f.right = symbols[..n]
                 .iter()
-                .map(|&s| factor(s, raw.get(f.fine), f.fine))
+                .map(|&s| factor(s, raw.get(f.raw_bits), f.raw_bits))
                 .collect();
             if states != [LOWER; LANES] || !words.is_exhausted() || !raw.is_exhausted() || !even {
                 return Err(ends_badly());
@@ -285,18 +288,21 @@ impl Params {
 }
 
 /// The factor nearest to `x` of the nearest symbol that its table has.
-pub(super) fn nearest(freqs: &[u16; SYMBOLS], x: f32, fine: u32) -> i16 {
-    let most = factor(127, (1 << fine) - 1, fine) as i32;
+pub(super) fn nearest(freqs: &[u16; SYMBOLS], x: f32, raw_bits: u32) -> i16 {
+    let most = factor(127, (1 << raw_bits) - 1, raw_bits) as i32;
     let want = (x.round_ties_even() as i32).clamp(-most, most) as i16;
-    let wanted = symbol(want, fine) as i32;
+    let wanted = symbol(want, raw_bits) as i32;
     for d in 0..=254 {
         for c in [wanted - d, wanted + d] {
             if (-127..=127).contains(&c) && freqs[c as i8 as u8 as usize] > 0 {
-                let (first, last) = (factor(c as i8, 0, fine), factor(c as i8, (1 << fine) - 1, fine));
+                let (first, last) = (
+                    factor(c as i8, 0, raw_bits),
+                    factor(c as i8, (1 << raw_bits) - 1, raw_bits),
+                );
                 return want.clamp(first, last);
             }
         }
     }
     // A table of the escape alone; it stands for itself.
-    factor(ESC as u8 as i8, 0, fine)
+    factor(ESC as u8 as i8, 0, raw_bits)
 }

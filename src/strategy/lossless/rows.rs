@@ -1,6 +1,6 @@
 //! A tensor as rows, and a row taken apart.
 
-use super::low_rank::Factors;
+use super::factors::Factors;
 use crate::kernels::v2::analyse::{differ, take_apart};
 use crate::kernels::v2::element::{power_of_two, Layout};
 use crate::kernels::v2::predict::{predict_row, MAX_OCTAVE};

@@ -1,7 +1,7 @@
 //! Rows and columns of a sample with their scales, and what they make of its symbols' lengths.
 
+use super::factors::Factors;
 use super::fit::{Counts, Sample, VARIANTS};
-use super::low_rank::Factors;
 use super::model::Window;
 use super::rows::{Moved, Parts};
 use super::side::{move_length, MAX_SCALE};

@@ -9,8 +9,8 @@ use crate::kernels::v2::log2::{log2_q8, steps, FRACTION};
 use crate::kernels::v2::rans::LANES;
 use crate::kernels::v2::subspace::MAX_RANK;
 use crate::kernels::v2::tables::SYMBOLS;
+use crate::strategy::lossless::factors::{Factors, FACTOR_CLASSES};
 use crate::strategy::lossless::fit::{count_factors, power, Counts, Effort, Fit, Sample};
-use crate::strategy::lossless::low_rank::{Factors, FACTOR_CLASSES};
 use crate::strategy::lossless::scaled::{Prediction, Scaled};
 use crate::strategy::lossless::side::Scales;
 
@@ -265,7 +265,7 @@ pub fn length(counts: &Counts, width: u32) -> u64 {
 /// Length of counted factors and their raw bits, in 2^-8 bits.
 fn factors_length(counts: &Counts, factors: Option<&Factors>) -> u64 {
     let n: u64 = counts.iter().flatten().map(|&c| c as u64).sum();
-    length(counts, 0) + ((n * factors.map_or(0, |f| f.fine as u64)) << FRACTION)
+    length(counts, 0) + ((n * factors.map_or(0, |f| f.raw_bits as u64)) << FRACTION)
 }
 
 /// Length of the columns' scales, in 2^-8 bits.

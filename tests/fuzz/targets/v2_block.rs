@@ -45,7 +45,7 @@ fn flat_set(bits: u32) -> TableSet {
             classes: 3,
             ..Window::for_width(bits)
         },
-        fine: false,
+        raw_factors: false,
         phased: 0,
         log: 9,
         dither_offset: -3,

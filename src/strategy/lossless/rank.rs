@@ -1,0 +1,163 @@
+//! Choosing a prediction's rank, and how fine its factors are.
+
+use super::factors::Factors;
+use super::fit::{octave_factors, row_octave, Sample};
+use super::low_rank::{Candidates, Spectrum};
+use super::scaled::{length, Prediction, Scaled};
+use crate::kernels::v2::analyse::normalise;
+use crate::kernels::v2::element::power_of_two;
+use crate::kernels::v2::subspace::MAX_RANK;
+
+/// Ranks that are tried.
+const RANKS: [usize; 9] = [2, 4, 8, 12, 16, 24, 32, 48, 64];
+
+/// What more than half of all components have to gain for each weight, in 2^-8 bits.
+const WORTH_Q8: u64 = 32;
+
+/// What weights take, in 2^-8 bits, where most of what a prediction leaves over is noise.
+const NOISE_Q8: u64 = 2 << 8;
+
+/// By which powers of two finer factors are tried, as long as they pay.
+const FINER: [u32; 5] = [2, 4, 6, 8, 10];
+
+/// Rows on which the rank is chosen, at least, if there are as many.
+const TRIAL_ROWS: usize = 96;
+
+/// A prediction of a sample.
+pub(super) struct Found {
+    pub factors: Factors,
+    pub left: Vec<[i16; MAX_RANK]>,
+    pub octaves: Vec<i32>,
+}
+
+/// The prediction that makes a sample's code shortest, side information included; none when it does not pay.
+///
+/// `plain` has the sample's differences, which are used up.
+pub(super) fn low_rank(plain: &mut Scaled<'_>) -> Option<Found> {
+    let sample = plain.sample;
+    let Sample {
+        layout,
+        window,
+        columns,
+        ..
+    } = *sample;
+    let q = window.log2_q;
+    if !sample.len().is_multiple_of(columns) {
+        return None;
+    }
+    let n_rows = sample.n_rows();
+    let column_octaves: Vec<i16> = plain.columns.iter().map(|&c| c >> q).collect();
+    let octaves: Vec<i32> = plain.rows.iter().map(|&r| row_octave(layout, r, q)).collect();
+    let column_factors = octave_factors(&column_octaves);
+    let mut z = std::mem::take(&mut plain.parts.deltas);
+    for (&o, range) in octaves.iter().zip(sample.rows()) {
+        normalise(&mut z[range], power_of_two(-o), &column_factors);
+    }
+    let spectrum = Spectrum::new(&z, columns, column_octaves, false)?;
+    // The rank is chosen on some of the rows; the columns' factors count in proportion.
+    let stride = (n_rows / TRIAL_ROWS).max(1);
+    let some = sample.every(stride);
+    let every = |x: &[i32]| -> Vec<i32> { x.iter().step_by(stride).copied().collect() };
+    let some_octaves = every(&octaves);
+    let mut trial = Scaled::new(&some);
+    trial.load(None);
+    trial.rows = every(&plain.rows);
+    trial.columns.clone_from(&plain.columns);
+    let plain_length = length(&trial.count(1), layout.bits);
+    let words = some.len() as u64;
+    let share = some.n_rows() as f32 / n_rows as f32;
+    let mut length_of = |candidates: &Candidates, rank: usize| -> u64 {
+        let bits: f32 = candidates.bits[..rank]
+            .iter()
+            .map(|(l, r)| l * some.n_rows() as f32 + r * columns as f32 * share)
+            .sum();
+        let left: Vec<_> = candidates.left.iter().step_by(stride).copied().collect();
+        trial.load(Some(Prediction {
+            factors: &candidates.of_rank(rank),
+            left: &left,
+            octaves: &some_octaves,
+        }));
+        trial.take_means(0);
+        length(&trial.count(1), layout.bits) + (bits * 256.0) as u64
+    };
+    let (mut best, mut candidates) = search(&spectrum, None, words, &mut length_of);
+    if best.rank == MAX_RANK / 2 {
+        let octaves = candidates.all.octaves.clone();
+        if let Some(spectrum) = Spectrum::new(&z, columns, octaves, true) {
+            let (higher, more) = search(&spectrum, Some(best.rank), words, &mut length_of);
+            // On a part of a tensor's rows so many components take noise for signal, and they take long to decode.
+            if higher.length + words * WORTH_Q8 < best.length {
+                (best, candidates) = (higher, more);
+            }
+        }
+    }
+    // Both are estimates.
+    (best.length + best.length / 48 < plain_length).then(|| Found {
+        factors: candidates.of_rank(best.rank),
+        left: candidates.left,
+        octaves,
+    })
+}
+
+/// The rank that gives the shortest code, as far as is known.
+#[derive(Clone, Copy)]
+struct Best {
+    rank: usize,
+    /// In 2^-8 bits, factors included.
+    length: u64,
+}
+
+/// The best rank and the factors that it is for.
+///
+/// `from`: the rank to start at, by default the middle one; `words`: the weights that lengths are of.
+fn search(
+    spectrum: &Spectrum,
+    from: Option<usize>,
+    words: u64,
+    length_of: &mut dyn FnMut(&Candidates, usize) -> u64,
+) -> (Best, Candidates) {
+    let mut candidates = spectrum.candidates(0);
+    let n = RANKS.partition_point(|&r| r <= candidates.all.rank);
+    let ranks = &RANKS[..n];
+    let rank = from.unwrap_or(ranks[n / 2]);
+    let length = length_of(&candidates, rank);
+    let mut best = best_rank(ranks, Best { rank, length }, &mut |r| length_of(&candidates, r));
+    if best.length > words * NOISE_Q8 && !spectrum.exceeds_bytes() {
+        return (best, candidates);
+    }
+    // What a merged adapter leaves over is no noise, but what rounding the sum to the weights' type made of it, which is
+    // known once the sum is: then finer factors pay.
+    for finer in FINER {
+        let finer = spectrum.candidates(finer);
+        let (rank, length) = (best.rank, length_of(&finer, best.rank));
+        if length >= best.length - best.length / 64 {
+            break;
+        }
+        best = best_rank(ranks, Best { rank, length }, &mut |r| length_of(&finer, r));
+        candidates = finer;
+    }
+    (best, candidates)
+}
+
+/// The best of `ranks`, from `first` on: the length falls to one minimum and rises again, so go up, or else down.
+fn best_rank(ranks: &[usize], first: Best, length_of: &mut dyn FnMut(usize) -> u64) -> Best {
+    let mut best = first;
+    for &rank in ranks.iter().filter(|&&r| r > first.rank) {
+        let length = length_of(rank);
+        // A higher rank takes longer to decode; it has to be worth it.
+        if length >= best.length - best.length / 256 {
+            break;
+        }
+        best = Best { rank, length };
+    }
+    if best.rank == first.rank {
+        for &rank in ranks.iter().rev().filter(|&&r| r < first.rank) {
+            let length = length_of(rank);
+            if length >= best.length {
+                break;
+            }
+            best = Best { rank, length };
+        }
+    }
+    best
+}
