@@ -178,6 +178,14 @@ impl Error {
     }
 }
 
+/// A shape for a sentence, as people write it: `32000×4096`, `a scalar`.
+pub fn shape_text(shape: &[u64]) -> String {
+    if shape.is_empty() {
+        return "a scalar".into();
+    }
+    shape.iter().map(u64::to_string).collect::<Vec<_>>().join("×")
+}
+
 /// A name from a file or a caller for a sentence: in quotes, with what would not be seen escaped.
 ///
 /// It differs from the standard library's `Debug` in that it asks no table of Unicode for what can be printed; that is

@@ -9,7 +9,7 @@ use common::Memory;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use wdelta::error::{Code, Error};
-use wdelta::format::v2::{BaseRef, Head, Index, Op, TensorRecord, TRAILER};
+use wdelta::format::v2::{BaseRef, Block, Head, Index, Op, TensorRecord, TRAILER};
 use wdelta::job::machine::Role;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -209,12 +209,27 @@ fn an_index_that_claims_the_impossible_is_refused() {
             e.code
         );
         touch(&base, &file);
-        let e = Memory::new()
+        let mut host = Memory::new()
             .model(Role::Base, &base)
             .model(Role::Finetuned, &base)
             .with(Role::Delta, 0, "d", file);
-        assert!({ e }.run("encode", "{}").is_err());
+        assert!(host.run("encode", "{}").is_err());
     }
+    // Blocks of nothing cost nothing in the file: what is made of each must not be much memory.
+    let mut index = Index {
+        tensors: vec![tensor(&[1 << 17, 1024], Op::Stored)],
+        blocks: vec![Block { len: 0, rows: 1 }; 1 << 17],
+        ..Index::default()
+    };
+    index.files.push(wdelta::format::v2::FileRecord {
+        path: "model.safetensors".into(),
+        tensors: 1,
+        ..Default::default()
+    });
+    let file = of_index(&index);
+    assert!(file.len() < 1000, "{}", file.len());
+    let mut host = Memory::new().with(Role::Delta, 0, "d", file);
+    assert_eq!(host.run("inspect", "{}").unwrap_err().code, Code::Malformed);
     for path in ["../x", "/x", "a//b", "a\\b", "C:x", ""] {
         let mut index = Index::default();
         index.files.push(wdelta::format::v2::FileRecord {

@@ -495,6 +495,7 @@ fn options_that_do_not_go_together_are_refused() {
         r#"{"strategy":"lossy","ratio":0.5}"#,
         r#"{"strategy":"lossy","ratio":"many"}"#,
         r#"{"strategy":"lossy","reference":true}"#,
+        r#"{"strategy":"lossless","hashOrder":"memory"}"#,
     ] {
         let mut host = Memory::new().model(Role::Base, &base).model(Role::Finetuned, &fine);
         assert_eq!(host.run("encode", options).unwrap_err().code, Code::Usage, "{options}");

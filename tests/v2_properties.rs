@@ -4,10 +4,11 @@
 mod common;
 
 use common::pairs::{decode, encode, encode_with, noise, nudged, one, safetensors, Files};
-use common::{bf16s, f32s, noise as normal};
+use common::{bf16s, f32s, noise as normal, Memory};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use wdelta::error::Code;
+use wdelta::job::machine::Role;
 
 type Tensors<'a> = &'a [(&'a str, &'a str, &'a [u64], &'a [u8])];
 
@@ -293,4 +294,21 @@ fn an_older_reader_says_what_it_lacks() {
     newer[end..].copy_from_slice(&seal);
     let e = decode(&sharded(&a, &a), &newer, "{}", false).unwrap_err();
     assert!(e.code == Code::UnsupportedVersion && e.message.contains('3'), "{e}");
+}
+
+#[test]
+fn files_that_no_delta_can_hold_are_refused_before_the_work() {
+    let base = one(safetensors(&[("t", "F32", &[4], &noise(16, 1))]));
+    let (a, b) = (safetensors(&[("t", "F32", &[4], &noise(16, 2))]), noise(40, 3));
+    for (paths, what) in [
+        (["x.safetensors", "x.safetensors"], "another file has"),
+        (["c:x.safetensors", "y.safetensors"], "no path"),
+    ] {
+        let other = safetensors(&[("u", "U8", &[40], &b)]);
+        let fine = vec![(paths[0].to_owned(), a.clone()), (paths[1].to_owned(), other)];
+        let mut host = Memory::new().model(Role::Base, &base).model(Role::Finetuned, &fine);
+        let e = host.run("encode", "{}").unwrap_err();
+        assert!(e.code == Code::Usage && e.message.contains(what), "{e}");
+        assert!(host.plans.is_empty(), "it has planned the work");
+    }
 }

@@ -6,7 +6,7 @@ use super::open::{open_delta, OpenDelta, Placement};
 use super::placed::TensorRange;
 use super::report::{from_wire, hex, list_names};
 use super::values::Origin;
-use crate::error::{quoted, Code, Error, Result};
+use crate::error::{quoted, shape_text, Code, Error, Result};
 use crate::format::model::Model;
 use crate::format::v1::parent_hash;
 use serde::Serialize;
@@ -54,32 +54,24 @@ async fn blame_damage(io: &Io, source: u32, error: Error, care: Care) -> Error {
     if care == Care::Sampled || !of_the_file {
         return error;
     }
-    let damaged = |detail: String| {
-        Error::new(
-            Code::Checksum,
-            format!("the file is damaged: {detail}; get the delta again"),
-        )
-        .source(source)
-    };
-    let Some(end) = size.checked_sub(32) else {
-        return damaged(format!("its {size} bytes are too few to hold the checksum at its end"));
-    };
+    if size < 32 {
+        let text = format!(
+            "the file is damaged: its {size} bytes are too few to hold the checksum at its end; get the delta again"
+        );
+        return Error::new(Code::Checksum, text).source(source);
+    }
     let checked = async {
-        let report = io.run(vec![hashing::file_task("delta", source, end)?]).await?;
-        let found: String = from_wire(&report[0])?;
-        let stored = hex(&io.read_vec(source, end, 32).await?);
-        Ok::<_, Error>((found, stored))
+        let reports = io.run(vec![checksum_task((source, size))?]).await?;
+        judge_checksums(io, &[(source, size)], &reports).await
     };
     match checked.await {
-        Ok((found, stored)) if found != stored => damaged(format!(
-            "its checksum says {}, its bytes give {} ({})",
-            short(&stored),
-            short(&found),
-            error.message
-        ))
-        .at(end),
-        Ok(_) => error,
-        Err(other) => other,
+        Ok(()) => error,
+        Err(mut other) => {
+            if other.code == Code::Checksum {
+                other.message = format!("{} ({})", other.message, error.message);
+            }
+            other
+        }
     }
 }
 
@@ -167,14 +159,6 @@ pub fn check_fit(base: &Model, deltas: &[OpenDelta]) -> Result<()> {
     Ok(())
 }
 
-/// A shape as people write it: `32000×4096`, `scalar`.
-pub fn shape_text(shape: &[u64]) -> String {
-    if shape.is_empty() {
-        return "a scalar".into();
-    }
-    shape.iter().map(u64::to_string).collect::<Vec<_>>().join("×")
-}
-
 fn base_hint(delta: &OpenDelta) -> String {
     match &delta.header.base_name {
         Some(name) => format!(" (the delta says its base is {name})", name = quoted(name)),
@@ -222,7 +206,7 @@ pub enum Order {
     Records,
 }
 
-/// The distinct orders in which the base may have been hashed for `delta` (FORMAT-V1 6), likeliest first.
+/// The distinct orders in which the base may have been hashed for `delta` (`format::v1` 6), likeliest first.
 pub fn candidate_orders(base: &Model, delta: &OpenDelta) -> Vec<(Order, Vec<String>)> {
     let sorted: Vec<String> = base
         .tensors
@@ -276,14 +260,14 @@ pub struct ChainResult {
     /// One entry a delta.
     pub links: Vec<Link>,
     /// Fast hash of each base tensor while it was hashed, by sorted names.
-    fast: Vec<(String, String)>,
+    fast: Vec<(String, u64)>,
 }
 
 impl ChainResult {
     /// The fast hash that a tensor of the base had while it was hashed.
-    pub fn fast_of(&self, name: &str) -> Option<&String> {
+    pub fn fast_of(&self, name: &str) -> Option<u64> {
         let at = self.fast.binary_search_by(|(n, _)| n.as_str().cmp(name)).ok()?;
-        Some(&self.fast[at].1)
+        Some(self.fast[at].1)
     }
 }
 
@@ -311,7 +295,7 @@ impl ChainCheck {
             )?);
         }
         for delta in deltas {
-            tasks.push(checksum_task(delta)?);
+            tasks.push(checksum_task(delta.file())?);
         }
         Ok(Self {
             orders,
@@ -325,9 +309,8 @@ impl ChainCheck {
         std::mem::take(&mut self.tasks)
     }
 
-    /// Judges the reports. `checksums` are the last 32 bytes of each delta. On the first thing that does not hold the
-    /// error names the link.
-    pub fn finish(&self, reports: &[Vec<u8>], deltas: &[OpenDelta], checksums: &[[u8; 32]]) -> Result<ChainResult> {
+    /// Judges the reports. On the first thing that does not hold the error names the link.
+    pub async fn finish(&self, io: &Io, reports: &[Vec<u8>], deltas: &[OpenDelta]) -> Result<ChainResult> {
         let mut result = ChainResult {
             links: Vec::new(),
             fast: Vec::new(),
@@ -337,15 +320,14 @@ impl ChainCheck {
         }
         let (of_base, rest) = reports.split_at(self.orders.len().min(reports.len()));
         let (of_links, of_files) = rest.split_at(usize::from(self.links > 1).min(rest.len()));
-        for ((delta, report), stored) in deltas.iter().zip(of_files).zip(checksums) {
-            check_checksum(delta, report, stored)?;
-        }
+        let files: Vec<_> = deltas.iter().map(OpenDelta::file).collect();
+        judge_checksums(io, &files, of_files).await?;
         let hashes = of_base
             .iter()
             .map(|r| from_wire::<ModelHash>(r))
             .collect::<Result<Vec<_>>>()?;
         if let (Some(hash), Some((_, names))) = (hashes.first(), self.orders.first()) {
-            result.fast = names.iter().cloned().zip(hash.fast.iter().cloned()).collect();
+            result.fast = names.iter().cloned().zip(hash.fast.iter().copied()).collect();
         }
         let expected = &deltas[0].header.parent_hash;
         let Some(matching) = hashes.iter().position(|h| h.sha256 == *expected) else {
@@ -392,6 +374,12 @@ pub fn short(hash: &str) -> &str {
     hash.get(..12).unwrap_or(hash)
 }
 
+/// The error of a name that the caller gave.
+pub fn no_tensor(name: &str) -> Error {
+    let text = format!("there is no tensor `{name}`; `inspect` lists the names");
+    Error::new(Code::MissingTensor, text).tensor(name)
+}
+
 /// The error of a base that gives another hash than the delta names.
 pub fn wrong_base(delta: &OpenDelta, found: &str) -> Error {
     Error::new(
@@ -406,45 +394,25 @@ pub fn wrong_base(delta: &OpenDelta, found: &str) -> Error {
     .source(delta.source)
 }
 
-/// Hashes everything before the checksum of a delta.
-pub fn checksum_task(delta: &OpenDelta) -> Result<TaskSpec> {
-    hashing::file_task("delta", delta.source, delta.size - 32)
+/// Hashes everything before the checksum of a delta, given as its source and size.
+pub fn checksum_task((source, size): (u32, u64)) -> Result<TaskSpec> {
+    hashing::file_task("delta", source, size - 32)
 }
 
-/// Compares the report of [`checksum_task`] with the stored checksum.
-pub fn check_checksum(delta: &OpenDelta, report: &[u8], stored: &[u8; 32]) -> Result<()> {
-    let found: String = from_wire(report)?;
-    let stored = hex(stored);
-    if found == stored {
-        return Ok(());
+/// Compares reports of [`checksum_task`] with the checksums at the ends of these files.
+pub async fn judge_checksums(io: &Io, files: &[(u32, u64)], reports: &[Vec<u8>]) -> Result<()> {
+    for (&(source, size), report) in files.iter().zip(reports) {
+        let end = size - 32;
+        let found: [u8; 32] = from_wire(report)?;
+        let stored = io.read_vec(source, end, 32).await?;
+        if stored != found {
+            let text = format!(
+                "the file is damaged: its checksum says {}, its bytes give {}; get the delta again",
+                short(&hex(&stored)),
+                short(&hex(&found))
+            );
+            return Err(Error::new(Code::Checksum, text).at(end).source(source));
+        }
     }
-    Err(Error::new(
-        Code::Checksum,
-        format!(
-            "the file is damaged: its checksum says {}, its bytes give {}; get the delta again",
-            short(&stored),
-            short(&found)
-        ),
-    )
-    .at(delta.size - 32)
-    .source(delta.source))
-}
-
-/// Reads the stored checksums, all in one step.
-pub async fn read_checksums(io: &Io, deltas: &[OpenDelta]) -> Result<Vec<[u8; 32]>> {
-    let mut bufs: Vec<Vec<u8>> = deltas.iter().map(|_| vec![0; 32]).collect();
-    let mut reads: Vec<_> = deltas
-        .iter()
-        .zip(&mut bufs)
-        .map(|(d, buf)| super::machine::Read {
-            source: d.source,
-            offset: d.size - 32,
-            buf,
-        })
-        .collect();
-    io.read(&mut reads).await?;
-    Ok(bufs
-        .into_iter()
-        .map(|b| <[u8; 32]>::try_from(b).unwrap_or_default())
-        .collect())
+    Ok(())
 }

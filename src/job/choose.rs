@@ -1,7 +1,8 @@
 //! The safe mode: which strategy a tensor really gets.
 //!
-//! A strategy that would spoil a tensor (FINDINGS 7 to 11, 24) is replaced by `sparse` with as many entries as the
-//! tensor needs, which every reader of version 1 decodes; an unchanged tensor gets empty arrays.
+//! A strategy that would spoil a tensor (NaN or infinity spread over it, scales outside float16, one element, none at all) is
+//! replaced by `sparse` with as many entries as the tensor needs, which every reader of version 1 decodes; an unchanged
+//! tensor gets empty arrays.
 
 use super::survey::{Seen, SurveyItem};
 use crate::error::{Code, Error, Result};

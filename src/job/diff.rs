@@ -1,19 +1,19 @@
 //! `diff`: two models or two deltas, tensor by tensor.
 
-use super::chain::{self, shape_text};
+use super::chain;
 use super::changes::{Change, Changes};
 use super::machine::{Io, Role, SourceEntry};
 use super::open::{open_base, open_model, sources_of};
 use super::options::NoOptions;
 use super::placed::TensorRange;
 use super::plan::Plan;
-use super::report::{to_json, Outcome};
+use super::report::{found, to_found, to_json};
 use super::task::{batch, Task};
 use super::v2::chain::{open_link, Chain, Link};
 use super::v2::encode::op_name;
 use super::v2::open::is_v2;
 use super::values::{Origin, Values};
-use crate::error::{Code, Error, Result};
+use crate::error::{shape_text, Code, Error, Result};
 use crate::format::model::{Model, Tensor};
 use crate::format::{self, Kind};
 use crate::job::wire::{wire, wire_enum};
@@ -99,9 +99,9 @@ impl Sums {
     }
 }
 
-/// Runs the diff task; reports the [`Outcome`] with a list of [`Sums`].
+/// Runs the diff task; reports a list of [`Sums`], or damage.
 pub async fn diff_tensors(io: Io, items: Vec<DiffItem>) -> Result<Vec<u8>> {
-    Outcome::report(compare(&io, &items).await)
+    to_found(compare(&io, &items).await)
 }
 
 async fn compare(io: &Io, items: &[DiffItem]) -> Result<Vec<Sums>> {
@@ -248,7 +248,7 @@ pub async fn diff(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<Str
     )?;
     let mut sums = Vec::with_capacity(listed.len());
     for report in io.run(tasks).await? {
-        sums.extend(Outcome::<Vec<Sums>>::read(&report)?);
+        sums.extend(found::<Vec<Sums>>(&report)?);
     }
     let mut total = Sums::default();
     for (item, s) in listed.iter().zip(&sums) {

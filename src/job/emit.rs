@@ -67,7 +67,7 @@ pub struct Emitted {
     /// What the strategy lost.
     pub loss: Loss,
     /// Fast hash of the base's bytes as they were read; none when nothing was.
-    pub seen: Option<String>,
+    pub seen: Option<u64>,
 }
 wire!(Emitted { loss, seen });
 
@@ -147,7 +147,7 @@ async fn emit_tensor(io: &Io, item: &EmitItem) -> Result<Emitted> {
         emitter.finish(&mut fields.buffers).map_err(|_| changed(item))?;
         emitted = Emitted {
             loss: emitter.loss(),
-            seen: Some(format!("{:016x}", pair.seen())),
+            seen: Some(pair.seen()),
         };
     }
     fields.flush(io, 0).await;

@@ -14,7 +14,7 @@ use crate::limits::{CHUNK_BYTES, CHUNK_ELEMENTS};
 use crate::offset::ByteRange;
 use xxhash_rust::xxh3::Xxh3;
 
-/// Hashes names and stored bytes of tensors in this order: a parent hash (FORMAT-V1 6).
+/// Hashes names and stored bytes of tensors in this order: a parent hash (`format::v1` 6).
 pub fn model_task(label: &str, order: Vec<(String, TensorRange)>) -> Result<TaskSpec> {
     let cost = order.iter().map(|(_, t)| t.range.len).sum();
     Task::HashModel { order }.spec(label, "hashing", cost)
@@ -35,9 +35,9 @@ pub fn values_task(label: &str, tensors: Vec<Origin>, links: Vec<usize>) -> Resu
 pub struct ModelHash {
     /// The SHA-256 in hex.
     pub sha256: String,
-    /// A fast hash of each tensor's bytes in hex, in the order of the task: a later pass compares it, so that a base
-    /// that changes in between is noticed.
-    pub fast: Vec<String>,
+    /// A fast hash of each tensor's bytes, in the order of the task: a later pass compares it, so that a base that changes
+    /// in between is noticed.
+    pub fast: Vec<u64>,
 }
 wire!(ModelHash { sha256, fast });
 
@@ -55,7 +55,7 @@ pub async fn hash_model(io: Io, order: Vec<(String, TensorRange)>) -> Result<Vec
             seen.update(&chunk);
             io.hash(&[0], &mut chunk).await;
         }
-        fast.push(format!("{:016x}", seen.digest()));
+        fast.push(seen.digest());
     }
     to_wire(&ModelHash {
         sha256: hex(&io.digest(0).await?),
@@ -63,14 +63,14 @@ pub async fn hash_model(io: Io, order: Vec<(String, TensorRange)>) -> Result<Vec
     })
 }
 
-/// Runs [`Task::HashFile`]; reports the hex digest.
+/// Runs [`Task::HashFile`]; reports the SHA-256.
 pub async fn hash_file(io: Io, source: u32, len: u64) -> Result<Vec<u8>> {
     let mut chunk = Vec::new();
     let mut chunks = Chunks::new(source, ByteRange::new(0, len)?);
     while chunks.next(&io, &mut chunk).await? {
         io.hash(&[0], &mut chunk).await;
     }
-    to_wire(&hex(&io.digest(0).await?))
+    to_wire(&io.digest(0).await?)
 }
 
 /// Runs [`Task::HashValues`]; reports a hex digest for each wanted number of links.

@@ -167,6 +167,11 @@ pub struct OpenDelta {
 }
 
 impl OpenDelta {
+    /// Number of its source, and that file's length.
+    pub fn file(&self) -> (u32, u64) {
+        (self.source, self.size)
+    }
+
     /// The placement of a tensor.
     pub fn tensor(&self, name: &str) -> Option<&DeltaTensor> {
         self.header.find(name).map(|i| &self.tensors[i])

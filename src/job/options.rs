@@ -2,7 +2,7 @@
 
 use super::machine::{Role, SourceEntry};
 use crate::decimal;
-use crate::error::{Code, Error, Result};
+use crate::error::{quoted, Code, Error, Result};
 use crate::format::json::Value;
 use crate::format::v1::writer::{option_text, py_float};
 use serde::Serialize;
@@ -90,7 +90,10 @@ impl Given {
     fn done(&self) -> Result<()> {
         match self.0.first() {
             None => Ok(()),
-            Some((name, _)) => Err(Error::new(Code::Usage, format!("there is no option {name:?} here"))),
+            Some((name, _)) => Err(Error::new(
+                Code::Usage,
+                format!("there is no option {} here", quoted(name)),
+            )),
         }
     }
 }
@@ -159,7 +162,7 @@ impl NumberText {
             )
         };
         let (text, value) = match self {
-            NumberText::Text(text) => option_text(text).map_err(|_| refuse(&format!("{text:?}")))?,
+            NumberText::Text(text) => option_text(text).map_err(|_| refuse(&quoted(text).to_string()))?,
             NumberText::Number(n) => (py_float(*n), *n),
         };
         if !(0.0..1.0).contains(&value) {

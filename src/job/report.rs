@@ -76,58 +76,18 @@ fn not_passed() -> Error {
     Error::new(Code::Internal, "a message between job and task could not be read")
 }
 
-/// What a task that reads a delta found. Damage is handed to the job instead of ending it at once, so that the job can
-/// say first that a checksum is wrong: that is the cause, and the rest its consequence.
-#[derive(Debug)]
-pub enum Outcome<T> {
-    /// What the task was for.
-    Found(T),
-    /// The records are damaged.
-    Damaged(Error),
-}
-
-impl<T: Wire> Wire for Outcome<T> {
-    fn put(&self, out: &mut Vec<u8>) {
-        match self {
-            Outcome::Found(found) => {
-                true.put(out);
-                found.put(out);
-            }
-            Outcome::Damaged(error) => {
-                false.put(out);
-                error.put(out);
-            }
-        }
-    }
-    fn get(from: &mut Reader) -> Self {
-        match bool::get(from) {
-            true => Outcome::Found(T::get(from)),
-            false => Outcome::Damaged(Error::get(from)),
-        }
+/// The report of a task that reads a delta, which [`found`] reads. Damage is handed to the job instead of ending it at once,
+/// so that the job can say first that a checksum is wrong: that is the cause, and the rest its consequence.
+pub fn to_found<T: Wire>(result: Result<T>) -> Result<Vec<u8>> {
+    match result {
+        Err(e) if !matches!(e.code, Code::Malformed | Code::Truncated | Code::Limit) => Err(e),
+        found_or_damaged => to_wire(&found_or_damaged),
     }
 }
 
-impl<T: Wire> Outcome<T> {
-    /// The report of a task that ended with `result`; errors other than damage stay errors.
-    pub fn report(result: Result<T>) -> Result<Vec<u8>> {
-        match result {
-            Ok(found) => to_wire(&Outcome::Found(found)),
-            Err(e) if matches!(e.code, Code::Malformed | Code::Truncated | Code::Limit) => {
-                to_wire(&Outcome::<T>::Damaged(e))
-            }
-            Err(e) => Err(e),
-        }
-    }
-}
-
-impl<T: Wire> Outcome<T> {
-    /// What the task found, or its damage as the error.
-    pub fn read(report: &[u8]) -> Result<T> {
-        match from_wire(report)? {
-            Outcome::Found(found) => Ok(found),
-            Outcome::Damaged(error) => Err(error),
-        }
-    }
+/// What the task found, or its damage as the error.
+pub fn found<T: Wire>(report: &[u8]) -> Result<T> {
+    from_wire::<Result<T>>(report)?
 }
 
 /// Lower-case hex.

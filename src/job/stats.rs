@@ -11,6 +11,7 @@ use super::report::to_json;
 use super::v2::open::any_v2;
 use crate::error::{Code, Error, Result};
 use crate::format::v1::header::V1Tensor;
+use crate::job::chain::no_tensor;
 use crate::kernels::convert;
 use crate::kernels::float16;
 use crate::kernels::stats::{histogram, Moments};
@@ -146,15 +147,7 @@ fn wanted<'a>(delta: &'a OpenDelta, names: Option<&Vec<String>>) -> Result<Vec<(
     };
     names
         .iter()
-        .map(|n| {
-            pairs().find(|(t, _)| t.name == *n).ok_or_else(|| {
-                Error::new(
-                    Code::MissingTensor,
-                    format!("there is no tensor `{n}`; `inspect` lists the names"),
-                )
-                .tensor(n)
-            })
-        })
+        .map(|n| pairs().find(|(t, _)| t.name == *n).ok_or_else(|| no_tensor(n)))
         .collect()
 }
 

@@ -46,10 +46,7 @@ pub enum Task {
     /// Hash models that links rebuild.
     Identify(v2::identify::Identify),
     /// Read back what was written and compare its fast hash.
-    ReadBack {
-        source: u32,
-        items: Vec<(ByteRange, String)>,
-    },
+    ReadBack { source: u32, items: Vec<(ByteRange, u64)> },
 }
 
 wire_enum!(Task {

@@ -12,6 +12,7 @@ use super::values::{Origin, Values};
 use crate::dtype::Dtype;
 use crate::error::{Code, Error, Result};
 use crate::format::model::Tensor;
+use crate::job::chain::no_tensor;
 use crate::kernels::convert;
 use crate::limits::CHUNK_BYTES;
 use crate::offset::ByteRange;
@@ -64,13 +65,7 @@ pub async fn tensors(io: Io, sources: Vec<SourceEntry>, options: TensorsOptions)
 
 /// The origin of a tensor; `MISSING_TENSOR` when there is none of that name.
 pub fn find<'a>(origins: &'a [Origin], name: &str) -> Result<&'a Origin> {
-    chain::find_origin(origins, name).ok_or_else(|| {
-        Error::new(
-            Code::MissingTensor,
-            format!("there is no tensor `{name}`; `inspect` lists the names"),
-        )
-        .tensor(name)
-    })
+    chain::find_origin(origins, name).ok_or_else(|| no_tensor(name))
 }
 
 /// The elements of a tensor that are wanted, and how many a row has.

@@ -138,8 +138,8 @@ impl DeltaStream {
         for w in &mut self.windows {
             let total = w.left + w.ready() as u64;
             // Its share of the array, a quarter more, and something for short tensors; never above a chunk.
-            let share = (total as u128 * n as u128 * 5 / 4 / self.elements.max(1) as u128) as usize + 64;
-            w.want(share.min(CHUNK_ELEMENTS));
+            let share = total as f64 * n as f64 * 1.25 / self.elements.max(1) as f64;
+            w.want((share as usize).saturating_add(64).min(CHUNK_ELEMENTS));
         }
     }
 
@@ -389,7 +389,7 @@ impl Values {
     }
 }
 
-/// Adds one link's delta as the reference does (FORMAT-V1 2): in float32, or, where a foreign header names another
+/// Adds one link's delta as the reference does (`format::v1` 2): in float32, or, where a foreign header names another
 /// dtype, with the delta and the sum rounded to that dtype.
 pub fn add_link(dtype: ResultDtype, values: &mut [f32], delta: &[f32]) {
     match dtype {

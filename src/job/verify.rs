@@ -7,7 +7,7 @@ use super::open::{delta_sources, groups_of, open_base, OpenDelta};
 use super::options::NoOptions;
 use super::placed::DeltaTensor;
 use super::plan::Plan;
-use super::report::{to_json, Finding, Outcome, Severity};
+use super::report::{found, to_found, to_json, Finding, Severity};
 use super::task::{batch, Task};
 use super::v2::open::any_v2;
 use super::values::DeltaStream;
@@ -25,7 +25,7 @@ wire!(Checked { non_finite });
 
 /// Runs the check task: decodes records into nothing.
 pub async fn check_records(io: Io, items: Vec<(String, DeltaTensor)>) -> Result<Vec<u8>> {
-    Outcome::report(check(&io, &items).await)
+    to_found(check(&io, &items).await)
 }
 
 async fn check(io: &Io, items: &[(String, DeltaTensor)]) -> Result<Vec<Checked>> {
@@ -90,7 +90,7 @@ pub fn check_tasks(delta: &OpenDelta) -> Result<(Vec<TaskSpec>, Reported)> {
 pub fn check_findings(names: &[(u32, String)], reports: &[Vec<u8>]) -> Result<Vec<Finding>> {
     let mut checked: Vec<Checked> = Vec::with_capacity(names.len());
     for report in reports {
-        checked.extend(Outcome::<Vec<Checked>>::read(report)?);
+        checked.extend(found::<Vec<Checked>>(report)?);
     }
     let findings = names.iter().zip(&checked).filter(|(_, c)| c.non_finite > 0);
     Ok(findings
@@ -123,10 +123,11 @@ pub async fn verify(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<S
     if let Some(model) = model {
         chain::check_fit_or_damage(&io, model, &deltas).await?;
     }
+    let files: Vec<_> = deltas.iter().map(OpenDelta::file).collect();
     let mut check = model.map(|m| ChainCheck::new(m, &deltas)).transpose()?;
     let mut tasks = match &mut check {
         Some(check) => check.take_tasks(),
-        None => deltas.iter().map(chain::checksum_task).collect::<Result<_>>()?,
+        None => files.iter().map(|&f| chain::checksum_task(f)).collect::<Result<_>>()?,
     };
     let n_checks = tasks.len();
     let elements = deltas.iter().map(OpenDelta::elements).sum();
@@ -140,16 +141,11 @@ pub async fn verify(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<S
     io.plan(Plan::reading("verify", reads, names.len(), elements).json()?)
         .await;
     let reports = io.run(tasks).await?;
-    let checksums = chain::read_checksums(&io, &deltas).await?;
     match &check {
         Some(check) => {
-            check.finish(&reports[..n_checks], &deltas, &checksums)?;
+            check.finish(&io, &reports[..n_checks], &deltas).await?;
         }
-        None => {
-            for ((delta, report), stored) in deltas.iter().zip(&reports).zip(&checksums) {
-                chain::check_checksum(delta, report, stored)?;
-            }
-        }
+        None => chain::judge_checksums(&io, &files, &reports).await?,
     }
     let findings = check_findings(&names, &reports[n_checks..])?;
     to_json(&Report {

@@ -2,7 +2,7 @@
 
 use super::LENGTH_BYTES;
 use crate::dtype::Dtype;
-use crate::error::{quoted, Code, Error, Result};
+use crate::error::{quoted, shape_text, Code, Error, Result};
 use crate::format::damaged_entry;
 use crate::format::json::{inside, once, twice, Reader, UnknownKeys};
 use crate::limits::{MAX_HEADER_BYTES, MAX_NAME_BYTES, MAX_RANK, MAX_TENSORS};
@@ -243,7 +243,8 @@ fn entry(name: &str, dtype: Dtype, shape: Vec<u64>, offsets: &[u64]) -> Result<E
     };
     let Some(elements) = element_count(&shape) else {
         return Err(malformed(format!(
-            "shape {shape:?} has more elements than fit in 64 bits"
+            "shape {} has more elements than fit in 64 bits",
+            shape_text(&shape)
         )));
     };
     match dtype.bytes_of(elements) {
@@ -254,8 +255,9 @@ fn entry(name: &str, dtype: Dtype, shape: Vec<u64>, offsets: &[u64]) -> Result<E
             range: ByteRange { offset: start, len },
         }),
         Some(bytes) => Err(malformed(format!(
-            "{} with shape {shape:?} takes {bytes} bytes, but its offsets span {len}",
-            dtype.name()
+            "{} with shape {} takes {bytes} bytes, but its offsets span {len}",
+            dtype.name(),
+            shape_text(&shape)
         ))),
         None => Err(malformed(format!(
             "{elements} elements of {} do not fill whole bytes",

@@ -1,7 +1,7 @@
 //! The JSON header of version 1: parent hash, and what each tensor's arrays need to be decoded.
 
 use super::PREFIX_BYTES;
-use crate::error::{quoted, Code, Error, Result};
+use crate::error::{quoted, shape_text, Code, Error, Result};
 use crate::format::damaged_entry;
 use crate::format::json::{inside, once, Reader, UnknownKeys};
 use crate::format::safetensors::header::check_name;
@@ -78,7 +78,7 @@ pub fn quantized_cols(shape: &[u64]) -> Option<u64> {
 fn too_large(shape: &[u64]) -> Error {
     Error::new(
         Code::Malformed,
-        format!("shape {shape:?} has more elements than fit in 64 bits"),
+        format!("shape {} has more elements than fit in 64 bits", shape_text(shape)),
     )
 }
 
@@ -277,7 +277,8 @@ impl Raw {
             let claimed = self.n_elements.ok_or_else(|| missing("n_elements"))?;
             if claimed != elements {
                 return Err(malformed(format!(
-                    "n_elements is {claimed}, but shape {shape:?} has {elements} elements"
+                    "n_elements is {claimed}, but shape {} has {elements} elements",
+                    shape_text(&shape)
                 )));
             }
         }
@@ -294,7 +295,8 @@ impl Raw {
             let claimed = self.n_cols.ok_or_else(|| missing("n_cols"))?;
             if Some(claimed) != quantized_cols(&shape) {
                 return Err(malformed(format!(
-                    "n_cols is {claimed}, which does not fit shape {shape:?}"
+                    "n_cols is {claimed}, which does not fit shape {}",
+                    shape_text(&shape)
                 )));
             }
             cols = Some(claimed);

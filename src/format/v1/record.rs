@@ -3,7 +3,7 @@
 //! `u32 n`, name; `u32 n`, field; `u32 n`, numpy dtype; `u32 ndim`; `ndim` × `u64` dimension; `u64` data length; data.
 //! All little-endian, texts in UTF-8, nothing aligned.
 
-use crate::error::{quoted, Code, Error, Result};
+use crate::error::{quoted, shape_text, Code, Error, Result};
 use crate::limits::{MAX_NAME_BYTES, MAX_RANK};
 use crate::offset::element_count;
 use crate::strategy::ArrayDtype;
@@ -122,11 +122,11 @@ impl Record {
             return Ok(());
         }
         let text = format!(
-            "array {} of tensor {} has dtype {} and dimensions {:?}, but claims {} bytes",
+            "array {} of tensor {} has dtype {} and shape {}, but claims {} bytes",
             self.field,
             quoted(&self.name),
             self.dtype,
-            self.dims,
+            shape_text(&self.dims),
             self.data_len
         );
         Err(damaged(text).tensor(&self.name))

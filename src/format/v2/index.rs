@@ -9,6 +9,7 @@ use crate::kernels::v2::adaptive::{Coder, Decoder, Encoder};
 use crate::kernels::v2::dither::can_dither;
 use crate::kernels::v2::element::Layout;
 use crate::limits::{MAX_HEADER_BYTES, MAX_NAME_BYTES, MAX_RANK, MAX_TENSORS};
+use crate::order::sorted_positions;
 
 /// Most blocks of a file: 16 TiB of result at the usual size.
 const MAX_BLOCKS: u64 = 1 << 23;
@@ -128,30 +129,33 @@ impl<'a> Pass<'a> {
             self.list(metadata, MAX_TENSORS as u64, Self::pair)?;
         }
         file.tensors = self.m.head.code(self.coder, file.tensors);
-        check_path(&file.path)
+        Ok(())
     }
 
     fn shaped(&mut self, dtype: &mut Dtype, shape: &mut Vec<u64>) -> Result<()> {
         let m = &mut self.m;
         let n = m.recent.len();
         let known = m.recent.iter().rposition(|(d, s)| d == dtype && s == shape);
-        let at = m.recent_at.code(self.coder, known.map_or(0, |i| (n - i) as u64)) as usize;
-        if at > n {
+        let at = m.recent_at.code(self.coder, known.map_or(0, |i| (n - i) as u64));
+        if at > n as u64 {
             return Err(malformed("a shape refers to one that was not there"));
         }
         if at > 0 {
-            let entry = m.recent.remove(n - at);
+            let entry = m.recent.remove(n - at as usize);
             (*dtype, *shape) = entry.clone();
             m.recent.push(entry);
             return Ok(());
         }
         let number = m.dtype.code(self.coder, *dtype as u64);
-        *dtype = Dtype::from_number(number as usize).ok_or_else(|| {
-            Error::new(
-                Code::UnsupportedVersion,
-                format!("the delta has a dtype of number {number}, which this wdelta does not know; update wdelta"),
-            )
-        })?;
+        *dtype = usize::try_from(number)
+            .ok()
+            .and_then(Dtype::from_number)
+            .ok_or_else(|| {
+                Error::new(
+                    Code::UnsupportedVersion,
+                    format!("the delta has a dtype of number {number}, which this wdelta does not know; update wdelta"),
+                )
+            })?;
         let rank = m.rank.code(self.coder, shape.len() as u64);
         if rank > MAX_RANK as u64 {
             return Err(malformed(format!("a tensor has {rank} dimensions")));
@@ -236,6 +240,7 @@ impl<'a> Pass<'a> {
         self.list(&mut index.metadata, MAX_TENSORS as u64, Self::pair)?;
         self.list(&mut index.sets, 1 << 16, Self::set_length)?;
         self.list(&mut index.files, MAX_TENSORS as u64, Self::file)?;
+        check_paths(&index.files).map_err(malformed)?;
         self.list(&mut index.tensors, MAX_TENSORS as u64, Self::tensor)?;
         self.list(&mut index.blocks, MAX_BLOCKS, Self::block)
     }
@@ -252,16 +257,26 @@ fn take<'a, const N: usize>(bytes: &mut &'a [u8]) -> Result<&'a [u8; N]> {
     Ok(head)
 }
 
-/// A path must stay inside the folder that it is written to.
-fn check_path(path: &str) -> Result<()> {
-    let inside = !path.contains(['\\', ':', '\0']) && path.split('/').all(|part| !matches!(part, "" | "." | ".."));
-    match inside {
-        true => Ok(()),
-        false => Err(malformed(format!(
-            "{path} is no path inside a folder",
-            path = quoted(path)
-        ))),
+/// Says what is wrong with paths: each must stay inside the folder that it is written to, and be none that another has, or
+/// has as its folder.
+pub fn check_paths(files: &[FileRecord]) -> std::result::Result<(), String> {
+    let path = |i: usize| files[i].path.as_str();
+    let order = sorted_positions(files.len(), &|a, b| path(a).cmp(path(b)));
+    let mut before = None;
+    for &i in &order {
+        let path_of = path;
+        let path = path(i);
+        let quoted = || quoted(path);
+        if path.contains(['\\', ':', '\0']) || path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            return Err(format!("{} is no path inside a folder", quoted()));
+        }
+        let folders = path.match_indices('/').filter_map(|(end, _)| path.get(..end));
+        let is_file = |folder: &str| order.binary_search_by(|&o| path_of(o).cmp(folder)).is_ok();
+        if before.replace(path) == Some(path) || folders.into_iter().any(is_file) {
+            return Err(format!("{} is a path that another file has, or is in", quoted()));
+        }
     }
+    Ok(())
 }
 
 impl Index {
@@ -333,5 +348,50 @@ impl Index {
             true => Ok(index),
             false => Err(malformed("it is longer than its parts")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_stay_inside_and_apart() {
+        let fault = |paths: &[&str]| {
+            let file = |&path: &&str| FileRecord {
+                path: path.into(),
+                ..FileRecord::default()
+            };
+            check_paths(&paths.iter().map(file).collect::<Vec<_>>()).err()
+        };
+        assert_eq!(fault(&[]), None);
+        assert_eq!(fault(&["b/c", "a", "a-b/c", "a.b", "b/d/e", "ä/ö"]), None);
+        for outside in ["", "/a", "a/", "a//b", "../a", "a/./b", "c:a", "a\\b", "a\0"] {
+            let fault = fault(&["z", outside]).unwrap();
+            assert!(fault.ends_with("is no path inside a folder"), "{fault}");
+        }
+        // Between `a` and `a/b` others may sort.
+        for twice in [&["a", "b", "a"][..], &["a/b", "a", "a-b"], &["x/y/z/a", "q", "x/y"]] {
+            let fault = fault(twice).unwrap();
+            assert!(fault.ends_with("is a path that another file has, or is in"), "{fault}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_32_bits_would_cut_is_no_dtype() {
+        assert!(Dtype::from_number(13).is_some());
+        let mut coder = Encoder::default();
+        let mut models = Models::default();
+        models.recent_at.code(&mut coder, 0);
+        models.dtype.code(&mut coder, (1 << 32) + 13);
+        let bytes = coder.finish();
+        let mut coder = Decoder::new(&bytes);
+        let e = Pass::new(&mut coder)
+            .shaped(&mut Dtype::F32, &mut Vec::new())
+            .unwrap_err();
+        assert!(
+            e.code == Code::UnsupportedVersion && e.message.contains("4294967309"),
+            "{e}"
+        );
     }
 }

@@ -9,6 +9,9 @@ use crate::order::sorted_positions;
 use crate::strategy::lossless::rows;
 use std::ops::Range;
 
+/// Shortest one: something and its checksum.
+const MIN_SECTION_BYTES: u64 = 9;
+
 /// Longest table set, parameters or block: none needs as much.
 const MAX_SECTION_BYTES: u64 = 4 * MAX_BLOCK_BYTES;
 
@@ -129,7 +132,7 @@ impl Placed {
         for block in &self.blocks {
             let words: u64 = block.segments.iter().map(|s| s.words).sum();
             for s in &block.segments {
-                shares[s.tensor] += (block.range.len as u128 * s.words as u128 / words.max(1) as u128) as u64;
+                shares[s.tensor] += block.range.len * s.words / words.max(1);
             }
         }
         shares
@@ -167,24 +170,24 @@ pub fn place(index: &Index, end: u64) -> Result<Placed> {
         return Err(malformed("its files do not hold the tensors that it lists"));
     }
     let mut at = PREAMBLE.len() as u64;
-    let mut next = |len: u64| -> Result<ByteRange> {
+    let mut next = |len: u64, needed: bool| -> Result<ByteRange> {
         let range = ByteRange::new(at, len)?;
         at = range.end();
-        match at <= end && len <= MAX_SECTION_BYTES {
+        match at <= end && (MIN_SECTION_BYTES..=MAX_SECTION_BYTES).contains(&len) || len == 0 && !needed {
             true => Ok(range),
             false => Err(malformed("its parts do not fit the file")),
         }
     };
     let mut placed = Placed::default();
     for &len in &index.sets {
-        placed.sets.push(next(len)?);
+        placed.sets.push(next(len, true)?);
     }
     for t in &index.tensors {
         if t.op == Op::Delta && t.set >= index.sets.len() as u64 {
             return Err(malformed("a tensor's table set is not there").tensor(&t.name));
         }
         placed.geometry.push(geometry(t)?);
-        placed.params.push(next(t.params)?);
+        placed.params.push(next(t.params, false)?);
     }
     let mut walk = Walk {
         index,
@@ -196,7 +199,7 @@ pub fn place(index: &Index, end: u64) -> Result<Placed> {
     for block in &index.blocks {
         let segments = walk.take(block.rows)?;
         placed.blocks.push(PlacedBlock {
-            range: next(block.len)?,
+            range: next(block.len, true)?,
             segments,
         });
     }
@@ -393,6 +396,9 @@ mod tests {
         refuse(&|i| i.files[0].tensors = 5);
         refuse(&|i| i.files[0].tensors = u64::MAX);
         refuse(&|i| i.sets[0] = u64::MAX);
+        refuse(&|i| (i.sets[0], i.blocks[0].len) = (0, 150));
+        refuse(&|i| (i.blocks[1].len, i.blocks[0].len) = (8, 62));
+        refuse(&|i| (i.tensors[0].params, i.blocks[0].len) = (8, 72));
         refuse(&|i| i.tensors[0].set = 1);
         refuse(&|i| i.blocks[0].rows = 91);
         refuse(&|i| i.blocks[0].rows = 0);
@@ -420,6 +426,7 @@ mod tests {
                 }
             }
         }
-        assert!(misplaced > 0);
+        // Changes of lengths and rows; the others make other names, shapes and operations.
+        assert!(misplaced > 25, "{misplaced}");
     }
 }

@@ -12,12 +12,11 @@ use super::machine::{Io, OutputFile, Role, SourceEntry};
 use super::open::{delta_sources, groups_of, open_model};
 use super::options::{DecodeOptions, OutputDtype};
 use super::plan::Plan;
-use super::report::{to_json, Finding, Outcome, Severity};
+use super::report::{found, to_json, Finding, Severity};
 use super::task::{batch, Task};
 use super::v2::open::any_v2;
 use super::values::Origin;
 use crate::error::{Code, Error, Result};
-use crate::offset::ByteRange;
 use files::{layout, rebuilt_index};
 use serde::Serialize;
 
@@ -110,11 +109,6 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
         .iter()
         .map(|i| (i.origin.name.clone(), i.origin.base.source))
         .collect();
-    let written_ranges: Vec<(u32, ByteRange)> = shards
-        .iter()
-        .enumerate()
-        .flat_map(|(sink, s)| s.tensors.iter().map(move |(_, _, range)| (sink as u32, *range)))
-        .collect();
     tasks.extend(batch(
         items,
         "decoding",
@@ -151,29 +145,27 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
     }
     let reports = io.run(tasks).await?;
     let checked = match options.verify {
-        true => {
-            let checksums = chain::read_checksums(&io, &deltas).await?;
-            Some(check.finish(&reports[..n_checks], &deltas, &checksums)?)
-        }
+        true => Some(check.finish(&io, &reports[..n_checks], &deltas).await?),
         false => None,
     };
     let mut decoded: Vec<Decoded> = Vec::with_capacity(names.len());
     for report in &reports[n_checks..n_codec] {
-        decoded.extend(Outcome::<Vec<Decoded>>::read(report)?);
+        decoded.extend(found::<Vec<Decoded>>(report)?);
     }
     if let Some(checked) = &checked {
         for ((name, source), decoded) in names.iter().zip(&decoded) {
-            if checked.fast_of(name).is_some_and(|hashed| *hashed != decoded.seen) {
+            if checked.fast_of(name).is_some_and(|hashed| hashed != decoded.seen) {
                 return Err(source_changed(name, *source));
             }
         }
     }
     if options.read_back {
-        let mut by_sink: Vec<Vec<(ByteRange, String)>> = shards.iter().map(|_| Vec::new()).collect();
-        for ((sink, range), decoded) in written_ranges.iter().zip(&decoded) {
-            by_sink[*sink as usize].push((*range, decoded.written.clone()));
-        }
-        compare_written(&io, sources.len(), by_sink).await?;
+        let ranges = shards
+            .iter()
+            .zip(0..)
+            .flat_map(|(s, sink)| s.tensors.iter().map(move |(_, _, range)| (sink, *range)));
+        let written = ranges.zip(&decoded).map(|((sink, range), d)| (sink, range, d.written));
+        compare_written(&io, sources.len(), shards.len(), &Vec::from_iter(written)).await?;
     }
     to_json(&Report {
         job: "decode",

@@ -4,7 +4,7 @@ use crate::dtype::Dtype;
 use crate::error::{Code, Error, Result};
 use crate::job::chunks::Chunks;
 use crate::job::machine::Io;
-use crate::job::report::{to_wire, Outcome};
+use crate::job::report::{to_found, to_wire};
 use crate::job::task::Task;
 use crate::job::values::{Origin, Values};
 use crate::job::wire::wire;
@@ -46,14 +46,14 @@ impl DecodeItem {
 /// What rebuilding one tensor reports: fast hashes of what was read and of what was written.
 #[derive(Debug)]
 pub struct Decoded {
-    pub(super) seen: String,
-    pub(super) written: String,
+    pub(super) seen: u64,
+    pub(super) written: u64,
 }
 wire!(Decoded { seen, written });
 
-/// Runs the decode task; reports the [`Outcome`] with a list of [`Decoded`].
+/// Runs the decode task; reports a list of [`Decoded`], or damage.
 pub async fn decode_tensors(io: Io, items: Vec<DecodeItem>) -> Result<Vec<u8>> {
-    Outcome::report(rebuild(&io, &items).await)
+    to_found(rebuild(&io, &items).await)
 }
 
 async fn rebuild(io: &Io, items: &[DecodeItem]) -> Result<Vec<Decoded>> {
@@ -78,11 +78,8 @@ async fn copy_tensor(io: &Io, item: &DecodeItem, bytes: &mut Vec<u8>) -> Result<
         io.write(&mut [(item.sink, offset, bytes)]).await;
         offset += bytes.len() as u64;
     }
-    let seen = format!("{:016x}", seen.digest());
-    Ok(Decoded {
-        written: seen.clone(),
-        seen,
-    })
+    let seen = seen.digest();
+    Ok(Decoded { seen, written: seen })
 }
 
 async fn rebuild_tensor(io: &Io, item: &DecodeItem, out: &mut Vec<u8>) -> Result<Decoded> {
@@ -113,8 +110,8 @@ async fn rebuild_tensor(io: &Io, item: &DecodeItem, out: &mut Vec<u8>) -> Result
         offset += out.len() as u64;
     }
     Ok(Decoded {
-        seen: format!("{:016x}", values.seen()),
-        written: format!("{:016x}", written.digest()),
+        seen: values.seen(),
+        written: written.digest(),
     })
 }
 
@@ -131,7 +128,7 @@ pub async fn copy_file(io: Io, source: u32, sink: u32) -> Result<Vec<u8>> {
 }
 
 /// Runs the read-back task: `IO` when what lies in the output is not what was written.
-pub async fn read_back(io: Io, source: u32, items: Vec<(ByteRange, String)>) -> Result<Vec<u8>> {
+pub async fn read_back(io: Io, source: u32, items: Vec<(ByteRange, u64)>) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     for (range, written) in items {
         let mut chunks = Chunks::new(source, range);
@@ -139,7 +136,7 @@ pub async fn read_back(io: Io, source: u32, items: Vec<(ByteRange, String)>) -> 
         while chunks.next(&io, &mut bytes).await? {
             seen.update(&bytes);
         }
-        if format!("{:016x}", seen.digest()) != written {
+        if seen.digest() != written {
             return Err(Error::new(
                 Code::Io,
                 "the result reads back differently from what was written; the disk or its driver is at fault, write it elsewhere",
@@ -150,8 +147,15 @@ pub async fn read_back(io: Io, source: u32, items: Vec<(ByteRange, String)>) -> 
     to_wire(&())
 }
 
-/// Has the results read back. `by_sink`: for each output ranges and their fast hashes; outputs follow `sources` files.
-pub async fn compare_written(io: &Io, sources: usize, by_sink: Vec<Vec<(ByteRange, String)>>) -> Result<()> {
+/// Number of a sink, a range of it, and the fast hash of what was written there.
+pub type Written = (u32, ByteRange, u64);
+
+/// Has the results read back. `written`: ranges of outputs and their fast hashes; the `outputs` follow `sources` files.
+pub async fn compare_written(io: &Io, sources: usize, outputs: usize, written: &[Written]) -> Result<()> {
+    let mut by_sink = vec![Vec::new(); outputs];
+    for &(sink, range, hash) in written {
+        by_sink[sink as usize].push((range, hash));
+    }
     let mut tasks = Vec::new();
     for (items, source) in by_sink.into_iter().zip(sources as u32..) {
         let cost = items.iter().map(|(range, _)| range.len).sum();

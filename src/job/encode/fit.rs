@@ -1,8 +1,7 @@
 //! Whether a fine-tune is one of its base: version 1 can only say that the values of the same tensors moved.
 
-use crate::error::{Code, Error, Result};
+use crate::error::{shape_text, Code, Error, Result};
 use crate::format::model::Model;
-use crate::job::chain;
 use crate::job::report::{list_names, Finding, Severity};
 
 /// Names and shapes must be the same on both sides: version 1 cannot say anything else.
@@ -46,8 +45,8 @@ pub(super) fn compare_models(
                 format!(
                     "tensor `{}`: the base has {}, the fine-tune {}; a version 1 delta needs the same shapes (added tokens resize the embedding)",
                     t.name,
-                    chain::shape_text(&b.shape),
-                    chain::shape_text(&t.shape),
+                    shape_text(&b.shape),
+                    shape_text(&t.shape),
                 ),
             )
             .tensor(&t.name));

@@ -140,8 +140,7 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
         },
         None => from_wire(&reports[0])?,
     };
-    let checksums = chain::read_checksums(&io, &parents).await?;
-    check.finish(of_checks, &parents, &checksums)?;
+    check.finish(&io, of_checks, &parents).await?;
     let parent_hash = match parents.len() {
         0 => base_hash.sha256.clone(),
         _ => from_wire::<Vec<String>>(&reports[before_surveys - 1])?.swap_remove(0),
@@ -188,9 +187,8 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     // Round 3: seal it.
     let output = sources.len() as u32;
     let seal = hashing::file_task("delta", output, layout.size - 32)?;
-    let digest: String = from_wire(&io.run(vec![seal]).await?[0])?;
-    let mut digest = from_hex(&digest);
-    io.write(&mut [(0, layout.size - 32, &mut digest)]).await;
+    let digest: [u8; 32] = from_wire(&io.run(vec![seal]).await?[0])?;
+    io.write(&mut [(0, layout.size - 32, &mut digest.to_vec())]).await;
 
     let sizes = (layout.size, finetuned.files.iter().map(|f| io.size(f.source)).sum());
     let report = report(&items, &choices, &emitted, &wanted, sizes, parent_hash, findings);
@@ -199,12 +197,6 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
 
 fn names(model: &Model) -> Vec<String> {
     model.tensors.iter().map(|t| t.name.clone()).collect()
-}
-
-fn from_hex(text: &str) -> Vec<u8> {
-    (0..text.len() / 2)
-        .filter_map(|i| u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok())
-        .collect()
 }
 
 /// The task that hashes what a chain with links of version 2 rebuilds: after a link of version 1 in sorted order, as there
@@ -292,7 +284,7 @@ fn check_unchanged(items: &[SurveyItem], emitted: &[Emitted], order: &[String], 
     };
     for (item, emitted) in items.iter().zip(emitted) {
         let name = item.origin.name.as_str();
-        if let (Some(seen), Some(hashed)) = (&emitted.seen, hashed_of(name)) {
+        if let (Some(seen), Some(&hashed)) = (emitted.seen, hashed_of(name)) {
             if seen != hashed {
                 return Err(source_changed(name, item.origin.base.source));
             }

@@ -1,7 +1,7 @@
 //! What was asked of `encode`: one of version 1's strategies with its option, and whether it suits.
 
 use crate::error::{Code, Error, Result};
-use crate::job::options::{EncodeOptions, NumberText};
+use crate::job::options::{EncodeOptions, HashOrder, NumberText};
 use crate::strategy::{kept_int4, kept_sparse, Strategy};
 
 /// The strategy that was asked for, with its option.
@@ -93,6 +93,7 @@ pub(super) fn check_v2(options: &EncodeOptions) -> Result<()> {
         (options.outlier_fraction.is_some(), "outlierFraction"),
         (options.sparsity.is_some(), "sparsity"),
         (options.reference, "reference"),
+        (options.hash_order == HashOrder::Memory, "hashOrder"),
     ];
     match given.iter().find(|(given, _)| *given) {
         None => Ok(()),

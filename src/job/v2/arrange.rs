@@ -24,14 +24,14 @@ pub struct Item<'a> {
     pub geometry: Geometry,
 }
 
-/// All tensors in the order of the files and of their bytes, each with its base, and the files with the digest of what each
-/// has before its tensors.
+/// All tensors in the order of the files and of their bytes, each with its base, the files, and the digest of what each of
+/// these has before its tensors.
 pub async fn arrange<'a>(
     io: &Io,
     sources: &[SourceEntry],
     base: &'a Model,
     opened: &'a OpenModel,
-) -> Result<(Vec<Item<'a>>, Vec<(FileRecord, Digest)>)> {
+) -> Result<(Vec<Item<'a>>, Vec<FileRecord>, Vec<Digest>)> {
     let fine = &opened.model;
     let renamed = renamed(base, fine);
     let mut items = Vec::with_capacity(fine.tensors.len());
@@ -65,7 +65,8 @@ pub async fn arrange<'a>(
         let all = io.read_vec(source, 0, io.size(source) as usize).await?;
         files.push(described(sources[source as usize].path.clone(), all, None));
     }
-    Ok((items, files))
+    let (files, fronts) = files.into_iter().unzip();
+    Ok((items, files, fronts))
 }
 
 /// Tensors of the fine-tune whose name the base lacks, with the one of the same dtype and shape that the fine-tune lacks

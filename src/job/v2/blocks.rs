@@ -5,6 +5,7 @@ use super::chain::Chain;
 use super::fit::block_words;
 use super::pack::{Pack, PackSegment, Packed};
 use super::tree::Tree;
+use super::width_of_base;
 use crate::error::Result;
 use crate::format::v2::index::Digest;
 use crate::format::v2::placed::Geometry;
@@ -134,7 +135,7 @@ pub async fn write_blocks(file: &mut Appender<'_>, made: &Made<'_>) -> Result<Wr
                     written.digests.push(std::mem::take(&mut trees).map(Tree::finish));
                 }
                 let item = &items[c.item];
-                written.bytes[c.item] += (len as u128 * *share as u128 / all as u128) as u64;
+                written.bytes[c.item] += len * *share / all;
                 trees[0].push(of_base, item.base.map_or(0, |b| b.range.len));
                 trees[1].push(of_fine, item.tensor.range.len);
                 if records[c.item].dithered.is_some() {
@@ -188,10 +189,7 @@ fn cut(items: &[Item<'_>], records: &[TensorRecord]) -> Vec<Vec<Cut>> {
         let base = it.base.filter(|_| record.op == Op::Delta);
         let common = if base.is_none() { 0 } else { common };
         let width = layout.bytes() as u64;
-        let base_width = base.map_or(0, |b| match b.dtype == record.dtype {
-            true => width,
-            false => b.dtype.bytes().unwrap_or(1) as u64,
-        });
+        let base_width = base.map_or(0, |b| width_of_base(b.dtype, record.dtype));
         let step = block_words(columns, width);
         for (coded, start, end) in [(true, 0, common), (false, common, words)] {
             let mut at = start;

@@ -6,9 +6,9 @@
 use super::files::{bytes_of, result_model};
 use super::open::{is_v2, open_v2, OpenV2};
 use crate::dtype::Dtype;
-use crate::error::{Code, Error, Result};
+use crate::error::{shape_text, Code, Error, Result};
 use crate::format::model::Model;
-use crate::job::chain::{self, shape_text, Care};
+use crate::job::chain::{self, Care};
 use crate::job::machine::Io;
 use crate::job::open::OpenDelta;
 use crate::job::report::list_names;
@@ -23,19 +23,11 @@ pub enum Link {
 }
 
 impl Link {
-    /// Number of its source.
-    pub fn source(&self) -> u32 {
+    /// Number of its source, and that file's length.
+    pub fn file(&self) -> (u32, u64) {
         match self {
-            Link::V1(delta) => delta.source,
-            Link::V2(delta) => delta.source,
-        }
-    }
-
-    /// Length of its file.
-    pub fn size(&self) -> u64 {
-        match self {
-            Link::V1(delta) => delta.size,
-            Link::V2(delta) => delta.size,
+            Link::V1(delta) => delta.file(),
+            Link::V2(delta) => (delta.source, delta.size),
         }
     }
 }

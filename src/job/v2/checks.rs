@@ -8,10 +8,9 @@ use super::open::OpenV2;
 use super::rebuild::{Output, Rebuild, Rebuilt};
 use crate::error::{Code, Error, Result};
 use crate::format::v2::Op;
-use crate::job::chain::{short, Order};
-use crate::job::hashing;
+use crate::job::chain::{checksum_task, judge_checksums, Order};
 use crate::job::machine::{Io, TaskSpec};
-use crate::job::report::{from_wire, hex, list_names};
+use crate::job::report::{from_wire, list_names};
 use crate::job::task::Task;
 
 /// Bytes that a task handles at least, if there are as many.
@@ -38,11 +37,7 @@ impl Checks {
     pub fn tasks(&mut self, chain: &Chain) -> Result<Vec<TaskSpec>> {
         let mut tasks = Vec::new();
         for stage in &chain.stages {
-            tasks.push(hashing::file_task(
-                "delta",
-                stage.link.source(),
-                stage.link.size() - 32,
-            )?);
+            tasks.push(checksum_task(stage.link.file())?);
         }
         for number in 0..chain.stages.len() {
             let parents = parent_tasks(chain, number)?;
@@ -55,8 +50,8 @@ impl Checks {
     /// Judges the reports; gives the order in which the model before each link was hashed. Nothing, if there were no tasks.
     pub async fn judge(&self, io: &Io, chain: &Chain, reports: &[Vec<u8>]) -> Result<Vec<Order>> {
         let (of_files, mut of_parents) = reports.split_at(self.parents.len().min(reports.len()));
-        let links: Vec<&Link> = chain.stages.iter().map(|s| &*s.link).collect();
-        judge_checksums(io, &links, of_files).await?;
+        let files: Vec<_> = chain.stages.iter().map(|s| s.link.file()).collect();
+        judge_checksums(io, &files, of_files).await?;
         let mut orders = Vec::with_capacity(self.parents.len());
         for (number, &n) in self.parents.iter().enumerate() {
             let (own, rest) = of_parents.split_at(n);
@@ -68,22 +63,6 @@ impl Checks {
         }
         Ok(orders)
     }
-}
-
-/// Compares the hashes of files in `reports` with the checksums at their ends.
-pub async fn judge_checksums(io: &Io, links: &[&Link], reports: &[Vec<u8>]) -> Result<()> {
-    for (link, report) in links.iter().zip(reports) {
-        let (source, end) = (link.source(), link.size() - 32);
-        let found: String = from_wire(report)?;
-        if hex(&io.read_vec(source, end, 32).await?) != found {
-            let text = format!(
-                "the file is damaged: its bytes give {}, not its checksum; get the delta again",
-                short(&found)
-            );
-            return Err(Error::new(Code::Checksum, text).at(end).source(source));
-        }
-    }
-    Ok(())
 }
 
 /// The tasks that rebuild all tensors after a version 2 link, and how to read their reports.

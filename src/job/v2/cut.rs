@@ -4,17 +4,20 @@ use super::chain::{Chain, Link, Stage};
 use super::files::bytes_of;
 use super::open::OpenV2;
 use super::past::{AddedTensor, BaseTensor, Coded, Level, Past};
+use super::reader::lost;
 use super::rebuild::{RebuildBlock, RebuildSegment, RebuildTensor};
+use super::width_of_base;
 use crate::dtype::Dtype;
 use crate::error::{Code, Error, Result};
 use crate::format::v2::index::Digest;
-use crate::format::v2::placed::Segment;
+use crate::format::v2::placed::{PlacedBlock, Segment};
 use crate::format::v2::Op;
+use crate::job::chain::no_tensor;
 use crate::job::changes::Moved;
 use crate::job::open::OpenDelta;
 use crate::job::placed::TensorRange;
 use crate::job::values::Origin;
-use crate::kernels::v2::element::Layout;
+use crate::offset::ByteRange;
 use crate::order::{rearranged, sorted_positions};
 use std::ops::Range;
 
@@ -38,10 +41,7 @@ impl Chain {
     pub fn past(&self, n: usize, parts: &[(&str, Range<u64>)], check: bool) -> Result<(Past, Vec<u32>)> {
         let mut wants = Vec::with_capacity(parts.len());
         for (name, bytes) in parts {
-            let tensor = self.number(n, name).ok_or_else(|| {
-                let text = format!("there is no tensor `{name}`; `inspect` lists the names");
-                Error::new(Code::MissingTensor, text).tensor(*name)
-            })?;
+            let tensor = self.number(n, name).ok_or_else(|| no_tensor(name))?;
             wants.push(Want {
                 tensor: self.origin(n, tensor),
                 bytes: bytes.start..bytes.end.min(self.form(n, tensor).1),
@@ -57,30 +57,31 @@ impl Chain {
             let (made, next) = match level.checked_sub(1).map(|i| &self.stages[i]) {
                 None => (self.base_level(&own), Vec::new()),
                 Some(stage) => match &*stage.link {
-                    Link::V1(delta) => self.added(level, stage, delta, &own),
+                    Link::V1(delta) => self.added(level, stage, delta, &own)?,
                     Link::V2(delta) => {
                         let blocks = blocks_of(delta, &own);
                         for &b in &blocks {
                             numbers.extend(delta.placed.blocks[b].segments.iter().map(|s| s.tensor));
                         }
-                        numbers.sort_unstable();
+                        let order = sorted_positions(numbers.len(), &|a, b| numbers[a].cmp(&numbers[b]));
+                        numbers = rearranged(numbers, &order);
                         numbers.dedup();
-                        self.coded(level, stage, delta, &own, &numbers, &blocks, check)
+                        self.coded(level, stage, delta, &own, &numbers, &blocks, check)?
                     }
                 },
             };
             // So far the level above has the numbers of the whole model.
-            let find = |t: usize| numbers.binary_search(&t).ok().map(|i| i as u32);
+            let find = |t: usize| numbers.binary_search(&t).map(|i| i as u32).map_err(|_| lost());
             match levels.last_mut() {
-                None => local = asked.iter().map(|&t| find(t).unwrap_or(0)).collect(),
+                None => local = asked.iter().map(|&t| find(t)).collect::<Result<_>>()?,
                 Some(Level::V1(tensors)) => {
                     for t in tensors {
-                        t.before = find(t.before as usize).unwrap_or(0);
+                        t.before = find(t.before as usize)?;
                     }
                 }
                 Some(Level::V2(coded)) => {
                     for t in &mut coded.tensors {
-                        t.base = t.base.and_then(|b| find(b as usize));
+                        t.base = t.base.and_then(|b| find(b as usize).ok());
                     }
                 }
                 Some(Level::Base(_)) => {}
@@ -100,11 +101,11 @@ impl Chain {
         Level::Base(tensors.collect())
     }
 
-    fn added(&self, level: usize, stage: &Stage, delta: &OpenDelta, own: &[Want]) -> (Level, Vec<Want>) {
+    fn added(&self, level: usize, stage: &Stage, delta: &OpenDelta, own: &[Want]) -> Result<(Level, Vec<Want>)> {
         let (mut tensors, mut next) = (Vec::with_capacity(own.len()), Vec::with_capacity(own.len()));
         for w in own {
             let t = &stage.model.tensors[w.tensor];
-            let before = stage.before[w.tensor].unwrap_or(0);
+            let before = stage.before[w.tensor].ok_or_else(lost)?;
             let (dtype, len) = self.form(level - 1, before);
             // Bytes of float32 to bytes of the dtype before.
             let scaled = |at: u64| match dtype.bytes().filter(|_| t.dtype == Dtype::F32) {
@@ -125,7 +126,7 @@ impl Chain {
                 expected: w.expected,
             });
         }
-        (Level::V1(tensors), next)
+        Ok((Level::V1(tensors), next))
     }
 
     /// `own`: what is wanted; `numbers`: all tensors of the level; `blocks`: the blocks that it takes.
@@ -139,7 +140,7 @@ impl Chain {
         numbers: &[usize],
         blocks: &[usize],
         check: bool,
-    ) -> (Level, Vec<Want>) {
+    ) -> Result<(Level, Vec<Want>)> {
         let (index, placed) = (&delta.index, &delta.placed);
         let mut next = Vec::new();
         for w in own {
@@ -162,10 +163,7 @@ impl Chain {
                 let Some(before) = stage.before[s.tensor] else { continue };
                 let (dtype, _) = self.form(level - 1, before);
                 let to = index.tensors[s.tensor].dtype;
-                let width = match dtype == to {
-                    true => Layout::of(to).bytes(),
-                    false => dtype.bytes().unwrap_or(1),
-                } as u64;
+                let width = width_of_base(dtype, to);
                 next.push(Want {
                     tensor: before,
                     bytes: s.first * width..(s.first + s.words) * width,
@@ -174,23 +172,14 @@ impl Chain {
             }
         }
         let tensors = numbers.iter().map(|&t| rebuilt(delta, t, stage.before[t]));
-        let segment = |s: &Segment| RebuildSegment {
-            tensor: numbers.binary_search(&s.tensor).unwrap_or(0) as u32,
-            first: s.first,
-            words: s.words,
-            stored: s.stored,
-        };
-        let blocks = blocks.iter().map(|&b| RebuildBlock {
-            range: placed.blocks[b].range,
-            segments: placed.blocks[b].segments.iter().map(segment).collect(),
-        });
+        let find = |t: usize| numbers.binary_search(&t).map_err(|_| lost());
+        let blocks = blocks.iter().map(|&b| renumbered(&placed.blocks[b], &find));
         let coded = Coded {
             source: delta.source,
-            sets: placed.sets.clone(),
             tensors: tensors.collect(),
-            blocks: blocks.collect(),
+            blocks: blocks.collect::<Result<_>>()?,
         };
-        (Level::V2(coded), next)
+        Ok((Level::V2(coded), next))
     }
 
     /// What each tensor of the chain is rebuilt from for version 1: what the last version 2 link gives, and the links of
@@ -219,28 +208,24 @@ impl Chain {
     /// A tensor of the model after the last link, which is of version 2, and what that moved it from.
     pub fn moved(&self, name: &str) -> Result<Moved> {
         let n = self.stages.len();
-        let (mut past, numbers) = self.past_of(n, &[name], true)?;
-        let mut moved = Moved {
-            past: Past::default(),
-            tensor: numbers[0],
-            base: None,
-            words: 0,
-            common: 0,
-            cost: 0,
-        };
+        let (past, numbers) = self.past_of(n, &[name], true)?;
         let number = self.number(n, name).map(|t| self.origin(n, t));
         let Some((Link::V2(delta), number)) = self.stages.last().map(|s| &*s.link).zip(number) else {
             return Err(Error::new(Code::Internal, "the last link is not of version 2"));
         };
         let geometry = &delta.placed.geometry[number];
-        if let Some(Level::V2(coded)) = past.levels.last() {
-            moved.base = coded.tensors[numbers[0] as usize].base;
-        }
-        moved.words = geometry.words;
-        moved.common = geometry.common;
-        moved.cost = 2 * self.cost_of(n, number);
-        std::mem::swap(&mut moved.past, &mut past);
-        Ok(moved)
+        let base = match past.levels.last() {
+            Some(Level::V2(coded)) => coded.tensors[numbers[0] as usize].base,
+            _ => None,
+        };
+        Ok(Moved {
+            past,
+            tensor: numbers[0],
+            base,
+            words: geometry.words,
+            common: geometry.common,
+            cost: 2 * self.cost_of(n, number),
+        })
     }
 }
 
@@ -273,15 +258,33 @@ fn blocks_of(delta: &OpenV2, own: &[Want]) -> Vec<usize> {
     blocks
 }
 
+/// A block of a version 2 delta, for a task that numbers tensors by itself.
+fn renumbered(b: &PlacedBlock, number: &dyn Fn(usize) -> Result<usize>) -> Result<RebuildBlock> {
+    let segment = |s: &Segment| {
+        Ok(RebuildSegment {
+            tensor: number(s.tensor)? as u32,
+            first: s.first,
+            words: s.words,
+            stored: s.stored,
+        })
+    };
+    Ok(RebuildBlock {
+        range: b.range,
+        segments: b.segments.iter().map(segment).collect::<Result<_>>()?,
+    })
+}
+
 /// A tensor of a version 2 delta, for a task.
 fn rebuilt(delta: &OpenV2, number: usize, before: Option<usize>) -> RebuildTensor {
+    const NONE: ByteRange = ByteRange { offset: 0, len: 0 };
     let t = &delta.index.tensors[number];
+    let set = delta.placed.sets.get(t.set as usize).filter(|_| t.op == Op::Delta);
     RebuildTensor {
         name: t.name.clone(),
         dtype: t.dtype,
         bytes: bytes_of(t),
         columns: delta.placed.geometry[number].columns,
-        set: t.set as u32,
+        set: set.copied().unwrap_or(NONE),
         params: delta.placed.params[number],
         base: before.map(|b| b as u32),
         digest: t.digest,
@@ -291,24 +294,13 @@ fn rebuilt(delta: &OpenV2, number: usize, before: Option<usize>) -> RebuildTenso
 }
 
 /// All of a version 2 delta, for a task that looks at it without a base.
-pub fn examined(delta: &OpenV2) -> Coded {
-    let whole = |s: &Segment| RebuildSegment {
-        tensor: s.tensor as u32,
-        first: s.first,
-        words: s.words,
-        stored: s.stored,
-    };
-    let blocks = delta.placed.blocks.iter().map(|b| RebuildBlock {
-        range: b.range,
-        segments: b.segments.iter().map(whole).collect(),
-    });
-    let is_delta = |t: usize| (delta.index.tensors[t].op == Op::Delta).then_some(0);
-    Coded {
+pub fn examined(delta: &OpenV2) -> Result<Coded> {
+    let blocks = delta.placed.blocks.iter().map(|b| renumbered(b, &Ok));
+    Ok(Coded {
         source: delta.source,
-        sets: delta.placed.sets.clone(),
         tensors: (0..delta.index.tensors.len())
-            .map(|t| rebuilt(delta, t, is_delta(t)))
+            .map(|t| rebuilt(delta, t, None))
             .collect(),
-        blocks: blocks.collect(),
-    }
+        blocks: blocks.collect::<Result<_>>()?,
+    })
 }

@@ -71,12 +71,12 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
     let rebuilt = rebuild.judge(&io, &reports[..n_rebuild], orders.as_ref().err()).await?;
     let orders = orders?;
     if options.read_back {
-        let mut by_sink = vec![Vec::new(); n_files];
+        let mut written = Vec::with_capacity(rebuilt.len());
         for ((place, t), rebuilt) in places.iter().flatten().zip(&delta.index.tensors).zip(&rebuilt) {
             let range = ByteRange::new(place.offset, bytes_of(t))?;
-            by_sink[place.sink as usize].push((range, format!("{:016x}", rebuilt.written)));
+            written.push((place.sink, range, rebuilt.written));
         }
-        compare_written(&io, sources.len(), by_sink).await?;
+        compare_written(&io, sources.len(), n_files, &written).await?;
     }
     to_json(&Report {
         job: "decode",

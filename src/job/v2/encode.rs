@@ -1,7 +1,7 @@
 //! `encode` with strategy `lossless` or `lossy`: base and fine-tune to a version 2 delta.
 
 use super::arrange::{arrange, Item};
-use super::blocks::{write_blocks, Appender, Made};
+use super::blocks::{write_blocks, Appender, Made, Written};
 use super::chain::Chain;
 use super::files;
 use super::fit::{Fit, FitItem, Fitted, Look};
@@ -9,8 +9,8 @@ use super::parents::Parents;
 use super::search::find_step;
 use super::tables::{model, Sections};
 use super::ties::{check, tell_apart, tie};
-use crate::error::Result;
-use crate::format::v2::index::{Digest, Lost};
+use crate::error::{Code, Error, Result};
+use crate::format::v2::index::{check_paths, Digest, Lost};
 use crate::format::v2::{BaseRef, FileRecord, Index, Op, TensorRecord, PREAMBLE};
 use crate::job::chain::Care;
 use crate::job::encode::{Report, TensorReport};
@@ -20,8 +20,8 @@ use crate::job::options::{EncodeOptions, Fidelity};
 use crate::job::plan::Plan;
 use crate::job::report::{from_wire, hex, to_json};
 use crate::job::task::{Task, BATCH_BYTES};
+use crate::strategy::lossless::wire::checksum;
 use crate::strategy::lossy::{loss::Loss, quality};
-use xxhash_rust::xxh3::xxh3_64;
 
 /// Runs the job.
 pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -> Result<String> {
@@ -34,13 +34,21 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     let chain = Chain::open(&io, base, &delta_sources(&sources), Care::Checked).await?;
     let n = chain.stages.len();
     let opened = open_model(&io, &sources, Role::Finetuned, 0).await?;
-    let (items, files) = arrange(&io, &sources, chain.last(), &opened).await?;
+    let (items, files, fronts) = arrange(&io, &sources, chain.last(), &opened).await?;
     let finetuned_bytes: u64 = opened.model.files.iter().map(|f| io.size(f.source)).sum();
     let base_bytes: u64 = items
         .iter()
         .filter_map(|i| i.base)
         .map(|b| chain.cost(n, &b.name))
         .sum();
+    // What an index cannot hold is refused before the work.
+    let mut index = Index {
+        metadata: Vec::from_iter(options.base_name.iter().map(|name| ("base".to_owned(), name.clone()))),
+        files,
+        ..Index::default()
+    };
+    check_paths(&index.files).map_err(|e| Error::new(Code::Usage, format!("the fine-tune's files: {e}; rename it")))?;
+    index.to_bytes()?;
     let mut parents = Parents::new(&chain)?;
     let elements = items.iter().map(|i| i.tensor.elements).sum();
     let guess = finetuned_bytes / 4;
@@ -108,56 +116,18 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
         effort: look.effort,
     };
     let written = write_blocks(&mut file, &made).await?;
-    let last = records.iter_mut().zip(&written.digests).zip(&written.losses);
-    for ((record, &[base, fine, rebuilt]), loss) in last.filter(|((r, _), _)| matches!(r.op, Op::Delta | Op::Stored)) {
-        record.digest = fine;
-        if let Some(b) = &mut record.base {
-            b.digest = base;
-        }
-        if let Some(d) = &mut record.dithered {
-            record.digest = rebuilt;
-            d.lost = Lost::new([loss.product, loss.errors.sqrt(), loss.changes.sqrt(), loss.largest]);
-        }
-    }
-    let mut total = Loss::default();
-    written.losses.iter().for_each(|l| total.add(l));
-    // What becomes of a tensor becomes of those that are tied to it.
-    let mut losses = written.losses;
-    for i in 0..records.len() {
-        if records[i].op == Op::Tied {
-            let of = i - records[i].back as usize;
-            if records[of].op != Op::Unchanged {
-                check(&records[i], written.digests[of][1])?;
-            }
-            records[i].digest = records[of].digest;
-            losses[i] = losses[of];
-        }
-    }
+    let losses = complete(&mut records, &written)?;
     let mut at = 0;
-    let mut file_digest = |(file, front): &(FileRecord, Digest)| {
+    let mut file_digest = |(file, front): (&FileRecord, &Digest)| {
         let own = at..at + file.tensors as usize;
         at = own.end;
         files::file_digest(&file.path, front, &records[own])
     };
-    let digests = files.iter().map(&mut file_digest).collect();
-    let base_name = options.base_name.iter();
-    let index = Index {
-        metadata: base_name.map(|name| ("base".to_owned(), name.clone())).collect(),
-        sets: sets.iter().map(|s| s.len() as u64).collect(),
-        files: files.into_iter().map(|(file, _)| file).collect(),
-        tensors: records,
-        blocks: written.blocks,
-        digests,
-    };
-    let mut tail = index.to_bytes()?;
-    for n in [file.at, tail.len() as u64, xxh3_64(&tail)] {
-        tail.extend_from_slice(&n.to_le_bytes());
-    }
-    file.append(&mut tail).await;
-    let mut seal = io.digest(0).await?.to_vec();
-    io.write(&mut [(0, file.at, &mut seal)]).await;
-    let size = file.at + seal.len() as u64;
-    io.resize(0, size).await;
+    index.digests = index.files.iter().zip(&fronts).map(&mut file_digest).collect();
+    index.sets = sets.iter().map(|s| s.len() as u64).collect();
+    index.tensors = records;
+    index.blocks = written.blocks;
+    let size = finish(&io, file, &index).await?;
     let tensors = items
         .iter()
         .zip(&index.tensors)
@@ -187,10 +157,59 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
         finetuned_bytes,
         elements,
         base_hash: hex(&super::open::base_identity(&index)),
-        relative_error: total.relative_error(),
+        relative_error: total(&written.losses).relative_error(),
         tensors,
         findings: Vec::new(),
     })
+}
+
+/// Enters into the records what writing the blocks found; gives what each tensor lost.
+fn complete(records: &mut [TensorRecord], written: &Written) -> Result<Vec<Loss>> {
+    let last = records.iter_mut().zip(&written.digests).zip(&written.losses);
+    for ((record, &[base, fine, rebuilt]), loss) in last.filter(|((r, _), _)| matches!(r.op, Op::Delta | Op::Stored)) {
+        record.digest = fine;
+        if let Some(b) = &mut record.base {
+            b.digest = base;
+        }
+        if let Some(d) = &mut record.dithered {
+            record.digest = rebuilt;
+            d.lost = Lost::new([loss.product, loss.errors.sqrt(), loss.changes.sqrt(), loss.largest]);
+        }
+    }
+    // What becomes of a tensor becomes of those that are tied to it.
+    let mut losses = written.losses.clone();
+    for i in 0..records.len() {
+        if records[i].op == Op::Tied {
+            let of = i - records[i].back as usize;
+            if records[of].op != Op::Unchanged {
+                check(&records[i], written.digests[of][1])?;
+            }
+            records[i].digest = records[of].digest;
+            losses[i] = losses[of];
+        }
+    }
+    Ok(losses)
+}
+
+/// What all tensors lost, those that are tied to another not counted.
+fn total(losses: &[Loss]) -> Loss {
+    let mut total = Loss::default();
+    losses.iter().for_each(|l| total.add(l));
+    total
+}
+
+/// Appends the index, where it lies and the checksum of the file; gives the file's length.
+async fn finish(io: &Io, mut file: Appender<'_>, index: &Index) -> Result<u64> {
+    let mut tail = index.to_bytes()?;
+    for n in [file.at, tail.len() as u64, checksum(&tail)] {
+        tail.extend_from_slice(&n.to_le_bytes());
+    }
+    file.append(&mut tail).await;
+    let mut seal = io.digest(0).await?.to_vec();
+    io.write(&mut [(0, file.at, &mut seal)]).await;
+    let size = file.at + seal.len() as u64;
+    io.resize(0, size).await;
+    Ok(size)
 }
 
 /// The tasks that look at every tensor.

@@ -2,7 +2,7 @@
 
 use super::past::Past;
 use super::reader::Reader;
-use super::{digest, in_dtype, part};
+use super::{digest, in_dtype, part, width_of_base};
 use crate::error::Result;
 use crate::format::v2::index::Digest;
 use crate::format::v2::placed::Geometry;
@@ -17,8 +17,8 @@ use crate::kernels::v2::element::Layout;
 use crate::offset::ByteRange;
 use crate::strategy::lossless::factors::Factors;
 use crate::strategy::lossless::fit::{fit, Counts, Effort, Sample};
+use crate::strategy::lossless::wire::checksum;
 use crate::strategy::lossy::fit::choose;
-use xxhash_rust::xxh3::xxh3_64;
 
 /// Bytes of a piece of a tensor that is not read as a whole.
 const PIECE_BYTES: u64 = 64 << 10;
@@ -252,10 +252,7 @@ async fn sample(
     let layout = Layout::of(to);
     let width = layout.bytes() as u64;
     let (from, _) = reader.shape_of(reader.top(), base);
-    let base_width = match from == to {
-        true => width,
-        false => from.bytes().unwrap_or(1) as u64,
-    };
+    let base_width = width_of_base(from, to);
     let mut stride = item.stride;
     let piece = match (stride, look.effort().low_rank) {
         (1, _) => BLOCK_BYTES,
@@ -292,7 +289,7 @@ async fn sample(
         if before != b {
             found.equal = false;
             if look.step.is_some() {
-                found.seed = found.seed.rotate_left(1) ^ xxh3_64(&b);
+                found.seed = found.seed.rotate_left(1) ^ checksum(&b);
             }
             rows.add(before, &b);
         } else if at == same {

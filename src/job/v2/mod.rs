@@ -2,8 +2,8 @@
 //!
 //! Encoding: (1) of every tensor so much is read as shows whether it changed, its scales and its counts; (2) the counts of
 //! all become tables; (3) blocks are encoded in waves and appended in order, and what is read for them is hashed; the index
-//! and the checksum come last. Decoding: a task
-//! rebuilds the tensors that share blocks, and compares the digests of what it read and of what it wrote.
+//! and the checksum come last. Decoding: a task rebuilds the tensors that share blocks, and compares the digests of what it
+//! wrote, and where they differ of what it read.
 
 pub mod arrange;
 pub mod blocks;
@@ -36,6 +36,7 @@ use super::placed::TensorRange;
 use crate::dtype::Dtype;
 use crate::format::v2::index::Digest;
 use crate::kernels::convert;
+use crate::kernels::v2::element::Layout;
 
 /// The first half of a BLAKE3 hash.
 fn digest(hasher: &blake3::Hasher) -> Digest {
@@ -57,6 +58,14 @@ fn in_dtype<'a>(from: Dtype, to: Dtype, bytes: &'a [u8], scratch: &'a mut Vec<u8
     scratch.resize(values.len() * b, 0);
     convert::from_f32(to, &values, scratch);
     scratch
+}
+
+/// Bytes that a base of dtype `from` has for each word of a tensor of dtype `to`.
+fn width_of_base(from: Dtype, to: Dtype) -> u64 {
+    match from == to {
+        true => Layout::of(to).bytes() as u64,
+        false => from.bytes().unwrap_or(1) as u64,
+    }
 }
 
 /// Position and length of `words` words from word `first` of a tensor whose words have `width` bytes.

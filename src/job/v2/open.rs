@@ -11,7 +11,7 @@ use crate::job::open::sources_of;
 use crate::limits::MAX_HEADER_BYTES;
 use crate::offset::ByteRange;
 use crate::order::sorted_positions;
-use xxhash_rust::xxh3::xxh3_64;
+use crate::strategy::lossless::wire::checksum;
 
 /// Bytes at the start that tell what a file is.
 const SNIFF_BYTES: u64 = 16;
@@ -109,7 +109,7 @@ pub async fn open_v2(io: &Io, source: u32) -> Result<OpenV2> {
         .source(source));
     }
     let bytes = io.read_vec(source, at, len as usize).await?;
-    if xxh3_64(&bytes) != check {
+    if checksum(&bytes) != check {
         return Err(Error::new(
             Code::Checksum,
             "the delta's index differs from its checksum; get the file again",
@@ -137,16 +137,6 @@ pub fn base_identity(index: &Index) -> Digest {
     identity(
         bases
             .map(|b| (b.name.as_str(), b.dtype, &b.shape[..], &b.digest))
-            .collect(),
-    )
-}
-
-/// The same of what it rebuilds.
-pub fn result_identity(index: &Index) -> Digest {
-    let tensors = index.tensors.iter();
-    identity(
-        tensors
-            .map(|t| (t.name.as_str(), t.dtype, &t.shape[..], &t.digest))
             .collect(),
     )
 }

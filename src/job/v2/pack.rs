@@ -1,7 +1,7 @@
 //! The pack task: one block, and the hashes of what it is made from.
 
 use super::past::Past;
-use super::reader::Reader;
+use super::reader::{Reader, Set};
 use super::tree::Part;
 use super::{in_dtype, part};
 use crate::error::Result;
@@ -12,10 +12,8 @@ use crate::job::report::to_wire;
 use crate::job::wire::wire;
 use crate::kernels::v2::dither::Dither;
 use crate::kernels::v2::element::Layout;
-use crate::kernels::v2::tables::DecodeTables;
 use crate::offset::ByteRange;
 use crate::strategy::lossless::block::{self, cost_table, Stats};
-use crate::strategy::lossless::model::TableSet;
 use crate::strategy::lossless::params::Params;
 use crate::strategy::lossless::{fit::Effort, stored};
 use crate::strategy::lossy::loss::Loss;
@@ -161,9 +159,8 @@ pub async fn pack(io: Io, mut pack: Pack) -> Result<Vec<u8>> {
 
 /// Encodes against the base; gives the block and the segments' shares of it.
 fn encode(pack: &Pack, base: &[Vec<u8>], fine: &[Vec<u8>], rebuilt: &mut [Vec<u8>]) -> Result<(Vec<u8>, Vec<u64>)> {
-    let set = TableSet::parse(&pack.set)?;
-    let tables = DecodeTables::new(&set.freqs, set.log);
-    let parse = |s: &PackSegment| Params::parse(&set, &tables, Layout::of(s.fine.dtype), s.columns as usize, &s.params);
+    let Set { tables: set, decode } = Set::parse(&pack.set)?;
+    let parse = |s: &PackSegment| Params::parse(&set, &decode, Layout::of(s.fine.dtype), s.columns as usize, &s.params);
     let params = pack.segments.iter().map(parse).collect::<Result<Vec<_>>>()?;
     let mut segments = Vec::with_capacity(pack.segments.len());
     for ((s, params), ((base, fine), rebuilt)) in pack

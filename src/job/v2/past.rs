@@ -8,7 +8,6 @@ use crate::dtype::Dtype;
 use crate::format::v2::index::Digest;
 use crate::job::placed::{DeltaTensor, TensorRange};
 use crate::job::wire::{wire, wire_enum};
-use crate::offset::ByteRange;
 
 /// Models, each made of the one before; the first one lies in files.
 #[derive(Clone, Debug, Default)]
@@ -74,8 +73,6 @@ wire!(AddedTensor {
 pub struct Coded {
     /// Number of the delta's source.
     pub source: u32,
-    /// Its table sets.
-    pub sets: Vec<ByteRange>,
     /// The tensors, in the order of the file.
     pub tensors: Vec<RebuildTensor>,
     /// Blocks with rows of them, in the order of the file.
@@ -83,7 +80,6 @@ pub struct Coded {
 }
 wire!(Coded {
     source,
-    sets,
     tensors,
     blocks
 });

@@ -5,7 +5,7 @@
 
 use super::past::{Coded, Level, Past};
 use super::rebuild::{decode_block, parse_params, RebuildSegment};
-use super::{digest, in_dtype};
+use super::{digest, in_dtype, width_of_base};
 use crate::dtype::Dtype;
 use crate::error::{Code, Error, Result};
 use crate::job::buffers;
@@ -28,7 +28,21 @@ const KEPT_BYTES: usize = 4 << 20;
 type Reading<'a> = Pin<Box<dyn Future<Output = Result<Vec<u8>>> + 'a>>;
 
 /// A table set, ready to decode with.
-pub type Set = (TableSet, DecodeTables);
+pub struct Set {
+    /// As it was read.
+    pub tables: TableSet,
+    /// As look-up tables.
+    pub decode: DecodeTables,
+}
+
+impl Set {
+    /// Reads a table set.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        let tables = TableSet::parse(bytes)?;
+        let decode = DecodeTables::new(&tables.freqs, tables.log);
+        Ok(Self { tables, decode })
+    }
+}
 
 /// Reads tensors of a [`Past`].
 pub struct Reader {
@@ -42,7 +56,7 @@ struct State {
     /// The version 1 delta that was read last: its tensor, and the element that comes next.
     stream: Option<(u32, u64, DeltaStream)>,
     /// The table set that was used last.
-    set: Option<(u32, Set)>,
+    set: Option<(ByteRange, Set)>,
     /// Parameters that were read.
     params: Vec<Option<Params>>,
     /// For each tensor, its segments: block, number in the block.
@@ -247,14 +261,13 @@ impl Reader {
         let mut out = Vec::with_capacity(len);
         while out.len() < len {
             let next = at + out.len() as u64;
-            let holds = |s: &RebuildSegment| s.first * width <= next && next < (s.first + s.words) * width;
             let blocks = &self.coded(level)?.blocks;
             let places = &self.states[level].places[tensor as usize];
-            let found = places.iter().find_map(|&(block, i)| {
-                let s = &blocks[block as usize].segments[i as usize];
-                holds(s).then_some((block, i, s.first * width))
-            });
-            let (block, i, start) = found.ok_or_else(lost)?;
+            // A tensor's segments are in the order of its words.
+            let segment = |&(block, i): &(u32, u32)| &blocks[block as usize].segments[i as usize];
+            let found = places.partition_point(|p| (segment(p).first + segment(p).words) * width <= next);
+            let &(block, i) = places.get(found).ok_or_else(lost)?;
+            let start = segment(&(block, i)).first * width;
             let position = match self.states[level].kept.iter().position(|k| k.0 == block) {
                 Some(position) => position,
                 None => {
@@ -271,7 +284,7 @@ impl Reader {
                 }
             };
             let words = &self.states[level].kept[position].1[i as usize];
-            let from = (next - start) as usize;
+            let from = next.checked_sub(start).ok_or_else(lost)? as usize;
             let n = (words.len() - from).min(len - out.len());
             out.extend_from_slice(&words[from..from + n]);
         }
@@ -356,10 +369,9 @@ impl Reader {
             }
         }
         let first = segments.iter().find(|s| !s.stored).map(|s| s.tensor as usize);
-        let number = first.map(|t| coded.tensors[t].set);
-        let set_at = number.filter(|n| state.set.as_ref().is_none_or(|(of, _)| of != n));
-        let set_range = set_at.and_then(|n| coded.sets.get(n as usize));
-        wanted.extend(set_range.map(|&range| (source, range)));
+        let set = first.map(|t| coded.tensors[t].set);
+        let unread_set = set.filter(|set| state.set.as_ref().is_none_or(|(of, _)| of != set));
+        wanted.extend(unread_set.map(|range| (source, range)));
         let unread = |s: &&RebuildSegment| !s.stored && state.params[s.tensor as usize].is_none();
         let params_of: Vec<usize> = segments.iter().filter(unread).map(|s| s.tensor as usize).collect();
         wanted.extend(params_of.iter().map(|&t| (source, coded.tensors[t].params)));
@@ -380,10 +392,9 @@ impl Reader {
         let mut bytes = bytes.into_iter();
         *block = bytes.next().unwrap_or_default();
         let mut of_base: Vec<Vec<u8>> = bytes.by_ref().take(n_base).collect();
-        if let (Some(n), Some(&range)) = (set_at, set_range) {
-            let parsed = TableSet::parse(&bytes.next().unwrap_or_default()).map_err(|e| damaged(e, source, range))?;
-            let tables = DecodeTables::new(&parsed.freqs, parsed.log);
-            self.states[level].set = Some((n, (parsed, tables)));
+        if let Some(range) = unread_set {
+            let parsed = Set::parse(&bytes.next().unwrap_or_default()).map_err(|e| damaged(e, source, range))?;
+            self.states[level].set = Some((range, parsed));
         }
         for (t, bytes) in params_of.into_iter().zip(bytes) {
             let (_, set) = self.states[level].set.as_ref().ok_or_else(lost)?;
@@ -403,10 +414,7 @@ impl Reader {
 
 /// First byte and number of bytes of a segment in its base, whose dtype is `from`.
 fn span(from: Dtype, to: Dtype, s: &RebuildSegment) -> (u64, usize) {
-    let width = match from == to {
-        true => Layout::of(to).bytes(),
-        false => from.bytes().unwrap_or(1),
-    } as u64;
+    let width = width_of_base(from, to);
     (s.first * width, (s.words * width) as usize)
 }
 
@@ -417,6 +425,6 @@ pub fn damaged(mut e: Error, source: u32, range: ByteRange) -> Error {
 }
 
 /// The error of a past that lacks what it should have.
-fn lost() -> Error {
+pub(super) fn lost() -> Error {
     Error::new(Code::Internal, "a task was not told all that it needs")
 }

@@ -12,11 +12,9 @@ use crate::job::report::to_wire;
 use crate::job::wire::wire;
 use crate::kernels::v2::dither::Dither;
 use crate::kernels::v2::element::Layout;
-use crate::kernels::v2::tables::DecodeTables;
 use crate::limits::CHUNK_BYTES;
 use crate::offset::ByteRange;
 use crate::strategy::lossless::block::{self, Target};
-use crate::strategy::lossless::model::TableSet;
 use crate::strategy::lossless::params::Params;
 use crate::strategy::lossless::stored;
 use crate::strategy::lossless::wire::{malformed, unseal};
@@ -61,8 +59,8 @@ pub struct RebuildTensor {
     pub bytes: u64,
     /// Words per row.
     pub columns: u64,
-    /// Number of its table set.
-    pub set: u32,
+    /// Its table set; empty for a tensor that is not coded against a base.
+    pub set: ByteRange,
     /// Its parameters.
     pub params: ByteRange,
     /// Number of the tensor in the model before.
@@ -300,23 +298,14 @@ fn origin(reader: &Reader, base: Option<u32>) -> Option<(usize, u32)> {
 /// for each tensor.
 pub async fn examine(io: Io, coded: Coded) -> Result<Vec<u8>> {
     let mut faults: Vec<Option<Error>> = vec![None; coded.tensors.len()];
-    let mut set: Option<(u32, Result<Set>)> = None;
+    let mut set: Option<(ByteRange, Result<Set>)> = None;
     for (t, fault) in coded.tensors.iter().zip(&mut faults) {
-        let Some(&range) = coded
-            .sets
-            .get(t.set as usize)
-            .filter(|_| t.base.is_some() && !t.unchanged)
-        else {
+        if t.set.len == 0 {
             continue;
-        };
+        }
         if set.as_ref().is_none_or(|(of, _)| *of != t.set) {
-            let bytes = io.read_vec(coded.source, range.offset, range.len as usize).await?;
-            let with_tables = |parsed: TableSet| {
-                let tables = DecodeTables::new(&parsed.freqs, parsed.log);
-                (parsed, tables)
-            };
-            let parsed = TableSet::parse(&bytes).map(with_tables);
-            set = Some((t.set, parsed.map_err(|e| damaged(e, coded.source, range))));
+            let bytes = io.read_vec(coded.source, t.set.offset, t.set.len as usize).await?;
+            set = Some((t.set, Set::parse(&bytes).map_err(|e| damaged(e, coded.source, t.set))));
         }
         let parsed = match set.as_ref().map(|(_, set)| set) {
             Some(Ok(set)) => {
@@ -348,19 +337,20 @@ pub async fn examine(io: Io, coded: Coded) -> Result<Vec<u8>> {
 
 /// Parameters of a tensor. A prediction has no higher rank than its tensor has rows, so that factors take no more memory
 /// than the tensor.
-pub(super) fn parse_params(t: &RebuildTensor, (set, tables): &Set, source: u32, bytes: &[u8]) -> Result<Params> {
+pub(super) fn parse_params(t: &RebuildTensor, set: &Set, source: u32, bytes: &[u8]) -> Result<Params> {
     let layout = Layout::of(t.dtype);
     let rows = (t.bytes / layout.bytes() as u64).div_ceil(t.columns.max(1));
     let sound = |p: Params| match p.factors.as_ref().is_some_and(|f| f.rank as u64 > rows) {
         true => Err(malformed("a prediction has a higher rank than its tensor has rows")),
         false => Ok(p),
     };
-    Params::parse(set, tables, layout, t.columns as usize, bytes)
+    Params::parse(&set.tables, &set.decode, layout, t.columns as usize, bytes)
         .and_then(sound)
         .map_err(|e| damaged(e.tensor(&t.name), source, t.params))
 }
 
-/// Decodes a block: the segments' words, given those of the base; kinds without a base need no more than the bytes.
+/// Decodes a block: the segments' words, given those of the base. A block of a kind that needs no base may still lie among
+/// tensors that have one.
 pub(super) fn decode_block(
     tensors: &[RebuildTensor],
     b: &RebuildBlock,
@@ -384,7 +374,7 @@ pub(super) fn decode_block(
         return Ok(());
     }
     let no_base = || Error::new(Code::Malformed, "a block needs a base or tables where there are none");
-    let (set, tables) = set.ok_or_else(no_base)?;
+    let set = set.ok_or_else(no_base)?;
     let mut targets = Vec::with_capacity(out.len());
     for ((s, base), out) in b.segments.iter().zip(from).zip(out) {
         let t = &tensors[s.tensor as usize];
@@ -400,15 +390,15 @@ pub(super) fn decode_block(
             out,
         });
     }
-    block::decode(set, tables, bytes, &mut targets)
+    block::decode(&set.tables, &set.decode, bytes, &mut targets)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::v2::tables::SYMBOLS;
+    use crate::kernels::v2::tables::{DecodeTables, SYMBOLS};
     use crate::strategy::lossless::factors::{Factors, FACTOR_CLASSES};
-    use crate::strategy::lossless::model::Window;
+    use crate::strategy::lossless::model::{TableSet, Window};
 
     /// A file claims factors for many tensors of one row: they would take far more memory than the tensors.
     #[test]
@@ -438,15 +428,15 @@ mod tests {
             right: vec![5; rank * columns],
         };
         let bytes = Params::new(&set, vec![0; columns], Some(factors)).to_bytes(&set);
-        let tables = DecodeTables::new(&set.freqs, set.log);
-        let set = (set, tables);
+        let decode = DecodeTables::new(&set.freqs, set.log);
+        let set = Set { tables: set, decode };
         let parse = |rows: usize| {
             let tensor = RebuildTensor {
                 name: "w".into(),
                 dtype: Dtype::BF16,
                 bytes: (2 * columns * rows) as u64,
                 columns: columns as u64,
-                set: 0,
+                set: ByteRange::new(12, 80).unwrap(),
                 params: ByteRange::new(100, bytes.len() as u64).unwrap(),
                 base: Some(0),
                 digest: Digest::default(),

@@ -229,11 +229,11 @@ pub async fn decode(
         }
     }
     if options.read_back {
-        let mut by_sink = vec![Vec::new(); outputs.len()];
-        for ((sink, range), hash) in places.iter().zip(&written) {
-            by_sink[*sink as usize].push((*range, format!("{hash:016x}")));
-        }
-        compare_written(&io, sources.len(), by_sink).await?;
+        let written = places
+            .iter()
+            .zip(written)
+            .map(|(&(sink, range), hash)| (sink, range, hash));
+        compare_written(&io, sources.len(), outputs.len(), &Vec::from_iter(written)).await?;
     }
     to_json(&Report {
         job: "decode",

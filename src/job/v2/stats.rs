@@ -4,6 +4,7 @@ use super::chain::{Chain, Link};
 use super::encode::op_name;
 use crate::error::{Code, Error, Result};
 use crate::format::v2::TensorRecord;
+use crate::job::chain::no_tensor;
 use crate::job::chain::Care;
 use crate::job::changes::Change;
 use crate::job::machine::{Io, Role, SourceEntry};
@@ -30,12 +31,7 @@ pub async fn stats(io: Io, sources: Vec<SourceEntry>, options: StatsOptions) -> 
         ));
     };
     let tensors = &delta.index.tensors;
-    let find = |name: &String| {
-        delta.find(name).map(|t| &tensors[t]).ok_or_else(|| {
-            let text = format!("there is no tensor `{name}`; `inspect` lists the names");
-            Error::new(Code::MissingTensor, text).tensor(name)
-        })
-    };
+    let find = |name: &String| delta.find(name).map(|t| &tensors[t]).ok_or_else(|| no_tensor(name));
     let chosen: Vec<&TensorRecord> = match &options.names {
         None => chain
             .last()

@@ -7,6 +7,7 @@ use super::rebuild::{blame, verdict};
 use crate::dtype::Dtype;
 use crate::error::{Code, Error, Result};
 use crate::format::model::Tensor;
+use crate::job::chain::no_tensor;
 use crate::job::chain::Care;
 use crate::job::machine::{Io, Role, SourceEntry};
 use crate::job::open::{delta_sources, open_model};
@@ -22,12 +23,7 @@ pub async fn tensors(io: Io, sources: Vec<SourceEntry>, options: TensorsOptions)
     let base = open_model(&io, &sources, Role::Base, 0).await?.model;
     let chain = Chain::open(&io, base, &delta_sources(&sources), Care::Sampled).await?;
     let n = chain.stages.len();
-    let find = |name: &String| {
-        chain.last().find(name).ok_or_else(|| {
-            let text = format!("there is no tensor `{name}`; `inspect` lists the names");
-            Error::new(Code::MissingTensor, text).tensor(name)
-        })
-    };
+    let find = |name: &String| chain.last().find(name).ok_or_else(|| no_tensor(name));
     let wanted: Vec<&Tensor> = match &options.names {
         None => chain.last().tensors.iter().collect(),
         Some(names) => names.iter().map(find).collect::<Result<_>>()?,

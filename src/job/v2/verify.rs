@@ -1,16 +1,15 @@
 //! `verify` of deltas of which one is of version 2.
 
 use super::chain::{open_link, Chain, Link};
-use super::checks::{judge_checksums, with_others, Checks, RebuildTasks};
+use super::checks::{with_others, Checks, RebuildTasks};
 use super::cut::examined;
 use super::decode::{elements, expected, extra_tensors};
 use super::files::files;
 use super::inspect::{is_lossless, total};
 use super::rebuild::Rebuilt;
 use crate::error::{Error, Result};
-use crate::job::chain::Care;
-use crate::job::hashing;
-use crate::job::machine::{Io, SourceEntry, TaskSpec};
+use crate::job::chain::{checksum_task, judge_checksums, Care};
+use crate::job::machine::{Io, SourceEntry};
 use crate::job::open::delta_sources;
 use crate::job::open::open_base;
 use crate::job::plan::Plan;
@@ -53,7 +52,7 @@ pub async fn verify(io: Io, sources: Vec<SourceEntry>) -> Result<String> {
     let mut checks = Checks::default();
     let mut tasks = match &chain {
         Some(chain) => checks.tasks(chain)?,
-        None => links.iter().map(|l| checksum_task(l)).collect::<Result<_>>()?,
+        None => links.iter().map(|l| checksum_task(l.file())).collect::<Result<_>>()?,
     };
     let n_checks = tasks.len();
     let mut rebuild = match (&chain, links.last()) {
@@ -76,7 +75,7 @@ pub async fn verify(io: Io, sources: Vec<SourceEntry>) -> Result<String> {
             Link::V1(delta) => check_tasks(delta)?,
             Link::V2(delta) => {
                 let name = delta.index.tensors.first().map_or("", |t| &t.name);
-                let task = Task::Examine(examined(delta)).spec(name, "checking", delta.index_range.offset)?;
+                let task = Task::Examine(examined(delta)?).spec(name, "checking", delta.index_range.offset)?;
                 (vec![task], Vec::new())
             }
         };
@@ -106,7 +105,10 @@ pub async fn verify(io: Io, sources: Vec<SourceEntry>) -> Result<String> {
     let reports = io.run(tasks).await?;
     let checked = match &chain {
         Some(chain) => checks.judge(&io, chain, &reports[..n_checks]).await.map(drop),
-        None => judge_checksums(&io, &links, &reports).await,
+        None => {
+            let files: Vec<_> = links.iter().map(|l| l.file()).collect();
+            judge_checksums(&io, &files, &reports).await
+        }
     };
     let mut rest = &reports[n_checks..];
     if let Some(rebuild) = &rebuild {
@@ -127,7 +129,7 @@ pub async fn verify(io: Io, sources: Vec<SourceEntry>) -> Result<String> {
     let newest = links.iter().any(|l| matches!(l, Link::V2(_)));
     let report = |(index, link): (usize, &&Link)| DeltaReport {
         index,
-        bytes: link.size(),
+        bytes: link.file().1,
         checksum: "ok",
         tensors: sizes[index].0,
         base_hash: expected(link),
@@ -147,10 +149,6 @@ pub async fn verify(io: Io, sources: Vec<SourceEntry>) -> Result<String> {
         deltas: links.iter().enumerate().map(report).collect(),
         findings,
     })
-}
-
-fn checksum_task(link: &Link) -> Result<TaskSpec> {
-    hashing::file_task("delta", link.source(), link.size() - 32)
 }
 
 /// An error that names what is damaged, if something is.

@@ -75,15 +75,6 @@ impl<'a> Reader<'a> {
     }
 }
 
-#[inline(never)]
-fn put_number(mut value: u64, out: &mut Vec<u8>) {
-    while value >= 128 {
-        out.push(value as u8 | 128);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
 /// Something that can travel.
 pub trait Wire: Sized {
     /// Appends it to a message.

@@ -1,13 +1,14 @@
 //! Numbers, texts and what is put together from them.
 
-use super::{put_number, Reader, Wire};
+use super::{Reader, Wire};
 use crate::error::Error;
+use crate::strategy::lossless::wire::put_varint;
 
 macro_rules! numbers {
     ($($type:ty),*) => {$(
         impl Wire for $type {
             fn put(&self, out: &mut Vec<u8>) {
-                put_number(*self as u64, out);
+                put_varint(out, *self as u64);
             }
             fn get(from: &mut Reader) -> Self {
                 from.number() as $type
@@ -23,7 +24,7 @@ macro_rules! signed_numbers {
             // The sign goes below the other bits, so that small numbers stay short.
             fn put(&self, out: &mut Vec<u8>) {
                 let value = i64::from(*self);
-                put_number((value << 1 ^ value >> 63) as u64, out);
+                put_varint(out, (value << 1 ^ value >> 63) as u64);
             }
             fn get(from: &mut Reader) -> Self {
                 let value = from.number();
@@ -72,7 +73,7 @@ impl Wire for bool {
 
 impl Wire for f64 {
     fn put(&self, out: &mut Vec<u8>) {
-        put_number(self.to_bits(), out);
+        put_varint(out, self.to_bits());
     }
     fn get(from: &mut Reader) -> Self {
         Self::from_bits(from.number())
@@ -81,7 +82,7 @@ impl Wire for f64 {
 
 impl Wire for f32 {
     fn put(&self, out: &mut Vec<u8>) {
-        put_number(u64::from(self.to_bits()), out);
+        put_varint(out, u64::from(self.to_bits()));
     }
     fn get(from: &mut Reader) -> Self {
         Self::from_bits(from.number() as u32)
@@ -90,7 +91,7 @@ impl Wire for f32 {
 
 impl Wire for String {
     fn put(&self, out: &mut Vec<u8>) {
-        put_number(self.len() as u64, out);
+        put_varint(out, self.len() as u64);
         out.extend_from_slice(self.as_bytes());
     }
     #[inline(never)]
@@ -107,7 +108,7 @@ impl Wire for String {
 
 impl<T: Wire> Wire for Vec<T> {
     fn put(&self, out: &mut Vec<u8>) {
-        put_number(self.len() as u64, out);
+        put_varint(out, self.len() as u64);
         T::put_list(self, out);
     }
     fn get(from: &mut Reader) -> Self {

@@ -3,6 +3,8 @@
 //! Additions run along the matrix, lanes across the components, so that vector code and scalar code round alike. No
 //! fused multiplication and addition is used; Rust does not contract.
 
+use crate::order::sorted_positions;
+
 /// Most components.
 pub const MAX_RANK: usize = 64;
 
@@ -183,8 +185,7 @@ fn eigen(mut a: Square, n: usize) -> (Square, Vec<f64>) {
             }
         }
     }
-    let mut order: Vec<usize> = (0..n).collect();
-    order.sort_by(|&i, &j| a[j][j].total_cmp(&a[i][i]));
+    let order = sorted_positions(n, &|i, j| a[j][j].total_cmp(&a[i][i]));
     let values = order.iter().map(|&k| a[k][k].max(0.0)).collect();
     let mut vectors = [[0f64; MAX_RANK]; MAX_RANK];
     for (vectors, e) in vectors.iter_mut().zip(&e[..n]) {

@@ -64,144 +64,50 @@ pub fn cost_table(set: &TableSet, width: u32) -> CostTable {
 ///
 /// `cost`: the set's [`cost_table`], to choose row scales with; without it they are means.
 pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &mut [Segment<'_>], stats: &mut Stats) -> Vec<u8> {
-    let mut side = Encoder::default();
-    let mut scales = Scales::default();
-    let mut raw = BitWriter::default();
     let weights: usize = segments.iter().map(|s| s.base.len() / s.layout.bytes()).sum();
-    let mut index: Vec<u16> = Vec::with_capacity(weights + weights / 8);
-    let mut moved = Moved::default();
-    let mut parts = Parts::default();
-    let contexts = set.contexts();
-    let q = contexts.log2_q;
-    let padding = (set.freqs.len() as u16) << 8;
     let reach = Reach::new(&set.freqs);
-    let mut marked = Vec::new();
-    let mut dithered = RowWriter::new(set, &reach);
-    let several = segments.len() > 1;
     let tables = EncodeTables::new(&set.freqs, set.log);
-    let coding = Coding {
-        contexts,
+    let mut writer = BlockWriter {
+        set,
+        cost,
         reach: &reach,
         tables: &tables,
+        side: Encoder::default(),
+        scales: Scales::default(),
+        raw: BitWriter::default(),
+        index: Vec::with_capacity(weights + weights / 8),
+        moved: Moved::default(),
+        parts: Parts::default(),
+        marked: Vec::new(),
+        scratch: Scratch::default(),
     };
-    let mut scratch = Scratch::default();
+    let mut dithered = RowWriter::new(set, &reach);
+    let several = segments.len() > 1;
     for segment in segments {
-        let layout = segment.layout;
-        let row_bytes = segment.columns * layout.bytes();
-        // A dithered tensor's columns have in their scales what the prediction took.
-        let weights: Vec<f32> = match (segment.factors, &segment.dithering) {
-            (Some(f), Some(_)) => f.octaves.iter().map(|&k| power(-(k as i32) << q, q)).collect(),
-            _ => segment.scales.iter().map(|&c| power(-(c as i32), q)).collect(),
-        };
-        let projector = segment.factors.map(Projector::new);
-        let column_factors = segment.factors.map_or(Vec::new(), |f| octave_factors(&f.octaves));
-        let (first, first_raw) = (index.len(), raw.len());
-        let mut padded_scales = segment.scales.to_vec();
-        padded_scales.resize(segment.columns.div_ceil(LANES) * LANES, 0);
-        let rows = segment.base.chunks(row_bytes).zip(segment.fine.chunks(row_bytes));
-        for ((base, fine), i) in rows.zip(0u64..) {
-            if !scales.changed(&mut side, differs(base, fine)) {
-                if let Some(d) = &mut segment.dithering {
-                    d.rebuilt.extend_from_slice(base);
-                }
-                continue;
+        let rows = Rows::of(segment, set.contexts().log2_q);
+        let (first, first_raw) = (writer.index.len(), writer.raw.len());
+        let row_bytes = segment.columns * segment.layout.bytes();
+        let pairs = segment.base.chunks(row_bytes).zip(segment.fine.chunks(row_bytes));
+        for ((base, fine), i) in pairs.zip(0u64..) {
+            let changed = writer.scales.changed(&mut writer.side, differs(base, fine));
+            stats.rows += changed as usize;
+            match &mut segment.dithering {
+                None if changed => writer.row(&rows, base, fine),
+                None => {}
+                Some(d) if changed => writer.dithered_row(&rows, base, fine, i, &mut dithered, d),
+                Some(d) => d.rebuilt.extend_from_slice(base),
             }
-            moved.none();
-            let (mut octave, mut settled) = (0, 0);
-            if segment.dithering.is_some() {
-                parts.deltas.resize(base.len() / layout.bytes(), 0.0);
-                differ(layout, base, fine, &mut parts.deltas);
-                settled = settle(layout, &parts.deltas, q, scales.last);
-            }
-            if let (Some(factors), Some(projector)) = (segment.factors, &projector) {
-                parts.deltas.resize(base.len() / layout.bytes(), 0.0);
-                differ(layout, base, fine, &mut parts.deltas);
-                octave = row_octave(layout, row_scale(layout, &parts.deltas, &weights, q), q);
-                normalise(&mut parts.deltas, power_of_two(-octave), &column_factors);
-                let exact = projector.solve(&parts.deltas);
-                let mut left = [0i16; MAX_RANK];
-                let start = index.len();
-                for ((a, x), &class) in left.iter_mut().zip(exact).zip(&factors.left_classes) {
-                    let context = set.factor_context(class);
-                    *a = nearest(&set.freqs[context], x, factors.raw_bits);
-                    index.push((context as u16) << 8 | symbol(*a, factors.raw_bits) as u8 as u16);
-                    raw.put(low(*a, factors.raw_bits), factors.raw_bits);
-                }
-                index.resize(start + factors.rank.div_ceil(LANES) * LANES, padding);
-                let scaled = factors.scaled_left(&left[..factors.rank]);
-                moved.predict(layout, factors, &scaled, octave, base);
-            }
-            if let Some(d) = &mut segment.dithering {
-                let r = scales.scale(&mut side, settled);
-                if segment.factors.is_some() {
-                    scales.octave(&mut side, octave - row_octave(layout, r, q));
-                }
-                stats.rows += 1;
-                let source = Source {
-                    from: moved.from(base),
-                    variants: &moved.variants,
-                    row: r,
-                    columns: &padded_scales,
-                };
-                dithered.row(layout, d, i, segment.columns, &source, fine, &mut index, &mut raw);
-                continue;
-            }
-            let in_one_go = layout.bits == 16;
-            if cost.is_some() || !in_one_go {
-                parts.only_codes(layout, q, &moved, base, fine);
-            }
-            let Parts { classes, codes, .. } = &parts;
-            let sum = weighted_difference(layout, moved.from(base), fine, &weights);
-            let mut r = mean_scale(layout, sum / (base.len() / layout.bytes()) as f32, q);
-            for cost in std::iter::repeat_n(cost, 2).flatten() {
-                let class = (r + contexts.offset as i32) as i16;
-                let sums = row_lengths(cost, class, classes, segment.scales, codes);
-                let shift = best_shift(&sums, |s| move_length(r + s - scales.last));
-                r += shift;
-                if shift.abs() < 3 {
-                    break;
-                }
-            }
-            let r = scales.scale(&mut side, r);
-            if segment.factors.is_some() {
-                scales.octave(&mut side, octave - row_octave(layout, r, q));
-            }
-            stats.rows += 1;
-            if in_one_go {
-                let source = Source {
-                    from: moved.from(base),
-                    variants: &moved.variants,
-                    row: r,
-                    columns: &padded_scales,
-                };
-                write_row(layout, &coding, &source, fine, &mut scratch, &mut index, &mut raw);
-                continue;
-            }
-            let start = index.len();
-            index.resize(start + codes.len().div_ceil(LANES) * LANES, padding);
-            let row_index = &mut index[start..start + codes.len()];
-            index_row(contexts, r, classes, segment.scales, codes, row_index);
-            mark(&reach, &index[start..], &mut marked);
-            write_raw(
-                set,
-                layout,
-                &moved,
-                (base, fine),
-                &marked,
-                &mut index[start..],
-                &mut raw,
-            );
         }
         // A segment that has the block for itself takes all of it.
         let mut share = 1;
         if several {
-            share += ((raw.len() - first_raw) << FRACTION) + symbols_length(&tables, &index[first..]);
+            share += ((writer.raw.len() - first_raw) << FRACTION) + symbols_length(&tables, &writer.index[first..]);
         }
         stats.shares.push(share);
     }
-    let side = side.finish();
-    let raw = raw.finish();
-    let (states, words) = rans::encode(&index, &tables);
+    let side = writer.side.finish();
+    let raw = writer.raw.finish();
+    let (states, words) = rans::encode(&writer.index, &tables);
     let mut out = vec![CODED];
     for n in [side.len(), words.len() / 2, raw.len()] {
         put_varint(&mut out, n as u64);
@@ -216,6 +122,220 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &mut [Segment<
     out.extend_from_slice(&words);
     out.extend_from_slice(&raw);
     seal(out)
+}
+
+/// What stays the same for the rows of a segment.
+struct Rows<'a> {
+    layout: Layout,
+    columns: usize,
+    /// The columns' scales, padded to whole groups of lanes.
+    scales: Vec<i16>,
+    /// What differences are multiplied by for the mean that a row's scale is.
+    weights: Vec<f32>,
+    prediction: Option<Predictor<'a>>,
+}
+
+/// A segment's prediction, and what a row's factors are found with.
+struct Predictor<'a> {
+    factors: &'a Factors,
+    projector: Projector,
+    column_factors: Vec<f32>,
+}
+
+impl<'a> Rows<'a> {
+    fn of(segment: &Segment<'a>, log2_q: u32) -> Self {
+        // A dithered tensor's columns have in their scales what the prediction took.
+        let weights = match (segment.factors, &segment.dithering) {
+            (Some(f), Some(_)) => f
+                .octaves
+                .iter()
+                .map(|&k| power(-(k as i32) << log2_q, log2_q))
+                .collect(),
+            _ => segment.scales.iter().map(|&c| power(-(c as i32), log2_q)).collect(),
+        };
+        let mut scales = segment.scales.to_vec();
+        scales.resize(segment.columns.div_ceil(LANES) * LANES, 0);
+        let prediction = segment.factors.map(|factors| Predictor {
+            factors,
+            projector: Projector::new(factors),
+            column_factors: octave_factors(&factors.octaves),
+        });
+        Self {
+            layout: segment.layout,
+            columns: segment.columns,
+            scales,
+            weights,
+            prediction,
+        }
+    }
+}
+
+/// A block on its way, and buffers for a row.
+struct BlockWriter<'a> {
+    set: &'a TableSet,
+    cost: Option<&'a CostTable>,
+    reach: &'a Reach,
+    tables: &'a EncodeTables,
+    side: Encoder,
+    scales: Scales,
+    raw: BitWriter,
+    index: Vec<u16>,
+    moved: Moved,
+    parts: Parts,
+    marked: Vec<u32>,
+    scratch: Scratch,
+}
+
+impl BlockWriter<'_> {
+    /// A row that changed, exactly.
+    fn row(&mut self, rows: &Rows<'_>, base: &[u8], fine: &[u8]) {
+        let (layout, contexts) = (rows.layout, self.set.contexts());
+        let q = contexts.log2_q;
+        let octave = self.predict(rows, base, fine);
+        let in_one_go = layout.bits == 16;
+        if self.cost.is_some() || !in_one_go {
+            self.parts.only_codes(layout, q, &self.moved, base, fine);
+        }
+        let Parts { classes, codes, .. } = &self.parts;
+        let sum = weighted_difference(layout, self.moved.from(base), fine, &rows.weights);
+        let mut r = mean_scale(layout, sum / (base.len() / layout.bytes()) as f32, q);
+        for cost in std::iter::repeat_n(self.cost, 2).flatten() {
+            let class = (r + contexts.offset as i32) as i16;
+            let sums = row_lengths(cost, class, classes, &rows.scales, codes);
+            let shift = best_shift(&sums, |s| move_length(r + s - self.scales.last));
+            r += shift;
+            if shift.abs() < 3 {
+                break;
+            }
+        }
+        let r = self.scales.scale(&mut self.side, r);
+        if rows.prediction.is_some() {
+            self.scales.octave(&mut self.side, octave - row_octave(layout, r, q));
+        }
+        let start = self.index.len();
+        if in_one_go {
+            let source = Source {
+                from: self.moved.from(base),
+                variants: &self.moved.variants,
+                row: r,
+                columns: &rows.scales,
+            };
+            let coding = Coding {
+                contexts,
+                reach: self.reach,
+                tables: self.tables,
+            };
+            write_row(
+                layout,
+                &coding,
+                &source,
+                fine,
+                &mut self.scratch,
+                &mut self.index,
+                &mut self.raw,
+            );
+            return;
+        }
+        let codes = &self.parts.codes;
+        self.index
+            .resize(start + codes.len().div_ceil(LANES) * LANES, padding(self.set));
+        let index = &mut self.index[start..];
+        index_row(
+            contexts,
+            r,
+            &self.parts.classes,
+            &rows.scales[..codes.len()],
+            codes,
+            &mut index[..codes.len()],
+        );
+        mark(self.reach, index, &mut self.marked);
+        write_raw(
+            self.set,
+            layout,
+            &self.moved,
+            (base, fine),
+            &self.marked,
+            index,
+            &mut self.raw,
+        );
+    }
+
+    /// A row that changed, dithered; row `number` of its segment.
+    fn dithered_row(
+        &mut self,
+        rows: &Rows<'_>,
+        base: &[u8],
+        fine: &[u8],
+        number: u64,
+        writer: &mut RowWriter<'_>,
+        dithering: &mut Dithering<'_>,
+    ) {
+        let (layout, q) = (rows.layout, self.set.contexts().log2_q);
+        self.parts.deltas.resize(base.len() / layout.bytes(), 0.0);
+        differ(layout, base, fine, &mut self.parts.deltas);
+        let settled = settle(layout, &self.parts.deltas, q, self.scales.last);
+        let octave = self.predict(rows, base, fine);
+        let r = self.scales.scale(&mut self.side, settled);
+        if rows.prediction.is_some() {
+            self.scales.octave(&mut self.side, octave - row_octave(layout, r, q));
+        }
+        let source = Source {
+            from: self.moved.from(base),
+            variants: &self.moved.variants,
+            row: r,
+            columns: &rows.scales,
+        };
+        writer.row(
+            layout,
+            dithering,
+            number,
+            rows.columns,
+            &source,
+            fine,
+            &mut self.index,
+            &mut self.raw,
+        );
+    }
+
+    /// Finds a row's factors, writes them and moves the base by what they predict; gives the octave that the row's
+    /// differences were divided by. Nothing of this where there is no prediction.
+    fn predict(&mut self, rows: &Rows<'_>, base: &[u8], fine: &[u8]) -> i32 {
+        self.moved.none();
+        let Some(Predictor {
+            factors,
+            projector,
+            column_factors,
+        }) = &rows.prediction
+        else {
+            return 0;
+        };
+        let (layout, q) = (rows.layout, self.set.contexts().log2_q);
+        let deltas = &mut self.parts.deltas;
+        deltas.resize(base.len() / layout.bytes(), 0.0);
+        differ(layout, base, fine, deltas);
+        let octave = row_octave(layout, row_scale(layout, deltas, &rows.weights, q), q);
+        normalise(deltas, power_of_two(-octave), column_factors);
+        let exact = projector.solve(deltas);
+        let mut left = [0i16; MAX_RANK];
+        let start = self.index.len();
+        for ((a, x), &class) in left.iter_mut().zip(exact).zip(&factors.left_classes) {
+            let context = self.set.factor_context(class);
+            *a = nearest(&self.set.freqs[context], x, factors.raw_bits);
+            self.index
+                .push((context as u16) << 8 | symbol(*a, factors.raw_bits) as u8 as u16);
+            self.raw.put(low(*a, factors.raw_bits), factors.raw_bits);
+        }
+        self.index
+            .resize(start + factors.rank.div_ceil(LANES) * LANES, padding(self.set));
+        let scaled = factors.scaled_left(&left[..factors.rank]);
+        self.moved.predict(layout, factors, &scaled, octave, base);
+        octave
+    }
+}
+
+/// The symbol of lanes without a weight: of the context behind all others, which has only one.
+fn padding(set: &TableSet) -> u16 {
+    (set.freqs.len() as u16) << 8
 }
 
 /// Symbols whose lengths are enough to say which share of a block a segment has.

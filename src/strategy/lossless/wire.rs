@@ -4,6 +4,7 @@ use crate::error::{Code, Error, Result};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Appends a number, seven bits a byte, the lowest first.
+#[inline(never)]
 pub fn put_varint(out: &mut Vec<u8>, mut n: u64) {
     while n >= 128 {
         out.push(n as u8 | 128);
@@ -48,9 +49,15 @@ pub fn take_varint(bytes: &mut &[u8]) -> Result<usize> {
     Err(malformed("a length is too large"))
 }
 
+/// The checksum of blocks, sections and the index: XXH3, 64 bits.
+#[inline(never)]
+pub fn checksum(bytes: &[u8]) -> u64 {
+    xxh3_64(bytes)
+}
+
 /// Appends the checksum of everything so far.
 pub fn seal(mut out: Vec<u8>) -> Vec<u8> {
-    out.extend_from_slice(&xxh3_64(&out).to_le_bytes());
+    out.extend_from_slice(&checksum(&out).to_le_bytes());
     out
 }
 
@@ -59,7 +66,7 @@ pub fn unseal(bytes: &[u8]) -> Result<&[u8]> {
     let Some(body) = bytes.len().checked_sub(8) else {
         return Err(malformed("a block is too short for its checksum"));
     };
-    if xxh3_64(&bytes[..body]).to_le_bytes() != bytes[body..] {
+    if checksum(&bytes[..body]).to_le_bytes() != bytes[body..] {
         return Err(Error::new(
             Code::Checksum,
             "the delta is damaged: a block's bytes differ from its checksum; get the file again from where it came from",
