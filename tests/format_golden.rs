@@ -65,7 +65,7 @@ fn names(model: &Model) -> Vec<String> {
     model.tensors.iter().map(|t| t.name.clone()).collect()
 }
 
-/// FORMAT-V1 6 over the models' files.
+/// `format::v1` 6 over the models' files.
 fn hash(model: &Model, paths: &[String], order: &[String]) -> String {
     let mut paths = paths.to_vec();
     paths.sort();

@@ -233,7 +233,7 @@ fn encodes_and_decodes_every_golden_case() {
 
                 let mut got = decode(&mut rng, strategy, n, meta["n_cols"].as_u64().unwrap_or(0), &arrays);
                 if meta["dtype"] == "float16" {
-                    // A foreign file may ask for a delta rounded to another dtype (FORMAT-V1 2).
+                    // A foreign file may ask for a delta rounded to another dtype (`format::v1` 2).
                     got.iter_mut()
                         .for_each(|v| *v = f16_to_f32(half::f16::from_f32(*v).to_bits()));
                 }

@@ -84,7 +84,7 @@ impl Model {
     }
 
     /// `names`, which are sorted, grouped by the file that holds them, groups in order of first use: the order in which
-    /// the reference's path loader walks them (FORMAT-V1 6).
+    /// the reference's path loader walks them (`format::v1` 6).
     pub fn shard_order<N: AsRef<str> + Clone>(&self, names: &[N]) -> Vec<N> {
         shard_groups(names, |name| self.shard_of(name))
     }

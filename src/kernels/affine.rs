@@ -3,7 +3,7 @@
 /// Codes of `values`: `clip(roundTiesEven((v - lo) / range * 15), 0, 15)`, four separate float32 roundings; NaN gives 0.
 ///
 /// `range`: the float64 difference of maximum and minimum, rounded to float32. Panics unless the slices are equally
-/// long. Source: deltatensors v1, FORMAT-V1 4.5.
+/// long. Source: deltatensors v1, `format::v1` 4.5.
 pub fn quantize(values: &[f32], lo: f32, range: f32, codes: &mut [u8]) {
     assert_eq!(values.len(), codes.len());
     for (&v, code) in values.iter().zip(codes) {
@@ -18,7 +18,7 @@ pub fn quantize(values: &[f32], lo: f32, range: f32, codes: &mut [u8]) {
 
 /// The 16 levels that `q` decodes to: `f32(f32(f32(q / 15) * g) + zero_point)` with `g = scale * 15`.
 ///
-/// Source: deltatensors v1, FORMAT-V1 5. `scale` and `zero_point` are widened float16 numbers, so `g` is exact.
+/// Source: deltatensors v1, `format::v1` 5. `scale` and `zero_point` are widened float16 numbers, so `g` is exact.
 pub fn levels(scale: f32, zero_point: f32) -> [f32; 16] {
     let gain = scale * 15.0;
     std::array::from_fn(|q| q as f32 / 15.0 * gain + zero_point)

@@ -10,7 +10,7 @@ const BLOCK: usize = 1024;
 /// `out = f32(a) - f32(b)`: `a` the fine-tune, `b` the base.
 ///
 /// Pairs of equal 16-bit and 32-bit floats take one pass. Panics unless both hold exactly `out.len()` elements of dtypes
-/// for which [`Dtype::to_f32_defined`] is true. Source: FORMAT-V1 2.
+/// for which [`Dtype::to_f32_defined`] is true. Source: `format::v1` 2.
 pub fn delta(dtype_a: Dtype, a: &[u8], dtype_b: Dtype, b: &[u8], out: &mut [f32]) {
     match (dtype_a, dtype_b) {
         (Dtype::BF16, Dtype::BF16) => pairs(a, b, out, |x| bf16_to_f32(u16::from_le_bytes(x))),

@@ -1,6 +1,6 @@
 //! Bytes of any dtype to float32 and back.
 //!
-//! To float32 (FORMAT-V1 2): F16 and BF16 exactly; F64 and integers rounded once to nearest even; BOOL as 0 and 1.
+//! To float32 (`format::v1` 2): F16 and BF16 exactly; F64 and integers rounded once to nearest even; BOOL as 0 and 1.
 //! Bytes are little-endian and need no alignment.
 
 use crate::dtype::Dtype;

@@ -55,7 +55,7 @@ pub fn f32_to_bf16(x: f32) -> u16 {
     (if bits & 0x7fff_ffff > 0x7f80_0000 { nan } else { rounded }) as u16
 }
 
-/// `rne16` of FORMAT-V1: a float64 rounded **once** to float16, nearest even.
+/// A float64 rounded **once** to float16, nearest even.
 ///
 /// Through float32 there would be two roundings: 1 + 2^-11 + 2^-40 must give 0x3c01, not 0x3c00.
 pub fn rne16(x: f64) -> u16 {

@@ -1,4 +1,4 @@
-//! Inner loops: slices in, slices out. No errors, no allocation, no I/O.
+//! Inner loops: slices in, slices out. No errors and no I/O; those of version 2 own the buffers that they fill.
 //!
 //! | module | idea |
 //! |---|---|
@@ -13,13 +13,13 @@
 //! | [`eight`] | eight numbers at a time |
 //! | [`stats`] | moments, histogram, cosine |
 //! | [`loss`] | decoded against true values |
-//! | [`v2`] | the loops of the coming version 2 |
+//! | [`v2`] | the loops of version 2 |
 //!
 //! The order of float operations is part of the file format, so none may be fused or reordered. Sums in float64 are
 //! not, but theirs is fixed too: element `i` of a stream is added to lane `i mod 8`, wherever the stream is cut.
 //!
-//! Some have a hand-written twin for wasm in `simd128`; their portable forms are in a module `scalar` beside the name
-//! that picks one of the two.
+//! Some have a hand-written twin for wasm in `simd128`; their portable forms stand beside the name that picks one of the
+//! two, in a module `scalar` or with `_scalar` at the end of their names.
 
 /// An array of what an expression gives for each of the listed indices, written out: the module is built with a compiler
 /// that neither inlines the closures of `map` nor unrolls loops, and vectors in an array that is indexed by a variable

@@ -1,6 +1,6 @@
 //! numpy's summation tree over the magnitudes of one contiguous row, in float32, fed in pieces.
 //!
-//! FORMAT-V1 4.4: `tree(n)` is a plain sum below 8 values; eight running sums up to 128 values; above that
+//! `format::v1` 4.4: `tree(n)` is a plain sum below 8 values; eight running sums up to 128 values; above that
 //! `tree(first h) + tree(rest)` with `h = n / 2` lowered to a multiple of 8. The row may be far longer than any piece, so
 //! the path from the root to the current leaf is kept on a stack instead of recursing.
 

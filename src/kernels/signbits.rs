@@ -10,7 +10,7 @@ const MASKS: [u32; 8] = [128, 64, 32, 16, 8, 4, 2, 1];
 /// Packs the signs of `8 * packed.len()` values.
 ///
 /// A bit is 0 if the value is below zero, so zeros of both signs and NaN give 1. Panics unless `values` is exactly
-/// eight times as long as `packed`. Source: deltatensors v1, FORMAT-V1 4.4.
+/// eight times as long as `packed`. Source: deltatensors v1, `format::v1` 4.4.
 pub fn pack(values: &[f32], packed: &mut [u8]) {
     assert_eq!(values.len(), 8 * packed.len());
     fast::pack(values, packed);

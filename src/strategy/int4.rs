@@ -150,7 +150,7 @@ pub(super) struct Scale {
 }
 
 impl Scale {
-    /// FORMAT-V1 4.5; extremes of NaN give NaN.
+    /// `format::v1` 4.5; extremes of NaN give NaN.
     pub fn new(lo: f32, hi: f32) -> Self {
         let range = f64::from(hi) - f64::from(lo);
         let scale = if range < 1e-8 { 0x3c00 } else { rne16(range / 15.0) };

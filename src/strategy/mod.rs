@@ -4,7 +4,7 @@
 //! [`Emitter`] sees it once more and appends the bytes of each array. Decoding: an [`Expander`] turns windows of the
 //! arrays into float32 deltas. All three take pieces of any length, and their result does not depend on the pieces.
 //!
-//! The arrays of a strategy are its [`Field`]s, in the order of FORMAT-V1 3; everything that speaks about several arrays
+//! The arrays of a strategy are its [`Field`]s, in the order of `format::v1` 3; everything that speaks about several arrays
 //! at once is an array of [`MAX_FIELDS`] entries in that order, unused ones empty or 0.
 
 #![forbid(unsafe_code)]

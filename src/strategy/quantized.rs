@@ -100,7 +100,7 @@ impl Expander {
 pub(super) struct Row {
     /// Mean magnitude, from numpy's float32 sum.
     pub mean: f64,
-    /// The same as float16, by way of float32 (FORMAT-V1 4.4: two roundings).
+    /// The same as float16, by way of float32 (`format::v1` 4.4: two roundings).
     pub scale: u16,
     pub cols: u64,
 }

@@ -1,15 +1,4 @@
-//! Version 1 of `.wdelta`: what the Python package deltatensors 0.2.0 writes and reads, to the bit.
-//!
-//! | bytes | content |
-//! |---|---|
-//! | 0..7 | [`MAGIC`] |
-//! | 7..11 | version, `u32` little-endian, [`VERSION`] |
-//! | 11..15 | length H of the header, `u32` little-endian |
-//! | 15..15+H | [`header`]: JSON |
-//! | 15+H..end-32 | [`record`]s, one per array, one after another |
-//! | last 32 | SHA-256 of all bytes before it |
-//!
-//! Where the arrays lie follows from the header ([`placed`]), or is found by visiting every record ([`walker`]).
+#![doc = include_str!("README.md")]
 
 pub mod header;
 pub mod number;

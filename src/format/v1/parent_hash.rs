@@ -1,4 +1,4 @@
-//! The orders in which the reference hashes a base and writes records (FORMAT-V1 1.3 and 6), over lists of names.
+//! The orders in which the reference hashes a base and writes records (`format::v1`, sections 1 and 6), over lists of names.
 //!
 //! The parent hash runs over name and stored bytes of each tensor, so its value depends on the order, and the reference
 //! has three: sorted names (in-memory), the record order (path-based save), base shard groups (path-based load).

@@ -52,7 +52,7 @@ pub(super) fn place(
 }
 
 /// How many values a tensor keeps, as far as the header says: exactly for `int4`, by the writer's rule for `sparse`
-/// (FORMAT-V1 4.1), nothing for a sparsity of 1, which only we write and only for tensors that did not change.
+/// (`format::v1` 4.1), nothing for a sparsity of 1, which only we write and only for tensors that did not change.
 /// `None` when the option is not there.
 fn predicted_kept(t: &V1Tensor) -> Option<u64> {
     match t.strategy {

@@ -1,4 +1,4 @@
-//! Survey, emitter and expander against a direct reading of FORMAT-V1 over whole slices, however the tensor is cut.
+//! Survey, emitter and expander against a direct reading of `format::v1` over whole slices, however the tensor is cut.
 
 mod naive;
 

@@ -1,4 +1,4 @@
-//! Sections 4 and 5 of FORMAT-V1 word for word over whole slices, with the lowest index first in ties.
+//! Sections 4 and 5 of `format::v1` word for word over whole slices, with the lowest index first in ties.
 
 use super::Arrays;
 use crate::kernels::float16::{f16_to_f32, f32_to_f16, rne16};
