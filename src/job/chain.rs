@@ -9,6 +9,7 @@ use super::values::Origin;
 use crate::error::{quoted, shape_text, Code, Error, Result};
 use crate::format::model::Model;
 use crate::format::v1::parent_hash;
+use crate::format::v1::CHECKSUM_BYTES;
 use serde::Serialize;
 
 /// How carefully the records of a delta are located.
@@ -54,7 +55,7 @@ async fn blame_damage(io: &Io, source: u32, error: Error, care: Care) -> Error {
     if care == Care::Sampled || !of_the_file {
         return error;
     }
-    if size < 32 {
+    if size < CHECKSUM_BYTES {
         let text = format!(
             "the file is damaged: its {size} bytes are too few to hold the checksum at its end; get the delta again"
         );
@@ -396,15 +397,15 @@ pub fn wrong_base(delta: &OpenDelta, found: &str) -> Error {
 
 /// Hashes everything before the checksum of a delta, given as its source and size.
 pub fn checksum_task((source, size): (u32, u64)) -> Result<TaskSpec> {
-    hashing::file_task("delta", source, size - 32)
+    hashing::file_task("delta", source, size - CHECKSUM_BYTES)
 }
 
 /// Compares reports of [`checksum_task`] with the checksums at the ends of these files.
 pub async fn judge_checksums(io: &Io, files: &[(u32, u64)], reports: &[Vec<u8>]) -> Result<()> {
     for (&(source, size), report) in files.iter().zip(reports) {
-        let end = size - 32;
+        let end = size - CHECKSUM_BYTES;
         let found: [u8; 32] = from_wire(report)?;
-        let stored = io.read_vec(source, end, 32).await?;
+        let stored = io.read_vec(source, end, CHECKSUM_BYTES as usize).await?;
         if stored != found {
             let text = format!(
                 "the file is damaged: its checksum says {}, its bytes give {}; get the delta again",

@@ -8,6 +8,7 @@ use super::v2::open::any_v2;
 use crate::error::{Code, Error, Result};
 use crate::format::grouping::{group, Group};
 use crate::format::v1::header::ResultDtype;
+use crate::format::v1::CHECKSUM_BYTES;
 use crate::strategy::Strategy;
 use serde::Serialize;
 
@@ -173,8 +174,8 @@ fn report(delta: &OpenDelta) -> Report {
             header: place(delta.header_range),
             payload: place(delta.payload()),
             checksum: Place {
-                offset: delta.size - 32,
-                length: 32,
+                offset: delta.size - CHECKSUM_BYTES,
+                length: CHECKSUM_BYTES,
             },
             sets: Vec::new(),
         },

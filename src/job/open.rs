@@ -8,12 +8,13 @@ use crate::format::safetensors::{header as st_header, index};
 use crate::format::v1::header::{parse_header, V1Header};
 use crate::format::v1::placed::{expected_header, predict, Placed};
 use crate::format::v1::walker::Walker;
+use crate::format::v1::{CHECKSUM_BYTES, PREFIX_BYTES};
 use crate::format::{self, Kind};
 use crate::limits::{MAX_HEADER_BYTES, MAX_INDEX_BYTES};
 use crate::offset::ByteRange;
 
 /// Bytes that are looked at to tell what a file is.
-const SNIFF_BYTES: u64 = 16;
+pub(super) const SNIFF_BYTES: u64 = 16;
 
 /// Record headers that are compared with the prediction while a file is opened. The tasks check the others when they
 /// come to them.
@@ -186,7 +187,7 @@ impl OpenDelta {
     pub fn payload(&self) -> ByteRange {
         ByteRange {
             offset: self.header_range.end(),
-            len: self.size - 32 - self.header_range.end(),
+            len: self.size - CHECKSUM_BYTES - self.header_range.end(),
         }
     }
 }
@@ -212,20 +213,21 @@ pub async fn open_delta(io: &Io, source: u32, placement: Placement<'_>) -> Resul
         Kind::Wdelta { version: 1 } => {}
         other => return Err(format::not_a_delta(other, &head).source(source)),
     }
-    if size < 15 + 32 {
+    const LEAST: u64 = PREFIX_BYTES + CHECKSUM_BYTES;
+    if size < LEAST {
         return Err(Error::new(
             Code::Truncated,
-            format!("the file has {size} bytes, a version 1 delta has at least 47; it was cut off, get it again"),
+            format!("the file has {size} bytes, a version 1 delta has at least {LEAST}; it was cut off, get it again"),
         )
         .source(source));
     }
     let len = u64::from(u32::from_le_bytes([head[11], head[12], head[13], head[14]]));
-    if len > size - 15 - 32 {
+    if len > size - LEAST {
         return Err(Error::new(
             Code::Truncated,
             format!("the header claims {len} bytes, but the file has {size}; it was cut off, get it again"),
         )
-        .at(11)
+        .at(PREFIX_BYTES - 4)
         .source(source));
     }
     if len > MAX_HEADER_BYTES {
@@ -233,12 +235,15 @@ pub async fn open_delta(io: &Io, source: u32, placement: Placement<'_>) -> Resul
             Code::Limit,
             format!("the header claims {len} bytes, more than the {MAX_HEADER_BYTES} that are read"),
         )
-        .at(11)
+        .at(PREFIX_BYTES - 4)
         .source(source));
     }
-    let json = io.read_vec(source, 15, len as usize).await?;
+    let json = io.read_vec(source, PREFIX_BYTES, len as usize).await?;
     let header = parse_header(&json).map_err(at_source)?;
-    let header_range = ByteRange { offset: 15, len };
+    let header_range = ByteRange {
+        offset: PREFIX_BYTES,
+        len,
+    };
     let mut delta = OpenDelta {
         source,
         size,

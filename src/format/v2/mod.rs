@@ -7,13 +7,14 @@ pub mod text;
 
 pub use index::{BaseRef, Block, FileRecord, Head, Index, Op, TensorRecord};
 
+use super::v1::CHECKSUM_BYTES;
 use crate::error::{Code, Error};
 
 /// The first bytes: magic, version, flags.
 pub const PREAMBLE: [u8; 12] = *b"wdelta\0\x02\0\0\0\0";
 
 /// Bytes after the index: its position, its length, its xxh3, and the SHA-256 of everything before.
-pub const TRAILER: u64 = 24 + 32;
+pub const TRAILER: u64 = 24 + CHECKSUM_BYTES;
 
 /// Most bytes of a result that one block covers.
 pub const MAX_BLOCK_BYTES: u64 = 8 << 20;

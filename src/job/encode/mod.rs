@@ -28,6 +28,7 @@ use super::v2::open::any_v2;
 use super::v2::parents::Parents;
 use crate::error::{Code, Error, Result};
 use crate::format::model::Model;
+use crate::format::v1::CHECKSUM_BYTES;
 use crate::job::wire::Wire;
 use crate::order::sorted_positions;
 use fit::{compare_models, not_in_parents};
@@ -186,9 +187,10 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
 
     // Round 3: seal it.
     let output = sources.len() as u32;
-    let seal = hashing::file_task("delta", output, layout.size - 32)?;
+    let seal = hashing::file_task("delta", output, layout.size - CHECKSUM_BYTES)?;
     let digest: [u8; 32] = from_wire(&io.run(vec![seal]).await?[0])?;
-    io.write(&mut [(0, layout.size - 32, &mut digest.to_vec())]).await;
+    io.write(&mut [(0, layout.size - CHECKSUM_BYTES, &mut digest.to_vec())])
+        .await;
 
     let sizes = (layout.size, finetuned.files.iter().map(|f| io.size(f.source)).sum());
     let report = report(&items, &choices, &emitted, &wanted, sizes, parent_hash, findings);

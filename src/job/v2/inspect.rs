@@ -4,6 +4,7 @@ use super::encode::op_name;
 use super::open::{base_identity, open_v2};
 use crate::error::Result;
 use crate::format::grouping::group;
+use crate::format::v1::CHECKSUM_BYTES;
 use crate::format::v2::index::Dithered;
 use crate::format::v2::{Index, Op, PREAMBLE, TRAILER};
 use crate::job::inspect::{LayoutReport, LossReport, OptionsReport, Place, RecordReport, Report, TensorReport};
@@ -84,9 +85,12 @@ pub async fn inspect(io: Io, source: u32) -> Result<String> {
         lossless: Some(lossless),
         loss: total(index),
         layout: LayoutReport {
-            header: place(delta.index_range.offset, delta.index_range.len + TRAILER - 32),
+            header: place(
+                delta.index_range.offset,
+                delta.index_range.len + TRAILER - CHECKSUM_BYTES,
+            ),
             payload: place(start, delta.index_range.offset - start),
-            checksum: place(delta.size - 32, 32),
+            checksum: place(delta.size - CHECKSUM_BYTES, CHECKSUM_BYTES),
             sets: placed.sets.iter().map(|r| place(r.offset, r.len)).collect(),
         },
         tensors,

@@ -112,7 +112,7 @@ impl Tree {
                         .map(drop)
                         .map_err(|e| e.message.clone())
                 }
-                Link::V2(delta) => match chain.stages.get(n.wrapping_sub(1)).map(|s| &*s.link) {
+                Link::V2(delta) => match n.checked_sub(1).map(|before| &*chain.stages[before].link) {
                     // The indexes agree, or there would be no such chain.
                     Some(Link::V2(_)) => Ok(()),
                     _ => {

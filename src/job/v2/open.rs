@@ -8,13 +8,11 @@ use crate::format::v2::{Index, Op, PREAMBLE, TRAILER};
 use crate::format::{self, Kind};
 use crate::job::machine::{Io, Role, SourceEntry};
 use crate::job::open::sources_of;
+use crate::job::open::SNIFF_BYTES;
 use crate::limits::MAX_HEADER_BYTES;
 use crate::offset::ByteRange;
 use crate::order::sorted_positions;
 use crate::strategy::lossless::wire::checksum;
-
-/// Bytes at the start that tell what a file is.
-const SNIFF_BYTES: u64 = 16;
 
 /// An opened version 2 delta.
 pub struct OpenV2 {
@@ -86,7 +84,7 @@ pub async fn open_v2(io: &Io, source: u32) -> Result<OpenV2> {
             Code::UnsupportedVersion,
             format!("the delta needs features {flags:#x}, which this wdelta does not know; update wdelta"),
         )
-        .at(11)
+        .at(PREAMBLE.len() as u64 - 1)
         .source(source));
     }
     let trailer = io.read_vec(source, size - TRAILER, 24).await?;

@@ -12,7 +12,7 @@ use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::tables::{DecodeTables, LOGS};
 
 /// Most classes of a window.
-const MAX_CLASSES: u8 = 64;
+pub const MAX_CLASSES: u8 = 64;
 
 /// `MALFORMED` unless the tables are those of the set, its numbers are in range, and every target fits them.
 pub fn check(set: &TableSet, tables: &DecodeTables, targets: &[Target<'_>]) -> Result<()> {

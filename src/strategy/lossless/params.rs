@@ -1,5 +1,6 @@
 //! What blocks need beside their own bytes: a table set, and the scales and factors of a tensor's columns.
 
+use super::check::MAX_CLASSES;
 use super::factors::{factor, low, symbol, Factors, FACTOR_CLASSES, MAX_RAW_BITS};
 use super::model::{code_tables, TableSet, Window};
 use super::side::{Scales, MAX_SCALE};
@@ -16,9 +17,6 @@ use crate::kernels::v2::tables::{DecodeTables, EncodeTables, ESC, LOGS, SYMBOLS}
 
 /// Largest constant of a window, either way.
 const MAX_OFFSET: i16 = 4096;
-
-/// Most classes of a set.
-const MAX_CLASSES: u8 = 64;
 
 /// Most classes of dithered weights.
 pub(in crate::strategy) const MAX_DITHER_CLASSES: u8 = 24;
