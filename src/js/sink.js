@@ -253,7 +253,7 @@ class FolderTarget {
   async check(files) {
     if (this.force) return;
     for (const { path } of files) {
-      if (await this.#exists(path)) throw usage(`${path || this.fallback} exists already; choose another folder, or pass force: true`);
+      if (await this.#exists(path)) throw usage(`${path || this.fallback} exists already; choose another place`);
     }
   }
 

@@ -86,6 +86,30 @@ test('a folder of shards is rebuilt into as many files, in private storage and i
   }
 });
 
+test('what a picked folder holds already is not replaced', async () => {
+  const driven = await site.open({ path: '#rebuild' });
+  const { page } = driven;
+  // The folder of the base itself, as the page sees it: its shards have the names of the result's.
+  await page.evaluate(async (name) => {
+    const picked = await (await navigator.storage.getDirectory()).getDirectoryHandle('picked', { create: true });
+    const writable = await (await picked.getFileHandle(name, { create: true })).createWritable();
+    await writable.write('the base');
+    await writable.close();
+    globalThis.showDirectoryPicker = async () => picked;
+  }, SHARDS[1]);
+  const held = await driven.privateFiles();
+  await giveFolder(driven, 'base');
+  await driven.give(path('sft.wdelta'));
+  await page.locator('[data-key=start]:enabled').waitFor();
+  await page.getByRole('radio', { name: /^A folder on this machine/ }).check();
+  await page.locator('[data-key=start]:enabled').click();
+  const problem = await driven.problem('USAGE');
+  assert.match(problem, new RegExp(`${SHARDS[1]} exists already; choose another place`));
+  assert.doesNotMatch(problem, /force/);
+  assert.deepEqual(await driven.privateFiles(), held);
+  await driven.close();
+});
+
 test('folders of shards make the delta that Node makes', async () => {
   const driven = await site.open({ path: '#make' });
   await giveFolder(driven, 'base');

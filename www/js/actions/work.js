@@ -48,11 +48,10 @@ export function workActions(app) {
       try {
         // A place that takes results of any size; a plan writes nothing. Without one the result would have to fit in memory.
         const output = await navigator.storage?.getDirectory?.().catch(() => undefined);
-        const place = output ? { output, force: true } : {};
         const job = strategy
           ? { job: 'encode', ...inputsOf(state), ...makeOptions(state, strategy) }
           : { job: 'decode', base: entryOf(state, 'base')?.source, deltas: chainOf(state).map(({ source }) => source), ...formOf(state) };
-        store.dispatch({ type: 'plans', key, value: await (await api()).plan({ ...job, ...place }) });
+        store.dispatch({ type: 'plans', key, value: await (await api()).plan({ ...job, output, force: true }) });
         if (strategy) actions.estimate(key, strategy);
       } catch (error) {
         store.dispatch({ type: 'plans', key, value: problemOf(error) });
@@ -102,7 +101,7 @@ export function workActions(app) {
           (await api()).decode({
             base: base.source,
             deltas: chain.map(({ source }) => source),
-            ...(output ? { output, force: true } : {}),
+            output,
             ...form,
             ...running,
           }),
@@ -131,7 +130,7 @@ export function workActions(app) {
         async (output, running) =>
           (await api()).encode({
             ...inputsOf(state),
-            ...(output ? { output, force: true } : {}),
+            output,
             ...options,
             ...running,
           }),
