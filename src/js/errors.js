@@ -112,8 +112,10 @@ export function toError(thrown, files = []) {
  * @returns {CoreError}
  */
 export function toPlain(thrown) {
-  const { code, message, tensor, offset, sourceId, source, retryable, cause } = isOurs(thrown) ? thrown : toError(thrown);
-  return { code, message, tensor, offset, sourceId, source, retryable, cause: cause && new Error(cause.message ?? cause) };
+  const error = isOurs(thrown) ? thrown : toError(thrown);
+  const { message, cause } = error;
+  // Neither belongs to what is copied of an `Error`.
+  return { ...error, message, cause: cause && new Error(cause.message ?? cause) };
 }
 
 /** @param {AbortSignal} signal */

@@ -20,7 +20,7 @@ export function openSink(output, force, fallback) {
   const target = /** @type {any} */ (output);
   if (output === undefined) return memorySink();
   if (typeof output === 'string' || output instanceof URL) {
-    if (!platform.pathSink) throw usage('output is a path, and a browser has none: give a file handle, a stream or { write, close }');
+    if (!platform.pathSink) throw usage('output is a path, and a browser has none: give a handle, a stream or { write, close }');
     return platform.pathSink(output, force, fallback);
   }
   if (target.kind === 'file') return spoolSink(new HandleTarget(target));

@@ -21,7 +21,7 @@ export function memorySpool(size) {
   try {
     bytes = new Uint8Array(size);
   } catch (cause) {
-    throw new WdeltaError('LIMIT', `there is no memory for ${size} bytes; give an output`, { cause });
+    throw new WdeltaError('LIMIT', `there is no memory for ${size} bytes: give an output`, { cause });
   }
   return {
     bytes,
@@ -46,7 +46,7 @@ export async function webSpool(size) {
   if (size <= MAX_MEMORY) return memorySpool(size);
   throw new WdeltaError(
     'LIMIT',
-    `this browser gives no private file system here, so at most ${MAX_MEMORY / 1e6} MB can be kept until they are verified; ` +
+    `this browser gives no private file system here, and at most ${MAX_MEMORY / 1e6} MB are kept in memory: ` +
       'open the page over https, or use the command line',
   );
 }
