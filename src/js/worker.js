@@ -63,7 +63,7 @@ export function serve(post, files) {
   const spools = new Map();
 
   const channel = new Channel(post, async (question) => {
-    const { type, spool, offset, bytes } = question;
+    const { type } = question;
     switch (type) {
       case 'init':
         return (ready = load(question.module)).then(() => {});
@@ -82,23 +82,29 @@ export function serve(post, files) {
         return;
       case 'next':
         return nextStep(question);
-      case 'open':
-        spools.set(spool, await question.handle.createSyncAccessHandle());
-        return;
-      case 'write':
-        // A full disk shows as fewer bytes written.
-        if (spools.get(spool).write(bytes, { at: offset }) < bytes.length) throw { name: 'QuotaExceededError' };
-        return { reply: bytes, transfer: [bytes.buffer] };
-      case 'read':
-        spools.get(spool).read(bytes, { at: offset });
-        return { reply: bytes, transfer: [bytes.buffer] };
-      case 'close':
-        if (question.keep) await spools.get(spool).flush();
-        await spools.get(spool)?.close();
-        spools.delete(spool);
+      default:
+        return onSpool(question).catch(failed('private storage', type === 'read' ? type : 'written'));
     }
   });
   const { host, settle } = hostOf(job, channel, files);
+
+  /** @param {any} question about a file of the origin-private file system */
+  async function onSpool({ type, spool, handle, offset, bytes, keep }) {
+    const file = spools.get(spool);
+    switch (type) {
+      case 'open':
+        spools.set(spool, await handle.createSyncAccessHandle());
+        return;
+      case 'close':
+        if (keep) await file.flush();
+        await file?.close();
+        spools.delete(spool);
+        return;
+    }
+    // A full disk shows as fewer bytes written.
+    if (file[type](bytes, { at: offset }) < bytes.length) throw new DOMException('it became shorter', type === 'read' ? '' : 'QuotaExceededError');
+    return { reply: bytes, transfer: [bytes.buffer] };
+  }
 
   /** @param {Uint8Array} spec */
   async function runTask(spec) {
