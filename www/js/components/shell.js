@@ -9,6 +9,7 @@ import { problemView } from './problem.js';
 
 /** @import { App } from '../app.js' */
 /** @import { Entry, EntryRole, Job, View } from '../types.js' */
+/** @import { Fixes } from './problem.js' */
 
 /** @type {Record<View, string>} */
 export const TITLES = { inspect: 'Inspect', compare: 'Compare', lineage: 'Lineage', rebuild: 'Rebuild', make: 'Make' };
@@ -306,19 +307,26 @@ function steady({ id, eta }, before) {
   return { id, shown: Math.min(expected * 1.2 + 1, Math.max(expected * 0.8 - 1, eta)), at: now };
 }
 
-/** How a finished or failed job ended, in the view that started it. @param {Job | null} job @param {Job['kind']} kind @param {Parameters<typeof problemView>[1]} fixes */
-export function jobOutcome(job, kind, fixes) {
-  if (!job || job.kind !== kind || !job.problem) return null;
-  return h(
-    'div',
-    { class: 'outcome', tabindex: -1, 'data-key': `outcome ${kind}` },
-    h('h2', null, `${job.title} ${job.state === 'cancelled' ? 'was cancelled' : 'did not finish'}`),
-    problemView(job.problem, fixes),
-    kind === 'rebuild' || kind === 'make'
-      ? h('p', { class: 'muted' }, 'Chosen files are untouched; no half-written output remains.')
-      : null,
+/** How a failed job ended, in the view that started it. @param {App} app @param {AbortSignal} signal @param {Job['kind']} kind @param {Fixes} own what can be offered there */
+export const jobArea = ({ store, actions }, signal, kind, own) =>
+  live(
+    store,
+    signal,
+    h('div'),
+    (state) => [state.job],
+    ([job]) =>
+      job?.kind === kind && job.problem
+        ? h(
+            'div',
+            { class: 'outcome', tabindex: -1, 'data-key': `outcome ${kind}` },
+            h('h2', null, `${job.title} ${job.state === 'cancelled' ? 'was cancelled' : 'did not finish'}`),
+            problemView(job.problem, actions.fixes(own)),
+            kind === 'rebuild' || kind === 'make'
+              ? h('p', { class: 'muted' }, 'Chosen files are untouched; no half-written output remains.')
+              : null,
+          )
+        : null,
   );
-}
 
 const KEYS = [
   ['O', 'open files'],

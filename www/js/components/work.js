@@ -3,7 +3,7 @@
 
 import { button, h, live } from '../dom.js';
 import { blocked, checklist, missing, savedView } from './parts.js';
-import { jobOutcome } from './shell.js';
+import { jobArea } from './shell.js';
 
 /** @import { App } from '../app.js' */
 /** @import { Child } from '../dom.js' */
@@ -70,18 +70,17 @@ export function workView(app, signal, { kind, title, start, lacks, plan, form, p
       ];
     },
   );
-  const outcome = live(
+  const outcome = jobArea(app, signal, kind, { retry: () => actions[kind]() });
+  const results = live(
     store,
     signal,
     h('div'),
-    (state) => [state.job, state.saved, state.entries],
-    ([job, saved]) => [
-      jobOutcome(job, kind, actions.fixes({ retry: () => actions[kind]() })),
-      ...saved
+    (state) => [state.saved, state.entries],
+    ([saved]) =>
+      saved
         .filter((each) => each.kind === kind)
         .reverse()
         .map((each) => savedView(app, each, ...result(each))),
-    ],
   );
   store.watch(
     (state) => [JSON.stringify(lacks(state))],
@@ -90,7 +89,7 @@ export function workView(app, signal, { kind, title, start, lacks, plan, form, p
       root.replaceChildren(
         ...(wanting
           ? [missing(app, ...wanting)]
-          : [h('h1', null, title), h('div', { class: 'two-columns' }, fields, before), outcome, ...(below ? [below] : [])]),
+          : [h('h1', null, title), h('div', { class: 'two-columns' }, fields, before), outcome, results, ...(below ? [below] : [])]),
       );
     },
     signal,

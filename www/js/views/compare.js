@@ -8,7 +8,7 @@ import { entryOf, joined, leansOnBase, modelRows, rowNamed, rowsOf } from '../mo
 import { picture, tableSection } from '../components/explorer.js';
 import { blocked, entrySelect, isRunning, missing, status } from '../components/parts.js';
 import { findingList } from '../components/problem.js';
-import { jobOutcome } from '../components/shell.js';
+import { jobArea } from '../components/shell.js';
 import { NAME_COLUMN, SHAPE_COLUMN } from '../components/table.js';
 
 /** @import { App } from '../app.js' */
@@ -243,14 +243,7 @@ function compare(app, signal) {
       h(
         'div',
         { class: 'main-column' },
-        live(
-          store,
-          signal,
-          h('div'),
-          (state) => [state.job],
-          ([job]) =>
-            jobOutcome(job, 'diff', actions.fixes({ retry: measure })),
-        ),
+        jobArea(app, signal, 'diff', { retry: measure }),
         explored,
       ),
       live(

@@ -9,7 +9,7 @@ import { picture, tableSection } from '../components/explorer.js';
 import { fileStrip } from '../components/file.js';
 import { blocked, hashView, isRunning, missing, status } from '../components/parts.js';
 import { findingList } from '../components/problem.js';
-import { jobOutcome } from '../components/shell.js';
+import { jobArea } from '../components/shell.js';
 import { FINDING_COLUMN, NAME_COLUMN, SHAPE_COLUMN } from '../components/table.js';
 import { fileDetails, tensorDetails } from './details.js';
 
@@ -222,14 +222,10 @@ function explore(app, signal) {
       (state) => [activeEntry(state)?.info, state.tensor],
       ([info, tensor]) => (info ? fileStrip(info, rowNamed(topic.rows(store.state), tensor)) : null),
     ),
-    live(
-      store,
-      signal,
-      h('div'),
-      (state) => [state.job],
-      ([job]) =>
-        jobOutcome(job, 'measure', actions.fixes({ retry: () => actions.measure(null, false), choose: () => actions.pickFiles(store.state.active ?? undefined) })),
-    ),
+    jobArea(app, signal, 'measure', {
+      retry: () => actions.measure(null, false),
+      choose: () => actions.pickFiles(store.state.active ?? undefined),
+    }),
     findingsPanel(app, signal),
   );
   // In a frame of its own: of a large model, picture and table are much work together.

@@ -7,7 +7,7 @@ import { entryOf } from '../model/rows.js';
 import { blocked, hashView, missing, status } from '../components/parts.js';
 import { findingList } from '../components/problem.js';
 import { isRunning } from '../components/parts.js';
-import { jobOutcome } from '../components/shell.js';
+import { jobArea } from '../components/shell.js';
 
 /** @import { App } from '../app.js' */
 /** @import { Entry, Lineage, Link, State } from '../types.js' */
@@ -45,6 +45,7 @@ export function lineageView(app, signal) {
     },
     signal,
   );
+  const outcome = jobArea(app, signal, 'lineage', { retry: () => actions.lineage(false) });
   const root = live(
     store,
     signal,
@@ -84,7 +85,7 @@ export function lineageView(app, signal) {
                 button('Open the base…', () => actions.pickFiles()),
               ],
         ),
-        jobOutcome(job, 'lineage', actions.fixes({ retry: () => actions.lineage(false) })),
+        outcome,
         h(
           'ol',
           { class: 'chain' },
