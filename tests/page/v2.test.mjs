@@ -127,3 +127,18 @@ test('lineage, compare and rebuild of a chain, to the bytes of the fine-tune', a
   await pair.page.getByText('Furthest apart').waitFor();
   await pair.close();
 });
+
+test('links count as verified for the files that they were checked with only', async () => {
+  const driven = await site.open({ path: '#lineage' });
+  const { page } = driven;
+  await driven.give(path('one.wdelta'), path('two.wdelta'), BASE, STEP1);
+  await page.getByRole('button', { name: /^Check the links/ }).click();
+  await page.getByRole('button', { name: 'Rebuild with 2 deltas' }).click();
+  const said = page.locator('.preflight');
+  await said.getByText('The links between the deltas are verified.').waitFor();
+  await page.locator('[data-key="entry Base"]').selectOption({ label: await page.locator('[data-key="entry Base"] option', { hasText: /^ft-step1/ }).innerText() });
+  await said.getByText('Base: ft-step1.safetensors').waitFor();
+  await said.getByText(/^The base's hash is checked while rebuilding/).waitFor();
+  assert.match(await said.innerText(), /The links between the deltas are checked while rebuilding/);
+  await driven.close();
+});

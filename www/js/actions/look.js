@@ -3,9 +3,8 @@
 
 import { api } from '../api.js';
 import { MEASURE_AT_ONCE, REDRAW_EVERY } from '../constants.js';
+import { chainOf, lineageKey, readyDeltas } from '../model/chain.js';
 import { activeEntry, entryOf, leansOnBase, rowNamed, rowsOf } from '../model/rows.js';
-import { chainOf } from '../views/rebuild.js';
-import { lineageKey, readyDeltas } from '../views/lineage.js';
 
 /** @import { App } from '../app.js' */
 /** @import { Entry } from '../types.js' */

@@ -4,12 +4,13 @@
 import { api, version } from '../api.js';
 import { problemOf } from '../errors.js';
 import { addDelta } from '../intake/intake.js';
+import { chainOf } from '../model/chain.js';
 import { estimate } from '../model/estimate.js';
 import { entryOf } from '../model/rows.js';
 import { open } from '../output/destination.js';
 import { room } from '../output/private.js';
 import { destinationOf } from '../components/parts.js';
-import { chainOf, formOf, isPlan, rebuildKey, rebuildName } from '../views/rebuild.js';
+import { formOf, isPlan, rebuildKey, rebuildName } from '../views/rebuild.js';
 import { isEstimate, makeKey, makeName, makeOptions, parentsOf } from '../views/make.js';
 
 /** @import { App } from '../app.js' */

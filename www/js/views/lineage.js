@@ -3,6 +3,7 @@
 
 import { button, facts, h, live } from '../dom.js';
 import { bytes, name, plain, plural, sentence } from '../format.js';
+import { lineageKey, lineageNow, pathTo, readyDeltas } from '../model/chain.js';
 import { entryOf } from '../model/rows.js';
 import { blocked, hashView, missing, status } from '../components/parts.js';
 import { findingList } from '../components/problem.js';
@@ -10,30 +11,7 @@ import { isRunning } from '../components/parts.js';
 import { jobArea } from '../components/shell.js';
 
 /** @import { App } from '../app.js' */
-/** @import { Entry, Lineage, Link, State } from '../types.js' */
-
-/** The deltas that have been read, in the order of the tray. @param {State} state */
-export const readyDeltas = ({ entries }) => entries.filter((entry) => entry.role === 'delta' && entry.info);
-
-/** Names a set of files, so that a result is not shown for others. @param {State} state */
-export const lineageKey = (state) =>
-  [...readyDeltas(state), entryOf(state, 'base')].map((entry) => entry?.id).join(' ');
-
-/**
- * The deltas from the base up to one, where the links are known.
- * @param {Lineage} lineage @param {number} index
- * @returns {number[] | null}
- */
-export function pathTo({ links }, index) {
-  /** @type {number[]} */
-  const path = [];
-  for (let at = /** @type {number | 'base' | null} */ (index); at !== 'base';) {
-    if (at === null || path.includes(at)) return null;
-    path.unshift(at);
-    at = links.find((link) => link.index === path[0])?.parent ?? null;
-  }
-  return path;
-}
+/** @import { Entry, Lineage, Link } from '../types.js' */
 
 /** @param {App} app @param {AbortSignal} signal */
 export function lineageView(app, signal) {
@@ -51,7 +29,7 @@ export function lineageView(app, signal) {
     signal,
     h('div', { class: 'view narrow' }),
     (state) => [state.entries, state.lineage, state.job, state.active],
-    ([, known, job, active]) => {
+    ([, , job, active]) => {
       const deltas = readyDeltas(store.state);
       const base = entryOf(store.state, 'base');
       if (!deltas.length)
@@ -59,7 +37,7 @@ export function lineageView(app, signal) {
           [false, 'One or more .wdelta files; a folder of them works.'],
           [Boolean(base), 'The base, to check the links.'],
         ]);
-      const result = known?.key === lineageKey(store.state) ? known.result : null;
+      const result = lineageNow(store.state);
       const busy = isRunning(job, 'lineage');
       const size = deltas.reduce((sum, entry) => sum + entry.size, base?.size ?? 0);
       const why = blocked(store.state);

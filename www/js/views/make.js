@@ -3,11 +3,12 @@
 
 import { button, facts, h } from '../dom.js';
 import { bytes, exact, name, number, percent, plain, plural, shape } from '../format.js';
+import { chainOf } from '../model/chain.js';
 import { entryOf } from '../model/rows.js';
 import { blocked, destinationChoice, entrySelect, radio, textField } from '../components/parts.js';
 import { findingList } from '../components/problem.js';
 import { workView } from '../components/work.js';
-import { chainOf, isPlan, planChecks, roomChecks } from './rebuild.js';
+import { isPlan, planChecks, roomChecks } from './rebuild.js';
 
 /** @import { App } from '../app.js' */
 /** @import { Check } from '../components/parts.js' */

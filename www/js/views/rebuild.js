@@ -3,22 +3,15 @@
 
 import { button, facts, h } from '../dom.js';
 import { about, bytes, exact, name, percent, plain, plural } from '../format.js';
+import { chainOf, lineageNow, pathTo, readyDeltas } from '../model/chain.js';
 import { entryOf, leansOnBase } from '../model/rows.js';
 import { blocked, destinationChoice, entrySelect, radio, status, textField } from '../components/parts.js';
 import { findingList, problemView } from '../components/problem.js';
 import { workView } from '../components/work.js';
-import { pathTo, readyDeltas } from './lineage.js';
 
 /** @import { App } from '../app.js' */
 /** @import { Check } from '../components/parts.js' */
 /** @import { DecodeResult, Entry, Finding, Plan, Problem, State } from '../types.js' */
-
-/** @param {State} state @returns {Entry[]} the deltas to apply, in order */
-export const chainOf = ({ chain, entries }) =>
-  chain
-    .map((id) => entries.find((entry) => entry.id === id))
-    .filter((entry) => entry !== undefined)
-    .filter(({ info }) => info);
 
 /** @param {Plan | Problem | null | undefined} plan @returns {plan is Plan} whether there is one, and not what kept it from being made */
 export const isPlan = (plan) => Boolean(plan && 'outputs' in plan);
@@ -248,7 +241,7 @@ export function planChecks(plan, fine, fixes) {
 function baseCheck({ store, actions }, base, chain, why) {
   const [first] = chain;
   const found = store.state.checks.get(`${first.id}:${base.id}`);
-  const known = store.state.lineage?.result;
+  const known = lineageNow(store.state);
   const deltas = readyDeltas(store.state);
   const links = known && chain.length > 1 ? pathTo(known, deltas.indexOf(chain[chain.length - 1])) : null;
   const more =

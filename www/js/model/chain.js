@@ -1,0 +1,39 @@
+// @ts-check
+// Which deltas there are, in which order they are applied, and what is known about how they follow each other.
+
+import { entryOf } from './rows.js';
+
+/** @import { Entry, Lineage, State } from '../types.js' */
+
+/** @param {State} state @returns {Entry[]} the deltas to apply, in order */
+export const chainOf = ({ chain, entries }) =>
+  chain
+    .map((id) => entries.find((entry) => entry.id === id))
+    .filter((entry) => entry !== undefined)
+    .filter(({ info }) => info);
+
+/** The deltas that have been read, in the order of the tray. @param {State} state */
+export const readyDeltas = ({ entries }) => entries.filter((entry) => entry.role === 'delta' && entry.info);
+
+/** Names a set of files, so that a result is not shown for others. @param {State} state */
+export const lineageKey = (state) =>
+  [...readyDeltas(state), entryOf(state, 'base')].map((entry) => entry?.id).join(' ');
+
+/** What is known of the files that are open now; their indexes are those of `readyDeltas`. @param {State} state */
+export const lineageNow = (state) => (state.lineage?.key === lineageKey(state) ? state.lineage.result : null);
+
+/**
+ * The deltas from the base up to one, where the links are known.
+ * @param {Lineage} lineage @param {number} index
+ * @returns {number[] | null}
+ */
+export function pathTo({ links }, index) {
+  /** @type {number[]} */
+  const path = [];
+  for (let at = /** @type {number | 'base' | null} */ (index); at !== 'base';) {
+    if (at === null || path.includes(at)) return null;
+    path.unshift(at);
+    at = links.find((link) => link.index === path[0])?.parent ?? null;
+  }
+  return path;
+}
