@@ -23,8 +23,8 @@ export function openSink(output, force, fallback) {
     if (!platform.pathSink) throw usage('output is a path, and a browser has none: give a handle, a stream or { write, close }');
     return platform.pathSink(output, force, fallback);
   }
-  if (target.kind === 'file') return spoolSink(new HandleTarget(target));
-  if (target.kind === 'directory') return spoolSink(new FolderTarget(target, force, fallback));
+  if (target.kind === 'file') return spoolSink(fileTarget(target));
+  if (target.kind === 'directory') return spoolSink(folderTarget(target, force, fallback));
   if (typeof target.getWriter === 'function') return spoolSink({ waits: true, open: async () => fromStream(target.getWriter()) });
   if (typeof target.pipe === 'function') throw usage('output is a Node stream: give its path, or Writable.toWeb(stream)');
   if (typeof target.write === 'function' && typeof target.close === 'function') {
@@ -177,70 +177,55 @@ async function privateParent(handle) {
   return folder;
 }
 
-/** @implements {Target} */
-class HandleTarget {
-  /** @param {FileSystemFileHandle} handle */
-  constructor(handle) {
-    this.handle = handle;
-  }
-
-  async check() {
-    // A picker makes an empty file before there is anything to write.
-    this.fresh = (await this.handle.getFile()).size === 0;
-  }
-
-  async open() {
-    return fromStream((await this.handle.createWritable()).getWriter());
-  }
-
-  /**
-   * @param {string} _
-   * @param {any} spool
-   */
-  async adopt(_, spool) {
-    const folder = await privateParent(this.handle);
-    return folder ? move(spool, folder, this.handle.name) : false;
-  }
-
-  async undo() {
-    if (!this.fresh) return;
-    const folder = await privateParent(this.handle);
-    await (folder ? folder.removeEntry(this.handle.name) : /** @type {any} */ (this.handle).remove?.());
-  }
+/**
+ * @param {FileSystemFileHandle} handle
+ * @returns {Target}
+ */
+function fileTarget(handle) {
+  let fresh = false;
+  return {
+    async check() {
+      // A picker makes an empty file before there is anything to write.
+      fresh = (await handle.getFile()).size === 0;
+    },
+    open: async () => fromStream((await handle.createWritable()).getWriter()),
+    async adopt(_, spool) {
+      const folder = await privateParent(handle);
+      return folder ? move(spool, folder, handle.name) : false;
+    },
+    async undo() {
+      if (!fresh) return;
+      const folder = await privateParent(handle);
+      await (folder ? folder.removeEntry(handle.name) : /** @type {any} */ (handle).remove?.());
+    },
+  };
 }
 
-/** @implements {Target} */
-class FolderTarget {
-  folder = true;
+/**
+ * @param {FileSystemDirectoryHandle} root
+ * @param {boolean} force
+ * @param {string} fallback
+ * @returns {Target}
+ */
+function folderTarget(root, force, fallback) {
   /** @type {(() => Promise<void>)[]} */
-  #made = [];
-
-  /**
-   * @param {FileSystemDirectoryHandle} root
-   * @param {boolean} force
-   * @param {string} fallback
-   */
-  constructor(root, force, fallback) {
-    this.root = root;
-    this.force = force;
-    this.fallback = fallback;
-  }
+  const made = [];
 
   /**
    * @param {string} path
    * @param {boolean} create
    */
-  async #place(path, create) {
-    const parts = (path || this.fallback).split('/');
-    let folder = this.root;
+  async function place(path, create) {
+    const parts = (path || fallback).split('/');
+    let folder = root;
     for (const part of parts.slice(0, -1)) folder = await folder.getDirectoryHandle(part, { create });
     return { folder, name: parts[parts.length - 1] };
   }
 
   /** @param {string} path */
-  async #exists(path) {
+  async function exists(path) {
     try {
-      const { folder, name } = await this.#place(path, false);
+      const { folder, name } = await place(path, false);
       await folder.getFileHandle(name);
       return true;
     } catch (/** @type {any} */ error) {
@@ -249,40 +234,34 @@ class FolderTarget {
     }
   }
 
-  /** @param {OutputFile[]} files */
-  async check(files) {
-    if (this.force) return;
-    for (const { path } of files) {
-      if (await this.#exists(path)) throw usage(`${path || this.fallback} exists already; choose another place`);
-    }
-  }
-
   /** @param {string} path */
-  async open(path) {
-    const { folder, name } = await this.#claim(path);
-    const handle = await folder.getFileHandle(name, { create: true });
-    return fromStream((await handle.createWritable()).getWriter());
+  async function claim(path) {
+    const fresh = !(await exists(path));
+    const { folder, name } = await place(path, true);
+    if (fresh) made.push(() => folder.removeEntry(name));
+    return { folder, name };
   }
 
-  /**
-   * @param {string} path
-   * @param {any} spool
-   */
-  async adopt(path, spool) {
-    if (!(await privateParent(this.root))) return false;
-    const { folder, name } = await this.#claim(path);
-    return move(spool, folder, name);
-  }
-
-  /** @param {string} path */
-  async #claim(path) {
-    const fresh = !(await this.#exists(path));
-    const place = await this.#place(path, true);
-    if (fresh) this.#made.push(() => place.folder.removeEntry(place.name));
-    return place;
-  }
-
-  async undo() {
-    for (const remove of this.#made) await remove().catch(() => {});
-  }
+  return {
+    folder: true,
+    async check(files) {
+      if (force) return;
+      for (const { path } of files) {
+        if (await exists(path)) throw usage(`${path || fallback} exists already; choose another place`);
+      }
+    },
+    async open(path) {
+      const { folder, name } = await claim(path);
+      const handle = await folder.getFileHandle(name, { create: true });
+      return fromStream((await handle.createWritable()).getWriter());
+    },
+    async adopt(path, spool) {
+      if (!(await privateParent(root))) return false;
+      const { folder, name } = await claim(path);
+      return move(spool, folder, name);
+    },
+    async undo() {
+      for (const remove of made) await remove().catch(() => {});
+    },
+  };
 }
