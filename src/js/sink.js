@@ -5,7 +5,7 @@
 import { WdeltaError, checkAbort, failed, orAborted, usage } from './errors.js';
 import { attempt, readRange } from './host.js';
 import { platform } from './platform.js';
-import { MAX_MEMORY, memorySpool, privateRoot } from './spool.js';
+import { MAX_MEMORY, memorySpool, privateRoot, tooLarge } from './spool.js';
 
 /** Bytes that are handed on at once. */
 const CHUNK = 4 << 20;
@@ -58,12 +58,11 @@ function memorySink() {
     copies: false,
     async check(files) {
       const bytes = files.reduce((sum, { size }) => sum + size, 0);
-      if (bytes > MAX_MEMORY) {
-        throw new WdeltaError('LIMIT', `the result has ${bytes} bytes, and at most ${MAX_MEMORY / 1e6} MB are kept in memory: give an output`);
-      }
+      if (bytes > MAX_MEMORY) throw tooLarge(bytes);
     },
     async create(files) {
-      outputs = files.map(({ path, size }) => ({ ...memorySpool(size), path, size, name: path || 'the result' }));
+      // Of what is only bounded, what may be kept: memory costs nothing before it is written to.
+      outputs = files.map(({ path, size }) => ({ ...memorySpool(Math.min(size, MAX_MEMORY)), path, size, name: path || 'the result' }));
       return outputs;
     },
     async commit() {

@@ -12,8 +12,12 @@ const SMALL = 16e6;
 /** Folder of the spools. What a closed tab left in it is deleted when the next spool is made. */
 const FOLDER = 'wdelta-tmp';
 
+/** @param {number} bytes of a result @param {unknown} [cause] */
+export const tooLarge = (bytes, cause) =>
+  new WdeltaError('LIMIT', `memory takes at most ${MAX_MEMORY / 1e6} MB, and not ${bytes} bytes: give an output`, { cause });
+
 /**
- * @param {number} size
+ * @param {number} size the most that it takes
  * @returns {Spool & { bytes: Uint8Array }}
  */
 export function memorySpool(size) {
@@ -21,11 +25,13 @@ export function memorySpool(size) {
   try {
     bytes = new Uint8Array(size);
   } catch (cause) {
-    throw new WdeltaError('LIMIT', `there is no memory for ${size} bytes: give an output`, { cause });
+    throw tooLarge(size, cause);
   }
   return {
     bytes,
     write(offset, chunk) {
+      const end = offset + chunk.length;
+      if (end > size) throw tooLarge(end);
       bytes.set(chunk, offset);
     },
     read(offset, into) {
@@ -46,7 +52,7 @@ export async function webSpool(size) {
   if (size <= MAX_MEMORY) return memorySpool(size);
   throw new WdeltaError(
     'LIMIT',
-    `this browser gives no private file system here, and at most ${MAX_MEMORY / 1e6} MB are kept in memory: ` +
+    `this browser gives no private file system here, and memory takes at most ${MAX_MEMORY / 1e6} MB: ` +
       'open the page over https, or use the command line',
   );
 }

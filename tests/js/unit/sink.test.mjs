@@ -7,6 +7,7 @@ import { folder, noise, stage } from './stage.mjs';
 
 const { load } = stage();
 const { decode, encode } = await load('node.js');
+const { openSink } = await load('sink.js');
 
 const base = noise(300_000);
 const deltas = [new Uint8Array(3)];
@@ -151,6 +152,20 @@ test('an object that fails ends the job and is aborted', async () => {
 test('results in memory are limited, before anything is read', async () => {
   const huge = { size: 256e6 + 1, read: () => assert.fail('nothing may be read') };
   await assert.rejects(decode({ base: huge, deltas }), { code: 'LIMIT', message: /give an output/ });
+});
+
+test('a result in memory whose size is only bounded takes no more than is allowed, and is cut to what it has', async () => {
+  const limit = 256e6;
+  const sink = openSink(undefined, false, '');
+  await sink.check([{ path: '', size: 230e6 }]);
+  const [output] = await sink.create([{ path: '', size: 920e6 }]);
+  assert.equal(output.bytes.length, limit);
+  output.write(limit - 2, Uint8Array.of(1, 2));
+  assert.throws(() => output.write(limit - 1, Uint8Array.of(1, 2)), { code: 'LIMIT', message: /256000001 bytes: give an output/ });
+  output.write(0, Uint8Array.of(3, 4));
+  output.size = 2;
+  const { data } = await sink.commit(undefined, () => {});
+  assert.deepEqual([data, data.buffer.byteLength], [Uint8Array.of(3, 4), 2]);
 });
 
 test('several results in memory come with their paths', async () => {
