@@ -269,14 +269,24 @@ export interface DecodeReport extends Written {
   /** With `data` when there was no `output` and the result has several files. */
   files: (OutputFile & { data?: Uint8Array })[];
   tensors: number;
-  links: { index: number; expected: string; order: string }[];
+  links: { index: number; expected: string; order: string; verified: boolean }[];
   findings: Finding[];
 }
 
 export interface VerifyReport {
   ok: true;
   version: number;
-  deltas: { index: number; bytes: number; checksum: 'ok'; tensors: number; baseHash: string; base: 'verified' | 'not checked' }[];
+  deltas: {
+    index: number;
+    bytes: number;
+    checksum: 'ok';
+    tensors: number;
+    baseHash: string;
+    base: 'verified' | 'not checked';
+    /** In version 2. */
+    lossless?: boolean;
+    loss?: Loss;
+  }[];
   findings: Finding[];
 }
 
@@ -312,6 +322,8 @@ export interface TensorStats {
   elements: number;
   strategy: string;
   zeros: number;
+  /** Values that are NaN or infinite; everything else is about the others. */
+  nonFinite: number;
   mean: number;
   rms: number;
   min: number;
@@ -322,16 +334,27 @@ export interface TensorStats {
   histogram: { lo: number; hi: number; counts: number[] };
   rows: { rms: number[]; per: number };
   outliers: { count: number; share: number };
-  scales?: unknown;
+  /** Of `int4`: its sixteen values lie at `zeroPoint + q * scale`. */
+  levels?: { scale: number; zeroPoint: number };
 }
 
+export interface Likeness {
+  elements: number;
+  equal: number;
+  /** Norm of the difference. */
+  distance: number;
+  /** `distance` over the norm of `a`; null where that is 0. */
+  relative: number | null;
+  /** null where a norm is 0. */
+  cosine: number | null;
+}
 export interface DiffReport {
   kind: 'models' | 'deltas';
   onlyA: string[];
   onlyB: string[];
   changed: { name: string; a: string; b: string; what: 'shape' | 'dtype' | 'strategy' }[];
-  tensors: { name: string; elements: number; equal: number; distance: number; relative: number; cosine: number }[];
-  totals: { distance: number; relative: number; cosine: number };
+  tensors: ({ name: string } & Likeness)[];
+  totals: Likeness;
 }
 
 export interface HashReport { as: string; tensors: number; bytes: number; sorted: string; grouped: string; agree: boolean }

@@ -29,7 +29,6 @@ export interface Stats {
   histogram: { lo: number, hi: number, counts: number[] }
   rows: { rms: number[], per: number }
   outliers: { count: number, share: number }
-  scales?: number[]
 }
 export interface Plan {
   job: string, bytes: number, exact: boolean, outputs: { path: string, size: number }[], problems: Finding[]

@@ -102,7 +102,7 @@ export const COMMANDS = {
       'dry-run': DRY_RUN,
     },
     needs: ['base'],
-    json: '{ job, bytes, dtype, files: [{ path, size }], tensors, links: [{ index, expected, order }], findings, outputs }; with --dry-run as encode',
+    json: '{ job, bytes, dtype, files: [{ path, size }], tensors, links: [{ index, expected, order, verified }], findings, outputs }; with --dry-run as encode',
   },
   verify: {
     usage: 'verify DELTA… [--base PATH]',
@@ -111,7 +111,7 @@ export const COMMANDS = {
   wdelta verify chat.wdelta chat-v2.wdelta --base llama/`,
     files: [1, Infinity],
     flags: { base: BASE },
-    json: '{ ok, version, deltas: [{ index, bytes, checksum, tensors, baseHash, base }], findings }',
+    json: '{ ok, version, deltas: [{ index, bytes, checksum, tensors, baseHash, base, lossless?, loss? }], findings }',
   },
   lineage: {
     usage: 'lineage DELTA… [--base PATH]',
@@ -129,7 +129,7 @@ export const COMMANDS = {
   wdelta stats chat.wdelta --match '*.q_proj.*' --json > q.jsonl`,
     files: [1, Infinity],
     flags: { base: BASE, match: MATCH },
-    json: '{ name, dtype, shape, elements, strategy, zeros, mean, rms, min, max, norm, baseNorm?, relative?, histogram, rows, outliers, scales? } for each tensor',
+    json: '{ name, dtype, shape, elements, strategy, zeros, nonFinite, mean, rms, min, max, norm, baseNorm?, relative?, histogram, rows, outliers, levels? } for each tensor',
   },
   diff: {
     usage: 'diff A B [--base PATH]',
@@ -139,7 +139,7 @@ export const COMMANDS = {
   wdelta diff a.wdelta chat/ --base llama/`,
     files: [2, 2],
     flags: { base: BASE },
-    json: '{ kind, onlyA, onlyB, changed: [{ name, a, b, what }], tensors: [{ name, elements, equal, distance, relative, cosine }], totals }',
+    json: '{ kind, onlyA, onlyB, changed: [{ name, a, b, what }], tensors: [{ name, elements, equal, distance, relative, cosine }], totals: { elements, equal, distance, relative, cosine } }',
   },
   hash: {
     usage: 'hash PATH [--float32]',

@@ -217,7 +217,7 @@ const DIFF_COLUMNS = [
  */
 export function diffLines({ onlyA, onlyB, changed, tensors, totals }, [a, b], width) {
   const different = tensors.filter(({ distance, equal, elements }) => distance || equal < elements);
-  different.sort((one, two) => two.relative - one.relative);
+  different.sort((one, two) => Number(two.relative) - Number(one.relative));
   return [
     ...onlyA.map((name) => printable(`${name}: only in ${a}`)),
     ...onlyB.map((name) => printable(`${name}: only in ${b}`)),
