@@ -95,7 +95,10 @@ export const inspect = (delta, options) => finish('inspect', { ...options, delta
  * @param {T.PlanOptions} options `job`, and what that call takes
  * @returns {Promise<T.Plan>}
  */
-export const plan = ({ job, ...options }) => finish(job, options, true);
+export const plan = (options) => {
+  const { job, ...others } = { ...options };
+  return finish(job, others, true);
+};
 
 /**
  * Makes a delta of a fine-tune. Without `output` the report has it as `data`.

@@ -142,7 +142,7 @@ function checkType(name, value, type) {
 function lookUp(name, known, what) {
   if (Object.hasOwn(known, name)) return known[name];
   const names = Object.keys(known);
-  throw usage(`there is no ${what} called ${JSON.stringify(name)}; ${suggest(name, names) ?? `known are ${names.join(', ')}`}`);
+  throw usage(`there is no ${what} called ${JSON.stringify(name)}; ${suggest(String(name), names) ?? `known are ${names.join(', ')}`}`);
 }
 
 /**

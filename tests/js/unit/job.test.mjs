@@ -184,6 +184,9 @@ const mistakes = {
   'an output that is none': [() => decode({ base, deltas, output: {} }), /output must be/],
   'a Node stream as output': [() => decode({ base, deltas, output: process.stderr }), /Writable\.toWeb/],
   'a job that does not exist': [() => plan({ job: 'decod', base }), /did you mean decode/],
+  'a plan of nothing': [() => plan(), /no job called undefined/],
+  'a plan of null': [() => plan(null), /no job called undefined/],
+  'a job that is no name': [() => plan({ job: 7 }), /no job called 7/],
   'a prototype name as option': [() => decode({ base, deltas, toString: 1 }), /no option/],
   'an unknown option of init': [() => init({ wasm: 1 }), /no option of init/],
 };
