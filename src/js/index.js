@@ -13,7 +13,7 @@
 /** @import * as T from './types.js' */
 import * as core from './core.js';
 import { finish, runJob } from './job.js';
-import { usage } from './errors.js';
+import { lookUp } from './options.js';
 import { platform } from './platform.js';
 
 export { WdeltaError } from './errors.js';
@@ -58,8 +58,7 @@ export { WdeltaError } from './errors.js';
  * @returns {Promise<void>}
  */
 export async function init({ module, createWorker, ...others } = {}) {
-  const [unknown] = Object.keys(others);
-  if (unknown) throw usage(`there is no option of init() called ${JSON.stringify(unknown)}; known are module, createWorker`);
+  for (const name in others) lookUp(name, { module, createWorker }, 'option of init()');
   if (createWorker) platform.createWorker = createWorker;
   await core.load(module);
 }

@@ -133,13 +133,14 @@ function checkType(name, value, type) {
 }
 
 /**
+ * What goes by a name; throws where nothing does.
  * @template T
  * @param {string} name
  * @param {Record<string, T>} known
  * @param {string} what
  * @returns {T}
  */
-function lookUp(name, known, what) {
+export function lookUp(name, known, what) {
   if (Object.hasOwn(known, name)) return known[name];
   const names = Object.keys(known);
   throw usage(`there is no ${what} called ${JSON.stringify(name)}; ${suggest(String(name), names) ?? `known are ${names.join(', ')}`}`);
