@@ -7,8 +7,8 @@ export class Channel {
   #asked = 0;
   /** @type {Map<number, { resolve(answer: any): void, reject(error: unknown): void }>} */
   #open = new Map();
-  /** @type {{ error: unknown } | undefined} */
-  #broken;
+  /** Why nothing can be asked any more. @type {{ error: unknown } | undefined} */
+  broken;
 
   /**
    * @param {(message: any, transfer?: Transferable[]) => void} post
@@ -25,7 +25,7 @@ export class Channel {
    * @returns {Promise<any>}
    */
   ask(question, transfer) {
-    if (this.#broken) return Promise.reject(this.#broken.error);
+    if (this.broken) return Promise.reject(this.broken.error);
     return new Promise((resolve, reject) => {
       const id = ++this.#asked;
       this.#open.set(id, { resolve, reject });
@@ -38,7 +38,7 @@ export class Channel {
    * @param {any} question
    */
   tell(question) {
-    if (!this.#broken) this.post({ question });
+    if (!this.broken) this.post({ question });
   }
 
   /** @param {{ id?: number, question?: any, reply?: any, error?: any }} message */
@@ -46,9 +46,9 @@ export class Channel {
     if (question !== undefined) {
       try {
         const answer = await this.answer(question);
-        if (id && !this.#broken) this.post({ id, reply: answer?.reply }, answer?.transfer);
+        if (id && !this.broken) this.post({ id, reply: answer?.reply }, answer?.transfer);
       } catch (thrown) {
-        if (id && !this.#broken) this.post({ id, error: toPlain(thrown) });
+        if (id && !this.broken) this.post({ id, error: toPlain(thrown) });
       }
       return;
     }
@@ -63,8 +63,8 @@ export class Channel {
    * @param {unknown} error
    */
   break(error) {
-    this.#broken ??= { error };
-    for (const { reject } of this.#open.values()) reject(this.#broken.error);
+    this.broken ??= { error };
+    for (const { reject } of this.#open.values()) reject(this.broken.error);
     this.#open.clear();
   }
 }

@@ -30,6 +30,8 @@ const idle = new Map();
 /** @returns {Seat} */
 function take() {
   for (const [seat, timer] of idle) {
+    // Its timer ends it.
+    if (seat.channel.broken) continue;
     clearTimeout(timer);
     idle.delete(seat);
     seat.hold(true);

@@ -9,7 +9,7 @@ import { platform } from './platform.js';
 export class Seat {
   /** @type {Link} */
   #link;
-  #channel;
+  channel;
   /** Answers the worker's questions. @type {(question: any) => any} */
   answer = () => undefined;
 
@@ -19,10 +19,10 @@ export class Seat {
     } catch (cause) {
       throw notStarted(cause);
     }
-    this.#channel = new Channel(this.#link.post, (question) => this.answer(question));
+    this.channel = new Channel(this.#link.post, (question) => this.answer(question));
     this.#link.listen(
-      (message) => this.#channel.receive(message),
-      (cause) => this.#channel.break(this.#started ? ended(cause) : notStarted(cause)),
+      (message) => this.channel.receive(message),
+      (cause) => this.channel.break(this.#started ? ended(cause) : notStarted(cause)),
     );
     /** Resolves when the worker has the core. */
     this.ready = load().then((module) => this.ask({ type: 'init', module }));
@@ -36,7 +36,7 @@ export class Seat {
    * @param {Transferable[]} [transfer]
    */
   ask(question, transfer) {
-    return this.#channel.ask(question, transfer);
+    return this.channel.ask(question, transfer);
   }
 
   /**
@@ -49,7 +49,7 @@ export class Seat {
 
   /** Stops the worker at once; resolves when none of its code runs any more. */
   async end() {
-    this.#channel.break(new WdeltaError('ABORTED', 'the worker was stopped'));
+    this.channel.break(new WdeltaError('ABORTED', 'the worker was stopped'));
     await this.#link.end();
   }
 }
