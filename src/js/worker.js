@@ -72,6 +72,8 @@ export function serve(post, files) {
         return;
       case 'task': {
         await ready;
+        // What a plan opened here would lie beside what the task needs.
+        await leading?.return();
         const reply = await runTask(question.spec);
         return { reply, transfer: [reply.buffer] };
       }

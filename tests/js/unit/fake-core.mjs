@@ -37,6 +37,9 @@ export class Sha256 {
   }
 }
 
+/** Machines that were not freed. */
+export let alive = 0;
+
 export class Machine {
   static job(kind, options, sources) {
     return new Machine(JOBS[kind], { options, sources, kind });
@@ -45,6 +48,7 @@ export class Machine {
     return new Machine(copyTask, { ...JSON.parse(Buffer.from(spec)), sizes });
   }
   constructor(make, context) {
+    alive++;
     this.instance = instance;
     this.context = context;
     this.steps = make(context, this);
@@ -66,6 +70,7 @@ export class Machine {
   }
   free() {
     if (this.instance !== instance) throw new Error('free of a machine of another instance');
+    alive--;
   }
 }
 

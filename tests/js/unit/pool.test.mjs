@@ -27,3 +27,28 @@ test('a worker is used again, and one that died is not', async () => {
   assert.deepEqual([bytes, made.length], [base.length, 2]);
   await Promise.all(made.map((worker) => worker.terminate()));
 });
+
+test('a worker that made a plan frees what it opened before it does something else', async () => {
+  const { serve } = await load('worker.js');
+  const core = await load('wdelta.js');
+  const { load: start } = await load('core.js');
+  const waiting = new Map();
+  const receive = serve(({ id, reply, error }) => waiting.get(id)?.(error ? Promise.reject(error) : reply));
+  let asked = 0;
+  const ask = (question) =>
+    new Promise((resolve) => {
+      waiting.set(++asked, resolve);
+      receive({ id: asked, question });
+    });
+  await ask({ type: 'init', module: await start() });
+  const before = core.alive;
+  const list = [{ role: 'base', group: 0, path: 'a', size: 100 }];
+  await ask({ type: 'job', sources: 1, names: ['a'], ports: [], sizes: Float64Array.of(100) });
+  await ask({ type: 'lead', kind: 'decode', options: {}, list });
+  const [{ kind }] = await ask({ type: 'next' });
+  assert.deepEqual([kind, core.alive - before], ['plan', 1]);
+  // A task without anything to do.
+  const spec = new TextEncoder().encode(JSON.stringify({ file: 0, sink: 0, start: 0, end: 0 }));
+  await ask({ type: 'task', spec });
+  assert.equal(core.alive, before);
+});
