@@ -212,7 +212,7 @@ function compare(app, signal) {
             entrySelect('A', usable, a.id, choose('a')),
             entrySelect('B', usable.filter(same), b.id, choose('b')),
           ),
-          a.info && b.info ? pairFacts(all, a, b, diff) : diff ? pairFacts(all, a, b, diff) : null,
+          (a.info && b.info) || diff ? pairFacts(all, a, b, diff) : null,
           diff
             ? null
             : h(

@@ -94,12 +94,10 @@ export function lineageView(app, signal) {
 function summaryOf(result, n, base) {
   if (!result)
     return `${plural(n, 'delta')}, in the order they were opened. ${base ? 'The links are not checked yet.' : ''}`;
-  const of = (/** @type {Link['state']} */ state) => result.links.filter((link) => link.state === state).length;
-  const parts = [
-    of('verified') && `${of('verified')} verified`,
-    of('not checked') && `${of('not checked')} not checked`,
-    of('broken') && `${of('broken')} broken`,
-  ].filter(Boolean);
+  const parts = ['verified', 'not checked', 'broken'].flatMap((state) => {
+    const { length } = result.links.filter((link) => link.state === state);
+    return length ? `${length} ${state}` : [];
+  });
   return `${plural(n, 'delta')}; links: ${parts.join(', ')}.`;
 }
 

@@ -243,13 +243,9 @@ function baseCheck({ store, actions }, base, chain, why) {
   const found = store.state.checks.get(`${first.id}:${base.id}`);
   const known = lineageNow(store.state);
   const deltas = readyDeltas(store.state);
-  const links = known && chain.length > 1 ? pathTo(known, deltas.indexOf(chain[chain.length - 1])) : null;
-  const more =
-    links && links.map((i) => deltas[i]).every((entry, i) => entry === chain[i])
-      ? ' The links between the deltas are verified.'
-      : chain.length > 1
-        ? ' The links between the deltas are checked while rebuilding.'
-        : '';
+  const path = known && pathTo(known, deltas.indexOf(chain[chain.length - 1]));
+  const sure = path?.every((at, i) => deltas[at] === chain[i]);
+  const more = chain.length > 1 ? ` The links between the deltas are ${sure ? 'verified' : 'checked while rebuilding'}.` : '';
   if (found === 'ok') return { mood: 'ok', text: `The base has the expected hash.${more}` };
   if (found && store.state.job?.problem === found)
     return { mood: 'error', text: 'This base does not have the expected hash; see below.' };
