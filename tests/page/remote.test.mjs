@@ -13,6 +13,10 @@ import { parseRange, serve } from '../../pkg-scripts/serve.mjs';
 const FILE = readFileSync(new URL('../../www/sample/docs-int4.wdelta', import.meta.url));
 
 let site, browser, host;
+/** Lets a held request to /ranges/ go on. @type {(() => void) | undefined} */
+let release;
+/** Whether such a request is to be held. */
+let hold = false;
 /** @type {{ method: string, range?: string, cookie?: string, referer?: string }[]} */
 const asked = [];
 
@@ -31,7 +35,9 @@ async function startHost() {
     const range = kind === 'ranges' ? parseRange(got.range, FILE.length) : undefined;
     const [from, to] = Array.isArray(range) ? range : [0, FILE.length];
     if (range) headers['content-range'] = `bytes ${from}-${to - 1}/${FILE.length}`;
-    return response.writeHead(range ? 206 : 200, { ...headers, 'content-length': to - from }).end(FILE.subarray(from, to));
+    const answer = () => response.writeHead(range ? 206 : 200, { ...headers, 'content-length': to - from }).end(FILE.subarray(from, to));
+    if (hold) release = answer;
+    else answer();
   });
   rmSync(folder, { recursive: true });
   await new Promise((done) => server.listen(0, '127.0.0.1', () => done(undefined)));
@@ -73,6 +79,22 @@ test('a link is read in parts, and can be checked', async () => {
   assert.ok(asked.every(({ method, range }) => method === 'OPTIONS' || range), 'every read asks for a range');
   await tab.getByRole('button', { name: 'Check the file' }).click();
   await tab.getByText('Checksum and records are good.').waitFor();
+  await leave();
+});
+
+test('a link that is removed while its host is asked stays away', async () => {
+  hold = true;
+  const { tab, leave } = await open('ranges');
+  while (!release) await new Promise((done) => setTimeout(done, 20));
+  await tab.getByRole('button', { name: /^Remove / }).click();
+  await tab.locator('.chip').waitFor({ state: 'detached' });
+  hold = false;
+  const answered = tab.waitForResponse(/docs-int4/);
+  release();
+  await (await answered).finished();
+  // What comes after the answer takes no longer than this.
+  await tab.waitForTimeout(300);
+  assert.equal(await tab.locator('.chip').count(), 0);
   await leave();
 });
 

@@ -71,6 +71,8 @@ export async function openLink(store, url) {
       );
     }
     const head = new Uint8Array(await response.arrayBuffer());
+    // It may have been removed while its host was asked.
+    if (!store.state.entries.some((entry) => entry.id === id)) return;
     store.dispatch({ type: 'remove', id });
     addUrl(store, url.href, name, size, String.fromCharCode(...head.subarray(0, 7)) === 'wdelta\0');
   } catch (error) {
