@@ -104,6 +104,27 @@ test('a model goes into the file that was picked, which a failure leaves out', a
   }
 });
 
+test('a result that cannot be read back is a failure that is shown', async () => {
+  const driven = await site.open({ path: '#rebuild' });
+  await driven.page.evaluate(() => {
+    globalThis.showSaveFilePicker = async () => {
+      const handle = await (await navigator.storage.getDirectory()).getFileHandle('picked', { create: true });
+      let asked = 0;
+      // The package asks before it writes; afterwards somebody has moved the file.
+      handle.getFile = async () => {
+        if (asked++) throw new DOMException('It is gone.', 'NotFoundError');
+        return new File([], 'picked');
+      };
+      return handle;
+    };
+  });
+  await driven.give(BASE, path('sft.wdelta'));
+  await driven.page.getByRole('radio', { name: /^A file on this machine/ }).check();
+  await driven.page.getByRole('button', { name: 'Rebuild model' }).click();
+  assert.match(await driven.problem('SOURCE_CHANGED'), /It is gone/);
+  await driven.close();
+});
+
 test('a chain is rebuilt in order from memory', async () => {
   const driven = await site.open({ path: '#rebuild' });
   await driven.give(BASE, path('one.wdelta'), path('two.wdelta'));

@@ -167,14 +167,17 @@ export function workActions(app) {
       return null;
     }
     const started = performance.now();
-    const result = await jobs.run(kind, title, (running) => work(opened.output, running));
-    if (result === null) {
+    const done = await jobs.run(kind, title, async (running) => {
+      const result = await work(opened.output, running);
+      return { result, files: await opened.blobs(/** @type {any} */ (result)) };
+    });
+    if (!done) {
       await opened.discard().catch(() => {});
       await app.actions.listCopies();
       return null;
     }
     const seconds = (performance.now() - started) / 1000;
-    const files = await opened.blobs(/** @type {any} */ (result));
+    const { result, files } = done;
     app.rate = seconds > 1 ? (plan.reads + plan.writes) / seconds : app.rate;
     const described = Object.fromEntries(
       Object.entries(inputs).map(([role, entries]) => [
