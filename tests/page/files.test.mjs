@@ -125,6 +125,29 @@ test('a result that cannot be read back is a failure that is shown', async () =>
   await driven.close();
 });
 
+test('a drag of text that comes and goes does not hide what is said of files', async () => {
+  const driven = await site.open();
+  const shown = await driven.page.evaluate(() => {
+    const drag = (type, file) => {
+      const dataTransfer = new DataTransfer();
+      if (file) dataTransfer.items.add(new File(['x'], 'x.wdelta'));
+      else dataTransfer.setData('text/plain', 'x');
+      dispatchEvent(new DragEvent(type, { dataTransfer }));
+    };
+    drag('dragenter', false);
+    drag('dragleave', false);
+    // Over the window, then over something in it.
+    drag('dragenter', true);
+    drag('dragenter', true);
+    drag('dragleave', true);
+    const over = !document.querySelector('.veil').hidden;
+    drag('dragleave', true);
+    return [over, !document.querySelector('.veil').hidden];
+  });
+  assert.deepEqual(shown, [true, false]);
+  await driven.close();
+});
+
 test('a chain is rebuilt in order from memory', async () => {
   const driven = await site.open({ path: '#rebuild' });
   await driven.give(BASE, path('one.wdelta'), path('two.wdelta'));

@@ -114,7 +114,8 @@ addEventListener('dragenter', (event) => {
   const text = veil.querySelector('p');
   if (text) text.textContent = `Drop to open ${items ? plural(items, 'item') : 'files'}`;
 });
-addEventListener('dragleave', () => (veil.hidden = --depth <= 0));
+// What is no file was not counted when it came.
+addEventListener('dragleave', () => (veil.hidden = !(depth &&= depth - 1)));
 addEventListener('dragover', (event) => event.preventDefault());
 addEventListener('drop', async (event) => {
   event.preventDefault();
