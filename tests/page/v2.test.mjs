@@ -82,6 +82,10 @@ test('inspect: version, operations and tables; values are measured once the base
   await page.locator('button[data-key=measure]').click();
   await page.getByText('measured', { exact: true }).waitFor();
   await details.locator('.plot').first().waitFor();
+  // What was measured against one base says nothing of another.
+  await driven.give(STEP1);
+  await page.getByLabel('Role of ft-step1.safetensors').selectOption('base');
+  await details.getByText('Not measured.').waitFor();
   await driven.close();
 });
 

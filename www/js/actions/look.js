@@ -16,6 +16,15 @@ export function lookActions({ store, jobs }) {
     const chain = chainOf(store.state);
     return chain.includes(entry) ? chain.slice(0, chain.indexOf(entry) + 1) : [entry];
   };
+  const redraw = () => store.set({ revision: store.state.revision + 1 });
+  // What was measured against another base does not hold for this one.
+  store.watch(
+    (state) => [entryOf(state, 'base')?.id],
+    () => {
+      for (const row of store.state.entries.flatMap(rowsOf)) if (row.stats?.baseNorm !== undefined) delete row.stats;
+      redraw();
+    },
+  );
   const actions = {
     /**
      * Chooses a tensor for all views. A small one is measured at once, when it was chosen on purpose and nothing runs.
@@ -74,13 +83,13 @@ export function lookActions({ store, jobs }) {
             });
             // Redrawing table and picture for each of thousands of tensors would take longer than measuring them.
             if (performance.now() < next) continue;
-            store.set({ revision: store.state.revision + 1 });
+            redraw();
             next = performance.now() + Math.max(REDRAW_EVERY, rows.size / 4);
           }
         },
         { quiet: names !== null },
       );
-      store.set({ revision: store.state.revision + 1 });
+      redraw();
     },
 
     /** @param {Entry} entry @param {boolean} withBase */
