@@ -15,7 +15,7 @@ const UNSTAMPED = "const SITE = { version: '', files: [] };";
 const NOT_KEPT = /^sw\.js$|(^|\/)(LICENSE|NOTICE)$|^sample\//;
 
 /** Names that most modules of the page use. The same everywhere, they take less room once packed than a letter that differs. */
-const SHARED = 'actions app bytes button entryOf exact facts h icon info jobs live number percent plain plural shape signal state status store'.split(' ');
+const SHARED = 'actions app button entryOf exact facts h icon jobs live number percent plain plural shape signal store'.split(' ');
 
 /** Largest size of HTML, CSS and JavaScript without the sample, in bytes, in one stream after brotli 11. */
 const SITE_BYTES = 60_000;
