@@ -7,7 +7,7 @@ use super::fit::row_octave;
 use super::model::TableSet;
 use super::rows::Moved;
 use super::side::Scales;
-use super::wire::{malformed, take, take_byte, take_varint, unseal};
+use super::wire::{malformed, take, take_byte, take_states, take_varint, unseal};
 use crate::error::Result;
 use crate::kernels::v2::adaptive::Decoder;
 use crate::kernels::v2::alphabet::{self, raw_bits};
@@ -59,11 +59,7 @@ pub fn decode(set: &TableSet, tables: &DecodeTables, bytes: &[u8], targets: &mut
         take_varint(&mut rest)?,
     );
     let side = Decoder::new(take(&mut rest, n_side)?);
-    let mut states = [0; LANES];
-    for s in &mut states {
-        let b = take(&mut rest, 4)?;
-        *s = u32::from_le_bytes([b[0], b[1], b[2], b[3]]);
-    }
+    let states = take_states(&mut rest)?;
     let words = Words::new(take(&mut rest, n_words.saturating_mul(2))?);
     let raw = BitReader::new(take(&mut rest, n_raw)?);
     let mut reader = BlockReader {

@@ -8,7 +8,7 @@ use super::params::nearest;
 use super::projector::Projector;
 use super::rows::{Moved, Parts};
 use super::side::{move_length, Scales};
-use super::wire::{put_varint, seal};
+use super::wire::{put_states, put_varint, seal};
 use crate::kernels::v2::adaptive::Encoder;
 use crate::kernels::v2::alphabet::{self, raw_bits};
 use crate::kernels::v2::analyse::{differ, differs, index_row, mark, normalise, step_at, weighted_difference, Reach};
@@ -116,9 +116,7 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &mut [Segment<
     stats.words += words.len();
     stats.raw += raw.len();
     out.extend_from_slice(&side);
-    for s in states {
-        out.extend_from_slice(&s.to_le_bytes());
-    }
+    put_states(&mut out, states);
     out.extend_from_slice(&words);
     out.extend_from_slice(&raw);
     seal(out)

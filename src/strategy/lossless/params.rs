@@ -4,7 +4,7 @@ use super::check::MAX_CLASSES;
 use super::factors::{factor, low, symbol, Factors, FACTOR_CLASSES, MAX_RAW_BITS};
 use super::model::{code_tables, TableSet, Window};
 use super::side::{Scales, MAX_SCALE};
-use super::wire::{malformed, put_varint, seal, take, take_varint, unseal};
+use super::wire::{malformed, put_states, put_varint, seal, take, take_states, take_varint, unseal};
 use crate::error::Result;
 use crate::kernels::v2::adaptive::{Bit, Coder, Decoder, Encoder, Int};
 use crate::kernels::v2::bits::{BitReader, BitWriter};
@@ -223,9 +223,7 @@ impl Params {
             out.extend_from_slice(&raw.finish());
             index.resize(index.len().div_ceil(LANES) * LANES, (set.freqs.len() as u16) << 8);
             let (states, words) = rans::encode(&index, &EncodeTables::new(&set.freqs, set.log));
-            for s in states {
-                out.extend_from_slice(&s.to_le_bytes());
-            }
+            put_states(&mut out, states);
             out.extend_from_slice(&words);
         }
         seal(out)
@@ -256,11 +254,7 @@ impl Params {
             }
             let n = columns * f.rank;
             let mut raw = BitReader::new(take(&mut rest, (n * f.raw_bits as usize).div_ceil(8))?);
-            let mut states = [0; LANES];
-            for s in &mut states {
-                let b = take(&mut rest, 4)?;
-                *s = u32::from_le_bytes([b[0], b[1], b[2], b[3]]);
-            }
+            let mut states = take_states(&mut rest)?;
             let mut contexts: Vec<u8> = Vec::with_capacity(n + LANES);
             for _ in 0..columns {
                 contexts.extend(f.right_classes.iter().map(|&class| set.factor_context(class) as u8));

@@ -1,7 +1,7 @@
 //! A block without a base: the bytes themselves, or each byte of the words under a table of its own.
 
 use super::model::code_tables;
-use super::wire::{malformed, put_varint, seal, take, take_byte, take_varint, unseal};
+use super::wire::{malformed, put_states, put_varint, seal, take, take_byte, take_states, take_varint, unseal};
 use crate::error::Result;
 use crate::kernels::v2::adaptive::{Decoder, Encoder};
 use crate::kernels::v2::rans::{self, Words, LANES, LOWER};
@@ -52,9 +52,7 @@ fn encode_planes(bytes: &[u8], width: usize) -> Option<Vec<u8>> {
     let mut out = vec![PLANES];
     put_varint(&mut out, side.len() as u64);
     out.extend_from_slice(&side);
-    for s in states {
-        out.extend_from_slice(&s.to_le_bytes());
-    }
+    put_states(&mut out, states);
     out.extend_from_slice(&words);
     Some(seal(out))
 }
@@ -77,11 +75,7 @@ fn decode_planes(mut rest: &[u8], width: usize, out: &mut [u8]) -> Result<()> {
     let mut coder = Decoder::new(take(&mut rest, n)?);
     let mut freqs: Vec<Freqs> = vec![[0; SYMBOLS]; width];
     let sound = code_tables(&mut coder, LOG, &mut freqs) && coder.is_exhausted();
-    let mut states = [0; LANES];
-    for s in &mut states {
-        let b = take(&mut rest, 4)?;
-        *s = u32::from_le_bytes([b[0], b[1], b[2], b[3]]);
-    }
+    let mut states = take_states(&mut rest)?;
     let even = rest.len().is_multiple_of(2);
     let mut words = Words::new(rest);
     let tables = DecodeTables::new(&freqs, LOG);

@@ -1,6 +1,7 @@
-//! The bytes that blocks and the sections beside them have in common: lengths, and a checksum at the end.
+//! The bytes that blocks and the sections beside them have in common: lengths, states, and a checksum at the end.
 
 use crate::error::{Code, Error, Result};
+use crate::kernels::v2::rans::LANES;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Appends a number, seven bits a byte, the lowest first.
@@ -47,6 +48,22 @@ pub fn take_varint(bytes: &mut &[u8]) -> Result<usize> {
         }
     }
     Err(malformed("a length is too large"))
+}
+
+/// Appends the coder's states.
+pub fn put_states(out: &mut Vec<u8>, states: [u32; LANES]) {
+    for s in states {
+        out.extend_from_slice(&s.to_le_bytes());
+    }
+}
+
+/// Takes the coder's states from the front.
+pub fn take_states(bytes: &mut &[u8]) -> Result<[u32; LANES]> {
+    let mut states = [0; LANES];
+    for (s, b) in states.iter_mut().zip(take(bytes, 4 * LANES)?.chunks_exact(4)) {
+        *s = u32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+    }
+    Ok(states)
 }
 
 /// The checksum of blocks, sections and the index: XXH3, 64 bits.
