@@ -310,7 +310,7 @@ def coded(data, tables, rows):
         scale, start, variant, flipped, columns = next(scales), base, 0, False, params.scales[:len(base)]
         if params.rank:
             o = clamp((scale >> tables.q) - params.unit, -60, 60) + clamp(s.int("octave"), -8191, 8191)
-            left, at = params.factors(rans.row(tables, params.left), raw, at), at + params.rank * params.fine
+            left, at = params.factors(rans.row(tables, params.left), raw, at), at + params.rank * params.raw_bits
             start, variant, flipped = params.predicted(dtype, base, o, left)
         e, dithered = exponents(dtype, start), np.zeros(len(base), bool)
         c = np.clip(scale + columns - (e << tables.q) + tables.offset, 0, tables.classes - 1)
@@ -348,7 +348,7 @@ class Delta:
         self.index, pieces = Index(data[at:-56]), io.BytesIO(data[12:at])
         def part(n):
             part = take(pieces, n)
-            need(8 <= n <= 32 << 20 and xxhash.xxh3_64_digest(part[:-8]) == part[:-9:-1], "a part is damaged")
+            need(9 <= n <= 32 << 20 and xxhash.xxh3_64_digest(part[:-8]) == part[:-9:-1], "a part is damaged")
             return part[:-8]
         self.sets = [TableSet(part(n)) for n in self.index.sets]
         self.params = [part(t["params"]) if t["params"] else b"" for t in self.index.tensors]
