@@ -73,7 +73,7 @@ class GoldenV2(unittest.TestCase):
                 self.assertEqual(identity(delta.index.tensors).hex(), case["identity"])
 
     def test_the_files_cover_what_there_is(self):
-        sets, tensors, kinds, ranks, fine, of_files = [], [], set(), set(), set(), set()
+        sets, tensors, kinds, ranks, raw_factors, of_files = [], [], set(), set(), set(), set()
         for case in CASES:
             tensors_before, data = read(case)
             delta = Delta(data)
@@ -84,14 +84,14 @@ class GoldenV2(unittest.TestCase):
             with np.errstate(all="ignore"):
                 params = [row[3] for _, common, row in delta.rows(tensors_before) if common]
                 ranks |= {(p.rank > 1, bool(p.dither)) for p in params}
-                fine |= {(p.rank > 32, p.fine > 0) for p in params if p.rank}
+                raw_factors |= {(p.rank > 32, p.raw_bits > 0) for p in params if p.rank}
         deltas = [t for t in tensors if t["op"] == wdelta2.DELTA]
         self.assertEqual({t["op"] for t in tensors}, {wdelta2.UNCHANGED, wdelta2.DELTA, wdelta2.STORED, wdelta2.TIED})
         self.assertEqual({t["kind"][0] for t in deltas}, set(wdelta2.BITS))
         self.assertEqual({t["kind"][0] for t in deltas if t["dither"]}, set(wdelta2.UNIT))
         self.assertEqual(kinds, {0, 1, 2})
         self.assertEqual(of_files, {0, 1, 3})
-        self.assertEqual(fine, {(False, False), (False, True), (True, True)})
+        self.assertEqual(raw_factors, {(False, False), (False, True), (True, True)})
         self.assertEqual({s.log for s in sets}, {9, 10, 11})
         self.assertEqual({s.q for s in sets}, {0, 1})
         self.assertEqual(ranks, {(rank, dither) for rank in (False, True) for dither in (False, True)})
