@@ -337,6 +337,7 @@ fn flat_set() -> TableSet {
             classes: 5,
         },
         raw_factors: false,
+        narrow: None,
         phased: 0,
         log: 9,
         dither_offset: -3,

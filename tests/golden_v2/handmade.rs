@@ -73,6 +73,7 @@ fn set(log: u32, log2_q: u32, width: u32, raw_factors: bool) -> TableSet {
         log,
         freqs,
         raw_factors,
+        narrow: None,
         dither_offset: 0,
         dither_classes: 0,
     }

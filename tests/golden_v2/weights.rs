@@ -12,7 +12,43 @@ pub fn all() -> Vec<Case> {
     all.extend(dithered());
     all.extend(chains());
     all.extend(adapters());
+    all.extend(narrow());
     all
+}
+
+/// Tensors of F32 that have values of BF16 or F16: after a base like them, after one with values of its own, after one of
+/// another dtype, and dithered ones.
+fn narrow() -> Vec<Case> {
+    let w = noise(33, 48 * 72, 0.05);
+    let moved: Vec<f32> = w.iter().zip(noise(34, w.len(), 0.003)).map(|(w, d)| w + d).collect();
+    let bf16 = |v: &[f32]| -> Vec<f32> { v.iter().map(|&v| half::bf16::from_f32(v).to_f32()).collect() };
+    let f16 = |v: &[f32]| -> Vec<f32> { v.iter().map(|&v| half::f16::from_f32(v).to_f32()).collect() };
+    let shape = || vec![48, 72];
+    let base = one(safetensors(&[
+        ("bfloat16", "F32", shape(), f32s(&bf16(&w))),
+        ("float16", "F32", shape(), f32s(&f16(&w))),
+        ("float32", "F32", shape(), f32s(&w)),
+        ("of bfloat16", "BF16", shape(), bf16s(&w)),
+    ]));
+    let mut special = bf16(&moved);
+    special[80..86].copy_from_slice(&[f32::INFINITY, f32::NAN, 0.0, -0.0, f32::from_bits(1 << 16), -1.0]);
+    let fine = one(safetensors(&[
+        ("bfloat16", "F32", shape(), f32s(&special)),
+        ("float16", "F32", shape(), f32s(&f16(&moved))),
+        ("float32", "F32", shape(), f32s(&bf16(&moved))),
+        ("of bfloat16", "F32", shape(), f32s(&bf16(&moved))),
+    ]));
+    let covers = "F32 with values of BF16 and of F16";
+    vec![
+        case("narrow", covers, LOSSLESS, base.clone(), fine.clone()),
+        case(
+            "narrow-dither",
+            "the same dithered",
+            r#"{"strategy":"lossy","quality":50}"#,
+            base,
+            fine,
+        ),
+    ]
 }
 
 /// Models into which an adapter of rank 2 was merged: factors have raw bits.

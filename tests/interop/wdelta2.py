@@ -233,8 +233,8 @@ class TableSet(Tables):
         self.offset, self.level_offset = (int.from_bytes(x, "little", signed=True) for x in ((low, high), data[7:9]))
         self.dithered, self.raw_factors = data[9] if more & 2 else 0, bool(more & 4)
         self.factors = self.classes + 2 * self.phased  # the first of them
-        self.levels = self.factors + 14 * (more & 1)
-        need(9 <= self.log <= 11 and self.q <= 1 and more <= 7 and more & 5 != 4, "a table set that is not known")
+        self.levels, self.coded = self.factors + 14 * (more & 1), {"F32": ("BF16", "F16")[more >> 4]} if more >> 3 else {}
+        need(9 <= self.log <= 11 and self.q <= 1 and more < 24 and more & 5 != 4, "a table set that is not known")
         super().__init__(data[10 if more & 2 else 7:], self.levels + 8 * self.dithered, self.log)
 
 class Params:
@@ -245,8 +245,7 @@ class Params:
             return
         pieces, rans = io.BytesIO(data), None
         s = Stream(take(pieces, varint(pieces)))
-        if s.bit("has scales"):
-            self.scales = np.fromiter(islice(s.scales(), columns), int)
+        self.scales = np.fromiter(islice(s.scales(), columns), int) if s.bit("has scales") else self.scales
         if s.bit("has factors"):
             self.rank, self.shift = clamp(s.int("rank"), 1, 64), clamp(s.int("shift"), -8191, 8191)
             self.raw_bits = clamp(s.int("raw_bits"), 0, 7) if tables.raw_factors else 0
@@ -359,7 +358,7 @@ class Delta:
         for i, t in enumerate(self.index.tensors):
             (columns, common, total), dtype = rows_of(t), t["kind"][0]
             if t["op"] == DELTA:
-                (of, _), data = base[t["base"][0]]
+                ((of, _), data), dtype = base[t["base"][0]], self.sets[t["set"]].coded.get(dtype, dtype)
                 words = np.frombuffer(data, word_type(of))[:common or None]
                 words = rounded(dtype, floats(of, words)) if common and of != dtype else words
                 params = Params(self.params[i], -(-total // columns), columns, self.sets[t["set"]], dtype, t["dither"])
@@ -392,9 +391,10 @@ class Delta:
         return files
     def block(self, part, rows, results):
         (i, common, _), lengths = rows[0], [len(row[1]) if common else row for _, common, row in rows]
-        t, word = self.index.tensors[i], word_type(self.index.tensors[i]["kind"][0]).itemsize
-        pieces = io.BytesIO(coded(part[1:], self.sets[t["set"]], [row for _, _, row in rows]) if part[0] == 0 else
-                            part[1:] if part[0] == 1 else planes(part[1:], word, sum(lengths) * word))
+        word = word_type((t := self.index.tensors[i])["kind"][0]).itemsize
+        data = (coded(part[1:], self.sets[t["set"]], [row for _, _, row in rows]) if part[0] == 0 else
+                part[1:] if part[0] == 1 else planes(part[1:], word, sum(lengths) * word))
+        pieces = io.BytesIO(floats(rows[0][2][0], np.frombuffer(data, "<u2")) if part[0] == 0 and rows[0][2][0] != t["kind"][0] else data)
         for (i, _, _), n in zip(rows, lengths):
             results[i].append(take(pieces, n * word))
         finished(None, pieces)

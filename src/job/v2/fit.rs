@@ -2,7 +2,8 @@
 
 use super::past::Past;
 use super::reader::Reader;
-use super::{digest, in_dtype, part, width_of_base};
+use super::{are_narrow, digest, in_dtype, part, width_of_base};
+use crate::dtype::Dtype;
 use crate::error::Result;
 use crate::format::v2::index::Digest;
 use crate::format::v2::placed::Geometry;
@@ -125,6 +126,8 @@ pub struct Fitted {
     pub whole: Option<Digest>,
     /// Whether the common words are the same.
     pub equal: bool,
+    /// The dtype in which it is coded: its own, or for F32 another one whose values it has.
+    pub coded: Dtype,
     /// What levels of its dither are made from: another one for another fine-tune.
     pub seed: u64,
     /// How it is coded without any loss.
@@ -136,6 +139,7 @@ wire!(Fitted {
     mark,
     whole,
     equal,
+    coded,
     seed,
     exact,
     lossy
@@ -188,6 +192,7 @@ async fn fit_tensor(io: &Io, look: Look, item: &FitItem, reader: &mut Reader) ->
         mark: [0; 16],
         whole: None,
         equal: true,
+        coded: item.fine.dtype,
         seed: 0,
         exact: Coding::default(),
         lossy: None,
@@ -198,8 +203,12 @@ async fn fit_tensor(io: &Io, look: Look, item: &FitItem, reader: &mut Reader) ->
     let Some(base) = item.base else {
         return Ok(found);
     };
+    if !look.probe && item.fine.dtype == Dtype::F32 {
+        found.coded = narrow(io, &item.fine).await?;
+    }
     let sample = sample(io, look, item, base, reader, &mut found).await?;
-    if found.equal {
+    // Rows that differ may do so by what rounding the base leaves out.
+    if found.equal || sample.is_empty() {
         found.exact.columns = vec![0; item.columns as usize];
         return Ok(found);
     }
@@ -239,6 +248,25 @@ async fn mark(io: &Io, look: Look, fine: &TensorRange, found: &mut Fitted) -> Re
     Ok(())
 }
 
+/// BF16 or F16 if all values of a tensor of F32 are of that dtype, as after training in it; else F32.
+async fn narrow(io: &Io, fine: &TensorRange) -> Result<Dtype> {
+    let ByteRange { offset, len } = fine.range;
+    let n = len.min(MARK_BYTES) / 4 * 4;
+    let mut bytes = io.read_vec(fine.source, offset + (len - n) / 8 * 4, n as usize).await?;
+    // Few bytes from the middle tell most tensors that have no such values.
+    for dtype in [Dtype::BF16, Dtype::F16] {
+        let mut all = are_narrow(&bytes, dtype);
+        let mut chunks = Chunks::new(fine.source, fine.range);
+        while all && chunks.next(io, &mut bytes).await? {
+            all = are_narrow(&bytes, dtype);
+        }
+        if all {
+            return Ok(dtype);
+        }
+    }
+    Ok(Dtype::F32)
+}
+
 /// The rows that a tensor is fitted on. Where none of them differs, all are compared, up to the first that does.
 async fn sample(
     io: &Io,
@@ -248,9 +276,8 @@ async fn sample(
     reader: &mut Reader,
     found: &mut Fitted,
 ) -> Result<Sample> {
-    let to = item.fine.dtype;
-    let layout = Layout::of(to);
-    let width = layout.bytes() as u64;
+    let (to, coded) = (item.fine.dtype, found.coded);
+    let width = Layout::of(to).bytes() as u64;
     let (from, _) = reader.shape_of(reader.top(), base);
     let base_width = width_of_base(from, to);
     let mut stride = item.stride;
@@ -260,14 +287,14 @@ async fn sample(
         (_, false) => PIECE_BYTES,
     };
     let mut step = piece_words(piece, item.columns, width);
-    let mut rows = Sample::new(layout, item.columns as usize);
+    let mut rows = Sample::new(Layout::of(coded), item.columns as usize);
     let mut hasher = blake3::Hasher::new();
     // Words from the first on that are known to be the same, and are hashed.
     let mut same = 0;
     let mut at = 0;
     let mut all = false;
     let mut b = buffers::take((step.min(item.common) * width) as usize);
-    let mut scratch = Vec::new();
+    let (mut scratch, mut after) = (Vec::new(), Vec::new());
     loop {
         if at >= item.common {
             if !found.equal || same == item.common || look.probe {
@@ -291,7 +318,8 @@ async fn sample(
             if look.step.is_some() {
                 found.seed = found.seed.rotate_left(1) ^ checksum(&b);
             }
-            rows.add(before, &b);
+            let after = in_dtype(to, coded, &b, &mut after);
+            rows.add(in_dtype(from, coded, &a, &mut scratch), after);
         } else if at == same {
             hasher.update(&b);
             same += n;

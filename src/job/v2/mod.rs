@@ -45,6 +45,13 @@ fn digest(hasher: &blake3::Hasher) -> Digest {
     digest
 }
 
+/// True when values of F32 are those of `narrow`, bit for bit.
+fn are_narrow(bytes: &[u8], narrow: Dtype) -> bool {
+    let (mut there, mut back) = (Vec::new(), Vec::new());
+    let there = in_dtype(Dtype::F32, narrow, bytes, &mut there);
+    in_dtype(narrow, Dtype::F32, there, &mut back) == bytes
+}
+
 /// A base's bytes in the dtype of the fine-tune, rounded once; `scratch` holds them when they had to be changed.
 fn in_dtype<'a>(from: Dtype, to: Dtype, bytes: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
     if from == to {

@@ -3,8 +3,9 @@
 use super::past::Past;
 use super::reader::{Reader, Set};
 use super::tree::Part;
-use super::{in_dtype, part};
-use crate::error::Result;
+use super::{are_narrow, in_dtype, part};
+use crate::dtype::Dtype;
+use crate::error::{Code, Error, Result};
 use crate::job::buffers;
 use crate::job::machine::{Io, Read};
 use crate::job::placed::TensorRange;
@@ -88,6 +89,10 @@ wire!(Packed {
 /// Runs the pack task; reports a [`Packed`].
 pub async fn pack(io: Io, mut pack: Pack) -> Result<Vec<u8>> {
     let mut reader = Reader::new(std::mem::take(&mut pack.past));
+    let set = match pack.set.is_empty() {
+        true => None,
+        false => Some(Set::parse(&pack.set)?),
+    };
     let mut fine = Vec::new();
     let mut base = Vec::new();
     let mut hashed = Vec::new();
@@ -107,15 +112,16 @@ pub async fn pack(io: Io, mut pack: Pack) -> Result<Vec<u8>> {
             let (from, total) = reader.shape_of(reader.top(), base);
             before = reader.read_with(&io, base, offset, len as usize, &mut read).await?;
             of_base = Part::new(offset, &before, total);
-            if from != dtype {
-                before = in_dtype(from, dtype, &before, &mut Vec::new()).to_vec();
+            let coded = coded(&set, dtype);
+            if from != coded {
+                before = in_dtype(from, coded, &before, &mut Vec::new()).to_vec();
             }
+            // Where the base goes on, it is only hashed.
+            before.truncate(s.words as usize * Layout::of(coded).bytes());
         } else {
             io.read(&mut [read]).await?;
         }
         hashed.push((of_base, Part::new(s.first * width, &own, s.fine.range.len)));
-        // Where the base goes on, it is only hashed.
-        before.truncate(own.len());
         fine.push(own);
         base.push(before);
     }
@@ -123,8 +129,8 @@ pub async fn pack(io: Io, mut pack: Pack) -> Result<Vec<u8>> {
     let mut rebuilt: Vec<Vec<u8>> = vec![Vec::new(); pack.segments.len()];
     let mut shares = fine.iter().map(|f| f.len() as u64).collect();
     let mut block = Vec::new();
-    if !pack.set.is_empty() {
-        (block, shares) = encode(&pack, &base, &fine, &mut rebuilt)?;
+    if let Some(set) = &set {
+        (block, shares) = encode(&pack, set, &base, &fine, &mut rebuilt)?;
     }
     // A base that has nothing to do with the fine-tune is no help.
     let plain: usize = fine.iter().map(Vec::len).sum();
@@ -144,6 +150,8 @@ pub async fn pack(io: Io, mut pack: Pack) -> Result<Vec<u8>> {
         let layout = Layout::of(s.fine.dtype);
         let result = if rebuilt.is_empty() { fine } else { rebuilt };
         let mut loss = Loss::default();
+        let mut wide = Vec::new();
+        let base = in_dtype(coded(&set, s.fine.dtype), s.fine.dtype, base, &mut wide);
         loss.feed(layout, base, fine, result);
         let at = s.first * layout.bytes() as u64;
         parts.push((Part::new(at, result, s.fine.range.len), loss));
@@ -157,20 +165,48 @@ pub async fn pack(io: Io, mut pack: Pack) -> Result<Vec<u8>> {
     })
 }
 
+/// The dtype in which a tensor of a set is coded.
+fn coded(set: &Option<Set>, dtype: Dtype) -> Dtype {
+    set.as_ref().map_or(dtype, |set| set.tables.coded(dtype))
+}
+
+/// The error of a fine-tune that is not what it was when it was fitted.
+fn changed() -> Error {
+    let text = "the fine-tune changed while it was read; close whatever writes to it and run again";
+    Error::new(Code::SourceChanged, text)
+}
+
 /// Encodes against the base; gives the block and the segments' shares of it.
-fn encode(pack: &Pack, base: &[Vec<u8>], fine: &[Vec<u8>], rebuilt: &mut [Vec<u8>]) -> Result<(Vec<u8>, Vec<u64>)> {
-    let Set { tables: set, decode } = Set::parse(&pack.set)?;
-    let parse = |s: &PackSegment| Params::parse(&set, &decode, Layout::of(s.fine.dtype), s.columns as usize, &s.params);
+fn encode(
+    pack: &Pack,
+    set: &Set,
+    base: &[Vec<u8>],
+    fine: &[Vec<u8>],
+    rebuilt: &mut [Vec<u8>],
+) -> Result<(Vec<u8>, Vec<u64>)> {
+    let Set { tables: set, decode } = set;
+    let layout = |s: &PackSegment| Layout::of(set.coded(s.fine.dtype));
+    let parse = |s: &PackSegment| Params::parse(set, decode, layout(s), s.columns as usize, &s.params);
     let params = pack.segments.iter().map(parse).collect::<Result<Vec<_>>>()?;
     let mut segments = Vec::with_capacity(pack.segments.len());
-    for ((s, params), ((base, fine), rebuilt)) in pack
+    let mut narrow = Vec::new();
+    for (s, fine) in pack.segments.iter().zip(fine) {
+        let dtype = s.fine.dtype;
+        narrow.push(match set.coded(dtype) {
+            coded if coded == dtype => None,
+            coded if !are_narrow(fine, coded) => return Err(changed()),
+            coded => Some(in_dtype(dtype, coded, fine, &mut Vec::new()).to_vec()),
+        });
+    }
+    for ((s, params), ((base, (fine, narrow)), rebuilt)) in pack
         .segments
         .iter()
         .zip(&params)
-        .zip(base.iter().zip(fine).zip(rebuilt))
+        .zip(base.iter().zip(fine.iter().zip(&narrow)).zip(rebuilt.iter_mut()))
     {
+        let fine = narrow.as_ref().unwrap_or(fine);
         segments.push(block::Segment {
-            layout: Layout::of(s.fine.dtype),
+            layout: layout(s),
             columns: s.columns as usize,
             scales: &params.scales,
             factors: params.factors.as_ref(),
@@ -184,8 +220,14 @@ fn encode(pack: &Pack, base: &[Vec<u8>], fine: &[Vec<u8>], rebuilt: &mut [Vec<u8
         });
     }
     let width = segments.first().map_or(8, |s| s.layout.bits);
-    let cost = (Effort::level(pack.effort, false).rounds > 0).then(|| cost_table(&set, width));
+    let cost = (Effort::level(pack.effort, false).rounds > 0).then(|| cost_table(set, width));
     let mut stats = Stats::default();
-    let block = block::encode(&set, cost.as_ref(), &mut segments, &mut stats);
+    let block = block::encode(set, cost.as_ref(), &mut segments, &mut stats);
+    for (s, rebuilt) in pack.segments.iter().zip(rebuilt) {
+        let (coded, dtype) = (set.coded(s.fine.dtype), s.fine.dtype);
+        if coded != dtype {
+            *rebuilt = in_dtype(coded, dtype, rebuilt, &mut Vec::new()).to_vec();
+        }
+    }
     Ok((block, stats.shares))
 }

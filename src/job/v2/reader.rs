@@ -314,8 +314,10 @@ impl Reader {
                 let (at, len) = span(dtype, to, s);
                 *from = self.read(io, level - 1, base, at, len).await?;
             }
-            if dtype != to {
-                *from = in_dtype(dtype, to, from, &mut Vec::new()).to_vec();
+            let set = self.states[level].set.as_ref();
+            let coded = set.map_or(to, |(_, set)| set.tables.coded(to));
+            if dtype != coded {
+                *from = in_dtype(dtype, coded, from, &mut Vec::new()).to_vec();
             }
         }
         let coded = self.coded(level)?;

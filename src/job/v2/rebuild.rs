@@ -1,8 +1,8 @@
 //! The tasks that rebuild tensors from the models before and the blocks of a delta, or look at the blocks alone.
 
-use super::digest;
 use super::past::{Coded, Level, Past};
 use super::reader::{damaged, Reader, Set};
+use super::{digest, in_dtype};
 use crate::dtype::Dtype;
 use crate::error::{Code, Error, Result};
 use crate::format::v2::index::Digest;
@@ -338,8 +338,8 @@ pub async fn examine(io: Io, coded: Coded) -> Result<Vec<u8>> {
 /// Parameters of a tensor. A prediction has no higher rank than its tensor has rows, so that factors take no more memory
 /// than the tensor.
 pub(super) fn parse_params(t: &RebuildTensor, set: &Set, source: u32, bytes: &[u8]) -> Result<Params> {
-    let layout = Layout::of(t.dtype);
-    let rows = (t.bytes / layout.bytes() as u64).div_ceil(t.columns.max(1));
+    let layout = Layout::of(set.tables.coded(t.dtype));
+    let rows = (t.bytes / Layout::of(t.dtype).bytes() as u64).div_ceil(t.columns.max(1));
     let sound = |p: Params| match p.factors.as_ref().is_some_and(|f| f.rank as u64 > rows) {
         true => Err(malformed("a prediction has a higher rank than its tensor has rows")),
         false => Ok(p),
@@ -360,9 +360,9 @@ pub(super) fn decode_block(
     from: &[Vec<u8>],
     out: &mut [Vec<u8>],
 ) -> Result<()> {
-    let layout = |s: &RebuildSegment| Layout::of(tensors[s.tensor as usize].dtype);
+    let dtype = |s: &RebuildSegment| tensors[s.tensor as usize].dtype;
     if stored::is_stored(bytes) {
-        let width = b.segments.first().map_or(1, |s| layout(s).bytes());
+        let width = b.segments.first().map_or(1, |s| Layout::of(dtype(s)).bytes());
         let mut all = vec![0; out.iter().map(Vec::len).sum()];
         stored::decode(bytes, width, &mut all)?;
         let mut rest = &all[..];
@@ -375,13 +375,20 @@ pub(super) fn decode_block(
     }
     let no_base = || Error::new(Code::Malformed, "a block needs a base or tables where there are none");
     let set = set.ok_or_else(no_base)?;
+    let coded = |s: &RebuildSegment| set.tables.coded(dtype(s));
+    let narrow = |s: &RebuildSegment| match coded(s) == dtype(s) {
+        true => Vec::new(),
+        false => vec![0; s.words as usize * Layout::of(coded(s)).bytes()],
+    };
+    let mut narrow: Vec<Vec<u8>> = b.segments.iter().map(narrow).collect();
     let mut targets = Vec::with_capacity(out.len());
-    for ((s, base), out) in b.segments.iter().zip(from).zip(out) {
+    for ((s, base), (out, narrow)) in b.segments.iter().zip(from).zip(out.iter_mut().zip(&mut narrow)) {
+        let out = if narrow.is_empty() { out } else { narrow };
         let t = &tensors[s.tensor as usize];
         let params = params[s.tensor as usize].as_ref();
         let params = params.filter(|_| base.len() == out.len()).ok_or_else(no_base)?;
         targets.push(Target {
-            layout: layout(s),
+            layout: Layout::of(coded(s)),
             columns: t.columns as usize,
             scales: &params.scales,
             factors: params.factors.as_ref(),
@@ -390,7 +397,11 @@ pub(super) fn decode_block(
             out,
         });
     }
-    block::decode(&set.tables, &set.decode, bytes, &mut targets)
+    block::decode(&set.tables, &set.decode, bytes, &mut targets)?;
+    for ((s, out), narrow) in b.segments.iter().zip(out).zip(&narrow).filter(|(_, n)| !n.is_empty()) {
+        out.copy_from_slice(in_dtype(coded(s), dtype(s), narrow, &mut Vec::new()));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -412,6 +423,7 @@ mod tests {
             phased: 0,
             log: 9,
             raw_factors: true,
+            narrow: None,
             dither_offset: 0,
             dither_classes: 0,
             freqs: vec![[2; SYMBOLS]; 1 + FACTOR_CLASSES],

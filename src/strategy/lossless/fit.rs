@@ -142,6 +142,11 @@ impl Sample {
         some
     }
 
+    /// True when there is no row in it.
+    pub fn is_empty(&self) -> bool {
+        self.base.is_empty()
+    }
+
     pub(in crate::strategy) fn len(&self) -> usize {
         self.base.len() / self.layout.bytes()
     }

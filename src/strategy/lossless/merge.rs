@@ -94,6 +94,7 @@ pub fn tables(
     }
     TableSet {
         raw_factors,
+        narrow: None,
         window: Window {
             log2_q: window.log2_q,
             offset: window.offset - lo as i16,

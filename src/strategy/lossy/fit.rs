@@ -69,7 +69,7 @@ pub fn choose(sample: &Sample, effort: Effort, step: u8, share: u64, fit: &Fit) 
     if let Some(few) = sample.few(effort) {
         return choose(&few, Effort { few: false, ..effort }, step, share, fit);
     }
-    if !can_dither(sample.layout) || sample.len() == 0 {
+    if !can_dither(sample.layout) || sample.is_empty() {
         return None;
     }
     let bits = sample.layout.bits;

@@ -46,6 +46,7 @@ fn flat_set(bits: u32) -> TableSet {
             ..Window::for_width(bits)
         },
         raw_factors: false,
+        narrow: None,
         phased: 0,
         log: 9,
         dither_offset: -3,
