@@ -116,11 +116,15 @@ fn sizes_fall_with_quality_and_errors_rise() {
 #[test]
 fn a_ratio_is_kept_within_a_tenth() {
     let (base, fine) = (data("base.safetensors"), data("ft-sft.safetensors"));
-    for ratio in [4.5, 8.0, 16.0] {
-        let options = format!(r#"{{"strategy":"lossy","ratio":{ratio}}}"#);
-        let (delta, _) = encode_with(&base, &fine, &options, false);
+    for (ratio, effort) in [(4.5, 2), (8.0, 1), (16.0, 2), (16.0, 0), (20.0, 2)] {
+        let options = format!(r#"{{"strategy":"lossy","ratio":{ratio},"effort":{effort}}}"#);
+        let (delta, report) = encode_with(&base, &fine, &options, false);
         let got = fine[0].1.len() as f64 / delta.len() as f64;
-        assert!(got > ratio * 0.9 && got < ratio * 1.15, "{ratio}: {got}");
+        assert!(
+            got > ratio * 0.9 && got < ratio * 1.15,
+            "{ratio}, effort {effort}: {got}"
+        );
+        assert_eq!(report["findings"], serde_json::json!([]));
     }
     // What lossless reaches costs nothing.
     let options = r#"{"strategy":"lossy","ratio":2}"#;
@@ -481,6 +485,28 @@ fn an_index_says_how_a_tensor_is_dithered() {
             Code::Malformed
         );
     }
+}
+
+#[test]
+fn a_ratio_counts_what_is_tied_once_and_says_when_it_is_out_of_reach() {
+    let (base, fine) = made("BF16", 300, 300, 4e-3);
+    let (shape, other) = ([300, 300], common::pairs::noise(2 * 300 * 300, 9));
+    let model = |tensors: &[(&str, &[u8])]| {
+        let tensors: Vec<_> = tensors.iter().map(|(n, b)| (*n, "BF16", &shape[..], *b)).collect();
+        one(safetensors(&tensors))
+    };
+    let options = r#"{"strategy":"lossy","ratio":20}"#;
+    let base = model(&[("w", &base)]);
+    // Nothing in the base is like `other`: it is stored, once. Zeros take next to nothing.
+    let zeros = vec![0; other.len()];
+    let tied = model(&[("v", &zeros), ("w", &fine), ("x", &fine), ("y", &fine)]);
+    let (delta, _) = encode_with(&base, &tied, options, false);
+    let got = tied[0].1.len() as f64 / delta.len() as f64;
+    assert!(got > 18.0 && got < 25.0, "{got}");
+    let lost = model(&[("w", &fine), ("x", &other)]);
+    let mut host = Memory::new().model(Role::Base, &base).model(Role::Finetuned, &lost);
+    let e = host.run("encode", options).unwrap_err();
+    assert!(e.code == Code::Usage && e.message.contains("out of reach"), "{e}");
 }
 
 #[test]

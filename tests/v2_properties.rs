@@ -312,3 +312,22 @@ fn files_that_no_delta_can_hold_are_refused_before_the_work() {
         assert!(host.plans.is_empty(), "it has planned the work");
     }
 }
+
+#[test]
+fn float32_with_values_of_fewer_bits_takes_what_these_take() {
+    let w = normal(5, 120 * 160, 0.05);
+    let moved: Vec<f32> = w.iter().zip(normal(6, w.len(), 0.002)).map(|(w, d)| w + d).collect();
+    let rounded = |v: &[f32]| -> Vec<f32> { v.iter().map(|&v| half::bf16::from_f32(v).to_f32()).collect() };
+    let of = |dtype, base: &[u8], fine: &[u8]| {
+        pair(&[("w", dtype, &[120, 160], base)], &[("w", dtype, &[120, 160], fine)]).0
+    };
+    let plain = of("BF16", &bf16s(&w), &bf16s(&moved));
+    let (base, fine) = (f32s(&rounded(&w)), f32s(&rounded(&moved)));
+    assert!(of("F32", &base, &fine) < plain + 40);
+    // A base with values of its own, of which the fine-tune was rounded.
+    assert!(of("F32", &f32s(&w), &fine) < plain + plain / 10);
+    // One value that is none of BF16, where no sample looks.
+    let mut odd = fine.clone();
+    odd[120 * 160 * 4 - 4] = 1;
+    assert!(of("F32", &base, &odd) > plain + plain / 10);
+}

@@ -94,6 +94,7 @@ class GoldenV2(unittest.TestCase):
         self.assertEqual(raw_factors, {(False, False), (False, True), (True, True)})
         self.assertEqual({s.log for s in sets}, {9, 10, 11})
         self.assertEqual({s.q for s in sets}, {0, 1})
+        self.assertEqual({s.coded.get("F32") for s in sets}, {None, "BF16", "F16"})
         self.assertEqual(ranks, {(rank, dither) for rank in (False, True) for dither in (False, True)})
         self.assertEqual({len(case["deltas"]) for case in CASES}, {1, 2})
         self.assertGreater(max(len(case["base"]) for case in CASES), 1)

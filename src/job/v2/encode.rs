@@ -18,7 +18,7 @@ use crate::job::machine::{Io, OutputFile, Role, SourceEntry, TaskSpec};
 use crate::job::open::{delta_sources, open_model};
 use crate::job::options::{EncodeOptions, Fidelity};
 use crate::job::plan::Plan;
-use crate::job::report::{from_wire, hex, to_json};
+use crate::job::report::{from_wire, hex, to_json, Finding, Severity};
 use crate::job::task::{Task, BATCH_BYTES};
 use crate::strategy::lossless::wire::checksum;
 use crate::strategy::lossy::{loss::Loss, quality};
@@ -159,8 +159,21 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
         base_hash: hex(&super::open::base_identity(&index)),
         relative_error: total(&written.losses).relative_error(),
         tensors,
-        findings: Vec::new(),
+        findings: missed(fidelity, finetuned_bytes, size),
     })
+}
+
+/// A warning where the file is much larger than what was asked for.
+fn missed(fidelity: Fidelity, finetuned: u64, size: u64) -> Vec<Finding> {
+    let Fidelity::Ratio(ratio) = fidelity else {
+        return Vec::new();
+    };
+    let wanted = (finetuned as f64 / ratio) as u64;
+    if size <= wanted + wanted / 5 {
+        return Vec::new();
+    }
+    let text = format!("the file has {size} bytes, where the ratio asks for {wanted}; give a higher one, or a quality");
+    vec![Finding::new(Severity::Warning, "ratio-missed", text)]
 }
 
 /// Enters into the records what writing the blocks found; gives what each tensor lost.

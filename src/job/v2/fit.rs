@@ -18,6 +18,7 @@ use crate::kernels::v2::element::Layout;
 use crate::offset::ByteRange;
 use crate::strategy::lossless::factors::Factors;
 use crate::strategy::lossless::fit::{fit, Counts, Effort, Sample};
+use crate::strategy::lossless::stored;
 use crate::strategy::lossless::wire::checksum;
 use crate::strategy::lossy::fit::choose;
 
@@ -67,7 +68,10 @@ wire!(Look {
 
 impl Look {
     fn effort(self) -> Effort {
-        Effort::level(self.effort, self.low_rank && !self.probe)
+        match self.probe {
+            true => Effort::level(self.effort.max(1), false),
+            false => Effort::level(self.effort, self.low_rank),
+        }
     }
 
     /// Of how many pieces of a tensor one is read.
@@ -124,6 +128,8 @@ pub struct Fitted {
     pub mark: Digest,
     /// Digest of all its bytes, if all of them were read.
     pub whole: Option<Digest>,
+    /// What those in the middle take without a base, for each byte.
+    pub alone: f64,
     /// Whether the common words are the same.
     pub equal: bool,
     /// The dtype in which it is coded: its own, or for F32 another one whose values it has.
@@ -138,6 +144,7 @@ pub struct Fitted {
 wire!(Fitted {
     mark,
     whole,
+    alone,
     equal,
     coded,
     seed,
@@ -191,20 +198,19 @@ async fn fit_tensor(io: &Io, look: Look, item: &FitItem, reader: &mut Reader) ->
     let mut found = Fitted {
         mark: [0; 16],
         whole: None,
+        alone: 1.0,
         equal: true,
         coded: item.fine.dtype,
         seed: 0,
         exact: Coding::default(),
         lossy: None,
     };
-    if !look.probe {
-        mark(io, look, &item.fine, &mut found).await?;
-    }
+    mark(io, look, &item.fine, &mut found).await?;
     let Some(base) = item.base else {
         return Ok(found);
     };
-    if !look.probe && item.fine.dtype == Dtype::F32 {
-        found.coded = narrow(io, &item.fine).await?;
+    if item.fine.dtype == Dtype::F32 {
+        found.coded = narrow(io, look, &item.fine).await?;
     }
     let sample = sample(io, look, item, base, reader, &mut found).await?;
     // Rows that differ may do so by what rounding the base leaves out.
@@ -242,6 +248,10 @@ async fn mark(io: &Io, look: Look, fine: &TensorRange, found: &mut Fitted) -> Re
     let mut bytes = Vec::new();
     while chunks.next(io, &mut bytes).await? {
         hasher.update(&bytes);
+        if !look.whole {
+            let width = Layout::of(fine.dtype).bytes();
+            found.alone = stored::encode(&bytes, width).len() as f64 / bytes.len() as f64;
+        }
     }
     found.mark = digest(&hasher);
     found.whole = (n == len).then_some(found.mark);
@@ -249,7 +259,7 @@ async fn mark(io: &Io, look: Look, fine: &TensorRange, found: &mut Fitted) -> Re
 }
 
 /// BF16 or F16 if all values of a tensor of F32 are of that dtype, as after training in it; else F32.
-async fn narrow(io: &Io, fine: &TensorRange) -> Result<Dtype> {
+async fn narrow(io: &Io, look: Look, fine: &TensorRange) -> Result<Dtype> {
     let ByteRange { offset, len } = fine.range;
     let n = len.min(MARK_BYTES) / 4 * 4;
     let mut bytes = io.read_vec(fine.source, offset + (len - n) / 8 * 4, n as usize).await?;
@@ -257,7 +267,7 @@ async fn narrow(io: &Io, fine: &TensorRange) -> Result<Dtype> {
     for dtype in [Dtype::BF16, Dtype::F16] {
         let mut all = are_narrow(&bytes, dtype);
         let mut chunks = Chunks::new(fine.source, fine.range);
-        while all && chunks.next(io, &mut bytes).await? {
+        while all && !look.probe && chunks.next(io, &mut bytes).await? {
             all = are_narrow(&bytes, dtype);
         }
         if all {
