@@ -2,7 +2,7 @@
 
 use super::past::Past;
 use super::reader::Reader;
-use super::{are_narrow, digest, in_dtype, part, width_of_base};
+use super::{as_narrow, digest, in_dtype, part, width_of_base};
 use crate::dtype::Dtype;
 use crate::error::Result;
 use crate::format::v2::index::Digest;
@@ -248,7 +248,8 @@ async fn mark(io: &Io, look: Look, fine: &TensorRange, found: &mut Fitted) -> Re
     let mut bytes = Vec::new();
     while chunks.next(io, &mut bytes).await? {
         hasher.update(&bytes);
-        if !look.whole {
+        // Only the search for a ratio asks.
+        if (look.probe || look.step.is_some()) && !look.whole {
             let width = Layout::of(fine.dtype).bytes();
             found.alone = stored::encode(&bytes, width).len() as f64 / bytes.len() as f64;
         }
@@ -265,10 +266,10 @@ async fn narrow(io: &Io, look: Look, fine: &TensorRange) -> Result<Dtype> {
     let mut bytes = io.read_vec(fine.source, offset + (len - n) / 8 * 4, n as usize).await?;
     // Few bytes from the middle tell most tensors that have no such values.
     for dtype in [Dtype::BF16, Dtype::F16] {
-        let mut all = are_narrow(&bytes, dtype);
+        let mut all = as_narrow(&bytes, dtype).is_some();
         let mut chunks = Chunks::new(fine.source, fine.range);
         while all && !look.probe && chunks.next(io, &mut bytes).await? {
-            all = are_narrow(&bytes, dtype);
+            all = as_narrow(&bytes, dtype).is_some();
         }
         if all {
             return Ok(dtype);

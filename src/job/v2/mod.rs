@@ -45,11 +45,12 @@ fn digest(hasher: &blake3::Hasher) -> Digest {
     digest
 }
 
-/// True when values of F32 are those of `narrow`, bit for bit.
-fn are_narrow(bytes: &[u8], narrow: Dtype) -> bool {
-    let (mut there, mut back) = (Vec::new(), Vec::new());
-    let there = in_dtype(Dtype::F32, narrow, bytes, &mut there);
-    in_dtype(narrow, Dtype::F32, there, &mut back) == bytes
+/// Values of F32 in `narrow`, if they come back from it bit for bit.
+fn as_narrow(bytes: &[u8], narrow: Dtype) -> Option<Vec<u8>> {
+    let mut there = Vec::new();
+    in_dtype(Dtype::F32, narrow, bytes, &mut there);
+    let back = in_dtype(narrow, Dtype::F32, &there, &mut Vec::new()) == bytes;
+    back.then_some(there)
 }
 
 /// A base's bytes in the dtype of the fine-tune, rounded once; `scratch` holds them when they had to be changed.

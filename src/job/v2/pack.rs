@@ -3,7 +3,7 @@
 use super::past::Past;
 use super::reader::{Reader, Set};
 use super::tree::Part;
-use super::{are_narrow, in_dtype, part};
+use super::{as_narrow, in_dtype, part};
 use crate::dtype::Dtype;
 use crate::error::{Code, Error, Result};
 use crate::job::buffers;
@@ -194,8 +194,7 @@ fn encode(
         let dtype = s.fine.dtype;
         narrow.push(match set.coded(dtype) {
             coded if coded == dtype => None,
-            coded if !are_narrow(fine, coded) => return Err(changed()),
-            coded => Some(in_dtype(dtype, coded, fine, &mut Vec::new()).to_vec()),
+            coded => Some(as_narrow(fine, coded).ok_or_else(changed)?),
         });
     }
     for ((s, params), ((base, (fine, narrow)), rebuilt)) in pack
