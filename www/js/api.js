@@ -26,7 +26,7 @@ export const scriptUrl = (url) => policy?.createScriptURL(String(url)) ?? new UR
  * @typedef {{
  *   init(options: object): Promise<void>,
  *   version: string | (() => string),
- *   inspect(delta: Source, options?: Running): Promise<Inspection>,
+ *   inspect(delta: Source, options?: Running & { workers?: number }): Promise<Inspection>,
  *   plan(job: Job): Promise<Plan>,
  *   encode(job: Job): Promise<EncodeResult & { data?: Uint8Array }>,
  *   decode(job: Job): Promise<DecodeResult & { data?: Uint8Array }>,

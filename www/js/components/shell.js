@@ -99,7 +99,6 @@ function chip({ store, actions }, entry, active, busy) {
   const check = role === 'delta' ? [...store.state.checks].find(([key]) => key.split(':')[0] === id)?.[1] : undefined;
   const mood = state === 'failed' ? 'error' : check === 'ok' ? 'ok' : check ? 'error' : null;
   const words = [
-    state === 'reading' ? entry.reading : null,
     state === 'failed' && role !== 'unknown' ? 'failed' : null,
     files > 1 ? plural(files, 'file') : null,
   ]
@@ -129,7 +128,8 @@ function chip({ store, actions }, entry, active, busy) {
           'data-key': `chip ${id}`,
         })
       : fileName(entry),
-    h('span', { class: 'num muted' }, bytes(size)),
+    // Not both: on a narrow screen the name's end would be cut.
+    state === 'reading' ? h('span', { class: 'muted' }, entry.reading) : h('span', { class: 'num muted' }, bytes(size)),
     words ? h('span', { class: 'muted' }, words) : null,
     mood
       ? h(

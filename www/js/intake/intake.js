@@ -132,7 +132,8 @@ function add(store, values) {
 /** @param {Store} store @param {string} id @param {Source} source */
 async function read(store, id, source) {
   try {
-    const info = await (await api()).inspect(source);
+    // In a worker even when the header is small: thousands of tensors take longer than a frame to read.
+    const info = await (await api()).inspect(source, { workers: 1 });
     await readRows(info);
     store.dispatch({ type: 'entry', id, values: { state: 'ready', info, reading: undefined } });
   } catch (error) {
