@@ -20,10 +20,10 @@ use wdelta::kernels::v2::dither::{self, Dither, Lattices, Place, RowStep, LEVELS
 use wdelta::kernels::v2::element::Layout;
 use wdelta::kernels::v2::predict::{predict_row, predict_row_scalar, Columns};
 use wdelta::kernels::v2::rans::{self, Words, LANES};
-use wdelta::kernels::v2::row16::{self, Contexts, Scratch, Source, Streams};
+use wdelta::kernels::v2::read_row::{self, Contexts, Scratch, Source, Streams};
 use wdelta::kernels::v2::subspace::{times, times_scalar, transposed_times, transposed_times_scalar, MAX_RANK};
 use wdelta::kernels::v2::tables::{normalise, DecodeTables, EncodeTables, Freqs, ESC, SYMBOLS};
-use wdelta::kernels::v2::write16::{self, write_row, write_row_scalar, Coding};
+use wdelta::kernels::v2::write_row::{self, write_row, write_row_scalar, Coding};
 
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -42,6 +42,15 @@ impl Lcg {
         }
     }
 
+    /// Contexts that a prediction leaves in weights of this kind; wide ones have none.
+    fn contexts_of(&mut self, layout: Layout, n: usize, predicted: bool) -> Vec<u8> {
+        match layout.bits {
+            16 => self.variants(n, predicted),
+            32 if predicted => vec![0; n],
+            _ => Vec::new(),
+        }
+    }
+
     /// Scales of columns, padded to groups of 16.
     fn columns(&mut self, n: usize) -> Vec<i16> {
         (0..n.div_ceil(LANES) * LANES)
@@ -53,22 +62,38 @@ impl Lcg {
         (0..n).map(|_| self.next() as u8).collect()
     }
 
-    /// 16-bit elements, and others close to most of them.
-    fn pair(&mut self, n: usize) -> (Vec<u8>, Vec<u8>) {
-        let base = self.bytes(2 * n);
-        let near = |b: &[u8]| {
-            let far = self.below(8) == 0;
-            let by = if far { self.next() as u16 } else { self.below(90) as u16 };
-            u16::from_le_bytes([b[0], b[1]]).wrapping_add(by).to_le_bytes()
+    /// Elements of so many bytes, and others close to most of them.
+    fn pair(&mut self, n: usize, width: usize) -> (Vec<u8>, Vec<u8>) {
+        let base = self.bytes(width * n);
+        let mut near = |b: &[u8]| {
+            let mut word = [0; 8];
+            word[..width].copy_from_slice(b);
+            let by = match self.below(8) {
+                0 => (self.next() as u64) << 32 | self.next() as u64,
+                1 => self.next() as u64 >> self.below(32),
+                _ => self.below(90) as u64,
+            };
+            u64::from_le_bytes(word).wrapping_add(by).to_le_bytes()
         };
-        let fine = base.chunks_exact(2).flat_map(near).collect();
+        let fine = base
+            .chunks_exact(width)
+            .flat_map(|b| near(b).into_iter().take(width))
+            .collect();
         (base, fine)
     }
 }
 
 const LENGTHS: [usize; 9] = [1, 15, 16, 17, 31, 33, 64, 100, 1027];
 
-const DTYPES: [Dtype; 3] = [Dtype::BF16, Dtype::F16, Dtype::I16];
+const DTYPES: [Dtype; 7] = [
+    Dtype::BF16,
+    Dtype::F16,
+    Dtype::I16,
+    Dtype::F32,
+    Dtype::I32,
+    Dtype::F8_E4M3,
+    Dtype::F64,
+];
 
 /// Tables that have all symbols, the long codes often.
 fn tables(rng: &mut Lcg, contexts: usize, log: u32) -> Vec<Freqs> {
@@ -94,8 +119,8 @@ fn decoding_rows_of_streams_that_nobody_wrote() {
             for n in LENGTHS {
                 for predicted in [false, true] {
                     let layout = Layout::of(dtype);
-                    let from = rng.bytes(2 * n);
-                    let variants = rng.variants(n, predicted);
+                    let from = rng.bytes(layout.bytes() * n);
+                    let variants = rng.contexts_of(layout, n, predicted);
                     let columns = rng.columns(n);
                     let source = Source {
                         from: &from,
@@ -112,10 +137,10 @@ fn decoding_rows_of_streams_that_nobody_wrote() {
                         raw: BitReader::new(&raw),
                     };
                     let (mut a, mut b) = (streams(), streams());
-                    let (mut out, mut plain) = (vec![0; 2 * n], vec![0; 2 * n]);
+                    let (mut out, mut plain) = (vec![0; from.len()], vec![0; from.len()]);
                     let mut scratch = Scratch::default();
-                    row16::decode_row(layout, contexts, &tables, &source, &mut a, &mut scratch, &mut out);
-                    row16::decode_row_scalar(layout, contexts, &tables, &source, &mut b, &mut scratch, &mut plain);
+                    read_row::decode_row(layout, contexts, &tables, &source, &mut a, &mut scratch, &mut out);
+                    read_row::decode_row_scalar(layout, contexts, &tables, &source, &mut b, &mut scratch, &mut plain);
                     assert_eq!(out, plain, "{dtype:?}, log {log}, {n} elements, predicted {predicted}");
                     assert_eq!(a.states, b.states);
                     assert_eq!(a.words.is_exhausted(), b.words.is_exhausted());
@@ -341,9 +366,9 @@ fn taking_rows_apart() {
     for dtype in DTYPES {
         let layout = Layout::of(dtype);
         for n in LENGTHS {
-            let (from, fine) = rng.pair(n);
+            let (from, fine) = rng.pair(n, layout.bytes());
             for predicted in [false, true] {
-                let variants = rng.variants(n, predicted);
+                let variants = rng.contexts_of(layout, n, predicted);
                 let mut parts = [(); 2].map(|()| (vec![0; n], vec![0; n]));
                 let [(classes, codes), (plain_classes, plain_codes)] = &mut parts;
                 let log2_q = rng.below(2);
@@ -387,7 +412,7 @@ fn short_tables(rng: &mut Lcg, contexts: usize, log: u32) -> Vec<Freqs> {
 #[test]
 fn writing_rows() {
     let mut rng = Lcg(8);
-    let mut scratch = write16::Scratch::default();
+    let mut scratch = write_row::Scratch::default();
     for dtype in DTYPES {
         let layout = Layout::of(dtype);
         for round in 0..12u32 {
@@ -415,19 +440,23 @@ fn writing_rows() {
             let mut written = [(); 2].map(|()| (vec![7u16; LANES], BitWriter::default()));
             let mut rows = Vec::new();
             for n in LENGTHS.into_iter().chain([0]) {
-                let (mut from, mut fine) = rng.pair(n);
+                let (mut from, mut fine) = rng.pair(n, layout.bytes());
                 match rng.below(8) {
                     0 => from.fill(0),
                     1 => fine.clone_from(&from),
                     // The largest differences there are.
                     2 => {
-                        from.as_chunks_mut().0.fill(0x8000u16.to_le_bytes());
                         fine.fill(0);
+                        from.fill(0);
+                        from.iter_mut()
+                            .skip(layout.bytes() - 1)
+                            .step_by(layout.bytes())
+                            .for_each(|b| *b = 0x80);
                     }
                     _ => {}
                 }
                 let predicted = rng.below(2) == 0;
-                let variants = rng.variants(n, predicted);
+                let variants = rng.contexts_of(layout, n, predicted);
                 let columns = rng.columns(n);
                 let row = match rng.below(4) {
                     0 => rng.below(16_383) as i32 - 8191,
@@ -467,7 +496,7 @@ fn writing_rows() {
                 out.clear();
                 out.resize(fine.len(), 0);
                 let scratch = &mut Scratch::default();
-                row16::decode_row(layout, contexts, &decoders, &source, &mut streams, scratch, &mut out);
+                read_row::decode_row(layout, contexts, &decoders, &source, &mut streams, scratch, &mut out);
                 assert!(out == *fine, "{dtype:?}, {} bytes, round {round}", out.len());
             }
             assert!(streams.words.is_exhausted() && streams.raw.is_exhausted());

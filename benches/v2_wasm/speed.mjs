@@ -19,6 +19,8 @@ const PAIRS = [
   ['minilm-bf16', 'base', 'ft-lr1e-6'],
   ['tinyllama-local', 'base', 'ft-sft'],
   ['minilm-f32', 'base', 'ft'],
+  // The same weights, rounded.
+  ['minilm-f32', 'base', 'ft', 'float16'],
 ]
 const EFFORTS = [['effort 0', 0], ['effort 1', 1], ['effort 2', 2]]
 
@@ -39,8 +41,8 @@ const best = (f, repeat) => {
   return t
 }
 
-for (const [model, a, b] of PAIRS) {
-  const title = `${model} ${a} -> ${b}`
+for (const [model, a, b, as = ''] of PAIRS) {
+  const title = `${model} ${a} -> ${b} ${as}`.trimEnd()
   if (!title.includes(filter)) continue
   const { exports: x } = new WebAssembly.Instance(module, imports)
   const fine = new Map(parse(readFileSync(`${data}/${model}/${b}.safetensors`)).map((t) => [t.name, t]))
@@ -52,9 +54,9 @@ for (const [model, a, b] of PAIRS) {
   }
   for (const t of parse(readFileSync(`${data}/${model}/${a}.safetensors`))) {
     const [rows, columns] = t.shape.length > 1 ? t.shape : [0, t.shape[0]]
-    const bits = t.dtype === 'F32' ? 32 : 16
-    x.tensor(bits, rows, columns, put(t.bytes), put(fine.get(t.name).bytes), t.bytes.length)
-    weights += (t.bytes.length * 8) / bits
+    const wide = t.dtype === 'F32'
+    x.tensor(as ? 2 : +wide, rows, columns, put(t.bytes), put(fine.get(t.name).bytes), t.bytes.length)
+    weights += t.bytes.length / (wide ? 4 : 2)
   }
   const rate = (ms) => (weights / ms / 1e3).toFixed(0).padStart(4)
   for (const [name, ...effort] of EFFORTS) {

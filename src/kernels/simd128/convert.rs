@@ -81,7 +81,7 @@ pub fn bf16(x: v128) -> v128 {
 
 /// `float16::f32_to_f16` of four values, each in the low half of its lane.
 #[inline(always)]
-fn f16(x: v128) -> v128 {
+pub fn f16(x: v128) -> v128 {
     let magic = u32x4_splat((127 - 15 + 23 - 10 + 1) << 23);
     let sign = v128_and(u32x4_shr(x, 16), u32x4_splat(0x8000));
     let magnitude = v128_and(x, u32x4_splat(0x7fff_ffff));

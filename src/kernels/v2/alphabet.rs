@@ -62,7 +62,7 @@ pub fn escape(u: i64, width: u32) -> Coded {
 
 /// Number of raw bits of a code. `width` is the element's width in bits.
 #[inline(always)]
-pub fn raw_bits(code: i8, width: u32) -> u32 {
+pub const fn raw_bits(code: i8, width: u32) -> u32 {
     let m = (code as i32).unsigned_abs();
     match m {
         0..=32 => 0,

@@ -3,7 +3,7 @@
 use super::alphabet;
 use super::element::{Layout, Word};
 use super::predict::FLIP;
-use super::row16::Contexts;
+use super::read_row::Contexts;
 use super::tables::{Freqs, SYMBOLS};
 
 /// True when two rows of the same length are not the same.
@@ -27,8 +27,10 @@ pub fn take_apart(
     codes: &mut [u16],
 ) {
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    if layout.bits == 16 {
-        return super::simd128::analyse::take_apart(layout, log2_q, from, fine, variants, classes, codes);
+    match layout.bits {
+        16 => return super::simd128::analyse::take_apart(layout, log2_q, from, fine, variants, classes, codes),
+        32 => return super::simd128::write32::take_apart(layout, log2_q, from, fine, classes, codes),
+        _ => {}
     }
     take_apart_scalar(layout, log2_q, from, fine, variants, classes, codes);
 }
@@ -60,6 +62,7 @@ fn words<W: Word>(
     classes: &mut [i16],
     codes: &mut [u16],
 ) {
+    let layout = layout.of_words::<W>();
     for (i, (class, code)) in classes.iter_mut().zip(codes).enumerate() {
         *class = -((layout.exponent(W::get(from, i)) << log2_q) as i16);
         let context = variants.get(i).copied().unwrap_or(0);
@@ -68,8 +71,9 @@ fn words<W: Word>(
     }
 }
 
+/// The difference that weight `i` of a row is coded as.
 #[inline(always)]
-fn step<W: Word>(layout: Layout, from: &[u8], fine: &[u8], variants: &[u8], i: usize) -> i64 {
+pub(super) fn step<W: Word>(layout: Layout, from: &[u8], fine: &[u8], variants: &[u8], i: usize) -> i64 {
     let u = layout.wrap(layout.key(W::get(fine, i)).wrapping_sub(layout.key(W::get(from, i))));
     if variants.get(i).is_some_and(|v| v & FLIP != 0) {
         layout.wrap(u.wrapping_neg())
@@ -78,23 +82,11 @@ fn step<W: Word>(layout: Layout, from: &[u8], fine: &[u8], variants: &[u8], i: u
     }
 }
 
-/// The difference that weight `i` of a row is coded as.
-#[inline(always)]
-pub fn step_at(layout: Layout, from: &[u8], fine: &[u8], variants: &[u8], i: usize) -> i64 {
-    match layout.bits {
-        8 => step::<u8>(layout, from, fine, variants, i),
-        16 => step::<u16>(layout, from, fine, variants, i),
-        32 => step::<u32>(layout, from, fine, variants, i),
-        _ => step::<u64>(layout, from, fine, variants, i),
-    }
-}
-
 /// Differences in value between `from` and `fine`; 0 where they are not finite.
 pub fn differ(layout: Layout, from: &[u8], fine: &[u8], deltas: &mut [f32]) {
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    if (layout.bits, layout.mantissa) == (16, 7) {
-        return super::simd128::analyse::differ_bf16(layout, from, fine, deltas);
-    }
+    super::simd128::analyse::differ(layout, from, fine, deltas);
+    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
     differ_scalar(layout, from, fine, deltas);
 }
 
@@ -109,6 +101,7 @@ pub fn differ_scalar(layout: Layout, from: &[u8], fine: &[u8], deltas: &mut [f32
 }
 
 fn differ_words<W: Word>(layout: Layout, from: &[u8], fine: &[u8], deltas: &mut [f32]) {
+    let layout = layout.of_words::<W>();
     for (i, d) in deltas.iter_mut().enumerate() {
         let (b, f) = (W::get(from, i), W::get(fine, i));
         *d = if layout.is_float() {
@@ -175,9 +168,8 @@ pub fn magnitude(deltas: &[f32]) -> f32 {
 /// [`weighted_sum`] of what [`differ`] gives, without keeping it.
 pub fn weighted_difference(layout: Layout, from: &[u8], fine: &[u8], weights: &[f32]) -> f32 {
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    if (layout.bits, layout.mantissa) == (16, 7) {
-        return super::simd128::analyse::weighted_difference_bf16(layout, from, fine, weights);
-    }
+    return super::simd128::analyse::weighted_difference(layout, from, fine, weights);
+    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
     weighted_difference_scalar(layout, from, fine, weights)
 }
 

@@ -13,7 +13,7 @@ use super::element::Layout;
 pub use super::lattice::{can_dither, Dither, Lattices, Place, RowStep, LEVELS, UNIT_STEP};
 use super::predict::FLIP;
 use super::rans::{self, LANES};
-use super::row16::{Contexts, Source, Streams};
+use super::read_row::{Contexts, Source, Streams};
 use super::tables::DecodeTables;
 use crate::kernels::float16::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
 

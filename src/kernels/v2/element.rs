@@ -43,6 +43,13 @@ impl Layout {
         }
     }
 
+    /// The same, with a width that the compiler knows: for code that is compiled once for each.
+    #[inline(always)]
+    pub fn of_words<W: Word>(self) -> Self {
+        debug_assert_eq!(self.bits, W::BITS);
+        Self { bits: W::BITS, ..self }
+    }
+
     /// Bytes per element.
     pub fn bytes(self) -> usize {
         (self.bits / 8) as usize

@@ -18,10 +18,10 @@ pub mod lattice;
 pub mod log2;
 pub mod predict;
 pub mod rans;
-pub mod row16;
+pub mod read_row;
 pub mod subspace;
 pub mod tables;
-pub mod write16;
+pub mod write_row;
 
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 pub mod simd128;

@@ -84,9 +84,8 @@ pub fn predict_row(
     variants: &mut [u8],
 ) {
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    if (layout.bits, layout.mantissa) == (16, 7) {
-        return super::simd128::predict::predict_bf16(columns, left, scale, base, from, variants);
-    }
+    super::simd128::predict::predict_row(layout, columns, left, scale, base, from, variants);
+    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
     predict_row_scalar(layout, columns, left, scale, base, from, variants);
 }
 
@@ -115,6 +114,7 @@ fn predict_words<W: Word>(
     from: &mut [u8],
     variants: &mut [u8],
 ) {
+    let layout = layout.of_words::<W>();
     for (j, v) in variants.iter_mut().enumerate() {
         let (bits, context) = move_weight(layout, W::get(base, j), columns.by(left, scale, j));
         W::put(from, j, bits);

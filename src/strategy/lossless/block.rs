@@ -10,13 +10,11 @@ use super::side::Scales;
 use super::wire::{malformed, take, take_byte, take_states, take_varint, unseal};
 use crate::error::Result;
 use crate::kernels::v2::adaptive::Decoder;
-use crate::kernels::v2::alphabet::{self, raw_bits};
 use crate::kernels::v2::bits::BitReader;
 use crate::kernels::v2::dither::{self, Dither};
-use crate::kernels::v2::element::{Layout, Word};
-use crate::kernels::v2::predict::FLIP;
+use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::rans::{self, Words, LANES, LOWER};
-use crate::kernels::v2::row16::{self, Scratch, Source, Streams};
+use crate::kernels::v2::read_row::{self, Scratch, Source, Streams};
 use crate::kernels::v2::subspace::MAX_RANK;
 use crate::kernels::v2::tables::DecodeTables;
 
@@ -71,8 +69,6 @@ pub fn decode(set: &TableSet, tables: &DecodeTables, bytes: &[u8], targets: &mut
         scratch: Scratch::default(),
         dithered: dither::Scratch::default(),
         moved: Moved::default(),
-        contexts: Vec::new(),
-        codes: Vec::new(),
     };
     for t in targets.iter_mut() {
         reader.target(t);
@@ -98,8 +94,6 @@ struct BlockReader<'a> {
     scratch: Scratch,
     dithered: dither::Scratch,
     moved: Moved,
-    contexts: Vec<u8>,
-    codes: Vec<i8>,
 }
 
 impl BlockReader<'_> {
@@ -146,49 +140,15 @@ impl BlockReader<'_> {
                 );
                 continue;
             }
-            if t.layout.bits == 16 {
-                let contexts = self.set.contexts();
-                row16::decode_row(
-                    t.layout,
-                    contexts,
-                    self.tables,
-                    &source,
-                    &mut self.streams,
-                    &mut self.scratch,
-                    out,
-                );
-                continue;
-            }
-            let buffers = (&mut self.contexts, &mut self.codes);
-            match t.layout.bits {
-                8 => decode_words::<u8>(
-                    t.layout,
-                    self.set,
-                    self.tables,
-                    &source,
-                    &mut self.streams,
-                    buffers,
-                    out,
-                ),
-                32 => decode_words::<u32>(
-                    t.layout,
-                    self.set,
-                    self.tables,
-                    &source,
-                    &mut self.streams,
-                    buffers,
-                    out,
-                ),
-                _ => decode_words::<u64>(
-                    t.layout,
-                    self.set,
-                    self.tables,
-                    &source,
-                    &mut self.streams,
-                    buffers,
-                    out,
-                ),
-            }
+            read_row::decode_row(
+                t.layout,
+                self.set.contexts(),
+                self.tables,
+                &source,
+                &mut self.streams,
+                &mut self.scratch,
+                out,
+            );
         }
     }
 
@@ -207,46 +167,5 @@ impl BlockReader<'_> {
             *l = factor(s, raw.get(factors.raw_bits), factors.raw_bits);
         }
         factors.scaled_left(&left[..factors.rank])
-    }
-}
-
-fn decode_words<W: Word>(
-    layout: Layout,
-    set: &TableSet,
-    tables: &DecodeTables,
-    source: &Source<'_>,
-    streams: &mut Streams,
-    (contexts, codes): (&mut Vec<u8>, &mut Vec<i8>),
-    out: &mut [u8],
-) {
-    let n = out.len() / (W::BITS as usize / 8);
-    let groups = n.div_ceil(LANES) * LANES;
-    let which = set.contexts();
-    contexts.clear();
-    contexts.extend((0..n).map(|i| {
-        let variant = source.variants.get(i).map_or(0, |v| v & !FLIP);
-        let exponent = layout.exponent(W::get(source.from, i));
-        which.of(
-            source.row + source.columns[i] as i32 - (exponent << which.log2_q),
-            variant,
-        )
-    }));
-    contexts.resize(groups, tables.contexts() as u8);
-    codes.resize(groups, 0);
-    rans::decode_row(
-        &mut streams.states,
-        &mut streams.words,
-        tables,
-        contexts,
-        &mut codes[..groups],
-    );
-    for (i, &code) in codes[..n].iter().enumerate() {
-        let u = match raw_bits(code, W::BITS) {
-            0 => code as i64,
-            bits => alphabet::decode(code, bits, streams.raw.get(bits)),
-        };
-        let flip = source.variants.get(i).is_some_and(|v| v & FLIP != 0);
-        let u = if flip { u.wrapping_neg() } else { u };
-        W::put(out, i, layout.unkey(layout.key(W::get(source.from, i)).wrapping_add(u)));
     }
 }

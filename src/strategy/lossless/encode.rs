@@ -10,17 +10,17 @@ use super::rows::{Moved, Parts};
 use super::side::{move_length, Scales};
 use super::wire::{put_states, put_varint, seal};
 use crate::kernels::v2::adaptive::Encoder;
-use crate::kernels::v2::alphabet::{self, raw_bits};
-use crate::kernels::v2::analyse::{differ, differs, index_row, mark, normalise, step_at, weighted_difference, Reach};
+use crate::kernels::v2::alphabet::raw_bits;
+use crate::kernels::v2::analyse::{differ, differs, normalise, weighted_difference, Reach};
 use crate::kernels::v2::bits::BitWriter;
 use crate::kernels::v2::cost::{add_row, best_shift, CostTable, SHIFTS};
 use crate::kernels::v2::element::{power_of_two, Layout};
 use crate::kernels::v2::log2::{log2_q8, FRACTION};
 use crate::kernels::v2::rans::{self, LANES};
-use crate::kernels::v2::row16::Source;
+use crate::kernels::v2::read_row::Source;
 use crate::kernels::v2::subspace::MAX_RANK;
 use crate::kernels::v2::tables::{EncodeTables, ESC, SYMBOLS};
-use crate::kernels::v2::write16::{write_row, Coding, Scratch};
+use crate::kernels::v2::write_row::{write_row, Coding, Scratch};
 use crate::strategy::lossy::row::{settle, Dithering, RowWriter};
 
 /// Rows of one tensor, to be encoded.
@@ -78,7 +78,6 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &mut [Segment<
         index: Vec::with_capacity(weights + weights / 8),
         moved: Moved::default(),
         parts: Parts::default(),
-        marked: Vec::new(),
         scratch: Scratch::default(),
     };
     let mut dithered = RowWriter::new(set, &reach);
@@ -180,7 +179,6 @@ struct BlockWriter<'a> {
     index: Vec<u16>,
     moved: Moved,
     parts: Parts,
-    marked: Vec<u32>,
     scratch: Scratch,
 }
 
@@ -190,8 +188,7 @@ impl BlockWriter<'_> {
         let (layout, contexts) = (rows.layout, self.set.contexts());
         let q = contexts.log2_q;
         let octave = self.predict(rows, base, fine);
-        let in_one_go = layout.bits == 16;
-        if self.cost.is_some() || !in_one_go {
+        if self.cost.is_some() {
             self.parts.only_codes(layout, q, &self.moved, base, fine);
         }
         let Parts { classes, codes, .. } = &self.parts;
@@ -210,50 +207,24 @@ impl BlockWriter<'_> {
         if rows.prediction.is_some() {
             self.scales.octave(&mut self.side, octave - row_octave(layout, r, q));
         }
-        let start = self.index.len();
-        if in_one_go {
-            let source = Source {
-                from: self.moved.from(base),
-                variants: &self.moved.variants,
-                row: r,
-                columns: &rows.scales,
-            };
-            let coding = Coding {
-                contexts,
-                reach: self.reach,
-                tables: self.tables,
-            };
-            write_row(
-                layout,
-                &coding,
-                &source,
-                fine,
-                &mut self.scratch,
-                &mut self.index,
-                &mut self.raw,
-            );
-            return;
-        }
-        let codes = &self.parts.codes;
-        self.index
-            .resize(start + codes.len().div_ceil(LANES) * LANES, padding(self.set));
-        let index = &mut self.index[start..];
-        index_row(
+        let source = Source {
+            from: self.moved.from(base),
+            variants: &self.moved.variants,
+            row: r,
+            columns: &rows.scales,
+        };
+        let coding = Coding {
             contexts,
-            r,
-            &self.parts.classes,
-            &rows.scales[..codes.len()],
-            codes,
-            &mut index[..codes.len()],
-        );
-        mark(self.reach, index, &mut self.marked);
-        write_raw(
-            self.set,
+            reach: self.reach,
+            tables: self.tables,
+        };
+        write_row(
             layout,
-            &self.moved,
-            (base, fine),
-            &self.marked,
-            index,
+            &coding,
+            &source,
+            fine,
+            &mut self.scratch,
+            &mut self.index,
             &mut self.raw,
         );
     }
@@ -382,30 +353,6 @@ fn row_lengths(table: &CostTable, row: i16, classes: &[i16], columns: &[i16], co
         }
     }
     sums.map(|s| (s as u64 * codes.len() as u64 / seen.max(1) as u64) as u32)
-}
-
-/// Turns marked symbols that their tables do not have into escapes, and writes the raw bits of a row.
-#[inline(never)]
-fn write_raw(
-    set: &TableSet,
-    layout: Layout,
-    moved: &Moved,
-    (base, fine): (&[u8], &[u8]),
-    marked: &[u32],
-    index: &mut [u16],
-    raw: &mut BitWriter,
-) {
-    let from = moved.from(base);
-    for &at in marked {
-        let i = &mut index[at as usize];
-        let step = step_at(layout, from, fine, &moved.variants, at as usize);
-        let mut coded = alphabet::encode(step, layout.bits);
-        if set.freqs[(*i >> 8) as usize][(*i & 255) as usize] == 0 {
-            coded = alphabet::escape(step, layout.bits);
-            *i = (*i & 0xff00) | coded.code as u8 as u16;
-        }
-        raw.put(coded.raw, coded.n);
-    }
 }
 
 /// Where the bytes of blocks went.

@@ -10,7 +10,7 @@ use super::scaled::{costs, Prediction, Scaled};
 pub use super::scaled::{mean_scale, octave_factors, power, row_octave, row_scale};
 use crate::kernels::v2::analyse::differs;
 use crate::kernels::v2::element::Layout;
-use crate::kernels::v2::row16::Contexts;
+use crate::kernels::v2::read_row::Contexts;
 use crate::kernels::v2::subspace::MAX_RANK;
 use crate::kernels::v2::tables::SYMBOLS;
 use std::ops::Range;

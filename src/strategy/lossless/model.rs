@@ -3,7 +3,7 @@
 use crate::dtype::Dtype;
 use crate::kernels::v2::adaptive::{Bit, Coder, Int};
 use crate::kernels::v2::dither::{Lattices, LEVELS};
-use crate::kernels::v2::row16::Contexts;
+use crate::kernels::v2::read_row::Contexts;
 use crate::kernels::v2::tables::{Freqs, ESC, SYMBOLS};
 
 /// Which class a weight is in: `clamp(row + column - q * exponent + offset, 0, classes - 1)`.

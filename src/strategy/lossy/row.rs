@@ -8,7 +8,7 @@ use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::log2::steps;
 use crate::kernels::v2::predict::FLIP;
 use crate::kernels::v2::rans::LANES;
-use crate::kernels::v2::row16::Source;
+use crate::kernels::v2::read_row::Source;
 use crate::strategy::lossless::model::TableSet;
 use crate::strategy::lossless::side::MAX_SCALE;
 

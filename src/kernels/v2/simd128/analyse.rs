@@ -3,9 +3,12 @@
 //! None of these is inlined: in one large function with all of them the engine's registers do not last.
 #![allow(unsafe_code)]
 
+use super::values::{load, Bf16, Float, F16, F32};
 use super::USUAL;
 use crate::kernels::v2::alphabet;
-use crate::kernels::v2::analyse::{differ_scalar, normalise_scalar, take_apart_scalar, total, Reach, OUTLIER};
+use crate::kernels::v2::analyse::{
+    differ_scalar, normalise_scalar, take_apart_scalar, total, weighted_difference_scalar, Reach, OUTLIER,
+};
 use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::predict::FLIP;
 use core::arch::wasm32::*;
@@ -143,16 +146,6 @@ pub(super) fn fold(x: v128, mask: v128) -> v128 {
     v128_xor(x, v128_and(i16x8_shr(x, 15), mask))
 }
 
-/// Eight bf16 as float32: a bf16 is the upper half of one.
-#[inline(always)]
-fn widen(x: v128) -> [v128; 2] {
-    let zero = i16x8_splat(0);
-    [
-        i16x8_shuffle::<8, 0, 8, 1, 8, 2, 8, 3>(x, zero),
-        i16x8_shuffle::<8, 4, 8, 5, 8, 6, 8, 7>(x, zero),
-    ]
-}
-
 /// `f - b`, 0 where that is not finite.
 #[inline(always)]
 fn difference(f: v128, b: v128) -> v128 {
@@ -162,25 +155,44 @@ fn difference(f: v128, b: v128) -> v128 {
 }
 
 /// See [`differ`](crate::kernels::v2::analyse::differ).
-#[inline(never)]
-pub fn differ_bf16(layout: Layout, from: &[u8], fine: &[u8], deltas: &mut [f32]) {
-    let n = deltas.len();
-    assert!(from.len() == 2 * n && fine.len() == 2 * n);
-    let whole = n / 8 * 8;
-    for at in (0..whole).step_by(8) {
-        // SAFETY: 8 elements from `at` on are inside all slices, whose lengths were compared above.
-        unsafe {
-            let b = widen(v128_load(from.as_ptr().add(2 * at) as *const v128));
-            let f = widen(v128_load(fine.as_ptr().add(2 * at) as *const v128));
-            let to = deltas.as_mut_ptr().add(at) as *mut v128;
-            v128_store(to, difference(f[0], b[0]));
-            v128_store(to.add(1), difference(f[1], b[1]));
-        }
+pub fn differ(layout: Layout, from: &[u8], fine: &[u8], deltas: &mut [f32]) {
+    match (layout.bits, layout.mantissa) {
+        (16, 7) => differ_floats::<Bf16>(layout, from, fine, deltas),
+        (16, 10) => differ_floats::<F16>(layout, from, fine, deltas),
+        (32, 23) => differ_floats::<F32>(layout, from, fine, deltas),
+        _ => differ_scalar(layout, from, fine, deltas),
     }
-    differ_scalar(layout, &from[2 * whole..], &fine[2 * whole..], &mut deltas[whole..]);
 }
 
-/// Adds the weighted magnitudes of up to seven differences to eight sums, and these together.
+/// The differences of 16 elements.
+///
+/// # Safety
+/// Both can be read for 16 elements.
+#[inline(always)]
+unsafe fn differences<T: Float>(from: *const u8, fine: *const u8) -> [v128; 4] {
+    // SAFETY: promised by the caller.
+    let (b, f) = unsafe { (T::load(from), T::load(fine)) };
+    unrolled!([0, 1, 2, 3] | i | difference(f[i], b[i]))
+}
+
+#[inline(never)]
+fn differ_floats<T: Float>(layout: Layout, from: &[u8], fine: &[u8], deltas: &mut [f32]) {
+    let n = deltas.len();
+    assert!(from.len() == T::BYTES * n && fine.len() == T::BYTES * n);
+    let whole = n / 16 * 16;
+    for at in (0..whole).step_by(16) {
+        // SAFETY: 16 elements from `at` on are inside all slices, whose lengths were compared above.
+        unsafe {
+            let d = differences::<T>(from.as_ptr().add(T::BYTES * at), fine.as_ptr().add(T::BYTES * at));
+            let to = deltas.as_mut_ptr().add(at) as *mut v128;
+            unrolled!([0, 1, 2, 3] | i | v128_store(to.add(i), d[i]));
+        }
+    }
+    let rest = T::BYTES * whole;
+    differ_scalar(layout, &from[rest..], &fine[rest..], &mut deltas[whole..]);
+}
+
+/// Adds the weighted magnitudes of the last differences to eight sums, and these together.
 #[inline(always)]
 fn finish(lo: v128, hi: v128, deltas: &[f32], weights: &[f32]) -> f32 {
     let mut sums = [0f32; 8];
@@ -190,8 +202,8 @@ fn finish(lo: v128, hi: v128, deltas: &[f32], weights: &[f32]) -> f32 {
         v128_store(to, lo);
         v128_store(to.add(1), hi);
     }
-    for ((d, w), s) in deltas.iter().zip(weights).zip(&mut sums) {
-        *s += d.abs() * w;
+    for (i, (d, w)) in deltas.iter().zip(weights).enumerate() {
+        sums[i % 8] += d.abs() * w;
     }
     total(sums)
 }
@@ -216,27 +228,34 @@ pub fn weighted_sum(deltas: &[f32], weights: &[f32]) -> f32 {
 }
 
 /// See [`weighted_difference`](crate::kernels::v2::analyse::weighted_difference).
+pub fn weighted_difference(layout: Layout, from: &[u8], fine: &[u8], weights: &[f32]) -> f32 {
+    match (layout.bits, layout.mantissa) {
+        (16, 7) => weigh_floats::<Bf16>(layout, from, fine, weights),
+        (16, 10) => weigh_floats::<F16>(layout, from, fine, weights),
+        (32, 23) => weigh_floats::<F32>(layout, from, fine, weights),
+        _ => weighted_difference_scalar(layout, from, fine, weights),
+    }
+}
+
 #[inline(never)]
-pub fn weighted_difference_bf16(layout: Layout, from: &[u8], fine: &[u8], weights: &[f32]) -> f32 {
-    let n = from.len() / 2;
-    assert!(from.len() == 2 * n && fine.len() == 2 * n && weights.len() >= n);
-    let whole = n / 8 * 8;
+fn weigh_floats<T: Float>(layout: Layout, from: &[u8], fine: &[u8], weights: &[f32]) -> f32 {
+    let n = from.len() / T::BYTES;
+    assert!(from.len() == T::BYTES * n && fine.len() == T::BYTES * n && weights.len() >= n);
+    let whole = n / 16 * 16;
     let (mut lo, mut hi) = (f32x4_splat(0.0), f32x4_splat(0.0));
-    for at in (0..whole).step_by(8) {
-        // SAFETY: 8 elements from `at` on are inside all slices.
+    for at in (0..whole).step_by(16) {
+        // SAFETY: 16 elements from `at` on are inside all slices.
         unsafe {
-            let b = widen(v128_load(from.as_ptr().add(2 * at) as *const v128));
-            let f = widen(v128_load(fine.as_ptr().add(2 * at) as *const v128));
-            let w = weights.as_ptr().add(at) as *const v128;
-            let d = f32x4_abs(difference(f[0], b[0]));
-            lo = f32x4_add(lo, f32x4_mul(d, v128_load(w)));
-            let d = f32x4_abs(difference(f[1], b[1]));
-            hi = f32x4_add(hi, f32x4_mul(d, v128_load(w.add(1))));
+            let d = differences::<T>(from.as_ptr().add(T::BYTES * at), fine.as_ptr().add(T::BYTES * at));
+            let w: [v128; 4] = load(weights.as_ptr().add(at) as *const u8);
+            let terms = unrolled!([0, 1, 2, 3] | i | f32x4_mul(f32x4_abs(d[i]), w[i]));
+            lo = f32x4_add(f32x4_add(lo, terms[0]), terms[2]);
+            hi = f32x4_add(f32x4_add(hi, terms[1]), terms[3]);
         }
     }
-    let mut deltas = [0f32; 8];
+    let mut deltas = [0f32; 16];
     let rest = &mut deltas[..n - whole];
-    differ_scalar(layout, &from[2 * whole..], &fine[2 * whole..], rest);
+    differ_scalar(layout, &from[T::BYTES * whole..], &fine[T::BYTES * whole..], rest);
     finish(lo, hi, rest, &weights[whole..])
 }
 

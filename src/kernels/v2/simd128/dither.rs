@@ -7,7 +7,7 @@ use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::lattice::{Lattices, RowStep};
 use crate::kernels::v2::predict::FLIP;
 use crate::kernels::v2::rans::LANES;
-use crate::kernels::v2::row16::{Contexts, Source};
+use crate::kernels::v2::read_row::{Contexts, Source};
 use core::arch::wasm32::*;
 
 /// Two vectors.

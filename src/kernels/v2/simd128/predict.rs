@@ -1,12 +1,40 @@
-//! Moves of bf16 weights, 16 at a time.
+//! Moves of weights, 16 at a time.
 #![allow(unsafe_code)]
 
+use super::values::{from_f16, load, Bf16, Float, F16, F32};
+use crate::kernels::simd128::convert::f16;
+use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::predict::{Columns, FLIP};
 use crate::kernels::v2::subspace::MAX_RANK;
 use core::arch::wasm32::*;
 
 /// See [`predict_row`](crate::kernels::v2::predict::predict_row).
-pub fn predict_bf16(
+pub fn predict_row(
+    layout: Layout,
+    columns: &Columns,
+    left: &[i16; MAX_RANK],
+    scale: f32,
+    base: &[u8],
+    from: &mut [u8],
+    variants: &mut [u8],
+) {
+    match (layout.bits, layout.mantissa) {
+        (16, 7) => run::<Bf16>(columns, left, scale, base, from, variants),
+        (16, _) => run::<F16>(columns, left, scale, base, from, variants),
+        _ => run::<F32>(columns, left, scale, base, from, variants),
+    }
+}
+
+/// Types that can be moved.
+trait Move: Float {
+    /// Stores 16 elements of the base plus `by` at `to`, rounded; gives their contexts. `values` are those of the base.
+    ///
+    /// # Safety
+    /// 16 elements can be read at `base` and written at `to`.
+    unsafe fn put(base: *const u8, values: [v128; 4], by: [v128; 4], to: *mut u8) -> v128;
+}
+
+fn run<T: Move>(
     columns: &Columns,
     left: &[i16; MAX_RANK],
     scale: f32,
@@ -15,9 +43,8 @@ pub fn predict_bf16(
     variants: &mut [u8],
 ) {
     let n = variants.len();
-    let padded = n.div_ceil(16) * 16;
-    assert!(base.len() == 2 * n && from.len() == 2 * n);
-    assert!(columns.factors.len() >= padded * 2 * columns.pairs && columns.scales.len() >= padded);
+    let group = 16 * T::BYTES;
+    assert!(base.len() == T::BYTES * n && from.len() == T::BYTES * n);
     assert!(columns.pairs <= MAX_RANK / 2);
     let mut pairs = [i16x8_splat(0); MAX_RANK / 2];
     for (p, l) in pairs.iter_mut().zip(left.chunks_exact(2)) {
@@ -25,39 +52,53 @@ pub fn predict_bf16(
     }
     let pairs = &pairs[..columns.pairs];
     let scale = f32x4_splat(scale);
-    // SAFETY: whole groups stay inside the slices whose lengths were compared above; the last one works on copies.
-    unsafe {
-        for g in 0..n / 16 {
-            let b = base.as_ptr().add(32 * g) as *const v128;
-            let (f, v) = sixteen(columns, pairs, scale, g, [v128_load(b), v128_load(b.add(1))]);
-            let to = from.as_mut_ptr().add(32 * g) as *mut v128;
-            v128_store(to, f[0]);
-            v128_store(to.add(1), f[1]);
-            v128_store(variants.as_mut_ptr().add(16 * g) as *mut v128, v);
-        }
-        let (whole, rest) = (n / 16, n % 16);
-        if rest > 0 {
-            let mut b = [0u8; 32];
-            b[..2 * rest].copy_from_slice(&base[32 * whole..]);
-            let p = b.as_ptr() as *const v128;
-            let (f, v) = sixteen(columns, pairs, scale, whole, [v128_load(p), v128_load(p.add(1))]);
-            let p = b.as_mut_ptr() as *mut v128;
-            v128_store(p, f[0]);
-            v128_store(p.add(1), f[1]);
-            from[32 * whole..].copy_from_slice(&b[..2 * rest]);
-            v128_store(b.as_mut_ptr() as *mut v128, v);
-            variants[16 * whole..].copy_from_slice(&b[..rest]);
+    let (whole, rest) = (n / 16, n % 16);
+    let (first, last) = base.split_at(group * whole);
+    groups::<T>(columns, pairs, scale, 0, first, from, variants);
+    if rest > 0 {
+        let (mut copy, mut moved, mut contexts) = ([0u8; 64], [0u8; 64], [0u8; 16]);
+        copy[..last.len()].copy_from_slice(last);
+        groups::<T>(columns, pairs, scale, whole, &copy[..group], &mut moved, &mut contexts);
+        from[group * whole..].copy_from_slice(&moved[..last.len()]);
+        variants[16 * whole..].copy_from_slice(&contexts[..rest]);
+    }
+}
+
+/// Moves whole groups of 16 weights; the first of them has number `first` among those of the columns.
+#[inline(never)]
+fn groups<T: Move>(
+    columns: &Columns,
+    pairs: &[v128],
+    scale: v128,
+    first: usize,
+    base: &[u8],
+    from: &mut [u8],
+    variants: &mut [u8],
+) {
+    let bytes = 16 * T::BYTES;
+    let n = base.len() / bytes;
+    assert!(from.len() >= n * bytes && variants.len() >= 16 * n);
+    assert!(columns.factors.len() >= 32 * pairs.len() * (first + n) && columns.scales.len() >= 16 * (first + n));
+    for g in 0..n {
+        // SAFETY: whole groups stay inside the slices whose lengths were compared above.
+        unsafe {
+            let base = base.as_ptr().add(bytes * g);
+            let by = moves(columns, pairs, scale, first + g);
+            let contexts = T::put(base, T::load(base), by, from.as_mut_ptr().add(bytes * g));
+            v128_store(variants.as_mut_ptr().add(16 * g) as *mut v128, contexts);
         }
     }
 }
 
+/// How far 16 weights are expected to move.
+///
 /// # Safety
 /// The columns have group `g` of 16.
 #[inline(always)]
-unsafe fn sixteen(columns: &Columns, pairs: &[v128], scale: v128, g: usize, base: [v128; 2]) -> ([v128; 2], v128) {
+unsafe fn moves(columns: &Columns, pairs: &[v128], scale: v128, g: usize) -> [v128; 4] {
     let mut sums = [i32x4_splat(0); 4];
     // SAFETY: the caller has compared lengths.
-    let scales = unsafe {
+    let scales: [v128; 4] = unsafe {
         let mut factors = columns.factors.as_ptr().add(32 * pairs.len() * g);
         for &l in pairs {
             unrolled!(
@@ -68,51 +109,102 @@ unsafe fn sixteen(columns: &Columns, pairs: &[v128], scale: v128, g: usize, base
             );
             factors = factors.add(32);
         }
-        let s = columns.scales.as_ptr().add(16 * g) as *const v128;
-        [
-            v128_load(s),
-            v128_load(s.add(1)),
-            v128_load(s.add(2)),
-            v128_load(s.add(3)),
-        ]
+        load(columns.scales.as_ptr().add(16 * g) as *const u8)
     };
-    let zero = i16x8_splat(0);
-    // A bf16 is the upper half of a float32.
-    let wide = [
-        i16x8_shuffle::<8, 0, 8, 1, 8, 2, 8, 3>(base[0], zero),
-        i16x8_shuffle::<8, 4, 8, 5, 8, 6, 8, 7>(base[0], zero),
-        i16x8_shuffle::<8, 0, 8, 1, 8, 2, 8, 3>(base[1], zero),
-        i16x8_shuffle::<8, 4, 8, 5, 8, 6, 8, 7>(base[1], zero),
-    ];
-    let moved = unrolled!(
-        [0, 1, 2, 3] | i | {
-            let by = f32x4_mul(f32x4_mul(f32x4_convert_i32x4(sums[i]), scale), scales[i]);
-            i32x4_add(f32x4_add(wide[i], by), i32x4_splat(0x8000))
-        }
-    );
-    let halves = unrolled!(
-        [0, 1] | h | {
-            let (a, b) = (moved[2 * h], moved[2 * h + 1]);
-            let rounded = i16x8_shuffle::<1, 3, 5, 7, 9, 11, 13, 15>(a, b);
-            let rest = v128_xor(i16x8_shuffle::<0, 2, 4, 6, 8, 10, 12, 14>(a, b), i16x8_splat(i16::MIN));
-            let special = i16x8_eq(v128_and(base[h], i16x8_splat(0x7f80)), i16x8_splat(0x7f80));
-            let large = u16x8_ge(i16x8_abs(rest), i16x8_splat(0x4000));
-            let down = v128_xor(rest, rounded_sign(a, b));
-            let flip = v128_andnot(i16x8_lt(down, zero), i16x8_eq(rest, zero));
-            let context = i16x8_sub(i16x8_splat(1), large);
-            let context = v128_or(context, v128_and(flip, i16x8_splat(FLIP as i16)));
-            (
-                v128_bitselect(base[h], rounded, special),
-                v128_bitselect(i16x8_splat(1), context, special),
-            )
-        }
-    );
-    let [(from_0, context_0), (from_1, context_1)] = halves;
-    ([from_0, from_1], u8x16_narrow_i16x8(context_0, context_1))
+    unrolled!([0, 1, 2, 3] | i | f32x4_mul(f32x4_mul(f32x4_convert_i32x4(sums[i]), scale), scales[i]))
 }
 
-/// The sign of the sum before it was rounded: that of the rounded one, as rounding a magnitude keeps it.
+/// Keeps the special ones of 16 elements of 16 bits, stores them, and gives their contexts: 1, or 2 where `large`,
+/// and [`FLIP`] where `flip`.
+///
+/// # Safety
+/// 16 elements can be read at `base` and written at `to`.
 #[inline(always)]
-fn rounded_sign(a: v128, b: v128) -> v128 {
-    i16x8_shuffle::<1, 3, 5, 7, 9, 11, 13, 15>(a, b)
+unsafe fn put16(
+    base: *const u8,
+    special: v128,
+    rounded: [v128; 2],
+    large: [v128; 2],
+    flip: [v128; 2],
+    to: *mut u8,
+) -> v128 {
+    // SAFETY: promised by the caller.
+    let base: [v128; 2] = unsafe { load(base) };
+    let to = to as *mut v128;
+    let contexts = unrolled!(
+        [0, 1] | h | {
+            let special = i16x8_eq(v128_and(base[h], special), special);
+            // SAFETY: promised by the caller.
+            unsafe { v128_store(to.add(h), v128_bitselect(base[h], rounded[h], special)) };
+            let context = i16x8_sub(i16x8_splat(1), large[h]);
+            let context = v128_or(context, v128_and(flip[h], i16x8_splat(FLIP as i16)));
+            v128_bitselect(i16x8_splat(1), context, special)
+        }
+    );
+    u8x16_narrow_i16x8(contexts[0], contexts[1])
+}
+
+impl Move for Bf16 {
+    #[inline(always)]
+    unsafe fn put(base: *const u8, values: [v128; 4], by: [v128; 4], to: *mut u8) -> v128 {
+        let zero = i16x8_splat(0);
+        let moved = unrolled!([0, 1, 2, 3] | i | i32x4_add(f32x4_add(values[i], by[i]), i32x4_splat(0x8000)));
+        let rounded =
+            unrolled!([0, 1] | h | i16x8_shuffle::<1, 3, 5, 7, 9, 11, 13, 15>(moved[2 * h], moved[2 * h + 1]));
+        let rest = unrolled!(
+            [0, 1] | h | {
+                let lower = i16x8_shuffle::<0, 2, 4, 6, 8, 10, 12, 14>(moved[2 * h], moved[2 * h + 1]);
+                v128_xor(lower, i16x8_splat(i16::MIN))
+            }
+        );
+        let large = unrolled!([0, 1] | h | u16x8_ge(i16x8_abs(rest[h]), i16x8_splat(0x4000)));
+        // The sign of the sum before it was rounded is that of the rounded one, as rounding a magnitude keeps it.
+        let flip =
+            unrolled!([0, 1] | h | v128_andnot(i16x8_lt(v128_xor(rest[h], rounded[h]), zero), i16x8_eq(rest[h], zero)));
+        // SAFETY: promised by the caller.
+        unsafe { put16(base, i16x8_splat(0x7f80), rounded, large, flip, to) }
+    }
+}
+
+impl Move for F16 {
+    #[inline(always)]
+    unsafe fn put(base: *const u8, values: [v128; 4], by: [v128; 4], to: *mut u8) -> v128 {
+        let sums = unrolled!([0, 1, 2, 3] | i | f32x4_add(values[i], by[i]));
+        let rounded = unrolled!([0, 1, 2, 3] | i | f16(sums[i]));
+        let rest = unrolled!([0, 1, 2, 3] | i | f32x4_sub(sums[i], from_f16(rounded[i])));
+        let large = unrolled!(
+            [0, 1, 2, 3] | i | {
+                // A quarter of a step is 2^(exponent - 27).
+                let e = i32x4_max(v128_and(u32x4_shr(rounded[i], 10), i32x4_splat(31)), i32x4_splat(1));
+                let quarter = i32x4_shl(i32x4_add(e, i32x4_splat(127 - 27)), 23);
+                f32x4_ge(f32x4_abs(rest[i]), quarter)
+            }
+        );
+        let flip = unrolled!([0, 1, 2, 3] | i | f32x4_lt(rest[i], f32x4_splat(0.0)));
+        let both = |v: [v128; 4]| [i16x8_narrow_i32x4(v[0], v[1]), i16x8_narrow_i32x4(v[2], v[3])];
+        let rounded = [
+            u16x8_narrow_i32x4(rounded[0], rounded[1]),
+            u16x8_narrow_i32x4(rounded[2], rounded[3]),
+        ];
+        // SAFETY: promised by the caller.
+        unsafe { put16(base, i16x8_splat(0x7c00), rounded, both(large), both(flip), to) }
+    }
+}
+
+impl Move for F32 {
+    #[inline(always)]
+    unsafe fn put(_: *const u8, values: [v128; 4], by: [v128; 4], to: *mut u8) -> v128 {
+        let special = i32x4_splat(0x7f80_0000);
+        let to = to as *mut v128;
+        unrolled!(
+            [0, 1, 2, 3] | i | {
+                let stays = i32x4_eq(v128_and(values[i], special), special);
+                let moved = v128_bitselect(values[i], f32x4_add(values[i], by[i]), stays);
+                // SAFETY: promised by the caller.
+                unsafe { v128_store(to.add(i), moved) }
+            }
+        );
+        // Every last bit is coded: what is left over says nothing.
+        i8x16_splat(0)
+    }
 }

@@ -1,12 +1,14 @@
 //! Classes, lanes and result of 16 weights at a time; raw bits afterwards, from a list of who needs them.
 #![allow(unsafe_code)]
 
-use super::rans::{load_states, step, store_states};
+use super::lanes::{Classes, Lanes};
+use super::rans::{load_states, store_states};
+use super::values::load;
 use crate::kernels::v2::alphabet;
 use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::predict::FLIP;
 use crate::kernels::v2::rans::LANES;
-use crate::kernels::v2::row16::{Contexts, Source, Streams};
+use crate::kernels::v2::read_row::{Contexts, Source, Streams};
 use crate::kernels::v2::tables::DecodeTables;
 use core::arch::wasm32::*;
 
@@ -72,76 +74,16 @@ impl List {
     }
 }
 
-/// What stays the same for a row.
-struct Constants {
-    mantissa: u32,
-    exponent_mask: v128,
-    log2_q: u32,
-    row: v128,
-    last_class: v128,
-    phased: v128,
-    predicted: v128,
-    fold: v128,
-    table: *const u32,
-    log: u32,
-    mask: v128,
-    exact: v128,
-}
-
-/// Decodes 16 weights: the results and the mask of those that need raw bits.
-///
-/// # Safety
-/// `words` can be read for 40 bytes; the table has the contexts that the constants lead to, plus the extra one.
+/// What codes and the base make of 16 weights, and the mask of those that need raw bits.
 #[inline(always)]
-unsafe fn group<const PREDICTED: bool, const USUAL: bool>(
-    k: &Constants,
-    x: &mut [v128; 4],
+fn results<const PREDICTED: bool>(
+    fold_mask: v128,
     from: [v128; 2],
-    columns: [v128; 2],
     variants: [v128; 2],
-    padding: Option<([v128; 2], v128)>,
-    words: &mut *const u8,
+    codes: [v128; 2],
 ) -> ([v128; 2], u32) {
-    let (mantissa, log2_q, log) = if USUAL {
-        super::USUAL
-    } else {
-        (k.mantissa, k.log2_q, k.log)
-    };
-    let mut contexts = unrolled!(
-        [0, 1] | h | {
-            let e = v128_and(u16x8_shr(from[h], mantissa), k.exponent_mask);
-            let e = i16x8_shl(i16x8_max(e, i16x8_splat(1)), log2_q);
-            let c = i16x8_sub(i16x8_add(columns[h], k.row), e);
-            let c = i16x8_max(i16x8_min(c, k.last_class), i16x8_splat(0));
-            if PREDICTED {
-                let variant = v128_and(variants[h], i16x8_splat((FLIP - 1) as i16));
-                let own = i16x8_add(i16x8_add(i16x8_shl(c, 1), k.predicted), variant);
-                let has_own = v128_and(i16x8_lt(c, k.phased), i16x8_gt(variant, i16x8_splat(0)));
-                v128_bitselect(own, c, has_own)
-            } else {
-                c
-            }
-        }
-    );
-    if let Some((present, extra)) = padding {
-        contexts = unrolled!([0, 1] | h | v128_bitselect(contexts[h], extra, present[h]));
-    }
-    let c = [
-        u32x4_extend_low_u16x8(contexts[0]),
-        u32x4_extend_high_u16x8(contexts[0]),
-        u32x4_extend_low_u16x8(contexts[1]),
-        u32x4_extend_high_u16x8(contexts[1]),
-    ];
-    let s = unrolled!(
-        [0, 1, 2, 3] | v | {
-            // SAFETY: passed on from the caller.
-            let (state, e) = unsafe { step(x[v], i32x4_shl(c[v], log), k.table, k.mask, log, words) };
-            x[v] = state;
-            i32x4_shr(e, 24)
-        }
-    );
-    let codes = [i16x8_narrow_i32x4(s[0], s[1]), i16x8_narrow_i32x4(s[2], s[3])];
-    let long = unrolled!([0, 1] | h | i16x8_gt(i16x8_abs(codes[h]), k.exact));
+    let exact = i16x8_splat(alphabet::EXACT as i16);
+    let long = unrolled!([0, 1] | h | i16x8_gt(i16x8_abs(codes[h]), exact));
     let mask = i8x16_bitmask(i8x16_narrow_i16x8(long[0], long[1])) as u32;
     let out = unrolled!(
         [0, 1] | h | {
@@ -150,7 +92,7 @@ unsafe fn group<const PREDICTED: bool, const USUAL: bool>(
                 let flip = i16x8_lt(i16x8_shl(variants[h], 8), i16x8_splat(0));
                 u = i16x8_sub(v128_xor(u, flip), flip);
             }
-            fold(i16x8_add(fold(from[h], k.fold), u), k.fold)
+            fold(i16x8_add(fold(from[h], fold_mask), u), fold_mask)
         }
     );
     (out, mask)
@@ -162,7 +104,7 @@ fn fold(x: v128, mask: v128) -> v128 {
     v128_xor(x, v128_and(i16x8_shr(x, 15), mask))
 }
 
-/// See [`decode_row`](crate::kernels::v2::row16::decode_row).
+/// See [`decode_row`](crate::kernels::v2::read_row::decode_row).
 pub fn decode_row(
     layout: Layout,
     contexts: Contexts,
@@ -172,45 +114,33 @@ pub fn decode_row(
     list: &mut List,
     out: &mut [u8],
 ) {
-    let usual = (layout.mantissa, contexts.log2_q, tables.log) == super::USUAL;
-    match (source.variants.is_empty(), usual) {
-        (true, true) => run::<false, true>(layout, contexts, tables, source, streams, list, out),
-        (false, true) => run::<true, true>(layout, contexts, tables, source, streams, list, out),
-        (_, false) => run::<true, false>(layout, contexts, tables, source, streams, list, out),
+    assert!(contexts.count() <= tables.contexts());
+    let classes = Classes::new(layout.mantissa, layout.exponent_mask, contexts, source.row);
+    let lanes = Lanes::new(tables);
+    match (source.variants.is_empty(), classes.is_usual() && lanes.is_usual()) {
+        (true, true) => run::<false, true>(layout, &classes, &lanes, source, streams, list, out),
+        (false, true) => run::<true, true>(layout, &classes, &lanes, source, streams, list, out),
+        (_, false) => run::<true, false>(layout, &classes, &lanes, source, streams, list, out),
     }
     expand(layout, source, streams, list, out);
 }
 
 fn run<const PREDICTED: bool, const USUAL: bool>(
     layout: Layout,
-    contexts: Contexts,
-    tables: &DecodeTables,
+    classes: &Classes,
+    lanes: &Lanes,
     source: &Source<'_>,
     streams: &mut Streams,
     list: &mut List,
     out: &mut [u8],
 ) {
     let n = source.from.len() / 2;
-    let whole = n / LANES;
+    let (whole, rest) = (n / LANES, n % LANES);
     assert!(out.len() == 2 * n && source.columns.len() >= n.div_ceil(LANES) * LANES);
     let predicted = PREDICTED && !source.variants.is_empty();
     assert!(!predicted || source.variants.len() >= n);
-    assert!(contexts.count() <= tables.contexts() && contexts.classes > 0);
     list.clear(whole + 1);
-    let k = Constants {
-        mantissa: layout.mantissa,
-        exponent_mask: i16x8_splat(layout.exponent_mask as i16),
-        log2_q: contexts.log2_q,
-        row: i16x8_splat((source.row + contexts.offset as i32) as i16),
-        last_class: i16x8_splat(contexts.classes as i16 - 1),
-        phased: i16x8_splat(contexts.phased as i16),
-        predicted: i16x8_splat(contexts.classes as i16 - 1),
-        fold: i16x8_splat(if layout.is_float() { 0x7fff } else { 0 }),
-        table: tables.slots.as_ptr(),
-        log: tables.log,
-        mask: u32x4_splat((1 << tables.log) - 1),
-        exact: i16x8_splat(alphabet::EXACT as i16),
-    };
+    let fold_mask = i16x8_splat(if layout.is_float() { 0x7fff } else { 0 });
     let mut x = load_states(&streams.states);
     let words = &mut streams.words;
     let end = words.len + 2;
@@ -221,24 +151,18 @@ fn run<const PREDICTED: bool, const USUAL: bool>(
     // the words, after which 48 bytes are there, of which a group looks at 40 at most.
     unsafe {
         for g in 0..whole {
-            let from = source.from.as_ptr().add(32 * g) as *const v128;
-            let columns = source.columns.as_ptr().add(16 * g) as *const v128;
+            let from = load(source.from.as_ptr().add(32 * g));
+            let columns = load(source.columns.as_ptr().add(16 * g) as *const u8);
             let variants = if predicted {
                 let v = v128_load(source.variants.as_ptr().add(16 * g) as *const v128);
                 [u16x8_extend_low_u8x16(v), u16x8_extend_high_u8x16(v)]
             } else {
                 [i16x8_splat(0); 2]
             };
+            let contexts = classes.contexts::<PREDICTED, USUAL>(from, columns, variants);
             let mut p = start.add(at);
-            let (result, mask) = group::<PREDICTED, USUAL>(
-                &k,
-                &mut x,
-                [v128_load(from), v128_load(from.add(1))],
-                [v128_load(columns), v128_load(columns.add(1))],
-                variants,
-                None,
-                &mut p,
-            );
+            let codes = lanes.symbols::<USUAL>(&mut x, contexts, &mut p);
+            let (result, mask) = results::<PREDICTED>(fold_mask, from, variants, codes);
             let to = out.as_mut_ptr().add(32 * g) as *mut v128;
             v128_store(to, result[0]);
             v128_store(to.add(1), result[1]);
@@ -247,7 +171,6 @@ fn run<const PREDICTED: bool, const USUAL: bool>(
             n_groups += (mask != 0) as usize;
         }
     }
-    let rest = n % LANES;
     if rest > 0 {
         let mut from = [0u8; 32];
         from[..2 * rest].copy_from_slice(&source.from[32 * whole..]);
@@ -255,26 +178,17 @@ fn run<const PREDICTED: bool, const USUAL: bool>(
         if predicted {
             variants[..rest].copy_from_slice(&source.variants[16 * whole..n]);
         }
-        let mut present = [0i16; 16];
-        present[..rest].fill(-1);
         let mut result = [0u8; 32];
         // SAFETY: as above; the arrays are as long as the vectors that are loaded and stored.
         unsafe {
-            let load = |p: *const u8| [v128_load(p as *const v128), v128_load(p.add(16) as *const v128)];
+            let from = load(from.as_ptr());
+            let columns = load(source.columns.as_ptr().add(16 * whole) as *const u8);
             let v = v128_load(variants.as_ptr() as *const v128);
+            let variants = [u16x8_extend_low_u8x16(v), u16x8_extend_high_u8x16(v)];
+            let contexts = classes.contexts::<PREDICTED, USUAL>(from, columns, variants);
             let mut p = start.add(at);
-            let (r, mask) = group::<PREDICTED, USUAL>(
-                &k,
-                &mut x,
-                load(from.as_ptr()),
-                load(source.columns.as_ptr().add(16 * whole) as *const u8),
-                [u16x8_extend_low_u8x16(v), u16x8_extend_high_u8x16(v)],
-                Some((
-                    load(present.as_ptr() as *const u8),
-                    i16x8_splat(tables.contexts() as i16),
-                )),
-                &mut p,
-            );
+            let codes = lanes.symbols::<USUAL>(&mut x, lanes.padded(contexts, rest), &mut p);
+            let (r, mask) = results::<PREDICTED>(fold_mask, from, variants, codes);
             v128_store(result.as_mut_ptr() as *mut v128, r[0]);
             v128_store(result.as_mut_ptr().add(16) as *mut v128, r[1]);
             at = (p.offset_from(start) as usize).min(end);

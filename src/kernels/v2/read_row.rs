@@ -1,8 +1,8 @@
-//! Decoding a row of 16-bit elements in one go: classes from the base, symbols from the lanes, raw bits, result.
+//! Decoding a row: classes from the base, symbols from the lanes, raw bits, result.
 
 use super::alphabet::{self, raw_bits};
 use super::bits::BitReader;
-use super::element::Layout;
+use super::element::{Layout, Word};
 use super::predict::FLIP;
 use super::rans::{self, Words, LANES};
 use super::tables::DecodeTables;
@@ -67,7 +67,7 @@ pub struct Scratch {
     contexts: Vec<u8>,
     codes: Vec<i8>,
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    pub(super) list: super::simd128::row16::List,
+    pub(super) list: super::simd128::read16::List,
 }
 
 /// Decodes one row into `out`, as long as `source.from`. The tables have at least `contexts.count()` contexts.
@@ -81,12 +81,18 @@ pub fn decode_row(
     out: &mut [u8],
 ) {
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    super::simd128::row16::decode_row(layout, contexts, tables, source, streams, &mut scratch.list, out);
+    match layout.bits {
+        8 => words::<u8>(layout, contexts, tables, source, streams, scratch, out),
+        16 => super::simd128::read16::decode_row(layout, contexts, tables, source, streams, &mut scratch.list, out),
+        32 => super::simd128::read32::decode_row(layout, contexts, tables, source, streams, out),
+        _ => words::<u64>(layout, contexts, tables, source, streams, scratch, out),
+    }
     #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
     decode_row_scalar(layout, contexts, tables, source, streams, scratch, out);
 }
 
-/// The scalar twin of [`decode_row`].
+/// The scalar twin of [`decode_row`], but for the lanes, which have their own
+/// ([`rans::decode_row_scalar`]).
 pub fn decode_row_scalar(
     layout: Layout,
     contexts: Contexts,
@@ -96,34 +102,50 @@ pub fn decode_row_scalar(
     scratch: &mut Scratch,
     out: &mut [u8],
 ) {
-    let n = source.from.len() / 2;
+    match layout.bits {
+        8 => words::<u8>(layout, contexts, tables, source, streams, scratch, out),
+        16 => words::<u16>(layout, contexts, tables, source, streams, scratch, out),
+        32 => words::<u32>(layout, contexts, tables, source, streams, scratch, out),
+        _ => words::<u64>(layout, contexts, tables, source, streams, scratch, out),
+    }
+}
+
+fn words<W: Word>(
+    layout: Layout,
+    contexts: Contexts,
+    tables: &DecodeTables,
+    source: &Source<'_>,
+    streams: &mut Streams,
+    scratch: &mut Scratch,
+    out: &mut [u8],
+) {
+    let layout = layout.of_words::<W>();
+    let n = out.len() / layout.bytes();
     let groups = n.div_ceil(LANES) * LANES;
     scratch.contexts.clear();
-    let elements = source
-        .from
-        .chunks_exact(2)
-        .map(|b| u16::from_le_bytes([b[0], b[1]]) as u64);
-    for ((b, &c), i) in elements.clone().zip(source.columns).zip(0..) {
+    scratch.contexts.extend((0..n).map(|i| {
         let variant = source.variants.get(i).map_or(0, |v| v & !FLIP);
-        let sum = source.row + c as i32 - (layout.exponent(b) << contexts.log2_q);
-        scratch.contexts.push(contexts.of(sum, variant));
-    }
+        let exponent = layout.exponent(W::get(source.from, i));
+        contexts.of(
+            source.row + source.columns[i] as i32 - (exponent << contexts.log2_q),
+            variant,
+        )
+    }));
     scratch.contexts.resize(groups, tables.contexts() as u8);
     scratch.codes.resize(groups, 0);
     let codes = &mut scratch.codes[..groups];
-    rans::decode_row_scalar(
+    rans::decode_row(
         &mut streams.states,
         &mut streams.words,
         tables,
         &scratch.contexts,
         codes,
     );
-    for (((b, &code), out), i) in elements.zip(codes.iter()).zip(out.chunks_exact_mut(2)).zip(0..) {
-        let bits = raw_bits(code, 16);
+    for (i, &code) in codes[..n].iter().enumerate() {
+        let bits = raw_bits(code, W::BITS);
         let u = alphabet::decode(code, bits, streams.raw.get(bits));
         let flip = source.variants.get(i).is_some_and(|v| v & FLIP != 0);
         let u = if flip { u.wrapping_neg() } else { u };
-        let x = layout.unkey(layout.key(b).wrapping_add(u)) as u16;
-        out.copy_from_slice(&x.to_le_bytes());
+        W::put(out, i, layout.unkey(layout.key(W::get(source.from, i)).wrapping_add(u)));
     }
 }
