@@ -135,15 +135,28 @@ pub fn contexts_row(
     padding: u8,
     out: &mut [u8],
 ) {
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    super::simd128::dither::contexts_row(layout, contexts, lattices, step, source, levels, out);
+    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+    contexts_row_scalar(layout, contexts, lattices, step, source, levels, out);
+    out[source.from.len() / layout.bytes()..].fill(padding);
+}
+
+/// The scalar twin of [`contexts_row`], but for the padding.
+pub fn contexts_row_scalar(
+    layout: Layout,
+    contexts: Contexts,
+    lattices: Lattices,
+    step: RowStep,
+    source: &Source<'_>,
+    levels: &[u8],
+    out: &mut [u8],
+) {
     // Only the width of the words matters here.
     match layout.bits {
-        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-        16 => super::simd128::dither::contexts_row(layout, contexts, lattices, step, source, levels, out),
-        #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
         16 => contexts_of::<Bf16>(layout, contexts, lattices, step, source, levels, out),
         _ => contexts_of::<Single>(layout, contexts, lattices, step, source, levels, out),
     }
-    out[source.from.len() / layout.bytes()..].fill(padding);
 }
 
 /// Contexts of the prediction for a group of 16 weights; zeros without one, and beyond the row.
@@ -206,10 +219,22 @@ fn contexts_of<R: Real>(
 
 /// What a row of codes gives, but for codes with raw bits. `levels` and `codes` are padded to groups of 16.
 pub fn apply_row(layout: Layout, step: RowStep, source: &Source<'_>, levels: &[u8], codes: &[i8], out: &mut [u8]) {
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    super::simd128::dither::apply_row(layout, step, source, levels, codes, out);
+    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+    apply_row_scalar(layout, step, source, levels, codes, out);
+}
+
+/// The scalar twin of [`apply_row`].
+pub fn apply_row_scalar(
+    layout: Layout,
+    step: RowStep,
+    source: &Source<'_>,
+    levels: &[u8],
+    codes: &[i8],
+    out: &mut [u8],
+) {
     match (layout.bits, layout.mantissa) {
-        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-        (16, 7) => super::simd128::dither::apply_row(layout, step, source, levels, codes, out),
-        #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
         (16, 7) => apply::<Bf16>(layout, step, source, levels, codes, out),
         (16, _) => apply::<Half>(layout, step, source, levels, codes, out),
         _ => apply::<Single>(layout, step, source, levels, codes, out),
@@ -276,9 +301,8 @@ pub fn quantize_row(
     out: &mut [u8],
 ) {
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    if (layout.bits, layout.mantissa) == (16, 7) {
-        return super::simd128::dither::quantize_row(layout, step, source, fine, levels, contexts, index, out);
-    }
+    super::simd128::dither::quantize_row(layout, step, source, fine, levels, contexts, index, out);
+    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
     quantize_row_scalar(layout, step, source, fine, levels, contexts, index, out);
 }
 

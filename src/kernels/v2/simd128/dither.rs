@@ -1,7 +1,11 @@
-//! Contexts, results and codes of 16 dithered weights at a time; results and codes of bfloat16 only.
+//! Contexts, results and codes of 16 dithered weights at a time.
+//!
+//! One loop serves all types: they differ in how words become values and values words, which is chosen for each group.
 #![allow(unsafe_code)]
 
-use crate::kernels::simd128::convert::bf16;
+use super::read32::upper;
+use super::values::{from_f16, load};
+use crate::kernels::simd128::convert::{bf16, f16};
 use crate::kernels::v2::alphabet::{ESCAPE, EXACT};
 use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::lattice::{Lattices, RowStep};
@@ -10,41 +14,114 @@ use crate::kernels::v2::rans::LANES;
 use crate::kernels::v2::read_row::{Contexts, Source};
 use core::arch::wasm32::*;
 
-/// Two vectors.
-///
-/// # Safety
-/// 32 bytes can be read at `p`.
-#[inline(always)]
-unsafe fn load_two(p: *const u8) -> [v128; 2] {
-    // SAFETY: promised by the caller.
-    unsafe { [v128_load(p as *const v128), v128_load(p.add(16) as *const v128)] }
+/// The float types that can be dithered.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Bf16,
+    F16,
+    F32,
 }
 
-/// Stores two vectors.
-///
-/// # Safety
-/// 32 bytes can be written at `p`.
-#[inline(always)]
-unsafe fn store_two(p: *mut u8, v: [v128; 2]) {
-    // SAFETY: promised by the caller.
-    unsafe {
-        v128_store(p as *mut v128, v[0]);
-        v128_store(p.add(16) as *mut v128, v[1]);
+impl Kind {
+    fn of(layout: Layout) -> Self {
+        match (layout.bits, layout.mantissa) {
+            (16, 7) => Kind::Bf16,
+            (16, _) => Kind::F16,
+            _ => Kind::F32,
+        }
     }
-}
 
-/// Group `group` of a row of 16-bit words; zeros beyond its end.
-#[inline(always)]
-fn words(bytes: &[u8], group: usize) -> [v128; 2] {
-    let bytes = &bytes[(2 * LANES * group).min(bytes.len())..];
-    if bytes.len() >= 2 * LANES {
-        // SAFETY: 32 bytes are there.
-        return unsafe { load_two(bytes.as_ptr()) };
+    fn bytes(self) -> usize {
+        match self {
+            Kind::F32 => 4,
+            _ => 2,
+        }
     }
-    let mut all = [0; 2 * LANES];
-    all[..bytes.len()].copy_from_slice(bytes);
-    // SAFETY: 32 bytes.
-    unsafe { load_two(all.as_ptr()) }
+
+    /// Group `group` of a row; zeros beyond its end. In the second half as well where words have 32 bits.
+    #[inline(always)]
+    fn load(self, bytes: &[u8], group: usize) -> [v128; 4] {
+        let size = LANES * self.bytes();
+        let bytes = &bytes[(size * group).min(bytes.len())..];
+        let mut all = [0; 4 * LANES];
+        let from = if bytes.len() >= 4 * LANES {
+            bytes.as_ptr()
+        } else {
+            let n = bytes.len().min(size);
+            all[..n].copy_from_slice(&bytes[..n]);
+            all.as_ptr()
+        };
+        // SAFETY: 64 bytes are there.
+        unsafe { load(from) }
+    }
+
+    /// The words of a group as signed numbers of 32 bits.
+    #[inline(always)]
+    fn words(self, bytes: &[u8], group: usize) -> [v128; 4] {
+        let x = self.load(bytes, group);
+        match self {
+            Kind::F32 => x,
+            _ => [
+                i32x4_extend_low_i16x8(x[0]),
+                i32x4_extend_high_i16x8(x[0]),
+                i32x4_extend_low_i16x8(x[1]),
+                i32x4_extend_high_i16x8(x[1]),
+            ],
+        }
+    }
+
+    /// Stores words as group `group` of a row, as far as it goes.
+    #[inline(always)]
+    fn store(self, bytes: &mut [u8], group: usize, words: [v128; 4]) {
+        let size = LANES * self.bytes();
+        let from = (size * group).min(bytes.len());
+        let bytes = &mut bytes[from..];
+        let low = i32x4_splat(0xffff);
+        let narrow = |a, b| u16x8_narrow_i32x4(v128_and(a, low), v128_and(b, low));
+        let x = match self {
+            Kind::F32 => words,
+            _ => {
+                let x = [narrow(words[0], words[1]), narrow(words[2], words[3])];
+                [x[0], x[1], words[2], words[3]]
+            }
+        };
+        let mut all = [0; 4 * LANES];
+        let is_whole = bytes.len() >= size;
+        let to = if is_whole { bytes.as_mut_ptr() } else { all.as_mut_ptr() } as *mut v128;
+        // SAFETY: there is room for a group, of two or four vectors.
+        unsafe {
+            v128_store(to, x[0]);
+            v128_store(to.add(1), x[1]);
+            if self == Kind::F32 {
+                v128_store(to.add(2), x[2]);
+                v128_store(to.add(3), x[3]);
+            }
+        }
+        if !is_whole {
+            let n = bytes.len();
+            bytes.copy_from_slice(&all[..n]);
+        }
+    }
+
+    /// Values of words.
+    #[inline(always)]
+    fn values(self, words: [v128; 4]) -> [v128; 4] {
+        match self {
+            Kind::Bf16 => unrolled!([0, 1, 2, 3] | i | i32x4_shl(words[i], 16)),
+            Kind::F16 => unrolled!([0, 1, 2, 3] | i | from_f16(v128_and(words[i], i32x4_splat(0xffff)))),
+            Kind::F32 => words,
+        }
+    }
+
+    /// The words nearest to values; of their upper bits only what the type has counts.
+    #[inline(always)]
+    fn rounded(self, values: [v128; 4]) -> [v128; 4] {
+        match self {
+            Kind::Bf16 => unrolled!([0, 1, 2, 3] | i | bf16(values[i])),
+            Kind::F16 => unrolled!([0, 1, 2, 3] | i | f16(values[i])),
+            Kind::F32 => values,
+        }
+    }
 }
 
 /// Group `group` of a row of bytes, as 16-bit words; zeros beyond its end.
@@ -63,22 +140,6 @@ fn widened(bytes: &[u8], group: usize) -> [v128; 2] {
     [u16x8_extend_low_u8x16(v), u16x8_extend_high_u8x16(v)]
 }
 
-/// Stores group `group` of a row of 16-bit words, as far as it goes.
-#[inline(always)]
-fn store(bytes: &mut [u8], group: usize, v: [v128; 2]) {
-    let from = (2 * LANES * group).min(bytes.len());
-    let bytes = &mut bytes[from..];
-    if bytes.len() >= 2 * LANES {
-        // SAFETY: there is room for 32 bytes.
-        return unsafe { store_two(bytes.as_mut_ptr(), v) };
-    }
-    let mut all = [0; 2 * LANES];
-    // SAFETY: 32 bytes.
-    unsafe { store_two(all.as_mut_ptr(), v) };
-    let n = bytes.len();
-    bytes.copy_from_slice(&all[..n]);
-}
-
 /// Sixteen contexts or codes, bytes in the low halves of words, in one vector.
 #[inline(always)]
 fn narrow(v: [v128; 2]) -> v128 {
@@ -86,35 +147,87 @@ fn narrow(v: [v128; 2]) -> v128 {
     u8x16_narrow_i16x8(v128_and(v[0], low), v128_and(v[1], low))
 }
 
-/// Exponent fields, at least 1.
+/// Sixteen numbers of 16 bits as numbers of 32 bits.
 #[inline(always)]
-fn exponent(layout: Layout, words: v128) -> v128 {
-    let field = v128_and(
-        u16x8_shr(words, layout.mantissa),
-        i16x8_splat(layout.exponent_mask as i16),
-    );
-    i16x8_max(field, i16x8_splat(1))
+fn signed(halves: [v128; 2]) -> [v128; 4] {
+    [
+        i32x4_extend_low_i16x8(halves[0]),
+        i32x4_extend_high_i16x8(halves[0]),
+        i32x4_extend_low_i16x8(halves[1]),
+        i32x4_extend_high_i16x8(halves[1]),
+    ]
 }
 
-/// Between bit patterns and keys of floats.
-#[inline(always)]
-fn fold(x: v128) -> v128 {
-    v128_xor(x, v128_and(i16x8_shr(x, 15), i16x8_splat(0x7fff)))
+/// Exact weights and dithered ones: what both ways of a row need.
+struct Words {
+    kind: Kind,
+    mantissa: u32,
+    exponent_mask: v128,
+    /// Exponents below it are dithered.
+    below: v128,
+    unit: v128,
+    /// All bits but the sign.
+    magnitude: v128,
+    /// All bits of the exponent.
+    special: v128,
+}
+
+impl Words {
+    fn new(layout: Layout, step: RowStep) -> Self {
+        Self {
+            kind: Kind::of(layout),
+            mantissa: layout.mantissa,
+            exponent_mask: i32x4_splat(layout.exponent_mask as i32),
+            below: i32x4_splat(step.below),
+            unit: f32x4_splat(step.unit),
+            magnitude: i32x4_splat(i32::MAX >> (32 - layout.bits)),
+            special: i32x4_splat((layout.exponent_mask << layout.mantissa) as i32),
+        }
+    }
+
+    /// All ones where words are dithered.
+    #[inline(always)]
+    fn is_dithered(&self, word: v128) -> v128 {
+        let field = v128_and(u32x4_shr(word, self.mantissa), self.exponent_mask);
+        i32x4_lt(i32x4_max(field, i32x4_splat(1)), self.below)
+    }
+
+    /// Between words and keys.
+    #[inline(always)]
+    fn fold(&self, x: v128) -> v128 {
+        v128_xor(x, v128_and(i32x4_shr(x, 31), self.magnitude))
+    }
+
+    /// How far four weights with these code differences move.
+    #[inline(always)]
+    fn by(&self, difference: v128, level: v128) -> v128 {
+        let low = v128_and(level, i32x4_splat(7));
+        let n = i32x4_sub(i32x4_shl(difference, 5), i32x4_add(i32x4_shl(low, 1), i32x4_splat(1)));
+        let opposite = i32x4_ne(v128_and(level, i32x4_splat(8)), i32x4_splat(0));
+        f32x4_mul(f32x4_convert_i32x4(negate(n, opposite)), self.unit)
+    }
+
+    /// Where weights with these values move to.
+    #[inline(always)]
+    fn moved(&self, values: [v128; 4], differences: [v128; 4], levels: [v128; 4]) -> [v128; 4] {
+        let sums = unrolled!([0, 1, 2, 3] | i | f32x4_add(values[i], self.by(differences[i], levels[i])));
+        self.kind.rounded(sums)
+    }
 }
 
 /// `-x` where `mask` is all ones.
 #[inline(always)]
 fn negate(x: v128, mask: v128) -> v128 {
-    i16x8_sub(v128_xor(x, mask), mask)
+    i32x4_sub(v128_xor(x, mask), mask)
 }
 
 /// All ones where the prediction has flipped a weight.
 #[inline(always)]
 fn flips(variants: v128) -> v128 {
-    i16x8_ne(v128_and(variants, i16x8_splat(FLIP as i16)), i16x8_splat(0))
+    i32x4_ne(v128_and(variants, i32x4_splat(FLIP as i32)), i32x4_splat(0))
 }
 
-/// See [`contexts_row`](crate::kernels::v2::dither::contexts_row); words of 16 bits.
+/// See [`contexts_row`](crate::kernels::v2::dither::contexts_row).
 pub fn contexts_row(
     layout: Layout,
     contexts: Contexts,
@@ -131,18 +244,23 @@ pub fn contexts_row(
     let last_lattice = i16x8_splat(lattices.classes as i16 - 1);
     let (first, below) = (i16x8_splat(lattices.first as i16), i16x8_splat(step.below as i16));
     let zero = i16x8_splat(0);
+    let kind = Kind::of(layout);
+    // Sign and exponent of a float32 lie in its upper half.
+    let mantissa = layout.mantissa - 8 * (kind.bytes() as u32 - 2);
+    let exponents = i16x8_splat(layout.exponent_mask as i16);
     let groups = source.columns.chunks_exact(LANES).zip(out.chunks_exact_mut(LANES));
     for (group, (columns, out)) in groups.enumerate() {
-        let (from, levels, variants) = (
-            words(source.from, group),
-            widened(levels, group),
-            widened(source.variants, group),
-        );
+        let from = kind.load(source.from, group);
+        let from = match kind {
+            Kind::F32 => upper(from),
+            _ => [from[0], from[1]],
+        };
+        let (levels, variants) = (widened(levels, group), widened(source.variants, group));
         let result = unrolled!(
             [0, 1] | h | {
                 // SAFETY: sixteen columns.
                 let column = unsafe { v128_load(columns.as_ptr().add(8 * h) as *const v128) };
-                let e = exponent(layout, from[h]);
+                let e = i16x8_max(v128_and(u16x8_shr(from[h], mantissa), exponents), i16x8_splat(1));
                 let variant = v128_and(variants[h], i16x8_splat((FLIP - 1) as i16));
                 let sum = i16x8_sub(i16x8_add(row, column), i16x8_shl(e, contexts.log2_q));
                 let class = i16x8_max(i16x8_min(sum, last), zero);
@@ -160,55 +278,38 @@ pub fn contexts_row(
     }
 }
 
-/// Where eight weights of bfloat16 move to, with differences as two times four i32.
-#[inline(always)]
-fn moved(start: v128, differences: [v128; 2], levels: v128, unit: v128) -> v128 {
-    let starts = [
-        i32x4_shl(u32x4_extend_low_u16x8(start), 16),
-        i32x4_shl(u32x4_extend_high_u16x8(start), 16),
-    ];
-    let levels = [u32x4_extend_low_u16x8(levels), u32x4_extend_high_u16x8(levels)];
-    let r = unrolled!(
-        [0, 1] | k | {
-            let level = v128_and(levels[k], i32x4_splat(7));
-            let n = i32x4_sub(
-                i32x4_shl(differences[k], 5),
-                i32x4_add(i32x4_shl(level, 1), i32x4_splat(1)),
-            );
-            let opposite = i32x4_ne(v128_and(levels[k], i32x4_splat(8)), i32x4_splat(0));
-            let n = i32x4_sub(v128_xor(n, opposite), opposite);
-            bf16(f32x4_add(starts[k], f32x4_mul(f32x4_convert_i32x4(n), unit)))
-        }
-    );
-    u16x8_narrow_i32x4(r[0], r[1])
-}
-
-/// See [`apply_row`](crate::kernels::v2::dither::apply_row); bfloat16.
+/// See [`apply_row`](crate::kernels::v2::dither::apply_row).
 pub fn apply_row(layout: Layout, step: RowStep, source: &Source<'_>, levels: &[u8], codes: &[i8], out: &mut [u8]) {
-    let (below, unit) = (i16x8_splat(step.below as i16), f32x4_splat(step.unit));
+    let k = Words::new(layout, step);
     for (group, codes) in codes.chunks_exact(LANES).enumerate() {
-        let (from, levels, variants) = (
-            words(source.from, group),
-            widened(levels, group),
-            widened(source.variants, group),
-        );
+        let from = k.kind.words(source.from, group);
+        let levels = signed(widened(levels, group));
+        let variants = signed(widened(source.variants, group));
         // SAFETY: sixteen codes.
         let codes = unsafe { v128_load(codes.as_ptr() as *const v128) };
-        let codes = [i16x8_extend_low_i8x16(codes), i16x8_extend_high_i8x16(codes)];
+        let codes = signed([i16x8_extend_low_i8x16(codes), i16x8_extend_high_i8x16(codes)]);
+        let dithered = k.moved(k.kind.values(from), codes, levels);
         let result = unrolled!(
-            [0, 1] | h | {
-                let u = negate(codes[h], flips(variants[h]));
-                let exact = fold(i16x8_add(fold(from[h]), u));
-                let differences = [i32x4_extend_low_i16x8(codes[h]), i32x4_extend_high_i16x8(codes[h])];
-                let dithered = moved(from[h], differences, levels[h], unit);
-                v128_bitselect(dithered, exact, i16x8_lt(exponent(layout, from[h]), below))
+            [0, 1, 2, 3] | i | {
+                let u = negate(codes[i], flips(variants[i]));
+                let exact = k.fold(wrapped(k.kind, i32x4_add(k.fold(from[i]), u)));
+                v128_bitselect(dithered[i], exact, k.is_dithered(from[i]))
             }
         );
-        store(out, group, result);
+        k.kind.store(out, group, result);
     }
 }
 
-/// See [`quantize_row`](crate::kernels::v2::dither::quantize_row); bfloat16.
+/// Numbers modulo 2^16 as signed ones, where words have 16 bits.
+#[inline(always)]
+fn wrapped(kind: Kind, x: v128) -> v128 {
+    match kind {
+        Kind::F32 => x,
+        _ => i32x4_shr(i32x4_shl(x, 16), 16),
+    }
+}
+
+/// See [`quantize_row`](crate::kernels::v2::dither::quantize_row).
 #[allow(clippy::too_many_arguments)]
 pub fn quantize_row(
     layout: Layout,
@@ -220,57 +321,56 @@ pub fn quantize_row(
     index: &mut [u16],
     out: &mut [u8],
 ) {
-    let (below, unit) = (i16x8_splat(step.below as i16), f32x4_splat(step.unit));
+    let k = Words::new(layout, step);
     let whole = f32x4_splat(32.0 * step.unit);
-    let exact_codes = i16x8_splat(EXACT as i16);
-    let specials = i16x8_splat((layout.exponent_mask << layout.mantissa) as i16);
     for (group, index) in index.chunks_exact_mut(LANES).enumerate() {
-        let (from, to) = (words(source.from, group), words(fine, group));
-        let (levels, variants) = (widened(levels, group), widened(source.variants, group));
+        let (from, to) = (k.kind.words(source.from, group), k.kind.words(fine, group));
+        let levels = signed(widened(levels, group));
+        let variants = signed(widened(source.variants, group));
         let contexts = widened(contexts, group);
-        let mut results = [i16x8_splat(0); 2];
-        let symbols = unrolled!(
-            [0, 1] | h | {
-                let is_dithered = i16x8_lt(exponent(layout, from[h]), below);
-                let (low, high) = (
-                    multiples(
-                        u32x4_extend_low_u16x8(from[h]),
-                        u32x4_extend_low_u16x8(to[h]),
-                        u32x4_extend_low_u16x8(levels[h]),
-                        whole,
-                    ),
-                    multiples(
-                        u32x4_extend_high_u16x8(from[h]),
-                        u32x4_extend_high_u16x8(to[h]),
-                        u32x4_extend_high_u16x8(levels[h]),
-                        whole,
-                    ),
-                );
-                let dithered = moved(from[h], [low, high], levels[h], unit);
-                let special = i16x8_eq(v128_and(dithered, specials), specials);
-                // Saturating: what is too large stays so.
-                let q = v128_bitselect(i16x8_splat(i16::MIN), i16x8_narrow_i32x4(low, high), special);
-                let u = negate(i16x8_sub(fold(to[h]), fold(from[h])), flips(variants[h]));
+        let (start, end) = (k.kind.values(from), k.kind.values(to));
+        let multiples = unrolled!([0, 1, 2, 3] | i | multiple(f32x4_sub(end[i], start[i]), levels[i], whole));
+        let dithered = k.moved(start, multiples, levels);
+        let mut results = to;
+        let codes = unrolled!(
+            [0, 1, 2, 3] | i | {
+                let is_dithered = k.is_dithered(from[i]);
+                let special = i32x4_eq(v128_and(dithered[i], k.special), k.special);
+                let q = v128_bitselect(i32x4_splat(i32::MIN), multiples[i], special);
+                let u = wrapped(k.kind, i32x4_sub(k.fold(to[i]), k.fold(from[i])));
+                let u = negate(u, flips(variants[i]));
                 let code = v128_bitselect(q, u, is_dithered);
-                results[h] = v128_bitselect(dithered, to[h], is_dithered);
+                results[i] = v128_bitselect(dithered[i], to[i], is_dithered);
                 // The magnitude of the lowest number is larger than any when read without a sign.
-                let short = u16x8_le(i16x8_abs(code), exact_codes);
-                let code = v128_bitselect(code, i16x8_splat(ESCAPE as i16), short);
-                v128_or(i16x8_shl(contexts[h], 8), v128_and(code, i16x8_splat(0xff)))
+                let short = u32x4_le(i32x4_abs(code), i32x4_splat(EXACT as i32));
+                v128_bitselect(code, i32x4_splat(ESCAPE as i32), short)
             }
         );
-        store(out, group, results);
-        // SAFETY: sixteen u16.
-        unsafe { store_two(index.as_mut_ptr() as *mut u8, symbols) };
+        k.kind.store(out, group, results);
+        let codes = [
+            i16x8_narrow_i32x4(codes[0], codes[1]),
+            i16x8_narrow_i32x4(codes[2], codes[3]),
+        ];
+        let to = index.as_mut_ptr() as *mut v128;
+        unrolled!(
+            [0, 1] | h | {
+                let symbols = v128_or(i16x8_shl(contexts[h], 8), v128_and(codes[h], i16x8_splat(0xff)));
+                // SAFETY: sixteen u16.
+                unsafe { v128_store(to.add(h), symbols) };
+            }
+        );
+    }
+    // What is beyond the row is no weight, even where a step is too large for the type.
+    for symbol in index.iter_mut().skip(source.from.len() / k.kind.bytes()) {
+        *symbol &= 0xff00;
     }
 }
 
 /// The multiples of a step that four changes are nearest to; the lowest number where it is too far or there is none.
 #[inline(always)]
-fn multiples(from: v128, to: v128, levels: v128, step: v128) -> v128 {
-    let change = f32x4_sub(i32x4_shl(to, 16), i32x4_shl(from, 16));
-    let sign = i32x4_shl(v128_and(levels, i32x4_splat(8)), 28);
-    let half = i32x4_add(i32x4_shl(v128_and(levels, i32x4_splat(7)), 1), i32x4_splat(1));
+fn multiple(change: v128, level: v128, step: v128) -> v128 {
+    let sign = i32x4_shl(v128_and(level, i32x4_splat(8)), 28);
+    let half = i32x4_add(i32x4_shl(v128_and(level, i32x4_splat(7)), 1), i32x4_splat(1));
     let z = f32x4_mul(f32x4_convert_i32x4(half), f32x4_splat(1.0 / 32.0));
     let q = f32x4_nearest(f32x4_add(f32x4_div(v128_xor(change, sign), step), z));
     // Not true of a NaN.
