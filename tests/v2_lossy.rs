@@ -270,6 +270,53 @@ fn what_has_no_step_is_exact() {
     assert!(lossy_ones > 1000, "{lossy_ones}");
 }
 
+/// What was pruned stays so, at the price of knowing which weights those are: about a bit for each weight where it is half
+/// of them. The sign of a zero is that of the weight that was there, as a product with a mask leaves it.
+#[test]
+fn pruned_weights_are_cheap_and_stay_zero() {
+    for (dtype, change) in [("BF16", 1e-3), ("F16", 2e-4), ("F32", 2e-4)] {
+        let (base, fine) = made(dtype, 96, 160, change);
+        let mut masked = values(dtype, &fine);
+        let pruned = |i: usize| (i as u32).wrapping_mul(0x9e37_79b9) >> 31 == 1;
+        for (_, w) in masked.iter_mut().enumerate().filter(|(i, _)| pruned(*i)) {
+            *w *= 0.0;
+        }
+        let n = masked.len();
+        let zeros = masked.iter().filter(|w| w.to_bits() << 1 == 0).count();
+        assert!(
+            zeros > n / 3 && masked.iter().any(|w| w.to_bits() == 1 << 31),
+            "{zeros} of {n}"
+        );
+        let masked = bytes(dtype, &masked);
+        let file = |w: &[u8]| one(safetensors(&[("w", dtype, &[96, 160], w)]));
+        let (whole, _) = encode_with(&file(&base), &file(&fine), r#"{"strategy":"lossless"}"#, false);
+        let (delta, _) = encode_with(&file(&base), &file(&masked), r#"{"strategy":"lossless"}"#, false);
+        assert!(
+            decode(&file(&base), &delta, "{}", false).unwrap() == file(&masked),
+            "{dtype}"
+        );
+        let bits = |delta: &[u8]| 8.0 * delta.len() as f64 / n as f64;
+        assert!(
+            bits(&delta) < 0.6 * bits(&whole) + 1.9,
+            "{dtype}: {} of {}",
+            bits(&delta),
+            bits(&whole)
+        );
+        let (delta, report) = encode_with(&file(&base), &file(&masked), &lossy(40), false);
+        assert_eq!(of(&report, "w")["strategy"], "dithered", "{dtype}");
+        let back = decode(&file(&base), &delta, "{}", false).unwrap();
+        let width = masked.len() / n;
+        let words = |w: &[u8]| w.chunks_exact(width).map(<[u8]>::to_vec).collect::<Vec<_>>();
+        let pairs = words(tensor(&back, "w")).into_iter().zip(words(&masked)).enumerate();
+        let mut lost = 0;
+        for (i, (back, masked)) in pairs {
+            assert!(!pruned(i) || back == masked, "{dtype}: weight {i}");
+            lost += (back != masked) as usize;
+        }
+        assert!(lost > n / 4, "{dtype}: {lost}");
+    }
+}
+
 #[test]
 fn steps_below_the_types_own_lose_nothing() {
     // Changes of about one step of the type at a quality whose steps are finer.

@@ -68,7 +68,10 @@ impl Lcg {
         let mut near = |b: &[u8]| {
             let mut word = [0; 8];
             word[..width].copy_from_slice(b);
-            let by = match self.below(8) {
+            // Pruned: 0 or -0.
+            let zero = [0, 1u64 << (8 * width - 1)];
+            let by = match self.below(9) {
+                8 => return zero[self.below(2) as usize].to_le_bytes(),
                 0 => (self.next() as u64) << 32 | self.next() as u64,
                 1 => self.next() as u64 >> self.below(32),
                 _ => self.below(90) as u64,
@@ -211,7 +214,9 @@ fn dithered_row(
         let bits = alphabet::raw_bits(code, layout.bits);
         let raw = streams.raw.get(bits);
         let difference = alphabet::decode(code, bits, raw);
-        let result = if !is_dithered(start) {
+        let result = if code.unsigned_abs() == 127 {
+            (code as u64 >> 63) << (layout.bits - 1)
+        } else if !is_dithered(start) {
             let flip = source.variants.get(i).is_some_and(|v| v & 128 != 0);
             let difference = if flip { difference.wrapping_neg() } else { difference };
             layout.unkey(layout.key(start).wrapping_add(difference))
@@ -598,7 +603,10 @@ fn quantizing_dithered_rows() {
             // Near the start, or anywhere; numbers of all kinds, the special ones included.
             let mut fine = from.clone();
             for (i, word) in fine.chunks_exact_mut(width).enumerate() {
-                if round % 3 == 0 {
+                if rng.below(8) == 0 {
+                    word.fill(0);
+                    word[width - 1] = 128 * rng.below(2) as u8;
+                } else if round % 3 == 0 {
                     word.copy_from_slice(&rng.bytes(width));
                 } else {
                     word[0] = word[0].wrapping_add(rng.below(64) as u8 * (i % 2) as u8);

@@ -13,7 +13,57 @@ pub fn all() -> Vec<Case> {
     all.extend(chains());
     all.extend(adapters());
     all.extend(narrow());
+    all.extend(pruned());
     all
+}
+
+/// Every third weight is 0 and every fifth -0, where the base has neither; exactly, with a prediction, and dithered.
+fn pruned() -> Vec<Case> {
+    let n = 72;
+    let (u, v) = (noise(35, n, 1.0), noise(36, n, 0.02));
+    let w = noise(37, n * n, 0.05);
+    let zero = |i: usize, w: f32| match (i % 3, i % 5) {
+        (0, _) => 0.0,
+        (_, 0) => -0.0,
+        _ => w,
+    };
+    let predicted: Vec<f32> = (0..n * n).map(|i| zero(i, w[i] + u[i / n] * v[i % n])).collect();
+    let few = &w[..16 * 40];
+    let near: Vec<f32> = few
+        .iter()
+        .zip(noise(38, few.len(), 0.001))
+        .map(|(w, d)| w + d)
+        .collect();
+    let near: Vec<f32> = near.iter().enumerate().map(|(i, &w)| zero(i, w)).collect();
+    let halves = |v: &[f32]| v.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect();
+    let doubles = |v: &[f32]| v.iter().flat_map(|&v| (v as f64).to_le_bytes()).collect();
+    let model = |few: &[f32], all: &[f32]| {
+        one(safetensors(&[
+            ("bfloat16", "BF16", vec![16, 40], bf16s(few)),
+            ("float16", "F16", vec![16, 40], halves(few)),
+            ("float32", "F32", vec![16, 40], f32s(few)),
+            ("float64", "F64", vec![16, 40], doubles(few)),
+            ("integers", "I16", vec![16, 80], f32s(few)),
+            ("predicted", "BF16", vec![n as u64, n as u64], bf16s(all)),
+        ]))
+    };
+    let (base, fine) = (model(few, &w), model(&near, &predicted));
+    vec![
+        case(
+            "pruned",
+            "weights that became 0 and -0",
+            LOSSLESS,
+            base.clone(),
+            fine.clone(),
+        ),
+        case(
+            "pruned-dither",
+            "the same dithered",
+            r#"{"strategy":"lossy","quality":50}"#,
+            base,
+            fine,
+        ),
+    ]
 }
 
 /// Tensors of F32 that have values of BF16 or F16: after a base like them, after one with values of its own, after one of

@@ -1,5 +1,4 @@
 """An independent decoder of `.wdelta` version 2, written from src/format/v2/README.md, whose sections it follows.
-
 `Delta(bytes).decode(base)` gives the files of the fine-tune by path; `base` has ((dtype, shape), bytes) by name of tensor.
 """
 import hashlib
@@ -320,10 +319,10 @@ def coded(data, tables, rows):
             c = np.clip(columns - (params.dither[0] - 128 >> 3 - tables.q) + tables.level_offset, 0, tables.dithered - 1)
             contexts = np.where(dithered, tables.levels + 8 * c + (levels & 7), contexts)
         codes = np.array(rans.row(tables, contexts.tolist()), np.int64)
-        difference, given = codes.astype(np.uint64), abs(codes) > 126
+        difference, given, width = codes.astype(np.uint64), abs(codes) > 126, base.dtype.itemsize * 8
         for i in np.flatnonzero(abs(codes) > 32).tolist():
             m, sign = abs(int(codes[i])), 1 if codes[i] > 0 else -1
-            n = base.dtype.itemsize * 8 if m > 126 else (m - 33 >> 1) + 4
+            n = {127: 0, 128: width}.get(m, (m - 33 >> 1) + 4)
             value = int.from_bytes(raw[at >> 3:(at >> 3) + 9], "little") >> (at & 7) & (1 << n) - 1
             difference[i] = (value if m > 126 else sign * (value + (2 + (m - 33 & 1) << n) + 1)) & (1 << 64) - 1
             at += n
@@ -333,6 +332,7 @@ def coded(data, tables, rows):
             unit = ROOTS[step % 8] * power(clamp((step >> 3) - 5 - params.unit, -126, 127))
             lossy = rounded(dtype, floats(dtype, start) + np.where(levels > 7, -n, n).astype("<f4") * unit)
             out[-1] = np.where(dithered, np.where(given, difference.astype(base.dtype), lossy), out[-1])
+        out[-1] = np.where(abs(codes) == 127, (codes < 0).astype(base.dtype) << width - 1, out[-1])
     finished(s, pieces, rans)
     need(at + 7 >> 3 == len(raw), "raw bits are left over or missing")
     return b"".join(row.tobytes() for row in out)

@@ -3,13 +3,17 @@
 //! A code is an `i8`. `-32..=32` stand for themselves. Beyond, with `v = |u| - 1 >= 32` and `o = floor(log2 v)`, the
 //! code's magnitude is `33 + 2 * (o - 5) + next bit of v`, its sign is the sign of `u`, and the `o - 1` bits of `v` that
 //! remain go to the raw stream. [`ESCAPE`] stands for any `u` at all, with all its bits raw; it also replaces symbols
-//! that a table leaves out.
+//! that a table leaves out. [`ZERO`] and its negative say that the result is 0 or -0, wherever it comes from: weights
+//! that were pruned away are as cheap as they are frequent.
 
 /// Largest magnitude that has a symbol of its own.
 pub const EXACT: i64 = 32;
 
 /// The code whose raw bits are the whole difference.
 pub const ESCAPE: i8 = -128;
+
+/// The code of a result that is 0; its negative is that of -0 (only the highest bit set). They have no raw bits.
+pub const ZERO: i8 = 127;
 
 /// Largest magnitude of a bucket code: two for each of the octaves from 2^5 to 2^51.
 pub const LAST_BUCKET: i32 = 126;
@@ -50,6 +54,26 @@ pub fn encode(u: i64, width: u32) -> Coded {
     }
 }
 
+/// [`encode`], but for far results that are 0 or -0. `fine`: the result's word, without bits beyond `width`.
+#[inline(always)]
+pub fn encode_word(u: i64, fine: u64, width: u32) -> Coded {
+    let coded = encode(u, width);
+    if coded.n > 0 && fine << (65 - width) == 0 {
+        return Coded {
+            code: if fine == 0 { ZERO } else { -ZERO },
+            n: 0,
+            raw: 0,
+        };
+    }
+    coded
+}
+
+/// The word that a code of [`ZERO`] or its negative stands for.
+#[inline(always)]
+pub fn zero(code: i8, width: u32) -> Option<u64> {
+    (code.unsigned_abs() == ZERO as u8).then_some(((code < 0) as u64) << (width - 1))
+}
+
 /// `u` as an escape.
 #[inline(always)]
 pub fn escape(u: i64, width: u32) -> Coded {
@@ -67,12 +91,13 @@ pub const fn raw_bits(code: i8, width: u32) -> u32 {
     match m {
         0..=32 => 0,
         33..=126 => ((m - 33) >> 1) + 4,
-        // 127 and -127 are not written; read as an escape, they do no harm.
+        127 => 0,
         _ => width,
     }
 }
 
-/// The difference that a code with `n = raw_bits(code)` raw bits stands for. The caller takes it modulo 2^width.
+/// The difference that a code with `n = raw_bits(code)` raw bits stands for, unless [`zero`] has it. The caller takes it
+/// modulo 2^width.
 #[inline(always)]
 pub fn decode(code: i8, n: u32, raw: u64) -> i64 {
     let c = code as i64;
@@ -83,9 +108,8 @@ pub fn decode(code: i8, n: u32, raw: u64) -> i64 {
     decode_long(c, n, raw)
 }
 
-/// [`decode`] for codes beyond [`EXACT`], without a choice on the sign.
 #[inline(always)]
-pub fn decode_long(code: i64, n: u32, raw: u64) -> i64 {
+fn decode_long(code: i64, n: u32, raw: u64) -> i64 {
     let m = code.abs();
     if m > LAST_BUCKET as i64 {
         return raw as i64;
@@ -133,6 +157,23 @@ mod tests {
         assert_eq!(check(1 << 52, 64).code, 126);
         assert_eq!(check((1 << 52) + 1, 64).code, ESCAPE);
         check(i32::MIN as i64, 32);
+    }
+
+    #[test]
+    fn far_zeros_have_codes_of_their_own() {
+        for width in [8, 16, 32, 64] {
+            let top = 1u64 << (width - 1);
+            for (fine, code) in [(0, ZERO), (top, -ZERO)] {
+                for u in [33, -33, 1 << 6] {
+                    let coded = encode_word(u, fine, width);
+                    assert_eq!((coded.code, coded.n), (code, raw_bits(code, width)));
+                    assert_eq!(zero(coded.code, width), Some(fine));
+                }
+                assert_eq!(encode_word(-32, fine, width), encode(-32, width));
+                assert_eq!(encode_word(40, fine | 1, width), encode(40, width));
+            }
+        }
+        assert!([0, 126, -126, ESCAPE].iter().all(|&code| zero(code, 16).is_none()));
     }
 
     #[test]

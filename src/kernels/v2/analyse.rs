@@ -66,7 +66,8 @@ fn words<W: Word>(
     for (i, (class, code)) in classes.iter_mut().zip(codes).enumerate() {
         *class = -((layout.exponent(W::get(from, i)) << log2_q) as i16);
         let context = variants.get(i).copied().unwrap_or(0);
-        let c = alphabet::encode(step::<W>(layout, from, fine, variants, i), layout.bits).code;
+        let step = step::<W>(layout, from, fine, variants, i);
+        let c = alphabet::encode_word(step, W::get(fine, i), W::BITS).code;
         *code = ((context & !FLIP) as u16) << 8 | c as u8 as u16;
     }
 }
@@ -82,7 +83,8 @@ pub(super) fn step<W: Word>(layout: Layout, from: &[u8], fine: &[u8], variants: 
     }
 }
 
-/// Differences in value between `from` and `fine`; 0 where they are not finite.
+/// Differences in value between `from` and `fine`; 0 where they are not finite, and where floats became 0: a weight that
+/// was pruned says nothing of how far the others moved.
 pub fn differ(layout: Layout, from: &[u8], fine: &[u8], deltas: &mut [f32]) {
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
     super::simd128::analyse::differ(layout, from, fine, deltas);
@@ -105,7 +107,11 @@ fn differ_words<W: Word>(layout: Layout, from: &[u8], fine: &[u8], deltas: &mut 
     for (i, d) in deltas.iter_mut().enumerate() {
         let (b, f) = (W::get(from, i), W::get(fine, i));
         *d = if layout.is_float() {
-            finite(layout.value(f) - layout.value(b))
+            let value = layout.value(f);
+            match value == 0.0 {
+                true => 0.0,
+                false => finite(value - layout.value(b)),
+            }
         } else {
             layout.wrap(f.wrapping_sub(b) as i64) as f32
         };

@@ -272,6 +272,14 @@ fn apply<R: Real>(layout: Layout, step: RowStep, source: &Source<'_>, levels: &[
     }
 }
 
+/// The code of a weight that is 0 now and was not near it, which is exact in dithered rows too: what was pruned stays so.
+#[inline(always)]
+pub fn far_zero(layout: Layout, start: u64, fine: u64) -> Option<i8> {
+    let u = layout.wrap(layout.key(fine).wrapping_sub(layout.key(start)));
+    let code = alphabet::encode_word(u, fine, layout.bits).code;
+    alphabet::zero(code, layout.bits).map(|_| code)
+}
+
 /// How far a weight moves and what that gives: a multiple of the step where it is dithered, which is none where no multiple
 /// is near enough or gives a finite number; else the difference to the weight itself.
 pub fn quantize(layout: Layout, step: RowStep, level: u8, flip: bool, start: u64, fine: u64) -> Option<(i64, u64)> {
@@ -286,7 +294,8 @@ pub fn quantize(layout: Layout, step: RowStep, level: u8, flip: bool, start: u64
 }
 
 /// Symbols of a row, `256 * context + code`, and what they give: multiples of steps where weights are dithered, else
-/// differences. A weight whose code would have raw bits, or give no finite number, has [`alphabet::ESCAPE`] and any result.
+/// differences. A weight whose code would have raw bits, give no finite number or be that of a [`far_zero`] has
+/// [`alphabet::ESCAPE`] and any result.
 ///
 /// `levels`, `contexts`, `index` and the source's columns are padded to groups of 16.
 #[allow(clippy::too_many_arguments)]
@@ -327,8 +336,9 @@ pub fn quantize_row_scalar(
     for (at, ((start, fine), ((&level, index), out))) in words.zip(beside).enumerate() {
         let (start, fine) = (word(start), word(fine));
         let flip = source.variants.get(at).is_some_and(|v| v & FLIP != 0);
+        let near = far_zero(layout, start, fine).is_none();
         let (code, result) = match quantize(layout, step, level, flip, start, fine) {
-            Some((u, result)) if u.unsigned_abs() <= alphabet::EXACT as u64 => (u as i8, result),
+            Some((u, result)) if near && u.unsigned_abs() <= alphabet::EXACT as u64 => (u as i8, result),
             _ => (alphabet::ESCAPE, fine),
         };
         *index |= code as u8 as u16;
@@ -400,7 +410,9 @@ fn expand(
         let bits = raw_bits(code, layout.bits);
         let raw = raw.get(bits);
         let u = alphabet::decode(code, bits, raw);
-        let result = if layout.exponent(start) >= step.below {
+        let result = if let Some(zero) = alphabet::zero(code, layout.bits) {
+            zero
+        } else if layout.exponent(start) >= step.below {
             let flip = source.variants.get(i).is_some_and(|v| v & FLIP != 0);
             let u = if flip { u.wrapping_neg() } else { u };
             layout.unkey(layout.key(start).wrapping_add(u))

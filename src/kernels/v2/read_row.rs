@@ -146,6 +146,7 @@ fn words<W: Word>(
         let u = alphabet::decode(code, bits, streams.raw.get(bits));
         let flip = source.variants.get(i).is_some_and(|v| v & FLIP != 0);
         let u = if flip { u.wrapping_neg() } else { u };
-        W::put(out, i, layout.unkey(layout.key(W::get(source.from, i)).wrapping_add(u)));
+        let moved = layout.unkey(layout.key(W::get(source.from, i)).wrapping_add(u));
+        W::put(out, i, alphabet::zero(code, W::BITS).unwrap_or(moved));
     }
 }

@@ -101,7 +101,7 @@ fn words<W: Word>(
         let sum = source.row + source.columns[i] as i32 - (exponent << coding.contexts.log2_q);
         let context = (coding.contexts.of(sum, variant) as u16) << 8;
         let step = step::<W>(layout, source.from, fine, source.variants, i);
-        let mut coded = alphabet::encode(step, W::BITS);
+        let mut coded = alphabet::encode_word(step, W::get(fine, i), W::BITS);
         if !coding.tables.has(context | coded.code as u8 as u16) {
             coded = alphabet::escape(step, W::BITS);
         }

@@ -2,7 +2,7 @@
 
 use super::row::settle;
 use crate::kernels::v2::adaptive::Meter;
-use crate::kernels::v2::alphabet::{self, raw_bits, ESCAPE};
+use crate::kernels::v2::alphabet::{self, raw_bits, ESCAPE, ZERO};
 use crate::kernels::v2::analyse::add_magnitudes;
 use crate::kernels::v2::dither::{can_dither, nearest, Dither, LEVELS};
 use crate::kernels::v2::log2::{log2_q8, steps, FRACTION};
@@ -230,6 +230,7 @@ fn count(scaled: &Scaled<'_>, step: u8) -> (Counts, Counts) {
             if exponent < row.below {
                 let c = (column as i32 - row.shift + DITHER_OFFSET as i32).clamp(0, DITHER_CLASSES as i32 - 1);
                 let code = match nearest(delta, level, 32.0 * row.unit) {
+                    _ if (code as i8).unsigned_abs() == ZERO as u8 => code as i8,
                     Some(q) => alphabet::encode(q as i64, 16).code,
                     None => ESCAPE,
                 };

@@ -1,9 +1,9 @@
 //! The writing side of a dithered row.
 
-use crate::kernels::v2::alphabet;
+use crate::kernels::v2::alphabet::{self, Coded};
 use crate::kernels::v2::analyse::{magnitude, mark, Reach};
 use crate::kernels::v2::bits::BitWriter;
-use crate::kernels::v2::dither::{contexts_row, quantize, quantize_row, word, Dither, Place};
+use crate::kernels::v2::dither::{contexts_row, far_zero, quantize, quantize_row, word, Dither, Place};
 use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::log2::steps;
 use crate::kernels::v2::predict::FLIP;
@@ -110,7 +110,11 @@ impl<'a> RowWriter<'a> {
             let bits = if is_dithered { 16 } else { layout.bits };
             let flip = source.variants.get(at).is_some_and(|v| v & FLIP != 0);
             let quantized = quantize(layout, step, self.levels[at], flip, start, fine);
-            let coded = quantized.map(|(u, result)| (alphabet::encode(u, bits), result));
+            let zero = far_zero(layout, start, fine).filter(|&code| has(code));
+            let coded = match zero {
+                Some(code) => Some((Coded { code, n: 0, raw: 0 }, fine)),
+                None => quantized.map(|(u, result)| (alphabet::encode(u, bits), result)),
+            };
             let (coded, result) = coded.filter(|(coded, _)| has(coded.code)).unwrap_or_else(|| {
                 // An escape of a dithered weight is the result itself.
                 let escaped = match quantized {

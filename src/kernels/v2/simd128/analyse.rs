@@ -82,9 +82,10 @@ fn run<const PLAIN: bool>(
             } else {
                 [i16x8_splat(0); 2]
             };
+            let fine: [v128; 2] = load(f as *const u8);
             let steps = unrolled!(
                 [0, 1] | h | {
-                    let (b, f) = (v128_load(b.add(h)), v128_load(f.add(h)));
+                    let (b, f) = (v128_load(b.add(h)), fine[h]);
                     let e = i16x8_max(v128_and(u16x8_shr(b, mantissa), exponents), one);
                     let class = i16x8_neg(i16x8_shl(e, log2_q));
                     v128_store(classes.as_mut_ptr().add(at + 8 * h) as *mut v128, class);
@@ -107,7 +108,7 @@ fn run<const PLAIN: bool>(
                 unrolled!(
                     [0, 1] | h | {
                         let to = codes.as_mut_ptr().add(at + 8 * h) as *mut v128;
-                        let code = v128_and(bucket(steps[h], magnitudes[h]), i16x8_splat(255));
+                        let code = v128_and(bucket(steps[h], magnitudes[h], fine[h]), i16x8_splat(255));
                         let code = v128_or(v128_and(v128_load(to), i16x8_splat(-256)), code);
                         v128_store(to, v128_bitselect(code, v128_load(to), long[h]));
                     }
@@ -128,15 +129,17 @@ fn run<const PLAIN: bool>(
     );
 }
 
-/// Codes of differences beyond the exact ones, with their sign.
+/// Codes of differences beyond the exact ones, with their sign, and of zeros.
 #[inline(always)]
-pub(super) fn bucket(steps: v128, magnitudes: v128) -> v128 {
+pub(super) fn bucket(steps: v128, magnitudes: v128, fine: v128) -> v128 {
     // A float32's exponent and the first bit of its mantissa number the half octaves.
     let v = i16x8_sub(magnitudes, i16x8_splat(1));
     let lo = u32x4_shr(f32x4_convert_u32x4(u32x4_extend_low_u16x8(v)), 22);
     let hi = u32x4_shr(f32x4_convert_u32x4(u32x4_extend_high_u16x8(v)), 22);
     let code = i16x8_sub(i16x8_narrow_i32x4(lo, hi), i16x8_splat(2 * (127 + 5) - 33));
-    let sign = i16x8_shr(steps, 15);
+    let is_zero = i16x8_eq(i16x8_shl(fine, 1), i16x8_splat(0));
+    let code = v128_bitselect(i16x8_splat(alphabet::ZERO as i16), code, is_zero);
+    let sign = i16x8_shr(v128_bitselect(fine, steps, is_zero), 15);
     i16x8_sub(v128_xor(code, sign), sign)
 }
 
@@ -146,12 +149,13 @@ pub(super) fn fold(x: v128, mask: v128) -> v128 {
     v128_xor(x, v128_and(i16x8_shr(x, 15), mask))
 }
 
-/// `f - b`, 0 where that is not finite.
+/// `f - b`, 0 where that is not finite or `f` is 0.
 #[inline(always)]
 fn difference(f: v128, b: v128) -> v128 {
     let special = i32x4_splat(0x7f80_0000);
     let d = f32x4_sub(f, b);
-    v128_andnot(d, i32x4_eq(v128_and(d, special), special))
+    let counts = f32x4_ne(f, f32x4_splat(0.0));
+    v128_and(v128_andnot(d, i32x4_eq(v128_and(d, special), special)), counts)
 }
 
 /// See [`differ`](crate::kernels::v2::analyse::differ).

@@ -4,7 +4,7 @@
 #![allow(unsafe_code)]
 
 use super::read32::upper;
-use super::values::{from_f16, load};
+use super::values::{from_f16, load, signed};
 use crate::kernels::simd128::convert::{bf16, f16};
 use crate::kernels::v2::alphabet::{ESCAPE, EXACT};
 use crate::kernels::v2::element::Layout;
@@ -145,17 +145,6 @@ fn widened(bytes: &[u8], group: usize) -> [v128; 2] {
 fn narrow(v: [v128; 2]) -> v128 {
     let low = i16x8_splat(0xff);
     u8x16_narrow_i16x8(v128_and(v[0], low), v128_and(v[1], low))
-}
-
-/// Sixteen numbers of 16 bits as numbers of 32 bits.
-#[inline(always)]
-fn signed(halves: [v128; 2]) -> [v128; 4] {
-    [
-        i32x4_extend_low_i16x8(halves[0]),
-        i32x4_extend_high_i16x8(halves[0]),
-        i32x4_extend_low_i16x8(halves[1]),
-        i32x4_extend_high_i16x8(halves[1]),
-    ]
 }
 
 /// Exact weights and dithered ones: what both ways of a row need.
@@ -323,6 +312,7 @@ pub fn quantize_row(
 ) {
     let k = Words::new(layout, step);
     let whole = f32x4_splat(32.0 * step.unit);
+    let exact = i32x4_splat(EXACT as i32);
     for (group, index) in index.chunks_exact_mut(LANES).enumerate() {
         let (from, to) = (k.kind.words(source.from, group), k.kind.words(fine, group));
         let levels = signed(widened(levels, group));
@@ -338,11 +328,13 @@ pub fn quantize_row(
                 let special = i32x4_eq(v128_and(dithered[i], k.special), k.special);
                 let q = v128_bitselect(i32x4_splat(i32::MIN), multiples[i], special);
                 let u = wrapped(k.kind, i32x4_sub(k.fold(to[i]), k.fold(from[i])));
+                let is_far = u32x4_gt(i32x4_abs(u), exact);
+                let is_zero = i32x4_eq(v128_and(to[i], k.magnitude), i32x4_splat(0));
                 let u = negate(u, flips(variants[i]));
                 let code = v128_bitselect(q, u, is_dithered);
                 results[i] = v128_bitselect(dithered[i], to[i], is_dithered);
                 // The magnitude of the lowest number is larger than any when read without a sign.
-                let short = u32x4_le(i32x4_abs(code), i32x4_splat(EXACT as i32));
+                let short = v128_andnot(u32x4_le(i32x4_abs(code), exact), v128_and(is_far, is_zero));
                 v128_bitselect(code, i32x4_splat(ESCAPE as i32), short)
             }
         );

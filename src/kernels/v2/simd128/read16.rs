@@ -227,7 +227,7 @@ fn key<const FLOAT: bool>(b: u16) -> i16 {
 }
 
 /// What a code beyond the exact ones says of a 16-bit difference: number of raw bits (bits 0 to 5), whether it is
-/// negative (bit 7), and what is added to the raw bits (from bit 8 on, modulo 2^16); see [`alphabet::decode_long`].
+/// negative (bit 7), and what is added to the raw bits (from bit 8 on, modulo 2^16); see [`alphabet::decode`].
 pub(super) static LONG: [u32; 256] = {
     let mut t = [0; 256];
     let mut i = 0;
@@ -238,7 +238,7 @@ pub(super) static LONG: [u32; 256] = {
             let n = ((m - 33) >> 1) + 4;
             let lowest = ((2 + ((m - 33) & 1) as u64) << n) as u16 as u32;
             t[i] = n | ((code < 0) as u32) << 7 | (lowest + 1) << 8;
-        } else if m > 126 {
+        } else if m > 127 {
             t[i] = 16;
         }
         i += 1;
@@ -277,7 +277,9 @@ fn fix<const FLOAT: bool, const PREDICTED: bool>(
         let magnitude = ((long >> 8) as u64 + (word & ((1 << n) - 1))) as i16;
         let sign = flip ^ -((long >> 7 & 1) as i16);
         let u = (magnitude ^ sign).wrapping_sub(sign);
-        let x = key::<FLOAT>(b.wrapping_add(u) as u16) as u16;
+        let moved = key::<FLOAT>(b.wrapping_add(u) as u16) as u16;
+        let is_zero = code.unsigned_abs() == alphabet::ZERO as u16;
+        let x = if is_zero { code as u16 & 0x8000 } else { moved };
         // SAFETY: as above.
         unsafe { results.add(at).write_unaligned(x) };
     }

@@ -6,8 +6,8 @@
 
 use super::lanes::{Classes, Lanes};
 use super::rans::{load_states, store_states};
-use super::values::load;
-use crate::kernels::v2::alphabet::raw_bits;
+use super::values::{load, signed};
+use crate::kernels::v2::alphabet::{raw_bits, ESCAPE, ZERO};
 use crate::kernels::v2::bits::BitReader;
 use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::rans::LANES;
@@ -27,6 +27,7 @@ static LONG: [u64; 256] = {
         let lowest = match m {
             0..=32 => m,
             33..=126 => ((2 + ((m - 33) & 1)) << n) + 1,
+            // Zeros have none, and escapes are nothing but raw bits.
             _ => 0,
         };
         t[i] = n as u64 | lowest << 8;
@@ -60,25 +61,16 @@ fn results(fold_mask: v128, from: [v128; 4], codes: [v128; 2], bits: &mut BitRea
         magnitudes(&bytes, bits, &mut found);
         load(found.as_ptr() as *const u8)
     };
-    // An escape has its sign in its raw bits.
-    let negative = unrolled!(
-        [0, 1]
-            | h
-            | v128_and(
-                i16x8_lt(codes[h], i16x8_splat(0)),
-                i16x8_gt(codes[h], i16x8_splat(-127))
-            )
-    );
-    let negative = [
-        i32x4_extend_low_i16x8(negative[0]),
-        i32x4_extend_high_i16x8(negative[0]),
-        i32x4_extend_low_i16x8(negative[1]),
-        i32x4_extend_high_i16x8(negative[1]),
-    ];
+    let codes = signed(codes);
     unrolled!(
         [0, 1, 2, 3] | v | {
-            let u = i32x4_sub(v128_xor(found[v], negative[v]), negative[v]);
-            fold(i32x4_add(fold(from[v], fold_mask), u), fold_mask)
+            // An escape has its sign in its raw bits.
+            let is_escape = i32x4_eq(codes[v], i32x4_splat(ESCAPE as i32));
+            let negative = v128_andnot(i32x4_shr(codes[v], 31), is_escape);
+            let u = i32x4_sub(v128_xor(found[v], negative), negative);
+            let moved = fold(i32x4_add(fold(from[v], fold_mask), u), fold_mask);
+            let is_zero = i32x4_eq(i32x4_abs(codes[v]), i32x4_splat(ZERO as i32));
+            v128_bitselect(i32x4_shl(negative, 31), moved, is_zero)
         }
     )
 }

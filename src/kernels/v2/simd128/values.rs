@@ -73,6 +73,17 @@ impl Float for F32 {
     }
 }
 
+/// Sixteen numbers of 16 bits as numbers of 32 bits.
+#[inline(always)]
+pub fn signed(halves: [v128; 2]) -> [v128; 4] {
+    [
+        i32x4_extend_low_i16x8(halves[0]),
+        i32x4_extend_high_i16x8(halves[0]),
+        i32x4_extend_low_i16x8(halves[1]),
+        i32x4_extend_high_i16x8(halves[1]),
+    ]
+}
+
 /// Four float16, each in the low half of its lane, as float32; NaN as infinities.
 #[inline(always)]
 pub fn from_f16(x: v128) -> v128 {

@@ -40,7 +40,7 @@ fn codes<const PLAIN: bool>(fold_mask: v128, from: [v128; 2], fine: [v128; 2], v
     let magnitudes = unrolled!([0, 1] | h | i16x8_abs(steps[h]));
     let long = unrolled!([0, 1] | h | u16x8_gt(magnitudes[h], i16x8_splat(alphabet::EXACT as i16)));
     if v128_any_true(v128_or(long[0], long[1])) {
-        return unrolled!([0, 1] | h | v128_bitselect(bucket(steps[h], magnitudes[h]), steps[h], long[h]));
+        return unrolled!([0, 1] | h | v128_bitselect(bucket(steps[h], magnitudes[h], fine[h]), steps[h], long[h]));
     }
     steps
 }

@@ -28,7 +28,9 @@ fn codes(fold_mask: v128, from: [v128; 4], fine: [v128; 4]) -> ([v128; 4], [v128
             let cut = v128_andnot(less, u32x4_shr(less, 2));
             let half_octave = u32x4_shr(f32x4_convert_i32x4(cut), 22);
             let bucket = i32x4_sub(half_octave, i32x4_splat(2 * (127 + 5) - 33));
-            let sign = i32x4_shr(steps[v], 31);
+            let is_far_zero = i32x4_eq(i32x4_shl(fine[v], 1), i32x4_splat(0));
+            let bucket = v128_bitselect(i32x4_splat(alphabet::ZERO as i32), bucket, is_far_zero);
+            let sign = i32x4_shr(v128_bitselect(fine[v], steps[v], is_far_zero), 31);
             let bucket = i32x4_sub(v128_xor(bucket, sign), sign);
             let long = u32x4_ge(less, u32x4_splat(alphabet::EXACT as u32));
             let is_zero = i32x4_eq(steps[v], i32x4_splat(0));
