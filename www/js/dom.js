@@ -70,22 +70,37 @@ const kept = (children) =>
     .filter((child) => child !== null && child !== undefined && child !== false)
     .map((child) => (child instanceof Node ? child : String(child)));
 
+/** Where the focus was, as long as nothing has it: what had it may be gone, or disabled while a job runs. @type {{ element: Element, focused: Element, key: string | null | undefined, at: number } | null} */
+let lost = null;
+
 /**
- * Replaces an element's content; the focus stays on the element with the same `data-key`, and so does what is being typed there.
+ * Replaces an element's content. The focus stays on the element with the same `data-key`, and so does what is being typed
+ * there; where that is gone the focus goes to what stands in its place, or to the view if all of that is new.
  * @param {Element} element
  * @param {...Child} children
  */
 export function fill(element, ...children) {
-  const focused = element.contains(document.activeElement) ? document.activeElement : null;
-  const key = focused?.closest('[data-key]')?.getAttribute('data-key');
+  // In fields the keys of the page are off: none is gone to unasked.
+  const all = () => /** @type {HTMLElement[]} */ ([...element.querySelectorAll('a, button, summary, [tabindex]')]);
+  const focused = document.activeElement;
+  if (focused && element.contains(focused))
+    lost = { element, focused, key: focused.closest('[data-key]')?.getAttribute('data-key'), at: all().indexOf(/** @type {HTMLElement} */ (focused)) };
   element.replaceChildren(...kept(children));
-  if (!key || document.activeElement === focused) return;
-  const again = [...element.querySelectorAll('[data-key]')].find((node) => node.getAttribute('data-key') === key);
-  if (!(again instanceof HTMLElement)) return;
-  again.focus({ preventScroll: true });
-  if (!(focused instanceof HTMLInputElement && again instanceof HTMLInputElement && focused.type === 'text')) return;
-  again.value = focused.value;
-  again.setSelectionRange(focused.selectionStart, focused.selectionEnd);
+  if (lost?.element !== element) return;
+  const { focused: before, key, at } = lost;
+  const found = all();
+  const same = /** @type {HTMLElement[]} */ ([...element.querySelectorAll('[data-key]')]).find((node) => node.dataset.key === key);
+  const again = same ?? (element.matches('.view, main') ? null : found[Math.min(at, found.length - 1)]) ?? document.querySelector('main');
+  if (document.activeElement === document.body) {
+    // Until it can be used again.
+    if (again?.matches(':disabled')) return;
+    again?.focus({ preventScroll: true });
+    if (same && before instanceof HTMLInputElement && same instanceof HTMLInputElement && before.type === 'text') {
+      same.value = before.value;
+      same.setSelectionRange(before.selectionStart, before.selectionEnd);
+    }
+  }
+  lost = null;
 }
 
 /**
@@ -121,7 +136,7 @@ export function renewed(store, signal, select, build) {
     (values) => {
       inner?.abort();
       inner = new AbortController();
-      root.replaceChildren(...build(values, AbortSignal.any([signal, inner.signal])));
+      fill(root, build(values, AbortSignal.any([signal, inner.signal])));
     },
     signal,
   );

@@ -4,7 +4,7 @@
 import { api, scriptUrl } from './api.js';
 import { App } from './app.js';
 import { VIEWS } from './constants.js';
-import { button, h } from './dom.js';
+import { button, fill, h } from './dom.js';
 import { header, help, jobBar, notices, tabs, TITLES } from './components/shell.js';
 import { plural } from './format.js';
 import { dropped, picked } from './intake/collect.js';
@@ -68,7 +68,7 @@ store.watch(
     shown = new AbortController();
     document.documentElement.dataset.view = view;
     main.setAttribute('aria-label', TITLES[view]);
-    main.replaceChildren(...SHOW[view](app, shown.signal));
+    fill(main, SHOW[view](app, shown.signal));
     scrollTo(0, 0);
   },
   page,

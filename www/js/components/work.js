@@ -1,7 +1,7 @@
 // @ts-check
 // What Rebuild and Make share: a form, the checks before the start, and what came of it.
 
-import { button, h, live } from '../dom.js';
+import { button, fill, h, live } from '../dom.js';
 import { blocked, checklist, missing, savedView } from './parts.js';
 import { jobArea } from './shell.js';
 
@@ -86,10 +86,11 @@ export function workView(app, signal, { kind, title, start, lacks, plan, form, p
     (state) => [JSON.stringify(lacks(state))],
     () => {
       const wanting = lacks(store.state);
-      root.replaceChildren(
-        ...(wanting
-          ? [missing(app, ...wanting)]
-          : [h('h1', null, title), h('div', { class: 'two-columns' }, fields, before), outcome, results, ...(below ? [below] : [])]),
+      fill(
+        root,
+        wanting
+          ? missing(app, ...wanting)
+          : [h('h1', null, title), h('div', { class: 'two-columns' }, fields, before), outcome, results, below],
       );
     },
     signal,
