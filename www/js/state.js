@@ -40,7 +40,7 @@ export const initial = {
  * What can happen. `set` replaces fields, `merge` replaces fields of one part, `entry` changes one file.
  * @typedef {{ type: 'set', values: Partial<State> }
  *   | { type: 'merge', part: 'compare' | 'rebuild' | 'make' | 'prefs' | 'job', values: object }
- *   | { type: 'add', entry: Entry }
+ *   | { type: 'add', entry: Entry, replace?: string }
  *   | { type: 'entry', id: string, values: Partial<Entry> }
  *   | { type: 'remove', id: string }
  *   | { type: 'checks', key: string, value: 'ok' | Problem }
@@ -49,6 +49,18 @@ export const initial = {
 
 /** A problem of files that are not in use any more says nothing. @param {State} state */
 const ended = ({ job }) => (job?.problem ? null : job);
+
+/** A delta is shown, and one is to be applied, as soon as there is one that can be. @param {State} state @returns {State} */
+function settled(state) {
+  const usable = state.entries.filter((entry) => entry.role === 'delta' && entry.state !== 'failed').map(({ id }) => id);
+  const [first = null] = usable;
+  const chain = state.chain.filter((id) => usable.includes(id));
+  return {
+    ...state,
+    active: usable.find((id) => id === state.active) ?? first,
+    chain: chain.length ? chain : usable.slice(0, 1),
+  };
+}
 
 /**
  * @param {State} state
@@ -62,25 +74,27 @@ export function reduce(state, action) {
     case 'merge':
       return { ...state, [action.part]: { ...state[action.part], ...action.values } };
     case 'add': {
-      const { entry } = action;
-      const next = { ...state, entries: [...state.entries, entry] };
-      if (entry.role === 'delta') {
-        next.active ??= entry.id;
-        if (!state.chain.length) next.chain = [entry.id];
-      }
-      return next;
+      const { entry, replace } = action;
+      if (!replace) return settled({ ...state, entries: [...state.entries, entry] });
+      const swap = (/** @type {string | null} */ id) => (id === replace ? entry.id : /** @type {string} */ (id));
+      return settled({
+        ...reduce(state, { type: 'remove', id: replace }),
+        entries: state.entries.map((old) => (old.id === replace ? entry : old)),
+        chain: state.chain.map(swap),
+        active: swap(state.active),
+      });
     }
-    case 'entry':
-      return {
+    case 'entry': {
+      const next = {
         ...state,
         job: action.values.role ? ended(state) : state.job,
         entries: state.entries.map((entry) => (entry.id === action.id ? { ...entry, ...action.values } : entry)),
       };
+      return action.values.state ? settled(next) : next;
+    }
     case 'remove': {
       const entries = state.entries.filter(({ id }) => id !== action.id);
-      const chain = state.chain.filter((id) => id !== action.id);
-      const active =
-        state.active === action.id ? (entries.find(({ role }) => role === 'delta')?.id ?? null) : state.active;
+      const { active, chain } = settled({ ...state, entries });
       const { a, b } = state.compare;
       const compare = { ...state.compare, a: a === action.id ? null : a, b: b === action.id ? null : b };
       const notices = state.notices.filter(({ id }) => id !== action.id);

@@ -5,6 +5,7 @@ import { VIEWS, ETA_AFTER } from '../constants.js';
 import { button, fill, h, icon, live, select, svg, under } from '../dom.js';
 import { about, bytes, middle, name, plain, plural } from '../format.js';
 import { retry } from '../intake/intake.js';
+import { isModel } from '../model/rows.js';
 import { problemView } from './problem.js';
 
 /** @import { App } from '../app.js' */
@@ -95,7 +96,6 @@ function fileName({ name, role }) {
 /** @param {App} app @param {Entry} entry @param {boolean} active @param {boolean} busy */
 function chip({ store, actions }, entry, active, busy) {
   const { id, role, state, size, files } = entry;
-  const model = role === 'base' || role === 'finetuned' || role === 'spare';
   const check = role === 'delta' ? [...store.state.checks].find(([key]) => key.split(':')[0] === id)?.[1] : undefined;
   const mood = state === 'failed' ? 'error' : check === 'ok' ? 'ok' : check ? 'error' : null;
   const words = [
@@ -108,7 +108,7 @@ function chip({ store, actions }, entry, active, busy) {
     'li',
     { class: `chip ${role}${active ? ' active' : ''}`, 'aria-busy': state === 'reading' },
     icon(role),
-    model
+    isModel(entry)
       ? select(
           `Role of ${plain(entry.name)}`,
           /** @type {[string, string][]} */ ([

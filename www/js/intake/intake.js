@@ -3,7 +3,7 @@
 
 import { api } from '../api.js';
 import { problemOf } from '../errors.js';
-import { readRows } from '../model/rows.js';
+import { isModel, readRows } from '../model/rows.js';
 import { modelKey, modelName } from './collect.js';
 import { recognize } from './recognize.js';
 
@@ -24,7 +24,12 @@ const SIDE = /\.(json|txt|model|jinja)$/i;
  * @param {{ sample?: boolean, replace?: string }} [options] `replace` is the entry that the files stand in for
  */
 export async function take(store, files, { sample = false, replace } = {}) {
-  if (replace) store.dispatch({ type: 'remove', id: replace });
+  /** The first of them takes the other's place. */
+  const instead = () => {
+    const old = store.state.entries.find(({ id }) => id === replace);
+    replace = undefined;
+    return old;
+  };
   /** @type {Map<string, Picked[]>} */
   const models = new Map();
   for (const picked of files) {
@@ -32,11 +37,11 @@ export async function take(store, files, { sample = false, replace } = {}) {
     const loose = !picked.path.includes('/');
     try {
       const found = await recognize(picked.file);
-      if (found.kind === 'delta') addDelta(store, picked, sample);
+      if (found.kind === 'delta') addDelta(store, picked, sample, instead()?.id);
       else if (found.kind === 'model') models.set(modelKey(picked), [...(models.get(modelKey(picked)) ?? []), picked]);
-      else if ('message' in found && loose) addFailed(store, picked, { code: 'NOT_WDELTA', message: found.message });
+      else if ('message' in found && loose) addFailed(store, picked, { code: 'NOT_WDELTA', message: found.message }, instead()?.id);
     } catch (error) {
-      addFailed(store, picked, problemOf(error));
+      addFailed(store, picked, problemOf(error), instead()?.id);
     }
   }
   for (const [key, shards] of models) {
@@ -48,6 +53,7 @@ export async function take(store, files, { sample = false, replace } = {}) {
       modelName(shards),
       [...shards, ...beside].map(({ file }) => file),
       sample,
+      instead(),
     );
   }
   if (files.length && !store.state.entries.length) {
@@ -61,32 +67,21 @@ const indexes = (files, shards) =>
   shards.length > 1 ? files.filter(({ path }) => /^[^/]*\.safetensors\.index\.json$/.test(path)) : [];
 
 /**
- * @param {Store} store @param {{ file: Blob, path: string }} picked @param {boolean} [sample]
+ * @param {Store} store @param {{ file: Blob, path: string }} picked @param {boolean} [sample] @param {string} [replace]
  * @returns {string} the entry's number
  */
-export function addDelta(store, { file, path }, sample = false) {
-  return add(store, {
-    name: path.slice(path.lastIndexOf('/') + 1),
-    role: 'delta',
-    size: file.size,
-    source: file,
-    files: 1,
-    sample,
-  });
+export function addDelta(store, { file, path }, sample = false, replace) {
+  const name = path.slice(path.lastIndexOf('/') + 1);
+  return add(store, { name, role: 'delta', size: file.size, source: file, files: 1, sample }, replace);
 }
 
-/** @param {Store} store @param {string} name @param {File[]} files @param {boolean} sample */
-function addModel(store, name, files, sample) {
+/** @param {Store} store @param {string} name @param {File[]} files @param {boolean} sample @param {Entry} [old] that it replaces */
+function addModel(store, name, files, sample, old) {
   const weights = files.filter((file) => !SIDE.test(file.name));
   const size = weights.reduce((sum, file) => sum + file.size, 0);
-  return add(store, {
-    name,
-    role: freeRole(store.state),
-    size,
-    source: files.length === 1 ? files[0] : files,
-    files: weights.length,
-    sample,
-  });
+  const role = old && isModel(old) ? old.role : freeRole(store.state);
+  const source = files.length === 1 ? files[0] : files;
+  return add(store, { name, role, size, source, files: weights.length, sample }, old?.id);
 }
 
 /** @param {Store} store @param {string} url @param {string} name @param {number} size @param {boolean} delta */
@@ -94,8 +89,8 @@ export function addUrl(store, url, name, size, delta) {
   return add(store, { name, role: delta ? 'delta' : freeRole(store.state), size, source: url, files: 1 });
 }
 
-/** @param {Store} store @param {Picked} picked @param {import('../types.js').Problem} problem */
-function addFailed(store, { file, path }, problem) {
+/** @param {Store} store @param {Picked} picked @param {import('../types.js').Problem} problem @param {string} [replace] */
+function addFailed(store, { file, path }, problem, replace) {
   const entry = {
     id: newId(),
     name: path,
@@ -106,7 +101,7 @@ function addFailed(store, { file, path }, problem) {
     state: /** @type {const} */ ('failed'),
     problem,
   };
-  store.dispatch({ type: 'add', entry });
+  store.dispatch({ type: 'add', entry, replace });
 }
 
 /** The first model is the base, the second the fine-tune. @param {State} state @returns {EntryRole} */
@@ -117,13 +112,14 @@ function freeRole({ entries }) {
   );
 }
 
-/** @param {Store} store @param {Omit<Entry, 'id' | 'state'>} values */
-function add(store, values) {
+/** @param {Store} store @param {Omit<Entry, 'id' | 'state'>} values @param {string} [replace] */
+function add(store, values, replace) {
   const id = newId();
   const delta = values.role === 'delta';
   store.dispatch({
     type: 'add',
     entry: { ...values, id, state: delta ? 'reading' : 'ready', reading: delta ? 'reading header' : undefined },
+    replace,
   });
   if (delta) void read(store, id, values.source);
   return id;

@@ -106,6 +106,9 @@ export const activeEntry = ({ entries, active }) => entries.find(({ id }) => id 
 /** @param {State} state @param {import('../types.js').EntryRole} role */
 export const entryOf = ({ entries }, role) => entries.find((entry) => entry.role === role);
 
+/** @param {Entry} entry */
+export const isModel = ({ role }) => role !== 'delta' && role !== 'unknown';
+
 /** Whether only its base tells how far a delta moves values: version 2 counts in steps of the base's. @param {Entry | undefined} entry */
 export const leansOnBase = (entry) => entry?.info?.version === 2;
 

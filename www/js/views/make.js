@@ -4,7 +4,7 @@
 import { button, facts, h } from '../dom.js';
 import { bytes, exact, name, number, percent, plain, plural, shape } from '../format.js';
 import { chainOf } from '../model/chain.js';
-import { entryOf } from '../model/rows.js';
+import { entryOf, isModel } from '../model/rows.js';
 import { blocked, destinationChoice, entrySelect, radio, textField } from '../components/parts.js';
 import { findingList } from '../components/problem.js';
 import { workView } from '../components/work.js';
@@ -101,7 +101,7 @@ function sizeOf(state, strategy) {
 /** @param {App} app */
 function formOf({ store, actions }) {
   const { state } = store;
-  const models = state.entries.filter(({ role }) => role === 'base' || role === 'finetuned' || role === 'spare');
+  const models = state.entries.filter(isModel);
   const busy = Boolean(blocked(state));
   const set = (/** @type {Partial<State['make']>} */ values) => store.dispatch({ type: 'merge', part: 'make', values });
   const plan = state.plans.get(makeKey(state));
