@@ -3,18 +3,20 @@
 
 import { api } from '../api.js';
 import { MEASURE_AT_ONCE, REDRAW_EVERY } from '../constants.js';
-import { chainOf, lineageKey, readyDeltas } from '../model/chain.js';
+import { chainOf, knownPath, lineageKey, lineageNow, pathTo, readyDeltas } from '../model/chain.js';
 import { activeEntry, entryOf, leansOnBase, rowNamed, rowsOf } from '../model/rows.js';
 
 /** @import { App } from '../app.js' */
 /** @import { Entry } from '../types.js' */
 
 /** @param {App} app */
-export function lookActions({ store, jobs }) {
-  /** A delta, with those before it in the chain. @param {Entry} entry */
-  const upTo = (entry) => {
+export function lookActions(app) {
+  const { store, jobs } = app;
+  /** A delta, with those before it: as their headers say, else as chosen in Rebuild. @param {Entry} entry */
+  const upTo = async (entry) => {
+    await actions.lineage(true);
     const chain = chainOf(store.state);
-    return chain.includes(entry) ? chain.slice(0, chain.indexOf(entry) + 1) : [entry];
+    return knownPath(store.state, entry) ?? (chain.includes(entry) ? chain.slice(0, chain.indexOf(entry) + 1) : [entry]);
   };
   const redraw = () => store.set({ revision: store.state.revision + 1 });
   // What was measured against another base does not hold for this one.
@@ -31,6 +33,7 @@ export function lookActions({ store, jobs }) {
      * @param {string | null} name @param {boolean} [passing] the cursor merely came by
      */
     select(name, passing = false) {
+      if (name === null && document.activeElement?.closest('.details')) app.table?.focus();
       store.set({ tensor: name });
       const row = rowNamed(rowsOf(activeEntry(store.state)), name);
       if (
@@ -66,7 +69,8 @@ export function lookActions({ store, jobs }) {
           const started = performance.now();
           let done = 0;
           onProgress({ phase: 'measuring', done, total });
-          const job = { deltas: (base ? upTo(entry) : [entry]).map(({ source }) => source), ...(base ? { base } : {}), ...(names ? { names } : {}), signal };
+          const deltas = base ? await upTo(entry) : [entry];
+          const job = { deltas: deltas.map(({ source }) => source), ...(base ? { base } : {}), ...(names ? { names } : {}), signal };
           for await (const stats of (await api()).stats(job)) {
             const row = rows.get(stats.name);
             if (!row) continue;
@@ -96,16 +100,17 @@ export function lookActions({ store, jobs }) {
     async verify(entry, withBase) {
       const base = withBase ? entryOf(store.state, 'base') : undefined;
       const key = base ? `${entry.id}:${base.id}` : entry.id;
-      const deltas = base ? upTo(entry) : [entry];
       const result = await jobs.run(
         'verify',
         'Check',
-        async (running) =>
-          (await api()).verify({
+        async (running) => {
+          const deltas = base ? await upTo(entry) : [entry];
+          return (await api()).verify({
             deltas: deltas.map(({ source }) => source),
             ...(base ? { base: base.source } : {}),
             ...running,
-          }),
+          });
+        },
         {
           onProblem: (problem) => problem.code !== 'ABORTED' && store.dispatch({ type: 'checks', key, value: problem }),
         },
@@ -123,20 +128,22 @@ export function lookActions({ store, jobs }) {
         store.dispatch({ type: 'merge', part: 'compare', values: { diff: { key: `${a.id}:${b.id}`, result } } });
     },
 
-    /** @param {boolean} headersOnly without the base only headers are read; that is not a job */
+    /** @param {boolean} headersOnly without the base only headers are read, once for the same files; that is not a job */
     async lineage(headersOnly) {
       const key = lineageKey(store.state);
+      if (headersOnly && lineageNow(store.state)) return;
       const base = headersOnly ? undefined : entryOf(store.state, 'base');
       const deltas = readyDeltas(store.state);
       const job = { deltas: deltas.map(({ source }) => source), ...(base ? { base: base.source } : {}) };
       const result = headersOnly
         ? await (await api()).lineage(job).catch(() => null)
         : await jobs.run('lineage', 'Check links', async (running) => (await api()).lineage({ ...job, ...running }));
-      if (!result || key !== lineageKey(store.state)) return;
+      if (!result || key !== lineageKey(store.state) || (headersOnly && lineageNow(store.state))) return;
       store.set({ lineage: { key, result } });
-      for (const { index, parent, state } of result.links) {
-        if (base && state === 'verified')
-          store.dispatch({ type: 'checks', key: `${deltas[index].id}:${parent === 'base' ? base.id : ''}`, value: 'ok' });
+      for (const { index } of base ? result.links : []) {
+        const path = pathTo(result, index);
+        if (path?.every((at) => result.links.some((link) => link.index === at && link.state === 'verified')))
+          store.dispatch({ type: 'checks', key: `${deltas[index].id}:${base?.id}`, value: 'ok' });
       }
     },
 

@@ -23,17 +23,26 @@ export const lineageKey = (state) =>
 export const lineageNow = (state) => (state.lineage?.key === lineageKey(state) ? state.lineage.result : null);
 
 /**
- * The deltas from the base up to one, where the links are known.
+ * The deltas from the first up to one, where the links are known.
  * @param {Lineage} lineage @param {number} index
  * @returns {number[] | null}
  */
 export function pathTo({ links }, index) {
   /** @type {number[]} */
   const path = [];
-  for (let at = /** @type {number | 'base' | null} */ (index); at !== 'base';) {
-    if (at === null || path.includes(at)) return null;
+  for (let at = /** @type {number | 'base' | null} */ (index); typeof at === 'number';) {
+    const link = links.find((each) => each.index === at);
+    if (!link || link.state === 'broken' || path.includes(at)) return null;
     path.unshift(at);
-    at = links.find((link) => link.index === path[0])?.parent ?? null;
+    at = link.parent;
   }
   return path;
+}
+
+/** A delta with those before it, where it is known to follow others. @param {State} state @param {Entry | undefined} entry @returns {Entry[] | null} */
+export function knownPath(state, entry) {
+  const lineage = lineageNow(state);
+  const deltas = readyDeltas(state);
+  const path = entry && lineage && pathTo(lineage, deltas.indexOf(entry));
+  return path && path.length > 1 ? path.map((at) => deltas[at]) : null;
 }

@@ -18,9 +18,7 @@ export function lineageView(app, signal) {
   const { store, actions, jobs } = app;
   store.watch(
     (state) => [lineageKey(state)],
-    () => {
-      if (readyDeltas(store.state).length && !entryOf(store.state, 'base')) void actions.lineage(true);
-    },
+    () => void (readyDeltas(store.state).length && actions.lineage(true)),
     signal,
   );
   const outcome = jobArea(app, signal, 'lineage', { retry: () => actions.lineage(false) });
@@ -41,6 +39,7 @@ export function lineageView(app, signal) {
       const busy = isRunning(job, 'lineage');
       const size = deltas.reduce((sum, entry) => sum + entry.size, base?.size ?? 0);
       const why = blocked(store.state);
+      const findings = result?.findings.filter(({ code }) => !base || code !== 'no-base') ?? [];
       return [
         h('h1', null, 'Lineage'),
         h('p', { class: 'muted' }, summaryOf(result, deltas.length, Boolean(base))),
@@ -83,7 +82,7 @@ export function lineageView(app, signal) {
             node(app, entry, link, depth, deltas, result, busy, active),
           ),
         ),
-        result?.findings.length ? [h('h2', null, 'Findings'), findingList(result.findings, null)] : null,
+        findings.length ? [h('h2', null, 'Findings'), findingList(findings, null)] : null,
       ];
     },
   );

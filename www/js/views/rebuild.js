@@ -3,8 +3,8 @@
 
 import { button, facts, h } from '../dom.js';
 import { about, bytes, exact, name, percent, plain, plural } from '../format.js';
-import { chainOf, lineageNow, pathTo, readyDeltas } from '../model/chain.js';
-import { entryOf, leansOnBase } from '../model/rows.js';
+import { chainOf, knownPath, readyDeltas } from '../model/chain.js';
+import { entryOf, isModel, leansOnBase } from '../model/rows.js';
 import { blocked, destinationChoice, entrySelect, radio, status, textField } from '../components/parts.js';
 import { findingList, problemView } from '../components/problem.js';
 import { workView } from '../components/work.js';
@@ -60,6 +60,7 @@ export function rebuildView(app, signal) {
             ],
           ],
     plan: (state) => {
+      if (readyDeltas(state).length > 1) void actions.lineage(true);
       if (entryOf(state, 'base') && chainOf(state).length) void actions.plan(rebuildKey(state));
     },
     form: choices,
@@ -75,7 +76,7 @@ function choices({ store, actions }) {
   const { dtype, layout } = formOf(state);
   const deltas = readyDeltas(state);
   const chain = chainOf(state);
-  const models = state.entries.filter(({ role }) => role === 'base' || role === 'finetuned' || role === 'spare');
+  const models = state.entries.filter(isModel);
   const base = entryOf(state, 'base');
   const busy = Boolean(blocked(state));
   const set = (/** @type {Partial<State['rebuild']>} */ values) =>
@@ -204,7 +205,9 @@ function preflight(app) {
     );
     if (isPlan(plan)) {
       ready = !plan.problems.some(({ severity }) => severity === 'error');
-      checks.push(baseCheck(app, base, chain, why), ...roomChecks(app, plan));
+      const path = knownPath(state, chain.at(-1));
+      const other = path?.length !== chain.length || path.some((entry, i) => entry !== chain[i]);
+      checks.push(path && other ? orderCheck(app, path) : baseCheck(app, base, chain, why), ...roomChecks(app, plan));
     }
   }
   const wrong = chain[0] && base && state.checks.get(`${chain[0].id}:${base.id}`);
@@ -241,13 +244,11 @@ export function planChecks(plan, fine, fixes) {
 function baseCheck({ store, actions }, base, chain, why) {
   const [first] = chain;
   const found = store.state.checks.get(`${first.id}:${base.id}`);
-  const known = lineageNow(store.state);
-  const deltas = readyDeltas(store.state);
-  const path = known && pathTo(known, deltas.indexOf(chain[chain.length - 1]));
-  const sure = path?.every((at, i) => deltas[at] === chain[i]);
+  const { job } = store.state;
+  const sure = knownPath(store.state, chain.at(-1));
   const more = chain.length > 1 ? ` The links between the deltas are ${sure ? 'verified' : 'checked while rebuilding'}.` : '';
   if (found === 'ok') return { mood: 'ok', text: `The base has the expected hash.${more}` };
-  if (found && store.state.job?.problem === found)
+  if (found && job?.kind === 'rebuild' && job.problem === found)
     return { mood: 'error', text: 'This base does not have the expected hash; see below.' };
   if (found)
     return {
@@ -264,6 +265,13 @@ function baseCheck({ store, actions }, base, chain, why) {
     }),
   };
 }
+
+/** @param {App} app @param {Entry[]} path that leads to the last of the chosen deltas @returns {Check} */
+const orderCheck = ({ actions }, path) => ({
+  mood: 'warning',
+  text: `The deltas follow each other so: ${path.map((entry) => plain(entry.name)).join(', ')}.`,
+  more: button('Use this order', () => actions.rebuildChain(path.map(({ id }) => id)), { class: 'quiet', 'data-key': 'order' }),
+});
 
 /** @param {App} app @param {Plan} plan @returns {Check[]} */
 export function roomChecks(app, plan) {
