@@ -3,6 +3,7 @@
 
 import { api } from '../api.js';
 import { MEASURE_AT_ONCE, REDRAW_EVERY } from '../constants.js';
+import { nextFrame } from '../dom.js';
 import { chainOf, knownPath, lineageKey, lineageNow, pathTo, readyDeltas } from '../model/chain.js';
 import { activeEntry, entryOf, leansOnBase, rowNamed, rowsOf } from '../model/rows.js';
 
@@ -35,6 +36,12 @@ export function lookActions(app) {
     select(name, passing = false) {
       if (name === null && document.activeElement?.closest('.details')) app.table?.focus();
       store.set({ tensor: name });
+      // On narrow screens the details lie below, out of sight.
+      if (name !== null && !passing)
+        void nextFrame().then(() => {
+          const details = document.querySelector('.details');
+          if (details && details.getBoundingClientRect().top > innerHeight - 64) details.scrollIntoView();
+        });
       const row = rowNamed(rowsOf(activeEntry(store.state)), name);
       if (
         row &&
