@@ -42,6 +42,9 @@ export function number(n) {
   return three.format(n).replace('-', '−');
 }
 
+/** A cosine, which next to 1 is told by what it lacks. @param {number | null} n */
+export const cosine = (n) => (n && n > 0.999 && n < 1 ? `1 − ${number(1 - n)}` : number(n));
+
 /** @param {number | null} share 1 = 100 % */
 export const percent = (share) => (share === null ? '–' : `${three.format(share * 100)}\u00a0%`);
 
@@ -109,6 +112,16 @@ export const breakable = (text) =>
     plain(text)
       .split(/(?<=[._/])/)
       .flatMap((part, i) => (i ? [h('wbr', null), part] : [part])),
+  );
+
+/** A message of the package, in which names stand between backquotes. @param {string} text */
+export const prose = (text) =>
+  h(
+    'bdi',
+    null,
+    plain(sentence(text))
+      .split('`')
+      .map((part, i) => (i % 2 ? h('code', null, part) : part)),
   );
 
 /** @param {string} text a file name for a download, without what a system may refuse or take amiss */

@@ -206,7 +206,7 @@ export function depthLines(rows, measure, tensor, onSelect) {
   return h(
     'table',
     { class: 'depth' },
-    h('caption', null, `${measure.label} over depth, all on one axis up to ${measure.text(high)}`),
+    h('caption', null, `${measure.label} over depth, all on one axis up to ${measure.text(high).replace('+', '±')}`),
     h(
       'thead',
       null,
@@ -224,7 +224,7 @@ export function depthLines(rows, measure, tensor, onSelect) {
             h('span', null, layers[layers.length - 1].label),
           ),
         ),
-        h('th', { scope: 'col', class: 'numeric' }, 'Highest'),
+        h('th', { scope: 'col', class: 'numeric' }, 'Largest'),
       ),
     ),
     h(

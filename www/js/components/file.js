@@ -48,7 +48,7 @@ export function fileStrip({ bytes: size, layout }, row) {
           h('span', { class: 'muted' }, bytes(length)),
         ),
       ),
-      to ? h('span', null, h('span', { class: 'swatch mark' }), `${shared ? 'Block of the selection' : 'Selection'} ${exact(from)} … ${exact(to)}`) : null,
+      to ? h('span', null, h('span', { class: 'swatch mark' }), `${shared ? 'Block of the selection' : 'Selection'}, bytes ${exact(from)} … ${exact(to - 1)}`) : null,
     ),
   );
 }

@@ -223,7 +223,7 @@ function nearest(from, all, [dx, dy]) {
 /** @param {Shown} shown @param {(number | null)[]} values @param {ReturnType<typeof scaleOf>} scale @param {Actions} actions */
 function legend({ measure, brush, log }, values, scale, actions) {
   const known = values.filter((value) => value !== null);
-  if (!known.length) return h('p', { class: 'legend muted' }, 'Hatched cells are not measured yet.');
+  if (!known.length) return h('p', { class: 'legend muted' }, values.length ? 'Hatched cells are not measured yet.' : 'There are no tensors.');
   /** @type {number[]} */
   const bins = Array(LEGEND_BINS).fill(0);
   for (const value of known) bins[Math.min(LEGEND_BINS - 1, Math.floor(scale.at(value) * LEGEND_BINS))]++;

@@ -4,7 +4,7 @@
 import { version } from '../api.js';
 import { button, facts, h, icon } from '../dom.js';
 import { details, meaning } from '../errors.js';
-import { breakable, exact, name, plain, plural, sentence } from '../format.js';
+import { breakable, exact, name, plural, prose } from '../format.js';
 
 /** @import { Finding, Problem } from '../types.js' */
 
@@ -62,7 +62,7 @@ export function problemView(problem, actions = {}) {
       ? h('p', null, advice)
       : [
           h('p', { class: 'status error' }, icon('error'), h('strong', null, ` ${title}`)),
-          h('p', null, h('bdi', null, plain(sentence(problem.message)))),
+          h('p', null, prose(problem.message)),
           h('p', null, advice),
           facts([
             ['File', problem.source && name(problem.source)],
@@ -118,7 +118,7 @@ export function findingList(findings, onSelect, most = 200) {
         h(
           'div',
           null,
-          h('bdi', null, plain(sentence(message))),
+          prose(message),
           ' ',
           severity === 'error' ? h('code', { class: 'muted' }, code) : null,
           names.length > FOLDED

@@ -371,7 +371,7 @@ export function help({ store, actions }, signal) {
             'data-key': 'single',
             on: { change: () => actions.prefer({ singleKeys: !prefs.singleKeys }) },
           }),
-          ' Single keys',
+          ' Keys of one letter',
         ),
         h(
           'label',

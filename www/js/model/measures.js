@@ -202,6 +202,7 @@ export function scaleOf(values, log, signed = false) {
       return strength(value);
     },
     /** @param {number} share */
-    value: (share) => (signed ? Math.sign(share - 0.5) * back(Math.abs(share * 2 - 1)) : back(share)),
+    value: (share) =>
+      signed ? Math.sign(share - 0.5) * back(Math.abs(share * 2 - 1)) : share || positive.length === seen.length ? back(share) : 0,
   };
 }

@@ -2,7 +2,7 @@
 // Compare: two deltas or two models side by side, joined by tensor name.
 
 import { button, facts, h, live, renewed, segmented } from '../dom.js';
-import { breakable, bytes, count, exact, name, number, percent, plural, shape, shortHash } from '../format.js';
+import { breakable, bytes, cosine, count, exact, number, percent, plural, shape, shortHash } from '../format.js';
 import { PAIR_MEASURES } from '../model/measures.js';
 import { entryOf, joined, leansOnBase, modelRows, rowNamed, rowsOf } from '../model/rows.js';
 import { picture, tableSection } from '../components/explorer.js';
@@ -25,7 +25,7 @@ const ofDiff = (value, text) => ({
 const DIFF_COLUMNS = [
   { id: 'distance', label: 'Distance', numeric: true, ...ofDiff((diff) => diff.distance, number) },
   { id: 'relative', label: 'Relative', numeric: true, minor: true, ...ofDiff((diff) => diff.relative, percent) },
-  { id: 'cosine', label: 'Cosine', numeric: true, ...ofDiff((diff) => diff.cosine, number) },
+  { id: 'cosine', label: 'Cosine', numeric: true, ...ofDiff((diff) => diff.cosine, cosine) },
   {
     id: 'equal',
     label: 'Equal values',
@@ -55,14 +55,14 @@ const DELTA_COLUMNS = [
   },
   {
     id: 'bytes',
-    label: 'A',
+    label: 'Stored A',
     numeric: true,
     value: (row) => (row.side === 'b' ? null : row.bytes),
     cell: (row) => (row.side === 'b' ? '–' : bytes(row.bytes)),
   },
   {
     id: 'bytesB',
-    label: 'B',
+    label: 'Stored B',
     numeric: true,
     value: (row) => row.b?.bytes ?? null,
     cell: (row) => (row.b ? bytes(row.b.bytes) : '–'),
@@ -271,7 +271,7 @@ function pairFacts(rows, a, b, diff) {
           item('Only in A', exact(rows.filter(({ side }) => side === 'a').length)),
           item('Only in B', exact(rows.filter(({ side }) => side === 'b').length)),
           item('Other strategy', exact(changed)),
-          item('A − B', PAIR_MEASURES.difference[0].text(a.info.bytes - b.info.bytes)),
+          item('Stored, A − B', PAIR_MEASURES.difference[0].text(a.info.bytes - b.info.bytes)),
           item(
             'Base',
             a.info.baseHash === b.info.baseHash
@@ -286,7 +286,7 @@ function pairFacts(rows, a, b, diff) {
       ? [
           item('Distance', number(diff.totals.distance)),
           item('Relative', percent(diff.totals.relative)),
-          item('Cosine', number(diff.totals.cosine)),
+          item('Cosine', cosine(diff.totals.cosine)),
         ]
       : null,
   );
@@ -308,7 +308,7 @@ function rowDetails({ actions }, row) {
       ['B', row.strategy && (row.b ? `${row.b.strategy}, ${exact(row.b.bytes)} B` : 'absent')],
       ['Distance', row.diff && number(row.diff.distance)],
       ['Relative', row.diff && percent(row.diff.relative)],
-      ['Cosine', row.diff && number(row.diff.cosine)],
+      ['Cosine', row.diff && cosine(row.diff.cosine)],
       ['Equal values', row.diff && `${exact(row.diff.equal)} of ${exact(row.diff.elements)}`],
     ]),
     row.diff ? null : h('p', { class: 'muted' }, 'Distance and cosine are measured by “Measure similarity”.'),
@@ -322,7 +322,7 @@ function totals({ actions }, diff) {
       h(
         'p',
         { class: 'muted' },
-        'How alike the values are is measured on demand.',
+        'Choose a tensor in the picture or in the table to see it here.',
       ),
     ];
   /** @type {Finding[]} */
@@ -357,7 +357,7 @@ function totals({ actions }, diff) {
         h(
           'li',
           null,
-          button(name(tensor.name, 40), () => actions.select(tensor.name), { class: 'link' }),
+          button(breakable(tensor.name), () => actions.select(tensor.name), { class: 'link' }),
           h('span', { class: 'num muted' }, ` ${percent(tensor.relative)}`),
         ),
       ),

@@ -141,7 +141,7 @@ export function tensorDetails(app, entry, row) {
             ['Norm', number(stats.norm)],
             ['Zeros', `${exact(stats.zeros)} · ${percent(stats.elements ? stats.zeros / stats.elements : 0)}`],
             ['Outliers', stats.outliers.count && `${exact(stats.outliers.count)} · ${percent(stats.outliers.share)}`],
-            ['Against the base', stats.relative === undefined ? null : percent(stats.relative)],
+            ['Relative to base', stats.relative === undefined ? null : percent(stats.relative)],
           ]),
           told ?? histogram(stats, store.state.logCounts, onLog),
           row.strategy === 'quantized' ? null : rowChart(stats.rows),

@@ -276,7 +276,7 @@ function summary({ store }, signal) {
           item('Bits per parameter', number(info.elements ? (info.bytes * 8) / info.elements : null)),
           info.version === 2 ? item('Error of the delta', info.loss ? percent(info.loss.relativeError) : 'none') : null,
           // A base of another model would make it "60,000× smaller".
-          base && base.size > info.elements / 2 && base.size < info.elements * 9
+          base && (!check || check === 'ok') && base.size > info.elements / 2 && base.size < info.elements * 9
             ? item(
                 'Against the base',
                 info.bytes < base.size

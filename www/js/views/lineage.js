@@ -2,7 +2,7 @@
 // Lineage: which delta follows which, and what is known about each link.
 
 import { button, facts, h, live } from '../dom.js';
-import { bytes, name, plain, plural, sentence } from '../format.js';
+import { bytes, name, plural, prose } from '../format.js';
 import { lineageKey, lineageNow, pathTo, readyDeltas } from '../model/chain.js';
 import { entryOf } from '../model/rows.js';
 import { blocked, hashView, missing, status } from '../components/parts.js';
@@ -151,7 +151,7 @@ function node({ actions }, entry, link, depth, deltas, result, busy, active) {
     facts([
       ['Expects', hashView(link?.expected ?? info?.baseHash ?? '')],
       ['Found', link?.found && link.found !== link.expected && hashView(link.found)],
-      ['Why', link?.reason && h('bdi', null, plain(sentence(link.reason)))],
+      ['Why', link?.reason && prose(link.reason)],
       [
         'What settles it',
         state === 'broken'
