@@ -1,0 +1,121 @@
+// Deltas on deltas in the page, and files that take the place of others: what follows what is read from the headers.
+
+import assert from 'node:assert/strict';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { encode } from '../../pkg/node.js';
+import { DATA } from './data.mjs';
+import { start } from './browser.mjs';
+
+const [BASE, STEP1, STEP2, SFT] = ['base', 'ft-step1', 'ft-step2', 'ft-sft'].map((name) => fileURLToPath(new URL(`${name}.safetensors`, DATA)));
+
+let folder, site;
+const path = (name) => join(folder, name);
+const named = (name, buffer) => ({ name, mimeType: '', buffer });
+
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'wdelta-chain-'));
+  await encode({ base: BASE, finetuned: STEP1, output: path('one.wdelta') });
+  await encode({ base: BASE, finetuned: STEP2, parents: [path('one.wdelta')], output: path('two.wdelta') });
+  await encode({ base: BASE, finetuned: SFT, output: path('sft.wdelta') });
+  site = await start();
+});
+
+after(async () => {
+  await site?.stop();
+  await rm(folder, { recursive: true });
+});
+
+/** Names of the deltas to apply, in order. */
+const steps = (page) => page.locator('.steps .name').allInnerTexts();
+
+test('a delta on a delta is measured, checked and rebuilt without setting the chain first', async () => {
+  const driven = await site.open();
+  const { page } = driven;
+  await driven.give(path('two.wdelta'), path('one.wdelta'), path('sft.wdelta'), BASE);
+  await page.locator('[data-key="row model.layers.0.mlp.up_proj.weight"]').click();
+  await page.locator('aside.details').getByText('Relative to base').waitFor();
+  await page.keyboard.press('Escape');
+  await page.getByRole('button', { name: 'Check file and base' }).click();
+  await page.locator('.summary').getByText('matches the base').waitFor();
+  await driven.view('Lineage');
+  await page.getByText('3 deltas; links: 1 verified, 2 not checked.').waitFor();
+  assert.equal(await page.getByText('Without the base').count(), 0);
+  await driven.view('Rebuild');
+  assert.deepEqual(await steps(page), ['two.wdelta']);
+  await page.getByText('The deltas follow each other so: one.wdelta, two.wdelta.').waitFor();
+  await page.getByRole('button', { name: 'Use this order' }).click();
+  await page.locator('.steps li').nth(1).waitFor();
+  assert.deepEqual(await steps(page), ['one.wdelta', 'two.wdelta']);
+  await page.getByRole('button', { name: 'Rebuild model' }).click();
+  await page.locator('[data-result]').waitFor();
+  const { bytes } = await driven.download(/^Download two/);
+  assert.ok(bytes.equals(await readFile(STEP2)));
+  await driven.close();
+});
+
+test('links that are verified down to the base count as a check, others do not', async () => {
+  for (const [base, mark] of [[BASE, 1], [SFT, 0]]) {
+    const driven = await site.open({ path: '#lineage' });
+    const { page } = driven;
+    await driven.give(path('one.wdelta'), path('two.wdelta'), base);
+    await page.getByRole('button', { name: /^Check the links/ }).click();
+    await page.getByText(mark ? '2 deltas; links: 2 verified.' : '2 deltas; links: 1 verified, 1 broken.').waitFor();
+    await driven.view('Inspect');
+    await page.locator('.chip button.link').filter({ hasText: 'two' }).click();
+    await page.locator('.summary').getByText(mark ? 'matches the base' : 'not checked').waitFor();
+    assert.equal(await page.locator('.chip').filter({ hasText: 'two' }).locator('.status.ok').count(), mark);
+    await driven.close();
+  }
+});
+
+test('a file that replaces another takes its place, in the tray and in the chain', async () => {
+  const driven = await site.open({ path: '#rebuild' });
+  const { page } = driven;
+  const damaged = Buffer.from(await readFile(path('one.wdelta')));
+  damaged[damaged.length - 5000] ^= 1;
+  await driven.give(BASE, named('first.wdelta', damaged), path('two.wdelta'));
+  await page.getByRole('button', { name: 'Add two.wdelta' }).click();
+  await page.getByRole('button', { name: 'Rebuild model' }).click();
+  await driven.problem('CHECKSUM');
+  const chooser = page.waitForEvent('filechooser');
+  await page.locator('[data-code=CHECKSUM]').getByRole('button', { name: 'Choose again…' }).click();
+  await (await chooser).setFiles(path('one.wdelta'));
+  await page.locator('.steps').getByText('one.wdelta').waitFor();
+  assert.deepEqual(await steps(page), ['one.wdelta', 'two.wdelta']);
+  assert.deepEqual(await page.locator('.chip .name').evaluateAll((names) => names.map(({ title }) => title)), ['base.safetensors', 'one.wdelta', 'two.wdelta']);
+  await page.locator('[data-key=start]:enabled').click();
+  await page.locator('[data-result]').waitFor();
+  await driven.close();
+});
+
+test('a base that replaces another is the base, and the fine-tune stays what it is', async () => {
+  const driven = await site.open({ path: '#rebuild' });
+  const { page } = driven;
+  await driven.give(SFT, STEP1, path('one.wdelta'));
+  await page.locator('[data-key=start]:enabled').click();
+  await driven.problem('WRONG_BASE');
+  const chooser = page.waitForEvent('filechooser');
+  await page.getByRole('button', { name: 'Choose another base…' }).click();
+  await (await chooser).setFiles(BASE);
+  await page.locator('.chip.base').filter({ hasText: 'base.safetensors' }).waitFor();
+  assert.equal(await page.locator('.chip.finetuned .name').innerText(), 'ft-step1.safetensors');
+  await page.locator('[data-key=start]:enabled').click();
+  await page.locator('[data-result]').waitFor();
+  await driven.close();
+});
+
+test('a delta that cannot be read gives way to one that can', async () => {
+  const driven = await site.open();
+  const { page } = driven;
+  await driven.give(named('cut.wdelta', (await readFile(path('one.wdelta'))).subarray(0, 9000)), path('sft.wdelta'), BASE);
+  await driven.problem('TRUNCATED');
+  await page.locator('.summary').getByText('lossless · v2').waitFor();
+  await driven.view('Rebuild');
+  await page.locator('.steps li').waitFor();
+  assert.deepEqual(await steps(page), ['sft.wdelta']);
+  await driven.close();
+});
