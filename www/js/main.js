@@ -147,14 +147,8 @@ const KEYS = {
   j: () => app.table?.move(1),
   k: () => app.table?.move(-1),
   '?': () => actions.help(),
-  c: () => {
-    const { tensor } = store.state;
-    if (tensor !== null)
-      void navigator.clipboard?.writeText(tensor).then(
-        () => app.speak('Name copied'),
-        () => {},
-      );
-  },
+  // The button also says that it has copied.
+  c: () => /** @type {HTMLElement | null} */ (document.querySelector('[aria-keyshortcuts=C]'))?.click(),
 };
 addEventListener('keydown', (event) => {
   if (event.key === 'Escape') return escape(event);

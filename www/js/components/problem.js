@@ -30,7 +30,7 @@ export function copyButton(label, text, props = {}) {
       element.textContent = done ? 'Copied' : 'Not allowed here';
       setTimeout(() => (element.textContent = label), 1500);
     },
-    { class: 'quiet', ...props },
+    { class: 'quiet', 'aria-live': 'polite', ...props },
   );
   return element;
 }

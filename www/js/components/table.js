@@ -284,8 +284,10 @@ export class TensorTable {
       Enter: () => this.#choose(this.#cursor, true),
       ' ': () => this.#choose(this.#cursor, true),
     };
-    const act = event.target instanceof HTMLElement && event.target.closest('thead') ? undefined : keys[event.key];
+    const at = event.target instanceof HTMLElement && event.target.dataset.row;
+    const act = at ? keys[event.key] : undefined;
     if (!act) return;
+    this.#cursor = Number(at);
     event.preventDefault();
     act();
   }

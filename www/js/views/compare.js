@@ -10,6 +10,7 @@ import { blocked, entrySelect, isRunning, missing, status } from '../components/
 import { findingList } from '../components/problem.js';
 import { jobArea } from '../components/shell.js';
 import { NAME_COLUMN, SHAPE_COLUMN } from '../components/table.js';
+import { detailsHead } from './details.js';
 
 /** @import { App } from '../app.js' */
 /** @import { DiffTensor, Diff, Entry, Finding, Row, State } from '../types.js' */
@@ -293,14 +294,9 @@ function pairFacts(rows, a, b, diff) {
 }
 
 /** @param {App} app @param {Row} row */
-function rowDetails({ actions }, row) {
+function rowDetails(app, row) {
   return [
-    h(
-      'div',
-      { class: 'details-head' },
-      h('h2', null, breakable(row.name)),
-      button('×', () => actions.select(null), { class: 'quiet', 'aria-label': 'Close details' }),
-    ),
+    detailsHead(app, row),
     facts([
       ['Shape', row.dtype && shape(row.shape)],
       ['Parameters', exact(row.elements)],

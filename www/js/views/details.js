@@ -74,16 +74,8 @@ export function fileDetails(app, entry) {
   ].flat();
 }
 
-/** @param {App} app @param {Entry} entry @param {Row} row */
-export function tensorDetails(app, entry, row) {
-  const { store, actions } = app;
-  const { stats, error } = row;
-  const running = store.state.job?.state === 'running';
-  const read = bytes(row.bytes);
-  const lacks = leansOnBase(entry) && !entryOf(store.state, 'base');
-  const onLog = (/** @type {boolean} */ logCounts) => store.set({ logCounts });
-  const told = isTelling(row) ? storedChart(entry.source, row, store.state.logCounts, onLog) : null;
-  return [
+/** @param {App} app @param {Row} row */
+export const detailsHead = ({ actions }, row) => [
     h(
       'div',
       { class: 'details-head' },
@@ -99,6 +91,19 @@ export function tensorDetails(app, entry, row) {
       { class: 'actions' },
       copyButton('Copy name', () => row.name, { 'aria-keyshortcuts': 'C' }),
     ),
+];
+
+/** @param {App} app @param {Entry} entry @param {Row} row */
+export function tensorDetails(app, entry, row) {
+  const { store, actions } = app;
+  const { stats, error } = row;
+  const running = store.state.job?.state === 'running';
+  const read = bytes(row.bytes);
+  const lacks = leansOnBase(entry) && !entryOf(store.state, 'base');
+  const onLog = (/** @type {boolean} */ logCounts) => store.set({ logCounts });
+  const told = isTelling(row) ? storedChart(entry.source, row, store.state.logCounts, onLog) : null;
+  return [
+    detailsHead(app, row),
     row.findings.length
       ? findingList(
           row.findings.map(({ tensor, ...finding }) => finding),
@@ -169,5 +174,5 @@ export function tensorDetails(app, entry, row) {
         ],
     h('h3', null, 'Bytes'),
     recordView(entry.source, row.records),
-  ].flat();
+  ].flat(2);
 }
