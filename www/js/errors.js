@@ -125,7 +125,7 @@ export const MEANINGS = new Map([
       action: 'choose',
     },
   ],
-  ['USAGE', { title: 'These do not fit together', advice: 'Change what the message names and start again.' }],
+  ['USAGE', { title: 'Not possible like this', advice: 'Change what the message names and start again.' }],
   [
     'IO',
     {

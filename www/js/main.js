@@ -221,12 +221,7 @@ async function worker() {
   const offer = () =>
     registration.waiting &&
     navigator.serviceWorker.controller &&
-    store.set({
-      notices: [
-        ...store.state.notices.filter(({ id }) => id !== 'update'),
-        { id: 'update', text: 'A new version of this page is ready.', action: 'update' },
-      ],
-    });
+    store.say('update', 'A new version of this page is ready.', 'update');
   offer();
   registration.addEventListener('updatefound', () => registration.installing?.addEventListener('statechange', offer));
   let reloading = false;

@@ -145,6 +145,11 @@ export class Store {
     setTimeout(flush, 100);
   }
 
+  /** A remark, which takes the place of one of the same name. @param {string} id @param {string} text @param {string} [action] */
+  say(id, text, action) {
+    this.set({ notices: [...this.state.notices.filter((notice) => notice.id !== id), { id, text, action }] });
+  }
+
   /** @param {Partial<State>} values */
   set(values) {
     this.dispatch({ type: 'set', values });

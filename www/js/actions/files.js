@@ -40,9 +40,7 @@ export function fileActions({ store, jobs }) {
       if (url)
         return remote ? openLink(store, url) : location.assign(`./remote.html#url=${encodeURIComponent(url.href)}`);
       if (text !== undefined)
-        store.set({
-          notices: [...store.state.notices, { id: `n${performance.now()}`, text: 'Only https links can be opened.' }],
-        });
+        store.say('link', 'Only https links can be opened.');
       else if (remote) /** @type {HTMLElement | null} */ (document.querySelector('#link'))?.focus();
       else location.assign('./remote.html');
       return undefined;
@@ -59,7 +57,7 @@ export function fileActions({ store, jobs }) {
         {
           quiet: true,
           onProblem: (problem) =>
-            store.set({ notices: [...store.state.notices, { id: 'sample', text: problem.message }] }),
+            store.say('sample', problem.message),
         },
       );
       if (files) await take(store, files, { sample: true });
@@ -95,19 +93,14 @@ export function fileActions({ store, jobs }) {
     async offerReopen() {
       const handles = await remembered();
       if (handles.length && !store.state.entries.length)
-        store.set({
-          notices: [
-            ...store.state.notices,
-            {
-              id: 'reopen',
-              text: `Last time: ${handles
-                .map(({ name }) => name)
-                .slice(0, 3)
-                .join(', ')}${handles.length > 3 ? ` and ${plural(handles.length - 3, 'more', 'more')}` : ''}.`,
-              action: 'reopen',
-            },
-          ],
-        });
+        store.say(
+          'reopen',
+          `Last time: ${handles
+            .map(({ name }) => name)
+            .slice(0, 3)
+            .join(', ')}${handles.length > 3 ? ` and ${plural(handles.length - 3, 'more', 'more')}` : ''}.`,
+          'reopen',
+        );
     },
     /** @param {string} action of a notice */
     async notice(action) {

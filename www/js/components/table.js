@@ -186,6 +186,7 @@ export class TensorTable {
           ),
         ),
       spacer((this.#items.length - last) * this.#height, content.columns.length),
+      this.#items.length ? null : h('tr', null, h('td', { colspan: content.columns.length, class: 'muted' }, 'No tensors.')),
     );
   }
 

@@ -56,10 +56,7 @@ export async function take(store, files, { sample = false, replace } = {}) {
       instead(),
     );
   }
-  if (files.length && !store.state.entries.length) {
-    const text = 'No .wdelta or .safetensors file was found there.';
-    store.set({ notices: [...store.state.notices.filter((notice) => notice.text !== text), { id: newId(), text }] });
-  }
+  if (files.length && !store.state.entries.length) store.say('none', 'No .wdelta or .safetensors file was found there.');
 }
 
 /** Index files that came loose together with loose shards. @param {Picked[]} files @param {Picked[]} shards */

@@ -33,12 +33,12 @@ export function makeKey(state, strategy = state.make.strategy) {
 /** The deltas that lead from the base to what the new one is made against. @param {State} state */
 export const parentsOf = (state) => (state.make.against === 'chain' ? chainOf(state) : []);
 
-/** What a strategy is given. @param {State['make']} make @param {string} strategy @returns {Record<string, number>} */
+/** What a strategy is given, as it was typed: the package says what it cannot take. @param {State['make']} make @param {string} strategy @returns {Record<string, string>} */
 function optionsOf({ outlierFraction, sparsity, quality, ratio }, strategy) {
-  if (strategy === 'int4') return { outlierFraction: Number(outlierFraction) };
-  if (strategy === 'sparse') return { sparsity: Number(sparsity) };
+  if (strategy === 'int4') return { outlierFraction };
+  if (strategy === 'sparse') return { sparsity };
   if (strategy !== 'lossy') return {};
-  return ratio ? { ratio: Number(ratio) } : { quality: Number(quality) };
+  return ratio ? { ratio } : { quality };
 }
 
 /** @param {State} state @param {string} [strategy] the options for the package */
