@@ -128,7 +128,7 @@ const TYPES = {
  * @param {string} type
  */
 function checkType(name, value, type) {
-  const [fits, wanted] = TYPES[type] ?? [(one) => type.split('|').includes(typeof one), `a ${type.replace('|', ' or ')}`];
+  const [fits, wanted] = TYPES[type] ?? [(one) => type.split('|').includes(typeof one) && !Number.isNaN(one), `a ${type.replace('|', ' or ')}`];
   if (!fits(value)) throw usage(`${name} must be ${wanted}, not ${typeof value === 'object' ? 'an object' : String(value)}`);
 }
 
