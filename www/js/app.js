@@ -54,7 +54,11 @@ function pageActions(app) {
         // As above, or an older format: the defaults stand.
       }
     },
-    help: () => app.help?.showModal(),
+    help() {
+      app.help?.showModal();
+      // The focus is on an option at its end.
+      app.help?.scrollTo(0, 0);
+    },
     /** What errors may offer everywhere. @param {Fixes} [own] of the place @returns {Fixes} */
     fixes: (own) => ({
       base: () => app.actions.pickFiles(entryOf(store.state, 'base')?.id),

@@ -31,7 +31,7 @@ export const MEANINGS = new Map([
     'TRUNCATED',
     {
       title: 'The file ends too early',
-      advice: 'A copy or download was cut off. Get the file again and compare its size.',
+      advice: 'Get the file again and compare its size.',
       action: 'choose',
     },
   ],
@@ -56,7 +56,7 @@ export const MEANINGS = new Map([
     {
       title: 'Made against another base',
       advice:
-        'Choose the base with the expected hash; another dtype or revision is another base. If the delta continues a chain, add the deltas before it.',
+        'Another dtype or revision is another base. If the delta continues a chain, open the deltas before it.',
       action: 'base',
     },
   ],
@@ -64,7 +64,7 @@ export const MEANINGS = new Map([
     'BROKEN_CHAIN',
     {
       title: 'The deltas do not follow each other',
-      advice: 'A delta of the chain may be missing, or their order wrong.',
+      advice: 'One may be missing, or their order wrong.',
       action: 'lineage',
     },
   ],
@@ -72,7 +72,7 @@ export const MEANINGS = new Map([
     'MISSING_TENSOR',
     {
       title: 'A tensor is on one side only',
-      advice: 'Check that all belong to the same model, and that no shard is missing.',
+      advice: 'Check that both are of the same model, and no shard is missing.',
       action: 'base',
     },
   ],

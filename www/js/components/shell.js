@@ -2,7 +2,7 @@
 // What stands around the views: header, tray, tabs, notices, job bar, live regions, help.
 
 import { VIEWS, ETA_AFTER } from '../constants.js';
-import { button, fill, h, icon, live, select, svg, under } from '../dom.js';
+import { button, facts, fill, h, icon, live, select, svg, under } from '../dom.js';
 import { about, bytes, middle, name, plain, plural } from '../format.js';
 import { retry } from '../intake/intake.js';
 import { isModel } from '../model/rows.js';
@@ -351,6 +351,12 @@ export function help({ store, actions }, signal) {
       null,
       'Base and delta together give the fine-tune back. Files are read where they lie, and nothing is sent anywhere.',
     ),
+    facts([
+      ['Δ', 'what the fine-tune changed'],
+      ['RMS', 'how much, in a typical weight'],
+      ['Norm, distance', 'how much, in all weights together'],
+      ['Cosine', '1 if two change the same way, 0 if unlike'],
+    ]),
     h(
       'dl',
       { class: 'keys' },
