@@ -231,6 +231,9 @@ export const facts = (pairs) =>
     pairs.flatMap(([term, value]) => (value ? [h('dt', null, term), h('dd', null, value)] : [])),
   );
 
+/** One of several facts side by side. @param {string} label @param {...Child} value */
+export const item = (label, ...value) => h('div', null, h('dt', null, label), h('dd', null, value));
+
 /** @type {Record<string, string>} paths of the icons, in a box of 16 × 16 */
 const ICONS = {
   ok: 'M3 8.5 6.5 12 13 4.5',

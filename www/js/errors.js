@@ -23,7 +23,7 @@ export const MEANINGS = new Map([
     'UNSUPPORTED_VERSION',
     {
       title: 'Made by a newer wdelta',
-      advice: 'Reload this page while online to update it, or ask for a version 1 file.',
+      advice: 'Reload this page while online to update it.',
       action: 'reload',
     },
   ],
@@ -47,7 +47,7 @@ export const MEANINGS = new Map([
     'MALFORMED',
     {
       title: 'The file breaks its format',
-      advice: 'Get the file again, or tell whoever made it what is said here.',
+      advice: 'Get the file again, or tell whoever made it.',
       action: 'choose',
     },
   ],

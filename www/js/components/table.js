@@ -213,7 +213,7 @@ export class TensorTable {
         h(
           'th',
           { scope: 'rowgroup', colspan: columns.length },
-          h('span', { class: 'twist', 'aria-hidden': 'true' }, item.closed ? '▸' : '▾'),
+          h('span', { 'aria-hidden': 'true' }, item.closed ? '▸' : '▾'),
           ' ',
           plain(item.group),
           h('span', { class: 'muted' }, ` ${exact(item.count)}`),

@@ -1,8 +1,8 @@
 // @ts-check
 // Compare: two deltas or two models side by side, joined by tensor name.
 
-import { button, facts, h, live, renewed, segmented } from '../dom.js';
-import { breakable, bytes, cosine, count, exact, number, percent, plural, shape, shortHash } from '../format.js';
+import { button, facts, h, item, live, renewed, segmented } from '../dom.js';
+import { breakable, bytes, cosine, count, exact, number, percent, shape, shortHash } from '../format.js';
 import { PAIR_MEASURES } from '../model/measures.js';
 import { entryOf, joined, leansOnBase, modelRows, rowNamed, rowsOf } from '../model/rows.js';
 import { picture, tableSection } from '../components/explorer.js';
@@ -260,8 +260,6 @@ function compare(app, signal) {
 
 /** @param {Row[]} rows @param {Entry} a @param {Entry} b @param {Diff | null} diff */
 function pairFacts(rows, a, b, diff) {
-  const item = (/** @type {string} */ label, /** @type {import('../dom.js').Child[]} */ ...value) =>
-    h('div', null, h('dt', null, label), h('dd', null, value));
   const changed = rows.filter((row) => row.b && !row.side && row.strategy !== row.b.strategy).length;
   return h(
     'dl',
@@ -358,6 +356,5 @@ function totals({ actions }, diff) {
         ),
       ),
     ),
-    h('p', { class: 'muted' }, `${plural(diff.tensors.length, 'tensor')} compared.`),
   ];
 }

@@ -24,14 +24,14 @@ export function fileDetails(app, entry) {
   const alone = store.state.checks.get(entry.id);
   const fit = base && store.state.checks.get(`${entry.id}:${base.id}`);
   const why = blocked(store.state);
-  const { header, payload, checksum } = info.layout;
+  const place = (/** @type {{ offset: number, length: number }} */ { offset, length }) => `${exact(length)} B at ${exact(offset)}`;
   return [
     h('h2', null, name(entry.name, 48)),
     facts([
       ['Size', `${exact(info.bytes)} B`],
-      ['Header', `${exact(header.length)} B at ${exact(header.offset)}`],
-      ['Payload', `${exact(payload.length)} B at ${exact(payload.offset)}`],
-      ['Checksum', `${exact(checksum.length)} B at ${exact(checksum.offset)}`],
+      ['Header', place(info.layout.header)],
+      ['Payload', place(info.layout.payload)],
+      ['Checksum', place(info.layout.checksum)],
       ['Parameters', exact(info.elements)],
       ['Base hash', h('code', { class: 'wrap' }, info.baseHash)],
       ['Base name', info.baseName ? name(info.baseName) : '–'],

@@ -1,7 +1,7 @@
 // @ts-check
 // Inspect: what is in a delta, what it belongs to, whether it is intact.
 
-import { button, h, live, nextFrame, renewed } from '../dom.js';
+import { button, h, item, live, nextFrame, renewed } from '../dom.js';
 import { bytes, count, exact, name, number, percent, plural } from '../format.js';
 import { MEASURES } from '../model/measures.js';
 import { activeEntry, entryOf, leansOnBase, rowNamed, rowsOf } from '../model/rows.js';
@@ -262,8 +262,6 @@ function summary({ store }, signal) {
       const info = entry?.info;
       if (!entry || !info) return null;
       const check = base && checks.get(`${entry.id}:${base.id}`);
-      const item = (/** @type {string} */ label, /** @type {import('../dom.js').Child[]} */ ...value) =>
-        h('div', null, h('dt', null, label), h('dd', null, value));
       return [
         h('h1', { class: 'sr' }, 'Inspect ', name(entry.name)),
         h(
@@ -308,13 +306,7 @@ function findingsPanel({ store, actions }, signal) {
     (state) => [activeEntry(state)?.info?.findings],
     ([findings = []]) => {
       const of = (/** @type {string} */ severity) => findings.filter((finding) => finding.severity === severity).length;
-      const parts = [
-        [of('error'), 'error'],
-        [of('warning'), 'warning'],
-        [of('note'), 'note'],
-      ]
-        .filter(([n]) => n)
-        .map(([n, word]) => plural(Number(n), String(word)));
+      const parts = ['error', 'warning', 'note'].flatMap((word) => (of(word) ? [plural(of(word), word)] : []));
       label.replaceChildren('Findings ', h('span', { class: 'muted' }, parts.join(', ') || 'nothing noticed'));
       body.replaceChildren(findingList(findings, (tensor) => actions.select(tensor)));
       panel.open = of('error') > 0;

@@ -5,9 +5,8 @@ import { button, facts, h, live } from '../dom.js';
 import { bytes, name, plural, prose } from '../format.js';
 import { lineageKey, lineageNow, pathTo, readyDeltas } from '../model/chain.js';
 import { entryOf } from '../model/rows.js';
-import { blocked, hashView, missing, status } from '../components/parts.js';
+import { blocked, hashView, isRunning, missing, status } from '../components/parts.js';
 import { findingList } from '../components/problem.js';
-import { isRunning } from '../components/parts.js';
 import { jobArea } from '../components/shell.js';
 
 /** @import { App } from '../app.js' */

@@ -291,14 +291,19 @@ export function roomChecks(app, plan) {
           : `${exact(plan.bytes)} B${plan.exact ? '' : ' if every tensor takes the strategy; unchanged ones take less'}`,
       ),
     },
-    room === null
-      ? { mood: 'note', text: 'This browser does not say how much room it has.' }
-      : tight
-        ? {
-            mood: 'warning',
-            text: `Private storage has ${bytes(room)} left; with its download the result takes ${bytes(plan.bytes * 2)}.`,
-          }
-        : { mood: 'ok', text: `${bytes(room)} of room in private storage.` },
+    // Not every browser says how much room it has.
+    ...(room === null
+      ? []
+      : [
+          /** @type {Check} */ (
+            tight
+              ? {
+                  mood: 'warning',
+                  text: `Private storage has ${bytes(room)} left; with its download the result takes ${bytes(plan.bytes * 2)}.`,
+                }
+              : { mood: 'ok', text: `${bytes(room)} of room in private storage.` }
+          ),
+        ]),
     ...(rate
       ? [
           /** @type {Check} */ ({
