@@ -177,6 +177,22 @@ test('a made delta has the bytes that Node gives, its size as announced', async 
   }
 });
 
+test('an option that is no number is refused by its name', async () => {
+  const driven = await site.open({ path: '#make' });
+  const { page } = driven;
+  await driven.give(BASE, SFT);
+  for (const [strategy, field, name] of [['sparse', 'Share of values dropped', 'sparsity'], ['int4', 'Share of outliers kept apart', 'outlierFraction'], ['lossy', /^Quality/, 'quality']]) {
+    await page.getByRole('radio', { name: new RegExp(`^${strategy}`) }).check();
+    await page.locator('[data-key=start]:enabled').waitFor();
+    for (const text of ['abc', '']) {
+      await page.getByRole('textbox', { name: field }).fill(text);
+      await page.locator('[data-key=start]:disabled').waitFor();
+      assert.match(await driven.problem('USAGE'), new RegExp(name, 'i'));
+    }
+  }
+  await driven.close();
+});
+
 test('a base that is not the one is named, and nothing is left', async () => {
   const driven = await site.open({ path: '#rebuild' });
   await driven.give(SFT, path('sft.wdelta'));
