@@ -132,17 +132,26 @@ test('lineage, compare and rebuild of a chain, to the bytes of the fine-tune', a
   await pair.close();
 });
 
-test('links count as verified for the files that they were checked with only', async () => {
-  const driven = await site.open({ path: '#lineage' });
-  const { page } = driven;
-  await driven.give(path('one.wdelta'), path('two.wdelta'), BASE, STEP1);
-  await page.getByRole('button', { name: /^Check the links/ }).click();
-  await page.getByRole('button', { name: 'Rebuild with 2 deltas' }).click();
-  const said = page.locator('.preflight');
-  await said.getByText('The links between the deltas are verified.').waitFor();
-  await page.locator('[data-key="entry Base"]').selectOption({ label: await page.locator('[data-key="entry Base"] option', { hasText: /^ft-step1/ }).innerText() });
-  await said.getByText('Base: ft-step1.safetensors').waitFor();
-  await said.getByText(/^The base's hash is checked while rebuilding/).waitFor();
-  assert.match(await said.innerText(), /The links between the deltas are checked while rebuilding/);
-  await driven.close();
+test('links count as verified for the files that they were checked with only, but for those that headers tell', async () => {
+  const [one, two] = [path('one-int4.wdelta'), path('two-int4.wdelta')];
+  await encode({ base: BASE, finetuned: STEP1, strategy: 'int4', output: one });
+  await encode({ base: BASE, finetuned: STEP2, parents: [one], strategy: 'int4', output: two });
+  for (const [deltas, then] of [
+    [[path('one.wdelta'), path('two.wdelta')], 'verified'],
+    [[one, two], 'checked while rebuilding'],
+  ]) {
+    const driven = await site.open({ path: '#lineage' });
+    const { page } = driven;
+    await driven.give(...deltas, BASE, STEP1);
+    await page.getByRole('button', { name: /^Check the links/ }).click();
+    await page.getByText('2 deltas; links: 2 verified.').waitFor();
+    await page.getByRole('button', { name: 'Rebuild with 2 deltas' }).click();
+    const said = page.locator('.preflight');
+    await said.getByText('The links between the deltas are verified.').waitFor();
+    await page.locator('[data-key="entry Base"]').selectOption({ label: await page.locator('[data-key="entry Base"] option', { hasText: /^ft-step1/ }).innerText() });
+    await said.getByText('Base: ft-step1.safetensors').waitFor();
+    await said.getByText(/^The base's hash is checked while rebuilding/).waitFor();
+    await said.getByText(`The links between the deltas are ${then}.`).waitFor();
+    await driven.close();
+  }
 });
