@@ -24,6 +24,7 @@ pub mod machine;
 pub mod open;
 pub mod options;
 pub mod pair;
+pub mod pieces;
 pub mod placed;
 pub mod plan;
 pub mod report;

@@ -1,135 +1,119 @@
 //! `tensors`: rebuilt weights in bounded pieces, for inference that needs no file.
 
-use super::chain;
+use super::chain::{self, no_tensor, Care};
 use super::chunks::Chunks;
 use super::machine::{Io, Role, SourceEntry};
 use super::open::{delta_sources, groups_of, open_model};
 use super::options::{As, TensorsOptions};
+use super::pieces::{part_of, Gather};
 use super::plan::Plan;
 use super::report::to_json;
+use super::v2::chain::Chain;
 use super::v2::open::any_v2;
+use super::v2::tensors as v2;
 use super::values::{Origin, Values};
 use crate::dtype::Dtype;
 use crate::error::{Code, Error, Result};
-use crate::format::model::Tensor;
-use crate::job::chain::no_tensor;
+use crate::format::model::{Model, Tensor};
 use crate::kernels::convert;
-use crate::limits::CHUNK_BYTES;
 use crate::offset::ByteRange;
-use serde::Serialize;
 
-/// Describes one piece.
-#[derive(Serialize)]
-struct Piece<'a> {
-    name: &'a str,
-    dtype: &'static str,
-    shape: &'a [u64],
-    rows: (u64, u64),
-    bytes: usize,
+/// The model that a base and its deltas rebuild.
+enum Rebuilt {
+    /// By links of version 1 alone, or by none: those tensors of the base that the links have, and what each is made of.
+    V1(Model, Vec<Origin>),
+    /// By links of which one is of version 2.
+    V2(Chain),
+}
+
+impl Rebuilt {
+    async fn open(io: &Io, sources: &[SourceEntry]) -> Result<Self> {
+        let any_v2 = any_v2(io, sources, groups_of(sources, Role::Delta)).await?;
+        let mut base = open_model(io, sources, Role::Base, 0).await?.model;
+        let deltas = delta_sources(sources);
+        if any_v2 {
+            return Ok(Self::V2(Chain::open(io, base, &deltas, Care::Sampled).await?));
+        }
+        let deltas = chain::open_chain(io, &deltas, Some(&base), Care::Sampled).await?;
+        chain::check_fit(&base, &deltas)?;
+        let origins = chain::origins(&base, &deltas);
+        base.tensors.retain(|t| chain::find_origin(&origins, &t.name).is_some());
+        Ok(Self::V1(base, origins))
+    }
+
+    fn model(&self) -> &Model {
+        match self {
+            Self::V1(model, _) => model,
+            Self::V2(chain) => chain.last(),
+        }
+    }
+
+    /// Bytes that are read for a tensor.
+    fn cost(&self, name: &str) -> u64 {
+        match self {
+            Self::V1(_, origins) => chain::find_origin(origins, name).map_or(0, Origin::cost),
+            Self::V2(chain) => chain.cost(chain.stages.len(), name),
+        }
+    }
+
+    /// Hands out what the options name of a tensor.
+    async fn stream(&self, io: &Io, tensor: &Tensor, options: &TensorsOptions) -> Result<()> {
+        let dtype = match (self, options.form) {
+            (Self::V2(chain), form) => v2::dtype_of(chain, tensor, form)?,
+            (Self::V1(..), As::Stored) => tensor.dtype,
+            (Self::V1(..), As::Float32) => Dtype::F32,
+        };
+        let Some(part) = part_of(tensor, dtype, options)? else {
+            return Ok(());
+        };
+        let mut gather = Gather::new(io, tensor, dtype, part);
+        match self {
+            Self::V2(chain) => v2::stream(&mut gather, chain).await,
+            Self::V1(_, origins) => match chain::find_origin(origins, &tensor.name) {
+                Some(origin) if !origin.is_unchanged() || dtype != tensor.dtype => add(&mut gather, origin).await,
+                _ => copy(&mut gather).await,
+            },
+        }
+    }
 }
 
 /// Runs the job: every tensor asked for, in pieces of whole rows where a row fits a piece.
 pub async fn tensors(io: Io, sources: Vec<SourceEntry>, options: TensorsOptions) -> Result<String> {
-    if any_v2(&io, &sources, groups_of(&sources, Role::Delta)).await? {
-        return super::v2::tensors::tensors(io, sources, options).await;
-    }
-    let opened = open_model(&io, &sources, Role::Base, 0).await?;
-    let model = &opened.model;
-    let delta_sources = delta_sources(&sources);
-    let deltas = chain::open_chain(&io, &delta_sources, Some(model), chain::Care::Sampled).await?;
-    chain::check_fit(model, &deltas)?;
-    let origins = chain::origins(model, &deltas);
-    let wanted: Vec<&Origin> = match &options.names {
-        None => origins.iter().collect(),
-        Some(names) => names.iter().map(|n| find(&origins, n)).collect::<Result<_>>()?,
+    let rebuilt = Rebuilt::open(&io, &sources).await?;
+    let model = rebuilt.model();
+    let find = |name: &String| model.find(name).ok_or_else(|| no_tensor(name));
+    let wanted: Vec<&Tensor> = match &options.names {
+        None => model.tensors.iter().collect(),
+        Some(names) => names.iter().map(find).collect::<Result<_>>()?,
     };
-    let reads = wanted.iter().map(|o| o.cost()).sum();
-    io.plan(
-        Plan::reading(
-            "tensors",
-            reads,
-            wanted.len(),
-            wanted.iter().map(|o| o.base.elements).sum(),
-        )
-        .json()?,
-    )
-    .await;
-    for origin in wanted {
-        let Some(tensor) = model.find(&origin.name) else {
-            continue;
-        };
-        stream(&io, origin, tensor, &options).await?;
+    let reads = wanted.iter().map(|t| rebuilt.cost(&t.name)).sum();
+    let elements = wanted.iter().map(|t| t.elements).sum();
+    io.plan(Plan::reading("tensors", reads, wanted.len(), elements).json()?)
+        .await;
+    for tensor in wanted {
+        rebuilt.stream(&io, tensor, &options).await?;
     }
     to_json(&())
 }
 
-/// The origin of a tensor; `MISSING_TENSOR` when there is none of that name.
-pub fn find<'a>(origins: &'a [Origin], name: &str) -> Result<&'a Origin> {
-    chain::find_origin(origins, name).ok_or_else(|| no_tensor(name))
+/// A tensor that lies in a file as it is wanted.
+async fn copy(gather: &mut Gather<'_>) -> Result<()> {
+    let (from, to) = (gather.offset(gather.part.first), gather.offset(gather.part.end));
+    let range = ByteRange::new(gather.tensor.range.offset + from, to - from)?;
+    let mut chunks = Chunks::new(gather.tensor.source, range);
+    let mut piece = Vec::new();
+    while chunks.next(gather.io, &mut piece).await? {
+        gather.push(&piece).await;
+    }
+    Ok(())
 }
 
-/// The elements of a tensor that are wanted, and how many a row has.
-pub struct Part {
-    /// First element.
-    pub first: u64,
-    /// One past the last.
-    pub end: u64,
-    /// Elements per row.
-    pub row: u64,
-}
-
-/// The part of a tensor that the options name, none if it is empty; `USAGE` if there is no such part.
-pub fn part_of(tensor: &Tensor, dtype: Dtype, options: &TensorsOptions) -> Result<Option<Part>> {
-    let rows = tensor.shape.first().copied().unwrap_or(1);
-    let row = tensor.elements.checked_div(rows).unwrap_or(0);
-    let (from, to) = options.rows.unwrap_or((0, rows));
-    if from > to || to > rows {
-        return Err(Error::new(
-            Code::Usage,
-            format!(
-                "tensor `{}` has {rows} rows; rows {from} to {to} are not among them",
-                tensor.name
-            ),
-        )
-        .tensor(&tensor.name));
-    }
-    if tensor.elements == 0 || from == to {
-        return Ok(None);
-    }
-    if !(row * dtype.bits()).is_multiple_of(8) && options.rows.is_some() {
-        return Err(Error::new(
-            Code::Usage,
-            format!(
-                "tensor `{}`: its rows do not fill whole bytes; take it whole",
-                tensor.name
-            ),
-        )
-        .tensor(&tensor.name));
-    }
-    Ok(Some(Part {
-        first: from * row,
-        end: to * row,
-        row,
-    }))
-}
-
-async fn stream(io: &Io, origin: &Origin, tensor: &Tensor, options: &TensorsOptions) -> Result<()> {
-    let dtype = match options.form {
-        As::Stored => tensor.dtype,
-        As::Float32 => Dtype::F32,
-    };
-    let Some(part) = part_of(tensor, dtype, options)? else {
-        return Ok(());
-    };
-    let (first, end) = (part.first, part.end);
-    let copy = origin.is_unchanged() && dtype == tensor.dtype;
-    let mut gather = Gather::new(io, tensor, dtype, &part);
-    if copy {
-        return copy_rows(&mut gather, first, end).await;
-    }
-    let width = dtype
-        .bytes()
-        .ok_or_else(|| Error::new(Code::Internal, "a packed dtype cannot be rebuilt"))?;
+/// The base's tensor and the deltas of version 1 on it.
+async fn add(gather: &mut Gather<'_>, origin: &Origin) -> Result<()> {
+    let (io, own, dtype) = (gather.io, gather.tensor.dtype, gather.dtype);
+    let (first, end) = (gather.part.first, gather.part.end);
+    let packed = || Error::new(Code::Internal, "a packed dtype cannot be rebuilt");
+    let width = dtype.bytes().ok_or_else(packed)?;
     let mut values = Values::open(io, origin).await?;
     let mut at = 0u64;
     let mut piece = Vec::new();
@@ -146,9 +130,8 @@ async fn stream(io: &Io, origin: &Origin, tensor: &Tensor, options: &TensorsOpti
                 let begin = piece.len();
                 piece.resize(begin + part.len() * width, 0);
                 let out = &mut piece[begin..];
-                let own = tensor.dtype.bytes().unwrap_or(1);
-                if dtype == tensor.dtype && dtype != Dtype::F32 {
-                    let bytes = &block.base_bytes[part.start * own..part.end * own];
+                if dtype == own && dtype != Dtype::F32 {
+                    let bytes = &block.base_bytes[part.start * width..part.end * width];
                     convert::keep_or_round(dtype, &block.values[part.clone()], &block.base[part], bytes, out);
                 } else {
                     convert::from_f32(dtype, &block.values[part], out);
@@ -159,87 +142,5 @@ async fn stream(io: &Io, origin: &Origin, tensor: &Tensor, options: &TensorsOpti
         gather.push(&piece).await;
         at += n as u64;
     }
-    gather.finish().await;
-    Ok(())
-}
-
-/// Collects bytes and hands them out in whole rows.
-pub struct Gather<'a> {
-    io: &'a Io,
-    tensor: &'a Tensor,
-    dtype: Dtype,
-    row: u64,
-    bytes: Vec<u8>,
-    /// Elements handed out so far, counted from the start of the tensor.
-    sent: u64,
-}
-
-impl<'a> Gather<'a> {
-    /// Collects the bytes of a part of a tensor, in this dtype.
-    pub fn new(io: &'a Io, tensor: &'a Tensor, dtype: Dtype, part: &Part) -> Self {
-        Self {
-            io,
-            tensor,
-            dtype,
-            row: part.row,
-            bytes: Vec::new(),
-            sent: part.first,
-        }
-    }
-
-    /// Takes the next bytes.
-    pub async fn push(&mut self, piece: &[u8]) {
-        self.bytes.extend_from_slice(piece);
-        let bits = self.dtype.bits();
-        let row_bytes = (self.row * bits / 8) as usize;
-        let whole = self.bytes.len() - self.bytes.len() % row_bytes.max(1);
-        // A row above a chunk is handed out in parts; `rows` then names the rows that the part lies in.
-        let ready = if whole > 0 {
-            whole
-        } else if self.bytes.len() >= CHUNK_BYTES {
-            self.bytes.len()
-        } else {
-            0
-        };
-        if ready > 0 {
-            self.send(ready).await;
-        }
-    }
-
-    async fn send(&mut self, len: usize) {
-        let rest = self.bytes.split_off(len);
-        let elements = len as u64 * 8 / self.dtype.bits();
-        let rows = (self.sent / self.row, (self.sent + elements).div_ceil(self.row));
-        self.sent += elements;
-        let json = to_json(&Piece {
-            name: &self.tensor.name,
-            dtype: self.dtype.name(),
-            shape: &self.tensor.shape,
-            rows,
-            bytes: len,
-        })
-        .unwrap_or_default();
-        let mut bytes = std::mem::replace(&mut self.bytes, rest);
-        self.io.item(json, Some(&mut bytes)).await;
-    }
-
-    /// Hands out what is left.
-    pub async fn finish(&mut self) {
-        if !self.bytes.is_empty() {
-            self.send(self.bytes.len()).await;
-        }
-    }
-}
-
-async fn copy_rows(gather: &mut Gather<'_>, first: u64, end: u64) -> Result<()> {
-    let bits = gather.dtype.bits();
-    let (from, to) = (first * bits / 8, end * bits / 8);
-    let range = ByteRange::new(gather.tensor.range.offset + from, to - from)?;
-    let mut chunks = Chunks::new(gather.tensor.source, range);
-    let mut piece = Vec::new();
-    while chunks.next(gather.io, &mut piece).await? {
-        gather.push(&piece).await;
-    }
-    gather.finish().await;
     Ok(())
 }

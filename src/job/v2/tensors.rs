@@ -1,4 +1,4 @@
-//! `tensors` of chains with a version 2 delta: only the blocks that cover what is wanted are read.
+//! Tensors of chains with a version 2 delta, in pieces: only the blocks that cover what is wanted are read.
 
 use super::chain::Chain;
 use super::past::Level;
@@ -7,74 +7,45 @@ use super::rebuild::{blame, verdict};
 use crate::dtype::Dtype;
 use crate::error::{Code, Error, Result};
 use crate::format::model::Tensor;
-use crate::job::chain::no_tensor;
-use crate::job::chain::Care;
-use crate::job::machine::{Io, Role, SourceEntry};
-use crate::job::open::{delta_sources, open_model};
-use crate::job::options::{As, TensorsOptions};
-use crate::job::plan::Plan;
-use crate::job::report::to_json;
-use crate::job::tensors::{part_of, Gather};
+use crate::job::options::As;
+use crate::job::pieces::Gather;
 use crate::kernels::convert;
 use crate::limits::CHUNK_ELEMENTS;
 
-/// Runs the job.
-pub async fn tensors(io: Io, sources: Vec<SourceEntry>, options: TensorsOptions) -> Result<String> {
-    let base = open_model(&io, &sources, Role::Base, 0).await?.model;
-    let chain = Chain::open(&io, base, &delta_sources(&sources), Care::Sampled).await?;
-    let n = chain.stages.len();
-    let find = |name: &String| chain.last().find(name).ok_or_else(|| no_tensor(name));
-    let wanted: Vec<&Tensor> = match &options.names {
-        None => chain.last().tensors.iter().collect(),
-        Some(names) => names.iter().map(find).collect::<Result<_>>()?,
-    };
-    let reads = wanted.iter().map(|t| chain.cost(n, &t.name)).sum();
-    io.plan(Plan::reading("tensors", reads, wanted.len(), wanted.iter().map(|t| t.elements).sum()).json()?)
-        .await;
-    for tensor in wanted {
-        stream(&io, &chain, tensor, &options).await?;
-    }
-    to_json(&())
-}
-
-/// Hands out one tensor. A whole one is held against its digest at the end.
-async fn stream(io: &Io, chain: &Chain, tensor: &Tensor, options: &TensorsOptions) -> Result<()> {
-    let n = chain.stages.len();
+/// The dtype in which a tensor is handed out; `UNSUPPORTED_DTYPE` if that cannot be. As stored means here what `decode`
+/// would write: after a version 1 link, the dtype of the last model that has files.
+pub fn dtype_of(chain: &Chain, tensor: &Tensor, form: As) -> Result<Dtype> {
     let name = tensor.name.as_str();
-    // After a version 1 link, what `decode` would write: the dtype of the last model that has files.
-    let stored = chain.model(chain.rooted()).find(name).map_or(tensor.dtype, |t| t.dtype);
-    let dtype = match options.form {
-        As::Stored => stored,
+    let dtype = match form {
+        As::Stored => chain.model(chain.rooted()).find(name).map_or(tensor.dtype, |t| t.dtype),
         As::Float32 => Dtype::F32,
     };
-    if dtype != tensor.dtype && !(tensor.dtype.to_f32_defined() && dtype.to_f32_defined()) {
-        return Err(Error::new(
-            Code::UnsupportedDtype,
-            format!(
-                "tensor `{name}`: {} cannot be turned into {}",
-                tensor.dtype.name(),
-                dtype.name()
-            ),
-        )
-        .tensor(name));
+    if dtype == tensor.dtype || (tensor.dtype.to_f32_defined() && dtype.to_f32_defined()) {
+        return Ok(dtype);
     }
-    let Some(part) = part_of(tensor, dtype, options)? else {
-        return Ok(());
-    };
+    let (from, to) = (tensor.dtype.name(), dtype.name());
+    let text = format!("tensor `{name}`: {from} cannot be turned into {to}");
+    Err(Error::new(Code::UnsupportedDtype, text).tensor(name))
+}
+
+/// Hands out a part of a tensor. A whole one is held against its digest at the end.
+pub async fn stream(gather: &mut Gather<'_>, chain: &Chain) -> Result<()> {
+    let (io, tensor, n) = (gather.io, gather.tensor, chain.stages.len());
+    let name = tensor.name.as_str();
     let bytes_at = |element: u64| element * tensor.dtype.bits() / 8;
-    let whole = part.first == 0 && part.end == tensor.elements;
-    let (past, numbers) = chain.past(n, &[(name, bytes_at(part.first)..bytes_at(part.end))], whole)?;
+    let (first, end) = (gather.part.first, gather.part.end);
+    let whole = first == 0 && end == tensor.elements;
+    let (past, numbers) = chain.past(n, &[(name, bytes_at(first)..bytes_at(end))], whole)?;
     let (mut reader, number) = (Reader::new(past), numbers[0]);
     let of_link = match &reader.levels()[n] {
         Level::V2(coded) => Some(coded.source),
         _ => None,
     };
-    let mut gather = Gather::new(io, tensor, dtype, &part);
     let mut hasher = blake3::Hasher::new();
-    let mut at = part.first;
-    while at < part.end {
-        let end = part.end.min(at + CHUNK_ELEMENTS as u64);
-        let (from, to) = (bytes_at(at), bytes_at(end));
+    let mut at = first;
+    while at < end {
+        let next = end.min(at + CHUNK_ELEMENTS as u64);
+        let (from, to) = (bytes_at(at), bytes_at(next));
         let read = reader.read(io, n, number, from, (to - from) as usize).await;
         let mut bytes = match read {
             Ok(bytes) => bytes,
@@ -84,16 +55,16 @@ async fn stream(io: &Io, chain: &Chain, tensor: &Tensor, options: &TensorsOption
         if of_link.is_some() && whole {
             hasher.update(&bytes);
         }
-        if dtype != tensor.dtype {
-            bytes = match options.form {
-                As::Float32 => in_float32(tensor.dtype, &bytes),
-                As::Stored => reader.rooted(io, number, at, &bytes).await?,
+        if gather.dtype != tensor.dtype {
+            bytes = match gather.dtype {
+                Dtype::F32 => in_float32(tensor.dtype, &bytes),
+                // What links of version 1 rebuild is float32.
+                _ => reader.rooted(io, number, at, &bytes).await?,
             };
         }
         gather.push(&bytes).await;
-        at = end;
+        at = next;
     }
-    gather.finish().await;
     if let (Some(source), true) = (of_link, whole) {
         if let Some(e) = verdict(io, &mut reader, number, &hasher).await? {
             return Err(e.tensor(name).source(source));
