@@ -77,7 +77,7 @@ async fn blame_damage(io: &Io, source: u32, error: Error, care: Care) -> Error {
 }
 
 /// As [`check_fit`]; where something does not fit, the checksum of the delta concerned is looked at first.
-pub async fn check_fit_or_damage(io: &Io, base: &Model, deltas: &[OpenDelta]) -> Result<()> {
+pub async fn check_fit_or_damage(io: &Io, base: &Model, deltas: &[&OpenDelta]) -> Result<()> {
     match check_fit(base, deltas) {
         Err(e) => match e.source_id {
             Some(source) => Err(blame_damage(io, source, e, Care::Checked).await),
@@ -88,7 +88,7 @@ pub async fn check_fit_or_damage(io: &Io, base: &Model, deltas: &[OpenDelta]) ->
 }
 
 /// Compares names and shapes of base and chain before anything is read or written.
-pub fn check_fit(base: &Model, deltas: &[OpenDelta]) -> Result<()> {
+pub fn check_fit(base: &Model, deltas: &[&OpenDelta]) -> Result<()> {
     for (link, delta) in deltas.iter().enumerate() {
         let missing: Vec<_> = delta
             .header
@@ -168,20 +168,7 @@ fn base_hint(delta: &OpenDelta) -> String {
 }
 
 /// What each tensor of the chain is rebuilt from after all links; in sorted order.
-pub fn origins(base: &Model, deltas: &[OpenDelta]) -> Vec<Origin> {
-    origins_of(base, &deltas.iter().collect::<Vec<_>>())
-}
-
-/// The origin of a tensor among those that [`origins`] gave.
-pub fn find_origin<'a>(origins: &'a [Origin], name: &str) -> Option<&'a Origin> {
-    origins
-        .binary_search_by(|o| o.name.as_str().cmp(name))
-        .ok()
-        .map(|i| &origins[i])
-}
-
-/// As [`origins`], for links that do not lie side by side.
-pub fn origins_of(base: &Model, deltas: &[&OpenDelta]) -> Vec<Origin> {
+pub fn origins(base: &Model, deltas: &[&OpenDelta]) -> Vec<Origin> {
     let of_first = |name: &str| deltas.first().is_none_or(|d| d.tensor(name).is_some());
     base.tensors
         .iter()
@@ -193,6 +180,14 @@ pub fn origins_of(base: &Model, deltas: &[&OpenDelta]) -> Vec<Origin> {
             past: None,
         })
         .collect()
+}
+
+/// The origin of a tensor among those that [`origins`] gave.
+pub fn find_origin<'a>(origins: &'a [Origin], name: &str) -> Option<&'a Origin> {
+    origins
+        .binary_search_by(|o| o.name.as_str().cmp(name))
+        .ok()
+        .map(|i| &origins[i])
 }
 
 /// An order of names in which a base may have been hashed.
@@ -237,9 +232,9 @@ pub fn ranges(base: &Model, names: &[String]) -> Vec<(String, TensorRange)> {
 }
 
 /// The checks of a chain as tasks, and how to read their reports.
-pub struct ChainCheck {
+pub struct ChainCheck<'a> {
     orders: Vec<(Order, Vec<String>)>,
-    links: usize,
+    deltas: &'a [&'a OpenDelta],
     tasks: Vec<TaskSpec>,
 }
 
@@ -272,13 +267,13 @@ impl ChainResult {
     }
 }
 
-impl ChainCheck {
+impl<'a> ChainCheck<'a> {
     /// Hashes the base in every order that can matter and the model after each link but the last, and every file.
-    pub fn new(base: &Model, deltas: &[OpenDelta]) -> Result<Self> {
+    pub fn new(base: &Model, deltas: &'a [&'a OpenDelta]) -> Result<Self> {
         let Some(first) = deltas.first() else {
             return Ok(Self {
                 orders: Vec::new(),
-                links: 0,
+                deltas,
                 tasks: Vec::new(),
             });
         };
@@ -298,11 +293,7 @@ impl ChainCheck {
         for delta in deltas {
             tasks.push(checksum_task(delta.file())?);
         }
-        Ok(Self {
-            orders,
-            links: deltas.len(),
-            tasks,
-        })
+        Ok(Self { orders, deltas, tasks })
     }
 
     /// The tasks; their reports go to [`ChainCheck::finish`].
@@ -311,17 +302,17 @@ impl ChainCheck {
     }
 
     /// Judges the reports. On the first thing that does not hold the error names the link.
-    pub async fn finish(&self, io: &Io, reports: &[Vec<u8>], deltas: &[OpenDelta]) -> Result<ChainResult> {
+    pub async fn finish(&self, io: &Io, reports: &[Vec<u8>]) -> Result<ChainResult> {
         let mut result = ChainResult {
             links: Vec::new(),
             fast: Vec::new(),
         };
-        if self.links == 0 {
+        let Some(first) = self.deltas.first() else {
             return Ok(result);
-        }
+        };
         let (of_base, rest) = reports.split_at(self.orders.len().min(reports.len()));
-        let (of_links, of_files) = rest.split_at(usize::from(self.links > 1).min(rest.len()));
-        let files: Vec<_> = deltas.iter().map(OpenDelta::file).collect();
+        let (of_links, of_files) = rest.split_at(usize::from(self.deltas.len() > 1).min(rest.len()));
+        let files: Vec<_> = self.deltas.iter().map(|d| d.file()).collect();
         judge_checksums(io, &files, of_files).await?;
         let hashes = of_base
             .iter()
@@ -330,12 +321,9 @@ impl ChainCheck {
         if let (Some(hash), Some((_, names))) = (hashes.first(), self.orders.first()) {
             result.fast = names.iter().cloned().zip(hash.fast.iter().copied()).collect();
         }
-        let expected = &deltas[0].header.parent_hash;
+        let expected = &first.header.parent_hash;
         let Some(matching) = hashes.iter().position(|h| h.sha256 == *expected) else {
-            return Err(wrong_base(
-                &deltas[0],
-                &hashes.first().map_or(String::new(), |h| h.sha256.clone()),
-            ));
+            return Err(wrong_base(first, hashes.first().map_or("", |h| &h.sha256)));
         };
         let order = self.orders[matching].0;
         result.links.push(Link {
@@ -345,7 +333,7 @@ impl ChainCheck {
             verified: true,
         });
         let found: Vec<String> = of_links.first().map_or(Ok(Vec::new()), |r| from_wire(r))?;
-        for (i, delta) in deltas.iter().enumerate().skip(1) {
+        for (i, delta) in self.deltas.iter().enumerate().skip(1) {
             let found = found.get(i - 1).map_or("", String::as_str);
             if delta.header.parent_hash != found {
                 return Err(Error::new(

@@ -121,11 +121,7 @@ async fn with_base(io: &Io, model: &Model, deltas: &[OpenDelta]) -> Result<Repor
     let mut parents: Vec<Option<Parent>> = vec![None; deltas.len()];
     let mut reasons: Vec<Option<String>> = deltas
         .iter()
-        .map(|d| {
-            chain::check_fit(model, std::slice::from_ref(d))
-                .err()
-                .map(|e| e.message.clone())
-        })
+        .map(|d| chain::check_fit(model, &[d]).err().map(|e| e.message.clone()))
         .collect();
     let mut order = Vec::new();
     let mut tasks = Vec::new();
@@ -164,7 +160,7 @@ async fn with_base(io: &Io, model: &Model, deltas: &[OpenDelta]) -> Result<Repor
         for &i in &newest {
             let path = path_to(&parents, i);
             let links: Vec<&OpenDelta> = path.iter().map(|&p| &deltas[p]).collect();
-            let origins = chain::origins_of(model, &links);
+            let origins = chain::origins(model, &links);
             tasks.push(hashing::values_task("chain", origins, vec![links.len()])?);
         }
         for (&i, report) in newest.iter().zip(io.run(tasks).await?) {

@@ -7,6 +7,7 @@
 pub mod buffers;
 pub mod chain;
 pub mod changes;
+pub mod check;
 pub mod choose;
 pub mod chunks;
 pub mod decode;

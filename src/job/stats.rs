@@ -99,7 +99,7 @@ pub async fn stats(io: Io, sources: Vec<SourceEntry>, options: StatsOptions) -> 
     let opened = chain::open_chain(&io, &[source], model, chain::Care::Sampled).await?;
     let delta = &opened[0];
     if let Some(model) = model {
-        chain::check_fit(model, &opened)?;
+        chain::check_fit(model, &[delta])?;
     }
     let chosen = wanted(delta, options.names.as_ref())?;
     let range_of = |t: &V1Tensor| model.and_then(|m| m.find(&t.name)).map(TensorRange::from);

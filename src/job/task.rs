@@ -5,7 +5,7 @@ use super::placed::{DeltaTensor, TensorRange};
 use super::report::{from_wire, to_wire};
 use super::values::Origin;
 use super::wire::wire_enum;
-use super::{decode, diff, emit, hashing, survey, v2, verify};
+use super::{check, decode, diff, emit, hashing, survey, v2};
 use crate::error::Result;
 use crate::offset::ByteRange;
 use std::future::Future;
@@ -106,7 +106,7 @@ pub fn start_task(spec: &[u8], sizes: Vec<u64>) -> Result<Machine> {
             Task::Survey { items } => Box::pin(survey::survey(io, items)),
             Task::Emit { items } => Box::pin(emit::emit(io, items)),
             Task::Decode { items } => Box::pin(decode::decode_tensors(io, items)),
-            Task::Check { items } => Box::pin(verify::check_records(io, items)),
+            Task::Check { items } => Box::pin(check::check_records(io, items)),
             Task::Diff { items } => Box::pin(diff::diff_tensors(io, items)),
             Task::Copy { source, sink } => Box::pin(decode::copy_file(io, source, sink)),
             Task::Fit(work) => Box::pin(v2::fit::fit_tensors(io, work)),

@@ -35,6 +35,7 @@ impl Rebuilt {
             return Ok(Self::V2(Chain::open(io, base, &deltas, Care::Sampled).await?));
         }
         let deltas = chain::open_chain(io, &deltas, Some(&base), Care::Sampled).await?;
+        let deltas: Vec<_> = deltas.iter().collect();
         chain::check_fit(&base, &deltas)?;
         let origins = chain::origins(&base, &deltas);
         base.tensors.retain(|t| chain::find_origin(&origins, &t.name).is_some());

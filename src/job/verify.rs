@@ -1,170 +1,203 @@
-//! `verify`: checksums, records that decode, and, with a base, every link.
+//! `verify`: checksums, parts that decode, and, with a base, every link.
 
-use super::chain::{self, ChainCheck};
+use super::chain::{self, checksum_task, judge_checksums, Care, ChainCheck};
+use super::check::{check_findings, check_tasks};
 use super::inspect::LossReport;
 use super::machine::{Io, Role, SourceEntry, TaskSpec};
 use super::open::{delta_sources, groups_of, open_base, OpenDelta};
 use super::options::NoOptions;
-use super::placed::DeltaTensor;
 use super::plan::Plan;
-use super::report::{found, to_found, to_json, Finding, Severity};
-use super::task::{batch, Task};
+use super::report::{to_json, Finding};
+use super::v2::chain::{of_v1, open_links, Chain, Link};
+use super::v2::checks::{Checks, RebuildTasks};
+use super::v2::decode::{expected, extra_tensors};
+use super::v2::examine::{examine_task, examined_well};
+use super::v2::files::files;
+use super::v2::inspect::{is_lossless, total};
 use super::v2::open::any_v2;
-use super::values::DeltaStream;
 use crate::error::{Code, Error, Result};
-use crate::job::wire::wire;
-use crate::limits::BLOCK_ELEMENTS;
+use crate::format::model::Model;
 use serde::Serialize;
+use std::rc::Rc;
 
-/// What decoding one tensor's records showed.
-#[derive(Debug)]
-struct Checked {
-    non_finite: u64,
-}
-wire!(Checked { non_finite });
-
-/// Runs the check task: decodes records into nothing.
-pub async fn check_records(io: Io, items: Vec<(String, DeltaTensor)>) -> Result<Vec<u8>> {
-    to_found(check(&io, &items).await)
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    ok: bool,
+    version: u32,
+    deltas: Vec<DeltaReport>,
+    findings: Vec<Finding>,
 }
 
-async fn check(io: &Io, items: &[(String, DeltaTensor)]) -> Result<Vec<Checked>> {
-    let mut checked = Vec::with_capacity(items.len());
-    let mut block = vec![0.0f32; BLOCK_ELEMENTS];
-    for (name, delta) in items {
-        let mut stream = DeltaStream::open(io, name, delta).await?;
-        let mut non_finite = 0;
-        let mut left = delta.elements;
-        while left > 0 {
-            let n = left.min(block.len() as u64) as usize;
-            stream.expand(io, &mut block[..n]).await?;
-            non_finite += block[..n].iter().filter(|v| !v.is_finite()).count() as u64;
-            left -= n as u64;
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DeltaReport {
+    index: usize,
+    bytes: u64,
+    checksum: &'static str,
+    tensors: usize,
+    base_hash: String,
+    base: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lossless: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    loss: Option<LossReport>,
+}
+
+impl DeltaReport {
+    fn new(index: usize, link: &Link, with_base: bool) -> Self {
+        let (lossless, loss) = match link {
+            Link::V1(_) => (None, None),
+            Link::V2(delta) => (Some(is_lossless(&delta.index)), total(&delta.index)),
+        };
+        Self {
+            index,
+            bytes: link.file().1,
+            checksum: "ok",
+            tensors: link.size().0,
+            base_hash: expected(link),
+            base: if with_base { "verified" } else { "not checked" },
+            lossless,
+            loss,
         }
-        checked.push(Checked { non_finite });
     }
-    Ok(checked)
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Report {
-    pub(super) ok: bool,
-    pub(super) version: u32,
-    pub(super) deltas: Vec<DeltaReport>,
-    pub(super) findings: Vec<Finding>,
+/// What the deltas are held against.
+enum Against {
+    Nothing,
+    /// A base, with links of version 1 alone.
+    V1(Model),
+    /// A base, with links of which one is of version 2.
+    V2(Chain),
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct DeltaReport {
-    pub(super) index: usize,
-    pub(super) bytes: u64,
-    pub(super) checksum: &'static str,
-    pub(super) tensors: usize,
-    pub(super) base_hash: String,
-    pub(super) base: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) lossless: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) loss: Option<LossReport>,
+/// Opens the base and the deltas. With a base each must fit what comes before it.
+async fn open(io: &Io, sources: &[SourceEntry], deltas: &[u32]) -> Result<(Against, Vec<Rc<Link>>)> {
+    let any_v2 = any_v2(io, sources, groups_of(sources, Role::Delta)).await?;
+    let base = match open_base(io, sources).await? {
+        Some(base) if any_v2 => {
+            let chain = Chain::open(io, base, deltas, Care::Walked).await?;
+            let links = chain.stages.iter().map(|s| s.link.clone()).collect();
+            return Ok((Against::V2(chain), links));
+        }
+        base => base,
+    };
+    let links = open_links(io, deltas, base.as_ref(), Care::Walked, any_v2).await?;
+    Ok(match base {
+        None => (Against::Nothing, links),
+        Some(base) => {
+            chain::check_fit_or_damage(io, &base, &of_v1(&links)).await?;
+            (Against::V1(base), links)
+        }
+    })
 }
 
-/// Sources and names of the tensors that tasks report on.
-type Reported = Vec<(u32, String)>;
-
-/// The tasks that decode a delta's records into nothing, and the tensors that they report on.
-pub fn check_tasks(delta: &OpenDelta) -> Result<(Vec<TaskSpec>, Reported)> {
-    let names = || delta.header.tensors.iter().map(|t| t.name.clone());
-    let tasks = batch(
-        names().zip(delta.tensors.iter().cloned()).collect(),
-        "checking",
-        |(_, d): &(String, DeltaTensor)| d.bytes(),
-        |(n, _)| n,
-        |items| Task::Check { items },
-    )?;
-    Ok((tasks, names().map(|n| (delta.source, n)).collect()))
+/// The checks of whole files and of what each link was made against.
+enum Check<'a> {
+    Files(Vec<(u32, u64)>),
+    V1(ChainCheck<'a>),
+    V2(&'a Chain, Checks),
 }
 
-/// What the reports of [`check_tasks`] give notice of; damage is an error.
-pub fn check_findings(names: &[(u32, String)], reports: &[Vec<u8>]) -> Result<Vec<Finding>> {
-    let mut checked: Vec<Checked> = Vec::with_capacity(names.len());
-    for report in reports {
-        checked.extend(found::<Vec<Checked>>(report)?);
-    }
-    let findings = names.iter().zip(&checked).filter(|(_, c)| c.non_finite > 0);
-    Ok(findings
-        .map(|((_, name), c)| {
-            Finding::new(
-                Severity::Warning,
-                "non-finite",
-                format!("{} values of the decoded delta are NaN or infinite", c.non_finite),
-            )
-            .tensor(name)
+impl<'a> Check<'a> {
+    fn new(against: &'a Against, links: &[Rc<Link>], deltas: &'a [&'a OpenDelta]) -> Result<Self> {
+        Ok(match against {
+            Against::Nothing => Self::Files(links.iter().map(|l| l.file()).collect()),
+            Against::V1(base) => Self::V1(ChainCheck::new(base, deltas)?),
+            Against::V2(chain) => Self::V2(chain, Checks::default()),
         })
-        .collect())
+    }
+
+    fn tasks(&mut self) -> Result<Vec<TaskSpec>> {
+        match self {
+            Self::Files(files) => files.iter().map(|&f| checksum_task(f)).collect(),
+            Self::V1(check) => Ok(check.take_tasks()),
+            Self::V2(chain, checks) => checks.tasks(chain),
+        }
+    }
+
+    async fn judge(&self, io: &Io, reports: &[Vec<u8>]) -> Result<()> {
+        match self {
+            Self::Files(files) => judge_checksums(io, files, reports).await,
+            Self::V1(check) => check.finish(io, reports).await.map(drop),
+            Self::V2(chain, checks) => checks.judge(io, chain, reports).await.map(drop),
+        }
+    }
 }
 
 /// Runs the job. Whatever does not hold is an error that names the file, the tensor or the link.
 pub async fn verify(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<String> {
-    let delta_sources = delta_sources(&sources);
-    if delta_sources.is_empty() {
+    let deltas = delta_sources(&sources);
+    if deltas.is_empty() {
         return Err(Error::new(
             Code::Usage,
             "no delta was given; name at least one .wdelta file",
         ));
     }
-    if any_v2(&io, &sources, groups_of(&sources, Role::Delta)).await? {
-        return Box::pin(super::v2::verify::verify(io, sources)).await;
+    let (against, links) = open(&io, &sources, &deltas).await?;
+    for link in &links {
+        if let Link::V2(delta) = &**link {
+            files(delta)?;
+        }
     }
-    let base = open_base(&io, &sources).await?;
-    let model = base.as_ref();
-    let deltas = chain::open_chain(&io, &delta_sources, model, chain::Care::Walked).await?;
-    if let Some(model) = model {
-        chain::check_fit_or_damage(&io, model, &deltas).await?;
-    }
-    let files: Vec<_> = deltas.iter().map(OpenDelta::file).collect();
-    let mut check = model.map(|m| ChainCheck::new(m, &deltas)).transpose()?;
-    let mut tasks = match &mut check {
-        Some(check) => check.take_tasks(),
-        None => files.iter().map(|&f| chain::checksum_task(f)).collect::<Result<_>>()?,
-    };
+    let deltas = of_v1(&links);
+    let mut check = Check::new(&against, &links, &deltas)?;
+    let mut tasks = check.tasks()?;
     let n_checks = tasks.len();
-    let elements = deltas.iter().map(OpenDelta::elements).sum();
-    let mut names = Vec::new();
-    for delta in &deltas {
-        let (own, of_delta) = check_tasks(delta)?;
+    // The last link of version 2 is rebuilt, which shows all that a look at its parts would.
+    let mut rebuild = match (&against, links.last().map(|l| &**l)) {
+        (Against::V2(chain), Some(Link::V2(delta))) => {
+            let nowhere = vec![None; delta.index.tensors.len()];
+            Some(RebuildTasks::new(chain, links.len(), &nowhere, false)?)
+        }
+        _ => None,
+    };
+    tasks.extend(rebuild.as_mut().map_or(Vec::new(), RebuildTasks::take));
+    let n_rebuild = tasks.len() - n_checks;
+    let looked_at = &links[..links.len() - rebuild.is_some() as usize];
+    let mut n_parts = Vec::with_capacity(looked_at.len());
+    for link in looked_at {
+        let own = match &**link {
+            Link::V1(delta) => check_tasks(delta)?,
+            Link::V2(delta) => vec![examine_task(delta)?],
+        };
+        n_parts.push(own.len());
         tasks.extend(own);
-        names.extend(of_delta);
     }
     let reads = tasks.iter().map(|t| t.cost).sum();
-    io.plan(Plan::reading("verify", reads, names.len(), elements).json()?)
-        .await;
+    let sizes = links.iter().map(|l| l.size());
+    let (tensors, elements) = sizes.fold((0, 0u64), |(t, e), (tensors, elements)| {
+        (t + tensors, e.saturating_add(elements))
+    });
+    io.plan(Plan::reading("verify", reads, tensors, elements).json()?).await;
     let reports = io.run(tasks).await?;
-    match &check {
-        Some(check) => {
-            check.finish(&io, &reports[..n_checks], &deltas).await?;
-        }
-        None => chain::judge_checksums(&io, &files, &reports).await?,
+    let (of_checks, rest) = reports.split_at(n_checks);
+    let (of_rebuild, mut rest) = rest.split_at(n_rebuild);
+    let checked = check.judge(&io, of_checks).await;
+    if let Some(rebuild) = &rebuild {
+        rebuild.judge(&io, of_rebuild, checked.as_ref().err()).await?;
     }
-    let findings = check_findings(&names, &reports[n_checks..])?;
+    let mut findings = match &against {
+        Against::V2(chain) => extra_tensors(chain),
+        _ => Vec::new(),
+    };
+    for (link, n) in looked_at.iter().zip(n_parts) {
+        let (own, others) = rest.split_at(n);
+        rest = others;
+        match &**link {
+            Link::V1(delta) if checked.is_ok() => findings.extend(check_findings(delta, own)?),
+            Link::V1(_) => {}
+            Link::V2(_) => examined_well(own)?,
+        }
+    }
+    checked?;
+    let with_base = !matches!(against, Against::Nothing);
+    let report = |(index, link): (usize, &Rc<Link>)| DeltaReport::new(index, link, with_base);
     to_json(&Report {
         ok: true,
-        version: 1,
-        deltas: deltas
-            .iter()
-            .enumerate()
-            .map(|(index, d)| DeltaReport {
-                index,
-                bytes: d.size,
-                checksum: "ok",
-                tensors: d.tensors.len(),
-                base_hash: d.header.parent_hash.clone(),
-                base: if model.is_some() { "verified" } else { "not checked" },
-                lossless: None,
-                loss: None,
-            })
-            .collect(),
+        version: if deltas.len() < links.len() { 2 } else { 1 },
+        deltas: links.iter().enumerate().map(report).collect(),
         findings,
     })
 }

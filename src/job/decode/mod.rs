@@ -9,7 +9,7 @@ pub use tasks::{compare_written, copy_file, decode_tensors, read_back, DecodeIte
 use super::chain::{self, ChainCheck, Link};
 use super::encode::source_changed;
 use super::machine::{Io, OutputFile, Role, SourceEntry};
-use super::open::{delta_sources, groups_of, open_model};
+use super::open::{delta_sources, groups_of, open_model, OpenDelta};
 use super::options::{DecodeOptions, OutputDtype};
 use super::plan::Plan;
 use super::report::{found, to_json, Finding, Severity};
@@ -46,7 +46,8 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
             "no delta was given; name one .wdelta file, or those of a chain in order",
         ));
     }
-    let deltas = chain::open_chain(&io, &delta_sources, Some(base), chain::Care::Checked).await?;
+    let opened_deltas = chain::open_chain(&io, &delta_sources, Some(base), chain::Care::Checked).await?;
+    let deltas: Vec<&OpenDelta> = opened_deltas.iter().collect();
     chain::check_fit_or_damage(&io, base, &deltas).await?;
     let origins = chain::origins(base, &deltas);
     check_dtypes(&origins, &options)?;
@@ -145,7 +146,7 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
     }
     let reports = io.run(tasks).await?;
     let checked = match options.verify {
-        true => Some(check.finish(&io, &reports[..n_checks], &deltas).await?),
+        true => Some(check.finish(&io, &reports[..n_checks]).await?),
         false => None,
     };
     let mut decoded: Vec<Decoded> = Vec::with_capacity(names.len());

@@ -15,7 +15,7 @@ use super::choose::{choose, Choice, Decision};
 use super::emit::{EmitItem, Emitted};
 use super::hashing::{self, ModelHash};
 use super::machine::{Io, OutputFile, Role, SourceEntry, TaskSpec};
-use super::open::{delta_sources, groups_of, open_model};
+use super::open::{delta_sources, groups_of, open_model, OpenDelta};
 use super::options::{EncodeOptions, HashOrder};
 use super::placed::TensorRange;
 use super::plan::Plan;
@@ -47,11 +47,12 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     let finetuned = open_model(&io, &sources, Role::Finetuned, 0).await?;
     let (base, finetuned) = (&base.model, &finetuned.model);
     let parent_sources = delta_sources(&sources);
-    let (mut parents, mut mixed) = (Vec::new(), None);
+    let (mut opened, mut mixed) = (Vec::new(), None);
     match any_v2(&io, &sources, groups_of(&sources, Role::Delta)).await? {
         true => mixed = Some(Chain::open(&io, base.clone(), &parent_sources, chain::Care::Checked).await?),
-        false => parents = chain::open_chain(&io, &parent_sources, Some(base), chain::Care::Checked).await?,
+        false => opened = chain::open_chain(&io, &parent_sources, Some(base), chain::Care::Checked).await?,
     }
+    let parents: Vec<&OpenDelta> = opened.iter().collect();
     // What the last link of version 2 rebuilds stands for the base.
     let base = mixed.as_ref().map_or(base, |c| c.model(c.rooted()));
     let mut findings = Vec::new();
@@ -141,7 +142,7 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
         },
         None => from_wire(&reports[0])?,
     };
-    check.finish(&io, of_checks, &parents).await?;
+    check.finish(&io, of_checks).await?;
     let parent_hash = match parents.len() {
         0 => base_hash.sha256.clone(),
         _ => from_wire::<Vec<String>>(&reports[before_surveys - 1])?.swap_remove(0),

@@ -3,6 +3,7 @@
 //! After a version 1 link tensors are float32; after a version 2 link they have the dtypes that it names. Whether a
 //! version 2 link follows another one shows in their indexes, before any tensor is read.
 
+use super::decode::elements;
 use super::files::{bytes_of, result_model};
 use super::open::{is_v2, open_v2, OpenV2};
 use crate::dtype::Dtype;
@@ -30,6 +31,23 @@ impl Link {
             Link::V2(delta) => (delta.source, delta.size),
         }
     }
+
+    /// How many tensors it has, and elements in them.
+    pub fn size(&self) -> (usize, u64) {
+        match self {
+            Link::V1(delta) => (delta.tensors.len(), delta.elements()),
+            Link::V2(delta) => (delta.index.tensors.len(), elements(delta)),
+        }
+    }
+}
+
+/// The links of version 1.
+pub fn of_v1(links: &[Rc<Link>]) -> Vec<&OpenDelta> {
+    let links = links.iter().filter_map(|link| match &**link {
+        Link::V1(delta) => Some(delta),
+        Link::V2(_) => None,
+    });
+    links.collect()
 }
 
 /// The model after a link.
@@ -59,6 +77,25 @@ pub async fn open_link(io: &Io, source: u32, model: Option<&Model>, care: Care) 
     }
     let mut opened = chain::open_chain(io, &[source], model, care).await?;
     Ok(Rc::new(Link::V1(opened.swap_remove(0))))
+}
+
+/// Opens deltas as links, whatever each comes after. `any_v2`: one of them is of version 2.
+pub async fn open_links(
+    io: &Io,
+    deltas: &[u32],
+    base: Option<&Model>,
+    care: Care,
+    any_v2: bool,
+) -> Result<Vec<Rc<Link>>> {
+    if !any_v2 {
+        let opened = chain::open_chain(io, deltas, base, care).await?;
+        return Ok(opened.into_iter().map(|d| Rc::new(Link::V1(d))).collect());
+    }
+    let mut links = Vec::with_capacity(deltas.len());
+    for &source in deltas {
+        links.push(open_link(io, source, base, care).await?);
+    }
+    Ok(links)
 }
 
 impl Chain {
@@ -215,7 +252,7 @@ impl Chain {
     /// The model after a version 1 link.
     fn after_v1(&self, delta: &OpenDelta) -> Result<(Model, Vec<Option<usize>>)> {
         let (n, before) = (self.stages.len(), self.last());
-        chain::check_fit(before, std::slice::from_ref(delta)).map_err(|mut e| {
+        chain::check_fit(before, &[delta]).map_err(|mut e| {
             if n > 0 {
                 e.code = Code::BrokenChain;
                 e.message = format!("{} does not follow link {n}: {}", this_link(n), e.message);

@@ -12,6 +12,7 @@ pub mod checks;
 pub mod cut;
 pub mod decode;
 pub mod encode;
+pub mod examine;
 pub mod files;
 pub mod fit;
 pub mod identify;
@@ -30,7 +31,6 @@ pub mod tables;
 pub mod tensors;
 pub mod ties;
 pub mod tree;
-pub mod verify;
 
 use super::placed::TensorRange;
 use crate::dtype::Dtype;
