@@ -3,7 +3,9 @@
 
 mod common;
 
-use common::pairs::{encode, encode_after, encode_with, nudged_model, one, safetensors, variety, with_deltas, Files};
+use common::pairs::{
+    encode, encode_after, encode_with, nudged, nudged_model, one, safetensors, variety, with_deltas, Files,
+};
 use common::{bf16s, noise as normal, read_safetensors, Memory};
 use serde_json::Value;
 use std::cell::RefCell;
@@ -140,6 +142,35 @@ fn every_dtype_streams() {
         .run("tensors", r#"{"names":["grown"]}"#)
         .unwrap_err();
     assert_eq!((e.code, e.tensor.as_deref()), (Code::WrongBase, Some("grown")), "{e}");
+}
+
+/// The first rows of all tensors can be asked for without knowing which tensors have any.
+#[test]
+fn rows_of_an_empty_tensor_are_none() {
+    let model = |every: usize| {
+        let bytes = nudged(&[7; 256], every);
+        one(safetensors(&[
+            ("empty", "F32", &[0, 4], &[]),
+            ("hollow", "BF16", &[2, 0], &[]),
+            ("w", "BF16", &[2, 64], &bytes),
+        ]))
+    };
+    let (base, fine) = (model(256), model(9));
+    let v1 = encode_with(&base, &fine, r#"{"strategy":"quantized"}"#, false).0;
+    let v2 = encode(&base, &fine);
+    for deltas in [&[][..], &[&v1[..]], &[&v2[..]]] {
+        let mut host = with_deltas(&base, deltas);
+        host.run("tensors", r#"{"rows":[0,1]}"#).unwrap();
+        let [(json, bytes)] = &host.items[..] else {
+            panic!("{} pieces", host.items.len());
+        };
+        let item: Value = serde_json::from_str(json).unwrap();
+        assert_eq!((&item["name"], bytes.len()), (&"w".into(), 128));
+        let e = with_deltas(&base, deltas)
+            .run("tensors", r#"{"rows":[0,3]}"#)
+            .unwrap_err();
+        assert_eq!((e.code, e.tensor.as_deref()), (Code::Usage, Some("w")), "{e}");
+    }
 }
 
 #[test]

@@ -342,7 +342,7 @@ pub enum As {
 pub struct TensorsOptions {
     /// Only these, in this order; all in sorted order when absent.
     pub names: Option<Vec<String>>,
-    /// Only these rows (first dimension), half open.
+    /// Only these rows (first dimension), half open; none of a tensor that is empty.
     pub rows: Option<(u64, u64)>,
     /// Dtype of the pieces.
     pub form: As,

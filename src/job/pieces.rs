@@ -29,8 +29,12 @@ pub struct Part {
     pub row: u64,
 }
 
-/// The part of a tensor that the options name, none if it is empty; `USAGE` if there is no such part.
+/// The part of a tensor that the options name; `USAGE` if there is no such part. None if it is empty, and of a tensor that
+/// is empty, whichever rows are named: who wants the first rows of all tensors need not know which have any.
 pub fn part_of(tensor: &Tensor, dtype: Dtype, options: &TensorsOptions) -> Result<Option<Part>> {
+    if tensor.elements == 0 {
+        return Ok(None);
+    }
     let rows = tensor.shape.first().copied().unwrap_or(1);
     let row = tensor.elements.checked_div(rows).unwrap_or(0);
     let (from, to) = options.rows.unwrap_or((0, rows));
@@ -39,7 +43,7 @@ pub fn part_of(tensor: &Tensor, dtype: Dtype, options: &TensorsOptions) -> Resul
         let text = format!("tensor `{name}` has {rows} rows; rows {from} to {to} are not among them");
         return Err(Error::new(Code::Usage, text).tensor(name));
     }
-    if tensor.elements == 0 || from == to {
+    if from == to {
         return Ok(None);
     }
     if !(row * dtype.bits()).is_multiple_of(8) && options.rows.is_some() {

@@ -25,7 +25,8 @@ function noise(seed) {
 }
 
 /**
- * A bf16 model of 24 MB: a large table, layers, norms. What changes does so more the deeper the layer.
+ * A bf16 model of 24 MB: a large table, layers, norms, and a tensor that has no rows. What changes does so more the deeper
+ * the layer.
  * @param {number} change
  */
 function model(change) {
@@ -36,6 +37,7 @@ function model(change) {
     shapes.push([`model.layers.${i}.mlp.up_proj.weight`, [1000, 1024]]);
     shapes.push([`model.layers.${i}.input_layernorm.weight`, [1024]]);
   }
+  shapes.push(['model.unused.weight', [0, 1024]]);
   const tensors = shapes.map(([name, shape], at) => {
     const words = new Uint16Array(shape.reduce((product, side) => product * side, 1));
     const floats = new Float32Array(1);
