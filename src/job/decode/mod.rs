@@ -6,7 +6,7 @@ mod tasks;
 pub(super) use files::{written_shard, Head, Shard};
 pub use tasks::{compare_written, copy_file, decode_tensors, read_back, DecodeItem, Decoded};
 
-use super::chain::{self, ChainCheck, Link};
+use super::chain::{self, ChainCheck, ChainResult, Link};
 use super::encode::source_changed;
 use super::machine::{Io, OutputFile, Role, SourceEntry};
 use super::open::{delta_sources, groups_of, open_model, OpenDelta};
@@ -17,6 +17,7 @@ use super::task::{batch, Task};
 use super::v2::open::any_v2;
 use super::values::Origin;
 use crate::error::{Code, Error, Result};
+use crate::format::model::{Model, Tensor};
 use files::{layout, rebuilt_index};
 use serde::Serialize;
 
@@ -54,32 +55,8 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
 
     let shards = layout(base, &origins, &options)?;
     let index = rebuilt_index(&io, &opened, &sources, &shards, &options).await?;
-    let mut findings = Vec::new();
-    let extra = base
-        .tensors
-        .iter()
-        .filter(|t| chain::find_origin(&origins, &t.name).is_none())
-        .count();
-    if extra > 0 {
-        findings.push(Finding::new(
-            Severity::Note,
-            "extra-tensors",
-            format!("{extra} tensors of the base are not in the delta and are left out of the result"),
-        ));
-    }
-    let mut outputs: Vec<OutputFile> = shards
-        .iter()
-        .map(|s| OutputFile {
-            path: s.path.clone(),
-            size: s.size,
-        })
-        .collect();
-    if let Some((path, bytes)) = &index {
-        outputs.push(OutputFile {
-            path: path.clone(),
-            size: bytes.len() as u64,
-        });
-    }
+    let findings = left_out(base, &origins);
+    let mut outputs = outputs_of(&shards, index.as_ref());
     let side_files: &[u32] = if options.side_files { &opened.side_files } else { &[] };
     let first_side_file = outputs.len() as u32;
     for &s in side_files {
@@ -89,20 +66,7 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
         });
     }
 
-    let mut items = Vec::new();
-    for (sink, shard) in shards.iter().enumerate() {
-        for (name, dtype, range) in &shard.tensors {
-            let Some(origin) = chain::find_origin(&origins, name) else {
-                continue;
-            };
-            items.push(DecodeItem {
-                origin: origin.clone(),
-                sink: sink as u32,
-                offset: range.offset,
-                dtype: *dtype,
-            });
-        }
-    }
+    let items = decode_items(&shards, &origins);
     let mut check = ChainCheck::new(base, &deltas)?;
     let mut tasks = if options.verify { check.take_tasks() } else { Vec::new() };
     let n_checks = tasks.len();
@@ -154,11 +118,7 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
         decoded.extend(found::<Vec<Decoded>>(report)?);
     }
     if let Some(checked) = &checked {
-        for ((name, source), decoded) in names.iter().zip(&decoded) {
-            if checked.fast_of(name).is_some_and(|hashed| hashed != decoded.seen) {
-                return Err(source_changed(name, *source));
-            }
-        }
+        check_unchanged(checked, &names, &decoded)?;
     }
     if options.read_back {
         let ranges = shards
@@ -177,6 +137,62 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
         links: checked.map_or(Vec::new(), |c| c.links),
         findings,
     })
+}
+
+/// What there is to say of tensors of the base that the deltas do not have.
+fn left_out(base: &Model, origins: &[Origin]) -> Vec<Finding> {
+    let is_extra = |t: &&Tensor| chain::find_origin(origins, &t.name).is_none();
+    match base.tensors.iter().filter(is_extra).count() {
+        0 => Vec::new(),
+        extra => vec![Finding::new(
+            Severity::Note,
+            "extra-tensors",
+            format!("{extra} tensors of the base are not in the delta and are left out of the result"),
+        )],
+    }
+}
+
+/// The files with tensors, and their index if there is one.
+fn outputs_of(shards: &[Shard], index: Option<&(String, Vec<u8>)>) -> Vec<OutputFile> {
+    let shard = |s: &Shard| OutputFile {
+        path: s.path.clone(),
+        size: s.size,
+    };
+    let index = index.map(|(path, bytes)| OutputFile {
+        path: path.clone(),
+        size: bytes.len() as u64,
+    });
+    shards.iter().map(shard).chain(index).collect()
+}
+
+/// What every tensor of the result is made of, and where it goes.
+fn decode_items(shards: &[Shard], origins: &[Origin]) -> Vec<DecodeItem> {
+    let mut items = Vec::new();
+    for (sink, shard) in shards.iter().enumerate() {
+        for (name, dtype, range) in &shard.tensors {
+            let Some(origin) = chain::find_origin(origins, name) else {
+                continue;
+            };
+            items.push(DecodeItem {
+                origin: origin.clone(),
+                sink: sink as u32,
+                offset: range.offset,
+                dtype: *dtype,
+            });
+        }
+    }
+    items
+}
+
+/// The base must have been the same when it was hashed and when tensors were rebuilt from it. `names`: tensors, and the
+/// source of the base's.
+fn check_unchanged(checked: &ChainResult, names: &[(String, u32)], decoded: &[Decoded]) -> Result<()> {
+    for ((name, source), decoded) in names.iter().zip(decoded) {
+        if checked.fast_of(name).is_some_and(|hashed| hashed != decoded.seen) {
+            return Err(source_changed(name, *source));
+        }
+    }
+    Ok(())
 }
 
 /// Tensors that do not convert to float32 can only be taken over.

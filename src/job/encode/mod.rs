@@ -19,15 +19,16 @@ use super::open::{delta_sources, groups_of, open_model, OpenDelta};
 use super::options::{EncodeOptions, HashOrder};
 use super::placed::TensorRange;
 use super::plan::Plan;
-use super::report::{from_wire, to_json};
+use super::report::{from_wire, to_json, Finding};
 use super::survey::{Seen, SurveyItem};
 use super::task::{batch, Task};
 use super::v2::chain::{Chain, Link};
 use super::v2::identify;
 use super::v2::open::any_v2;
 use super::v2::parents::Parents;
+use super::values::Origin;
 use crate::error::{Code, Error, Result};
-use crate::format::model::Model;
+use crate::format::model::{Model, Tensor};
 use crate::format::v1::CHECKSUM_BYTES;
 use crate::job::wire::Wire;
 use crate::order::sorted_positions;
@@ -63,61 +64,21 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
         Some(chain) => chain.origins()?,
         None => chain::origins(base, &parents),
     };
-    let items: Vec<SurveyItem> = finetuned
-        .tensors
-        .iter()
-        .map(|t| {
-            let origin = chain::find_origin(&origins, &t.name).cloned();
-            Ok(SurveyItem {
-                origin: origin.ok_or_else(|| not_in_parents(&t.name))?,
-                finetuned: TensorRange::from(t),
-                shape: t.shape.clone(),
-                strategy: wanted.strategy,
-                kept: wanted.kept(&t.name, t.elements)?,
-                keep_equal: !wanted.reference,
-            })
-        })
-        .collect::<Result<_>>()?;
+    let items = survey_items(finetuned, &origins, &wanted)?;
 
     // What it would be if every tensor took the strategy asked for: exact in reference mode.
     let straight: Vec<Choice> = items.iter().map(Choice::as_asked).collect();
     let record_order = record_order(base, finetuned, wanted.reference && parents.is_empty());
     let guess = layout(&items, &straight, &wanted, &record_order, &options, &"0".repeat(64))?;
-    let reads: u64 = items
-        .iter()
-        .map(|i| i.cost() + i.origin.cost() + i.finetuned.range.len)
-        .sum::<u64>()
-        + items.iter().map(|i| i.origin.base.range.len).sum::<u64>()
-        + guess.size;
-    io.plan(
-        Plan {
-            job: "encode",
-            bytes: guess.size,
-            exact: wanted.reference,
-            outputs: vec![OutputFile {
-                path: String::new(),
-                size: guess.size,
-            }],
-            problems: findings.clone(),
-            reads,
-            writes: guess.size,
-            tensors: items.len(),
-            elements: items.iter().map(|i| i.finetuned.elements).sum(),
-        }
-        .json()?,
-    )
-    .await;
+    io.plan(plan_of(&items, guess.size, &wanted, findings.clone()).json()?)
+        .await;
 
     if let Some(chain) = &mixed {
         Parents::new(chain)?.check(&io).await?;
     }
 
     // Round 1: the base's hash, the links before, and a look at every tensor.
-    let hash_names = match (options.hash_order, wanted.reference) {
-        (HashOrder::Memory, _) => names(base),
-        (HashOrder::Paths, true) => record_order.clone(),
-        (HashOrder::Paths, false) => base.shard_groups(),
-    };
+    let hash_names = hash_names(base, &record_order, &options, &wanted);
     let mut tasks = vec![match &mixed {
         Some(chain) => chain_hash(chain, base, &hash_names)?,
         None => hashing::model_task("base", chain::ranges(base, &hash_names))?,
@@ -158,23 +119,7 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     }])
     .await;
     io.write(&mut [(0, 0, &mut layout.head.clone())]).await;
-    let emits: Vec<EmitItem> = items
-        .iter()
-        .zip(&choices)
-        .zip(&layout.records)
-        .zip(&seen)
-        .map(|(((item, choice), records), seen)| EmitItem {
-            origin: item.origin.clone(),
-            finetuned: item.finetuned.clone(),
-            shape: item.shape.clone(),
-            strategy: choice.strategy,
-            kept: choice.kept,
-            surveyed: choice.surveyed.clone(),
-            keep_equal: seen.keep_equal,
-            sink: 0,
-            records: records.clone(),
-        })
-        .collect();
+    let emits = emit_items(&items, &choices, layout.records, &seen);
     let costs: Vec<u64> = emits.iter().map(EmitItem::cost).collect();
     let tasks = batch(
         emits,
@@ -198,8 +143,70 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     to_json(&report)
 }
 
+/// What is looked at of every tensor of the fine-tune; `MISSING_TENSOR` where the links before do not have one.
+fn survey_items(finetuned: &Model, origins: &[Origin], wanted: &Wanted) -> Result<Vec<SurveyItem>> {
+    let item = |t: &Tensor| {
+        let origin = chain::find_origin(origins, &t.name).cloned();
+        Ok(SurveyItem {
+            origin: origin.ok_or_else(|| not_in_parents(&t.name))?,
+            finetuned: TensorRange::from(t),
+            shape: t.shape.clone(),
+            strategy: wanted.strategy,
+            kept: wanted.kept(&t.name, t.elements)?,
+            keep_equal: !wanted.reference,
+        })
+    };
+    finetuned.tensors.iter().map(item).collect()
+}
+
+/// What is known of a delta of `size` bytes, or at most so many, before anything is read but headers.
+fn plan_of(items: &[SurveyItem], size: u64, wanted: &Wanted, problems: Vec<Finding>) -> Plan {
+    // Every tensor is looked at and then coded; the base is hashed besides.
+    let read = |i: &SurveyItem| i.cost() + i.origin.cost() + i.finetuned.range.len + i.origin.base.range.len;
+    Plan {
+        job: "encode",
+        bytes: size,
+        exact: wanted.reference,
+        outputs: vec![OutputFile {
+            path: String::new(),
+            size,
+        }],
+        problems,
+        reads: items.iter().map(read).sum::<u64>() + size,
+        writes: size,
+        tensors: items.len(),
+        elements: items.iter().map(|i| i.finetuned.elements).sum(),
+    }
+}
+
+/// What is coded of every tensor, and where to.
+fn emit_items(items: &[SurveyItem], choices: &[Choice], records: Vec<Vec<u64>>, seen: &[Seen]) -> Vec<EmitItem> {
+    let beside = choices.iter().zip(records).zip(seen);
+    let item = |(item, ((choice, records), seen)): (&SurveyItem, ((&Choice, Vec<u64>), &Seen))| EmitItem {
+        origin: item.origin.clone(),
+        finetuned: item.finetuned.clone(),
+        shape: item.shape.clone(),
+        strategy: choice.strategy,
+        kept: choice.kept,
+        surveyed: choice.surveyed.clone(),
+        keep_equal: seen.keep_equal,
+        sink: 0,
+        records,
+    };
+    items.iter().zip(beside).map(item).collect()
+}
+
 fn names(model: &Model) -> Vec<String> {
     model.tensors.iter().map(|t| t.name.clone()).collect()
+}
+
+/// The order in which the base's tensors are hashed.
+fn hash_names(base: &Model, record_order: &[String], options: &EncodeOptions, wanted: &Wanted) -> Vec<String> {
+    match (options.hash_order, wanted.reference) {
+        (HashOrder::Memory, _) => names(base),
+        (HashOrder::Paths, true) => record_order.to_vec(),
+        (HashOrder::Paths, false) => base.shard_groups(),
+    }
 }
 
 /// The task that hashes what a chain with links of version 2 rebuilds: after a link of version 1 in sorted order, as there
