@@ -363,12 +363,6 @@ pub fn short(hash: &str) -> &str {
     hash.get(..12).unwrap_or(hash)
 }
 
-/// The error of a name that the caller gave.
-pub fn no_tensor(name: &str) -> Error {
-    let text = format!("there is no tensor `{name}`; `inspect` lists the names");
-    Error::new(Code::MissingTensor, text).tensor(name)
-}
-
 /// The error of a base that gives another hash than the delta names.
 pub fn wrong_base(delta: &OpenDelta, found: &str) -> Error {
     Error::new(

@@ -110,3 +110,9 @@ pub fn list_names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
         more => format!("{} and {more} more", shown.join(", ")),
     }
 }
+
+/// The error of a name that the caller gave.
+pub fn no_tensor(name: &str) -> Error {
+    let text = format!("there is no tensor `{name}`; `inspect` lists the names");
+    Error::new(Code::MissingTensor, text).tensor(name)
+}

@@ -11,7 +11,7 @@ use super::report::to_json;
 use super::v2::open::any_v2;
 use crate::error::{Code, Error, Result};
 use crate::format::v1::header::V1Tensor;
-use crate::job::chain::no_tensor;
+use crate::job::report::no_tensor;
 use crate::kernels::convert;
 use crate::kernels::float16;
 use crate::kernels::stats::{histogram, Moments};

@@ -1,13 +1,13 @@
 //! `tensors`: rebuilt weights in bounded pieces, for inference that needs no file.
 
-use super::chain::{self, no_tensor, Care};
+use super::chain::{self, Care};
 use super::chunks::Chunks;
 use super::machine::{Io, Role, SourceEntry};
 use super::open::{delta_sources, groups_of, open_model};
 use super::options::{As, TensorsOptions};
 use super::pieces::{part_of, Gather};
 use super::plan::Plan;
-use super::report::to_json;
+use super::report::{no_tensor, to_json};
 use super::v2::chain::Chain;
 use super::v2::open::any_v2;
 use super::v2::tensors as v2;

@@ -1,7 +1,7 @@
 //! The pack task: one block, and the hashes of what it is made from.
 
 use super::past::Past;
-use super::reader::{Reader, Set};
+use super::reader::Reader;
 use super::tree::Part;
 use super::{as_narrow, in_dtype, part};
 use crate::dtype::Dtype;
@@ -15,6 +15,7 @@ use crate::kernels::v2::dither::Dither;
 use crate::kernels::v2::element::Layout;
 use crate::offset::ByteRange;
 use crate::strategy::lossless::block::{self, cost_table, Stats};
+use crate::strategy::lossless::model::DecodeSet;
 use crate::strategy::lossless::params::Params;
 use crate::strategy::lossless::{fit::Effort, stored};
 use crate::strategy::lossy::loss::Loss;
@@ -91,7 +92,7 @@ pub async fn pack(io: Io, mut pack: Pack) -> Result<Vec<u8>> {
     let mut reader = Reader::new(std::mem::take(&mut pack.past));
     let set = match pack.set.is_empty() {
         true => None,
-        false => Some(Set::parse(&pack.set)?),
+        false => Some(DecodeSet::parse(&pack.set)?),
     };
     let mut fine = Vec::new();
     let mut base = Vec::new();
@@ -166,7 +167,7 @@ pub async fn pack(io: Io, mut pack: Pack) -> Result<Vec<u8>> {
 }
 
 /// The dtype in which a tensor of a set is coded.
-fn coded(set: &Option<Set>, dtype: Dtype) -> Dtype {
+fn coded(set: &Option<DecodeSet>, dtype: Dtype) -> Dtype {
     set.as_ref().map_or(dtype, |set| set.tables.coded(dtype))
 }
 
@@ -179,12 +180,12 @@ fn changed() -> Error {
 /// Encodes against the base; gives the block and the segments' shares of it.
 fn encode(
     pack: &Pack,
-    set: &Set,
+    set: &DecodeSet,
     base: &[Vec<u8>],
     fine: &[Vec<u8>],
     rebuilt: &mut [Vec<u8>],
 ) -> Result<(Vec<u8>, Vec<u64>)> {
-    let Set { tables: set, decode } = set;
+    let DecodeSet { tables: set, decode } = set;
     let layout = |s: &PackSegment| Layout::of(set.coded(s.fine.dtype));
     let parse = |s: &PackSegment| Params::parse(set, decode, layout(s), s.columns as usize, &s.params);
     let params = pack.segments.iter().map(parse).collect::<Result<Vec<_>>>()?;

@@ -13,10 +13,9 @@ use crate::job::machine::{Io, Read};
 use crate::job::values::{add_link, DeltaStream};
 use crate::kernels::convert;
 use crate::kernels::v2::element::Layout;
-use crate::kernels::v2::tables::DecodeTables;
 use crate::limits::{BLOCK_ELEMENTS, CHUNK_BYTES};
 use crate::offset::ByteRange;
-use crate::strategy::lossless::model::TableSet;
+use crate::strategy::lossless::model::DecodeSet;
 use crate::strategy::lossless::params::Params;
 use std::future::Future;
 use std::pin::Pin;
@@ -26,23 +25,6 @@ const KEPT_BYTES: usize = 4 << 20;
 
 /// Bytes of a tensor, on their way.
 type Reading<'a> = Pin<Box<dyn Future<Output = Result<Vec<u8>>> + 'a>>;
-
-/// A table set, ready to decode with.
-pub struct Set {
-    /// As it was read.
-    pub tables: TableSet,
-    /// As look-up tables.
-    pub decode: DecodeTables,
-}
-
-impl Set {
-    /// Reads a table set.
-    pub fn parse(bytes: &[u8]) -> Result<Self> {
-        let tables = TableSet::parse(bytes)?;
-        let decode = DecodeTables::new(&tables.freqs, tables.log);
-        Ok(Self { tables, decode })
-    }
-}
 
 /// Reads tensors of a [`Past`].
 pub struct Reader {
@@ -56,7 +38,7 @@ struct State {
     /// The version 1 delta that was read last: its tensor, and the element that comes next.
     stream: Option<(u32, u64, DeltaStream)>,
     /// The table set that was used last.
-    set: Option<(ByteRange, Set)>,
+    set: Option<(ByteRange, DecodeSet)>,
     /// Parameters that were read.
     params: Vec<Option<Params>>,
     /// For each tensor, its segments: block, number in the block.
@@ -395,7 +377,7 @@ impl Reader {
         *block = bytes.next().unwrap_or_default();
         let mut of_base: Vec<Vec<u8>> = bytes.by_ref().take(n_base).collect();
         if let Some(range) = unread_set {
-            let parsed = Set::parse(&bytes.next().unwrap_or_default()).map_err(|e| damaged(e, source, range))?;
+            let parsed = DecodeSet::parse(&bytes.next().unwrap_or_default()).map_err(|e| damaged(e, source, range))?;
             self.states[level].set = Some((range, parsed));
         }
         for (t, bytes) in params_of.into_iter().zip(bytes) {

@@ -1,7 +1,7 @@
 //! The tasks that rebuild tensors from the models before and the blocks of a delta, or look at the blocks alone.
 
 use super::past::{Coded, Level, Past};
-use super::reader::{damaged, Reader, Set};
+use super::reader::{damaged, Reader};
 use super::{digest, in_dtype};
 use crate::dtype::Dtype;
 use crate::error::{Code, Error, Result};
@@ -15,6 +15,7 @@ use crate::kernels::v2::element::Layout;
 use crate::limits::CHUNK_BYTES;
 use crate::offset::ByteRange;
 use crate::strategy::lossless::block::{self, Target};
+use crate::strategy::lossless::model::DecodeSet;
 use crate::strategy::lossless::params::Params;
 use crate::strategy::lossless::stored;
 use crate::strategy::lossless::wire::{malformed, unseal};
@@ -298,14 +299,17 @@ fn origin(reader: &Reader, base: Option<u32>) -> Option<(usize, u32)> {
 /// for each tensor.
 pub async fn examine(io: Io, coded: Coded) -> Result<Vec<u8>> {
     let mut faults: Vec<Option<Error>> = vec![None; coded.tensors.len()];
-    let mut set: Option<(ByteRange, Result<Set>)> = None;
+    let mut set: Option<(ByteRange, Result<DecodeSet>)> = None;
     for (t, fault) in coded.tensors.iter().zip(&mut faults) {
         if t.set.len == 0 {
             continue;
         }
         if set.as_ref().is_none_or(|(of, _)| *of != t.set) {
             let bytes = io.read_vec(coded.source, t.set.offset, t.set.len as usize).await?;
-            set = Some((t.set, Set::parse(&bytes).map_err(|e| damaged(e, coded.source, t.set))));
+            set = Some((
+                t.set,
+                DecodeSet::parse(&bytes).map_err(|e| damaged(e, coded.source, t.set)),
+            ));
         }
         let parsed = match set.as_ref().map(|(_, set)| set) {
             Some(Ok(set)) => {
@@ -337,7 +341,7 @@ pub async fn examine(io: Io, coded: Coded) -> Result<Vec<u8>> {
 
 /// Parameters of a tensor. A prediction has no higher rank than its tensor has rows, so that factors take no more memory
 /// than the tensor.
-pub(super) fn parse_params(t: &RebuildTensor, set: &Set, source: u32, bytes: &[u8]) -> Result<Params> {
+pub(super) fn parse_params(t: &RebuildTensor, set: &DecodeSet, source: u32, bytes: &[u8]) -> Result<Params> {
     let layout = Layout::of(set.tables.coded(t.dtype));
     let rows = (t.bytes / Layout::of(t.dtype).bytes() as u64).div_ceil(t.columns.max(1));
     let sound = |p: Params| match p.factors.as_ref().is_some_and(|f| f.rank as u64 > rows) {
@@ -355,7 +359,7 @@ pub(super) fn decode_block(
     tensors: &[RebuildTensor],
     b: &RebuildBlock,
     bytes: &[u8],
-    set: Option<&Set>,
+    set: Option<&DecodeSet>,
     params: &[Option<Params>],
     from: &[Vec<u8>],
     out: &mut [Vec<u8>],
@@ -441,7 +445,7 @@ mod tests {
         };
         let bytes = Params::new(&set, vec![0; columns], Some(factors)).to_bytes(&set);
         let decode = DecodeTables::new(&set.freqs, set.log);
-        let set = Set { tables: set, decode };
+        let set = DecodeSet { tables: set, decode };
         let parse = |rows: usize| {
             let tensor = RebuildTensor {
                 name: "w".into(),

@@ -4,13 +4,13 @@ use super::chain::{Chain, Link};
 use super::encode::op_name;
 use crate::error::{Code, Error, Result};
 use crate::format::v2::TensorRecord;
-use crate::job::chain::no_tensor;
 use crate::job::chain::Care;
 use crate::job::changes::Change;
 use crate::job::machine::{Io, Role, SourceEntry};
 use crate::job::open::{delta_sources, open_model, sources_of};
 use crate::job::options::StatsOptions;
 use crate::job::plan::Plan;
+use crate::job::report::no_tensor;
 use crate::job::report::to_json;
 use crate::job::stats::{look, Looked};
 

@@ -1,10 +1,11 @@
 //! A set of frequency tables and the window of classes that they stand for.
 
 use crate::dtype::Dtype;
+use crate::error::Result;
 use crate::kernels::v2::adaptive::{Bit, Coder, Int};
 use crate::kernels::v2::dither::{Lattices, LEVELS};
 use crate::kernels::v2::read_row::Contexts;
-use crate::kernels::v2::tables::{Freqs, ESC, SYMBOLS};
+use crate::kernels::v2::tables::{DecodeTables, Freqs, ESC, SYMBOLS};
 
 /// Which class a weight is in: `clamp(row + column - q * exponent + offset, 0, classes - 1)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,6 +192,23 @@ fn code_mantissa(coder: &mut dyn Coder, models: &mut TableModels, size: i32, f: 
         m = m << 1 | coder.bit(model, f >> place & 1 == 1) as u16;
     }
     m
+}
+
+/// A table set, ready to decode with.
+pub struct DecodeSet {
+    /// As it was read.
+    pub tables: TableSet,
+    /// As look-up tables.
+    pub decode: DecodeTables,
+}
+
+impl DecodeSet {
+    /// Reads a table set.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        let tables = TableSet::parse(bytes)?;
+        let decode = DecodeTables::new(&tables.freqs, tables.log);
+        Ok(Self { tables, decode })
+    }
 }
 
 #[cfg(test)]
