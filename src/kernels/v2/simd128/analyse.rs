@@ -3,6 +3,7 @@
 //! None of these is inlined: in one large function with all of them the engine's registers do not last.
 #![allow(unsafe_code)]
 
+use super::lanes::fold16;
 use super::values::{load, Bf16, Float, F16, F32};
 use super::USUAL;
 use crate::kernels::v2::alphabet;
@@ -89,7 +90,7 @@ fn run<const PLAIN: bool>(
                     let e = i16x8_max(v128_and(u16x8_shr(b, mantissa), exponents), one);
                     let class = i16x8_neg(i16x8_shl(e, log2_q));
                     v128_store(classes.as_mut_ptr().add(at + 8 * h) as *mut v128, class);
-                    let mut u = i16x8_sub(fold(f, fold_mask), fold(b, fold_mask));
+                    let mut u = i16x8_sub(fold16(f, fold_mask), fold16(b, fold_mask));
                     let mut code = v128_and(u, i16x8_splat(255));
                     if !PLAIN {
                         let flip = i16x8_lt(i16x8_shl(v[h], 8), i16x8_splat(0));
@@ -141,12 +142,6 @@ pub(super) fn bucket(steps: v128, magnitudes: v128, fine: v128) -> v128 {
     let code = v128_bitselect(i16x8_splat(alphabet::ZERO as i16), code, is_zero);
     let sign = i16x8_shr(v128_bitselect(fine, steps, is_zero), 15);
     i16x8_sub(v128_xor(code, sign), sign)
-}
-
-/// Key of a bit pattern; `mask` is 0 for integers.
-#[inline(always)]
-pub(super) fn fold(x: v128, mask: v128) -> v128 {
-    v128_xor(x, v128_and(i16x8_shr(x, 15), mask))
 }
 
 /// `f - b`, 0 where that is not finite or `f` is 0.

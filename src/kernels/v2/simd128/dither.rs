@@ -3,6 +3,7 @@
 //! One loop serves all types: they differ in how words become values and values words, which is chosen for each group.
 #![allow(unsafe_code)]
 
+use super::lanes::fold32;
 use super::read32::upper;
 use super::values::{from_f16, load, signed};
 use crate::kernels::simd128::convert::{bf16, f16};
@@ -184,7 +185,7 @@ impl Words {
     /// Between words and keys.
     #[inline(always)]
     fn fold(&self, x: v128) -> v128 {
-        v128_xor(x, v128_and(i32x4_shr(x, 31), self.magnitude))
+        fold32(x, self.magnitude)
     }
 
     /// How far four weights with these code differences move.

@@ -134,6 +134,18 @@ impl Lanes {
     }
 }
 
+/// Keys of eight bit patterns of 16 bits, and back; `mask` has all bits but the sign for floats, none for integers.
+#[inline(always)]
+pub fn fold16(x: v128, mask: v128) -> v128 {
+    v128_xor(x, v128_and(i16x8_shr(x, 15), mask))
+}
+
+/// [`fold16`] for four words of 32 bits, or of 16 bits that were sign-extended.
+#[inline(always)]
+pub fn fold32(x: v128, mask: v128) -> v128 {
+    v128_xor(x, v128_and(i32x4_shr(x, 31), mask))
+}
+
 /// Symbols of an index (contexts in the upper bytes), and the mask of those that their tables may not have or that have
 /// raw bits.
 ///

@@ -1,7 +1,7 @@
 //! Classes, lanes and result of 16 weights at a time; raw bits afterwards, from a list of who needs them.
 #![allow(unsafe_code)]
 
-use super::lanes::{Classes, Lanes};
+use super::lanes::{fold16, Classes, Lanes};
 use super::rans::{load_states, store_states};
 use super::values::load;
 use crate::kernels::v2::alphabet;
@@ -92,16 +92,10 @@ fn results<const PREDICTED: bool>(
                 let flip = i16x8_lt(i16x8_shl(variants[h], 8), i16x8_splat(0));
                 u = i16x8_sub(v128_xor(u, flip), flip);
             }
-            fold(i16x8_add(fold(from[h], fold_mask), u), fold_mask)
+            fold16(i16x8_add(fold16(from[h], fold_mask), u), fold_mask)
         }
     );
     (out, mask)
-}
-
-/// Key of a bit pattern, and back; `mask` is 0 for integers.
-#[inline(always)]
-fn fold(x: v128, mask: v128) -> v128 {
-    v128_xor(x, v128_and(i16x8_shr(x, 15), mask))
 }
 
 /// See [`decode_row`](crate::kernels::v2::read_row::decode_row).

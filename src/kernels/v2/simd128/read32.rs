@@ -4,7 +4,7 @@
 //! ([`move_weight`](crate::kernels::v2::predict::move_weight)): variants are not looked at.
 #![allow(unsafe_code)]
 
-use super::lanes::{Classes, Lanes};
+use super::lanes::{fold32, Classes, Lanes};
 use super::rans::{load_states, store_states};
 use super::values::{load, signed};
 use crate::kernels::v2::alphabet::{raw_bits, ESCAPE, ZERO};
@@ -68,17 +68,11 @@ fn results(fold_mask: v128, from: [v128; 4], codes: [v128; 2], bits: &mut BitRea
             let is_escape = i32x4_eq(codes[v], i32x4_splat(ESCAPE as i32));
             let negative = v128_andnot(i32x4_shr(codes[v], 31), is_escape);
             let u = i32x4_sub(v128_xor(found[v], negative), negative);
-            let moved = fold(i32x4_add(fold(from[v], fold_mask), u), fold_mask);
+            let moved = fold32(i32x4_add(fold32(from[v], fold_mask), u), fold_mask);
             let is_zero = i32x4_eq(i32x4_abs(codes[v]), i32x4_splat(ZERO as i32));
             v128_bitselect(i32x4_shl(negative, 31), moved, is_zero)
         }
     )
-}
-
-/// Key of a bit pattern, and back; `mask` is 0 for integers.
-#[inline(always)]
-pub(super) fn fold(x: v128, mask: v128) -> v128 {
-    v128_xor(x, v128_and(i32x4_shr(x, 31), mask))
 }
 
 /// The upper halves of 16 weights: sign and exponent of a float32 lie there.

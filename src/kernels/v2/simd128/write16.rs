@@ -1,8 +1,8 @@
 //! Classes and symbols of 16 weights at a time; raw bits afterwards, from a list of who has them.
 #![allow(unsafe_code)]
 
-use super::analyse::{bucket, fold};
-use super::lanes::{index as symbols, Classes};
+use super::analyse::bucket;
+use super::lanes::{fold16, index as symbols, Classes};
 use super::read16::{List, LONG};
 use super::values::load;
 use crate::kernels::v2::alphabet::{self, ESCAPE};
@@ -27,7 +27,7 @@ fn contexts<const PLAIN: bool>(k: &Classes, from: [v128; 2], columns: [v128; 2],
 fn codes<const PLAIN: bool>(fold_mask: v128, from: [v128; 2], fine: [v128; 2], variants: [v128; 2]) -> [v128; 2] {
     let steps = unrolled!(
         [0, 1] | h | {
-            let u = i16x8_sub(fold(fine[h], fold_mask), fold(from[h], fold_mask));
+            let u = i16x8_sub(fold16(fine[h], fold_mask), fold16(from[h], fold_mask));
             if PLAIN {
                 u
             } else {

@@ -3,8 +3,8 @@
 //! Variants are not looked at, as in [`read32`](super::read32).
 #![allow(unsafe_code)]
 
-use super::lanes::{index as symbols, Classes};
-use super::read32::{fold, upper};
+use super::lanes::{fold32, index as symbols, Classes};
+use super::read32::upper;
 use super::values::load;
 use crate::kernels::v2::alphabet::{self, raw_bits, ESCAPE};
 use crate::kernels::v2::analyse::take_apart_scalar;
@@ -18,7 +18,7 @@ use core::arch::wasm32::*;
 /// The differences of 16 weights, and their codes as 16-bit numbers.
 #[inline(always)]
 fn codes(fold_mask: v128, from: [v128; 4], fine: [v128; 4]) -> ([v128; 4], [v128; 2]) {
-    let steps = unrolled!([0, 1, 2, 3] | v | i32x4_sub(fold(fine[v], fold_mask), fold(from[v], fold_mask)));
+    let steps = unrolled!([0, 1, 2, 3] | v | i32x4_sub(fold32(fine[v], fold_mask), fold32(from[v], fold_mask)));
     let codes = unrolled!(
         [0, 1, 2, 3] | v | {
             // The magnitude of the lowest number is 2^31 when read without a sign, and is one less after this.
