@@ -37,15 +37,22 @@ function compile() {
   return `${target}/${TARGET}/release/wdelta.wasm`;
 }
 
-/** Takes the loader out of the glue: the package compiles the module itself, and starts it with `initSync`. */
-function dropLoader() {
-  for (const [path, loader, rest] of /** @type {const} */ ([
+/**
+ * Takes out of the glue what is not used: the loader, since the package compiles the module itself and starts it with `initSync({ module })`,
+ * other ways to call that, what browsers without SIMD lack, and disposal, which `core.js` does by `free`.
+ */
+function lighten() {
+  for (const [path, part, rest] of /** @type {const} */ ([
     ['wdelta.js', /export \{ initSync, __wbg_init as default \};/, 'export { initSync };'],
+    ['wdelta.js', /if \(module !== undefined\) \{[^]*?\n\n(    const imports[^\n]*\n)    if \(!\(module instanceof [^]*?\n    \}\n/, '({ module } = module);\n$1'],
+    ['wdelta.js', /if \(!\('encodeInto' in [^]*?\n\}\n/, ''],
+    ['wdelta.js', /if \(Symbol\.dispose\) [^\n]*\n/g, ''],
+    ['wdelta.js', /\(typeof FinalizationRegistry === 'undefined'\)\s*\? [^]*?\s*: new/g, 'new'],
     ['wdelta.d.ts', /\/\*\*\n(?: \*[^\n]*\n)+export default function __wbg_init [^]*$/, ''],
   ])) {
     const text = readFileSync(`${glue}/${path}`, 'utf8');
-    if (!loader.test(text)) throw new BuildError(`${path}, as wasm-bindgen wrote it, has no ${loader}.`);
-    writeFileSync(`${glue}/${path}`, text.replace(loader, rest));
+    if (text.search(part) < 0) throw new BuildError(`${path}, as wasm-bindgen wrote it, has no ${part}.`);
+    writeFileSync(`${glue}/${path}`, text.replace(part, rest));
   }
 }
 
@@ -62,10 +69,10 @@ function bind(module) {
     if (locations === 0) throw new BuildError('no location of a panic was found in the wasm module; see pkg-scripts/lib/locations.mjs.');
     writeFileSync(wasm, leaner);
     run(process.execPath, [`${scripts}/node_modules/binaryen/${binaryen.bin['wasm-opt']}`, ...WASM_OPT, wasm, '-o', wasm]);
-    dropLoader();
+    lighten();
     run(process.execPath, [`${scripts}/node_modules/terser/bin/terser`, `${glue}/wdelta.js`, ...TERSER, '-o', `${glue}/wdelta.js`]);
   };
-  const settings = [version, binaryen.version, String(dropLoader), ...WASM_OPT, ...TERSER];
+  const settings = [version, binaryen.version, String(lighten), ...WASM_OPT, ...TERSER];
   once('glue', digest([module, `${scripts}/lib/locations.mjs`], ...settings), step, [wasm, `${glue}/wdelta.js`]);
 }
 
