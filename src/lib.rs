@@ -19,7 +19,8 @@
 //!   step() -> Need(ranges)     reads them              -> step()
 //!             Plan(json)       shows it, or stops
 //!             Create(outputs)  makes the files
-//!             Run(tasks)       steps a Machine for each, in any order, on any thread: put_reports
+//!             Start(tasks)     begins a Machine for each, in any order, on any thread
+//!             Collect          waits for them: put_reports
 //!             Ready(ranges)    writes them
 //!             Done(report)
 //! ```

@@ -4,7 +4,8 @@
 mod common;
 
 use common::pairs::{
-    encode, encode_after, encode_with, nudged, nudged_model, one, safetensors, variety, with_deltas, Files,
+    decode_chain, encode, encode_after, encode_with, nudged, nudged_model, one, safetensors, variety, with_deltas,
+    Files,
 };
 use common::{bf16s, noise as normal, read_safetensors, Memory};
 use serde_json::Value;
@@ -113,6 +114,23 @@ fn rows_are_read_alone() {
     assert!(all_bytes(&host) == [wide("z"), wide("large")].concat());
     let largest = host.items.iter().map(|(_, bytes)| bytes.len()).max().unwrap();
     assert!(largest <= 4 << 20);
+}
+
+#[test]
+fn blocks_of_several_rounds_come_in_order() {
+    const ROWS: usize = 17_000;
+    let model = |add: usize| {
+        let at = |i: usize| ((i * 2_654_435_761) >> 9 & 0x1ff) as u16 + 0x3c00 + (i / 97 % 5 * add) as u16;
+        let bytes: Vec<u8> = (0..ROWS * 1024).flat_map(|i| at(i).to_le_bytes()).collect();
+        one(safetensors(&[("w", "BF16", &[ROWS as u64, 1024], &bytes)]))
+    };
+    let (base, fine) = (model(0), model(1));
+    let mut host = Memory::new().model(Role::Base, &base).model(Role::Finetuned, &fine);
+    host.backwards = true;
+    host.run("encode", r#"{"effort":0,"lowRank":"off"}"#).unwrap();
+    // The first is the fit.
+    assert!(host.rounds.len() > 2, "rounds of {:?} tasks", host.rounds);
+    assert!(decode_chain(&base, &[&host.outputs[0].1], "{}").unwrap() == fine);
 }
 
 #[test]

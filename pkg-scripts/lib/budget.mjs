@@ -6,7 +6,7 @@ import { BuildError } from './run.mjs';
 /** Largest wasm module, in bytes after brotli 11. The aim for both versions is 200,000; see benches/RESULTS.md for what was tried. */
 const WASM_BYTES = 300_000;
 /** Largest size of the library's modules, in bytes, without comments, together after brotli 11. */
-const SCRIPT_BYTES = 20_000;
+const SCRIPT_BYTES = 20_200;
 
 /** Modules that only the command line loads; they are no part of the library. */
 export const COMMAND_LINE = /^cli(\.js$|\/)/;

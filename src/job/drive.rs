@@ -5,7 +5,7 @@ use super::start_job;
 use super::task::start_task;
 use crate::error::{Code, Error, Result};
 use sha2::{Digest, Sha256};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 /// Where the bytes of a job come from and go to.
 pub trait Host {
@@ -44,6 +44,7 @@ pub fn run_job(kind: &str, options: &str, sources: Vec<SourceEntry>, host: &mut 
     let n_sources = sizes.len() as u32;
     let mut machine = start_job(kind, options, sources)?;
     let mut lanes = HashMap::new();
+    let mut rounds = VecDeque::new();
     loop {
         match machine.step()? {
             Step::Plan(json) => {
@@ -58,13 +59,14 @@ pub fn run_job(kind: &str, options: &str, sources: Vec<SourceEntry>, host: &mut 
                     machine.put_size(n_sources + i as u32, output.size);
                 }
             }
-            Step::Run(tasks) => {
+            Step::Start(tasks) => {
                 let mut reports = vec![Vec::new(); tasks.len()];
                 for i in host.order(&tasks) {
                     reports[i] = run_task(&tasks[i].spec, sizes.clone(), host)?;
                 }
-                machine.put_reports(reports);
+                rounds.push_back(reports);
             }
+            Step::Collect => machine.put_reports(rounds.pop_front().unwrap_or_default()),
             Step::Resize { file, size } => {
                 host.resize(file, size)?;
                 if let Some(of_output) = sizes.get_mut((n_sources + file) as usize) {
@@ -114,7 +116,7 @@ fn answer(step: Step, machine: &mut Machine, lanes: &mut HashMap<u32, Sha256>, h
             }
             Ok(())
         }
-        Step::Plan(_) | Step::Create(_) | Step::Resize { .. } | Step::Run(_) | Step::Done(_) => {
+        Step::Plan(_) | Step::Create(_) | Step::Resize { .. } | Step::Start(_) | Step::Collect | Step::Done(_) => {
             Err(Error::new(Code::Internal, "a task did what only a job may"))
         }
     }

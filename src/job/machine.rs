@@ -116,9 +116,11 @@ pub enum Step {
     Create(Vec<OutputFile>),
     /// Make sink `file` this long: it was created with a length that it was only known not to exceed.
     Resize { file: u32, size: u64 },
-    /// Run these tasks, in any order on any number of workers, and give their reports in order to
+    /// Begin a round of tasks: run them in any order on any number of workers, and step again without waiting for them.
+    Start(Vec<TaskSpec>),
+    /// Wait for the oldest round that was not collected yet, give the reports in the order of its tasks to
     /// [`Machine::put_reports`], then step again.
-    Run(Vec<TaskSpec>),
+    Collect,
     /// An item of a streamed result: JSON that describes it, and a buffer with its bytes, if it has any.
     Item { json: String, buf: Option<usize> },
     /// Finished, with the report: JSON of a job; of a task, what only the core reads.
@@ -137,6 +139,10 @@ struct Mailbox {
 /// The function's end of the mailbox.
 #[derive(Clone)]
 pub struct Io(Rc<RefCell<Mailbox>>);
+
+/// Tasks that were begun and whose reports nobody has collected: how many.
+#[must_use = "a round that is begun has to be collected"]
+pub struct Round(usize);
 
 /// One read of [`Io::read`]: the whole of `buf` is filled from `offset` of `source`.
 pub struct Read<'a> {
@@ -292,11 +298,25 @@ impl Io {
 
     /// Has the tasks run; their reports come back in the order of the tasks.
     pub async fn run(&self, tasks: Vec<TaskSpec>) -> Result<Vec<Vec<u8>>> {
+        let round = self.start(tasks).await;
+        self.collect(round).await
+    }
+
+    /// Has the tasks begun. Rounds are collected in the order in which they were begun.
+    pub async fn start(&self, tasks: Vec<TaskSpec>) -> Round {
         let n = tasks.len();
+        if n > 0 {
+            self.park(Step::Start(tasks)).await;
+        }
+        Round(n)
+    }
+
+    /// Waits for the tasks of a round; their reports are in the order of the tasks.
+    pub async fn collect(&self, Round(n): Round) -> Result<Vec<Vec<u8>>> {
         if n == 0 {
             return Ok(Vec::new());
         }
-        self.park(Step::Run(tasks)).await;
+        self.park(Step::Collect).await;
         let reports = self.0.borrow_mut().reports.take();
         reports
             .filter(|r| r.len() == n)
@@ -380,7 +400,7 @@ impl Machine {
         self.mailbox.borrow_mut().digest = Some(digest);
     }
 
-    /// Answers [`Step::Run`].
+    /// Answers [`Step::Collect`].
     pub fn put_reports(&mut self, reports: Vec<Vec<u8>>) {
         self.mailbox.borrow_mut().reports = Some(reports);
     }

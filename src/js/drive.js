@@ -51,6 +51,18 @@ export async function* steps(machine, host) {
 }
 
 /**
+ * Runs a task.
+ * @param {Machine} machine
+ * @param {Host} host
+ * @returns {Promise<Uint8Array>} its report
+ */
+export async function reportOf(machine, host) {
+  let report = new Uint8Array();
+  for await (const step of steps(machine, host)) if (step.kind === 'done') report = step.report;
+  return report;
+}
+
+/**
  * A step whose content is the receiver's own.
  * @param {Exclude<Step, { kind: 'need' | 'ready' | 'hash' | 'digest' }>} step
  * @returns {OwnStep}

@@ -7,7 +7,7 @@ import { checkAbort, toError, usage } from './errors.js';
 import { localHost } from './host.js';
 import { sortOptions } from './options.js';
 import { platform } from './platform.js';
-import { leadJob, runTasks } from './pool.js';
+import { leadJob, Rounds } from './pool.js';
 import { Progress } from './progress.js';
 import { checkPath, openSink } from './sink.js';
 import { openSources } from './source.js';
@@ -29,6 +29,8 @@ export async function* runJob(kind, given, planOnly = false) {
   const progress = new Progress(call.onProgress);
   /** @type {Sink | undefined} */
   let sink;
+  /** @type {Rounds | undefined} */
+  let rounds;
   let committed = false;
   /** @type {unknown} */
   let failed;
@@ -47,6 +49,7 @@ export async function* runJob(kind, given, planOnly = false) {
     const streams = kind === 'tensors' || kind === 'stats';
     const large = call.workers ?? (sources.reduce((sum, { size }) => sum + size, 0) >= platform.tiny);
     const run = { sources, outputs, progress, ...call };
+    rounds = new Rounds(run);
     const job = large && (streams || platform.paints) ? leadJob(kind, options, list, run) : runHere(kind, options, list, run);
     let report;
     for await (const step of job.steps()) {
@@ -77,8 +80,11 @@ export async function* runJob(kind, given, planOnly = false) {
           await output.resize?.(step.size);
           break;
         }
-        case 'run':
-          job.putReports(await runTasks(step.tasks, run));
+        case 'start':
+          rounds.start(step.tasks);
+          break;
+        case 'collect':
+          job.putReports(await rounds.collect());
           break;
         case 'item':
           progress.phase('reading', step.value.name);
@@ -103,6 +109,7 @@ export async function* runJob(kind, given, planOnly = false) {
   } finally {
     progress.end();
     // What goes wrong here would only hide why it was stopped.
+    await rounds?.stop();
     if (!committed) await sink?.abort(failed).catch(() => {});
     await Promise.allSettled(sources.map((source) => source.close?.()));
   }

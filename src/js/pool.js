@@ -4,7 +4,7 @@
 /** @import { JobRun, Output, Source, Task } from './types.js' */
 /** @import { Progress } from './progress.js' */
 import { machine } from './core.js';
-import { steps } from './drive.js';
+import { reportOf } from './drive.js';
 import { orAborted } from './errors.js';
 import { localHost, readRange, writeRange } from './host.js';
 import { platform } from './platform.js';
@@ -50,18 +50,6 @@ function giveBack(seat) {
   }, IDLE);
   /** @type {any} */ (timer).unref?.();
   idle.set(seat, timer);
-}
-
-/**
- * Runs tasks in any order. When one fails or the job is aborted, all its workers are stopped before this rejects.
- * @param {Task[]} tasks
- * @param {Job} job
- * @returns {Promise<Uint8Array[]>} their reports, in the order of `tasks`
- */
-export async function runTasks(tasks, job) {
-  const cost = tasks.reduce((sum, task) => sum + task.cost, 0);
-  const workers = job.workers ?? (cost < platform.tiny ? 0 : Math.min(MAX_WORKERS, platform.workers));
-  return workers ? runOnSeats(tasks, job, Math.min(workers, tasks.length)) : runHere(tasks, job);
 }
 
 /** @param {Job} job */
@@ -167,45 +155,81 @@ async function runHere(tasks, job) {
   for (const { label, phase, spec } of tasks) {
     progress.phase(phase, label);
     const task = machine((Machine) => Machine.task(spec, sizesOf(job)));
-    for await (const step of steps(task, localHost(sources, outputs, progress, signal))) {
-      if (step.kind === 'done') reports.push(step.report);
-    }
+    reports.push(await reportOf(task, localHost(sources, outputs, progress, signal)));
   }
   return reports;
 }
 
-/**
- * @param {Task[]} tasks
- * @param {Job} job
- * @param {number} count
- */
-async function runOnSeats(tasks, job, count) {
-  const { progress, signal } = job;
-  const start = startOf(job);
-  const order = tasks.map((_, i) => i).sort((a, b) => tasks[b].cost - tasks[a].cost);
-  /** @type {Uint8Array[]} */
-  const reports = [];
-  /** @type {Seat[]} */
-  const seats = [];
+/** @typedef {{ tasks: (Task & { i: number })[], left: number, reports: Uint8Array[], start: object, done(reports: Uint8Array[]): void, fail(error: unknown): void }} Round */
 
-  const work = async (/** @type {Seat} */ seat) => {
-    await seat.ready;
-    await seat.ask(start);
-    for (let next = order.shift(); next !== undefined; next = order.shift()) {
-      const { label, phase, spec } = tasks[next];
-      progress.phase(phase, label);
-      reports[next] = await seat.ask({ type: 'task', spec });
-      if (progress.failed) throw progress.failed;
-    }
-  };
+/** The tasks of a job, in rounds: the next may begin before the last is collected. */
+export class Rounds {
+  #job;
+  /** Rounds to collect. @type {(() => Promise<Uint8Array[]>)[]} */
+  #begun = [];
+  /** Rounds with tasks that no worker has. @type {Round[]} */
+  #queue = [];
+  /** @type {Set<Seat>} */
+  #seats = new Set();
 
-  try {
-    while (seats.length < count) seats.push(seatFor(job));
-    await orAborted(Promise.all(seats.map(work)), signal);
-  } catch (error) {
-    await Promise.all(seats.map((seat) => seat.end()));
-    throw error;
+  /** @param {Job} job */
+  constructor(job) {
+    this.#job = job;
   }
-  seats.forEach(giveBack);
-  return reports;
+
+  /**
+   * Begins tasks, the largest first.
+   * @param {Task[]} tasks
+   */
+  start(tasks) {
+    const job = this.#job;
+    const cost = tasks.reduce((sum, task) => sum + task.cost, 0);
+    const workers = job.workers ?? (cost < platform.tiny ? 0 : Math.min(MAX_WORKERS, platform.workers));
+    if (!workers) return void this.#begun.push(() => runHere(tasks, job));
+    let left = tasks.length;
+    /** @type {Promise<Uint8Array[]>} */
+    const round = new Promise((done, fail) => {
+      const sorted = tasks.map((task, i) => ({ ...task, i })).sort((a, b) => b.cost - a.cost);
+      this.#queue.push({ tasks: sorted, left, reports: [], start: startOf(job), done, fail });
+    });
+    round.catch(() => {});
+    this.#begun.push(() => round);
+    for (; left-- && this.#seats.size < workers; ) this.#work(seatFor(job));
+  }
+
+  /**
+   * Waits for the oldest round.
+   * @returns {Promise<Uint8Array[]>} reports in the order of the tasks
+   */
+  collect() {
+    return orAborted(/** @type {any} */ (this.#begun.shift())(), this.#job.signal);
+  }
+
+  /** Stops what is at work. */
+  async stop() {
+    await Promise.allSettled(Array.from(this.#seats, (seat) => seat.end()));
+  }
+
+  /** @param {Seat} seat */
+  async #work(seat) {
+    const { progress } = this.#job;
+    this.#seats.add(seat);
+    let [round] = this.#queue;
+    try {
+      await seat.ready;
+      for (let told; (round = this.#queue[0]); ) {
+        const { label, phase, spec, i } = /** @type {Round['tasks'][0]} */ (round.tasks.shift());
+        if (!round.tasks.length) this.#queue.shift();
+        progress.phase(phase, label);
+        if (told !== round) await seat.ask((told = round).start);
+        round.reports[i] = await seat.ask({ type: 'task', spec });
+        if (progress.failed) throw progress.failed;
+        if (!--round.left) round.done(round.reports);
+      }
+    } catch (error) {
+      return round.fail(error);
+    }
+    this.#seats.delete(seat);
+    giveBack(seat);
+  }
 }

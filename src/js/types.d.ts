@@ -418,13 +418,14 @@ export type Step =
   | { kind: 'plan'; json: string }
   | { kind: 'create'; outputs: OutputFile[] }
   | { kind: 'resize'; file: number; size: number }
-  | { kind: 'run'; tasks: Task[] }
+  | { kind: 'start'; tasks: Task[] }
+  | { kind: 'collect' }
   | { kind: 'item'; json: string; at?: number; len?: number }
   | { kind: 'done'; report: Uint8Array<ArrayBuffer> };
 
 /** A step as its owner gets it, from whichever thread. */
 export type OwnStep =
-  | Extract<Step, { kind: 'create' | 'resize' | 'run' }>
+  | Extract<Step, { kind: 'create' | 'resize' | 'start' | 'collect' }>
   | { kind: 'plan' | 'item' | 'done'; value: any; data?: Uint8Array };
 
 /** A whole job, here or in a worker. The owner answers a step before it asks for the next one. */

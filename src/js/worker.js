@@ -7,7 +7,7 @@ import { Channel } from './channel.js';
 import { BLOCK, Blocks } from './blocks.js';
 import { give, take } from './buffers.js';
 import { hasher, load, machine, memory, view } from './core.js';
-import { bytesOf, steps, unpack } from './drive.js';
+import { bytesOf, reportOf, steps, unpack } from './drive.js';
 import { failed, fileError } from './errors.js';
 
 /** Most bytes on their way to the main thread that it has not written yet. */
@@ -74,7 +74,8 @@ export function serve(post, files) {
         await ready;
         // What a plan opened here would lie beside what the task needs.
         await leading?.return();
-        const reply = await runTask(question.spec);
+        const reply = await reportOf(machine((Machine) => Machine.task(question.spec, job.sizes)), host);
+        await settle();
         return { reply, transfer: [reply.buffer] };
       }
       case 'lead':
@@ -106,16 +107,6 @@ export function serve(post, files) {
     // A full disk shows as fewer bytes written.
     if (file[type](bytes, { at: offset }) < bytes.length) throw new DOMException('it became shorter', type === 'read' ? '' : 'QuotaExceededError');
     return { reply: bytes, transfer: [bytes.buffer] };
-  }
-
-  /** @param {Uint8Array} spec */
-  async function runTask(spec) {
-    let report = new Uint8Array();
-    for await (const step of steps(machine((Machine) => Machine.task(spec, job.sizes)), host)) {
-      if (step.kind === 'done') report = step.report;
-    }
-    await settle();
-    return report;
   }
 
   /** @param {{ sizes?: [source: number, size: number][], reports?: Uint8Array[] }} answers of the step before */

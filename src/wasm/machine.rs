@@ -35,9 +35,10 @@ enum JsStep {
         file: u32,
         size: f64,
     },
-    Run {
+    Start {
         tasks: Vec<TaskSpec>,
     },
+    Collect,
     Item {
         json: String,
         at: usize,
@@ -71,7 +72,7 @@ impl WasmMachine {
         machine.map(Self).map_err(|e| error_to_js(&e))
     }
 
-    /// Begins a task of a `run` step; `sizes` are those of all sources and, after them, of the outputs.
+    /// Begins a task of a `start` step; `sizes` are those of all sources and, after them, of the outputs.
     pub fn task(spec: &[u8], sizes: Vec<f64>) -> Result<WasmMachine, JsValue> {
         let sizes = sizes.into_iter().map(|s| s as u64).collect();
         start_task(spec, sizes).map(Self).map_err(|e| error_to_js(&e))
@@ -109,7 +110,8 @@ impl WasmMachine {
                 file,
                 size: size as f64,
             },
-            Step::Run(tasks) => JsStep::Run { tasks },
+            Step::Start(tasks) => JsStep::Start { tasks },
+            Step::Collect => JsStep::Collect,
             Step::Item { json, buf } => {
                 let (at, len) = buf.map_or((0, 0), at);
                 JsStep::Item { json, at, len }
@@ -126,7 +128,7 @@ impl WasmMachine {
         }
     }
 
-    /// Answers a `run` step with the reports in the order of its tasks.
+    /// Answers a `collect` step with the reports in the order of the tasks.
     #[wasm_bindgen(js_name = putReports)]
     pub fn put_reports(&mut self, reports: Vec<js_sys::Uint8Array>) {
         self.0

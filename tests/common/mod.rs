@@ -32,6 +32,8 @@ pub struct Memory {
     /// Refuse outputs of more bytes than this in all.
     pub room: Option<u64>,
     pub stop_at_plan: bool,
+    /// How many tasks each round had.
+    pub rounds: Vec<usize>,
     /// Called before each read with the source, the offset and the files: a chance to change them.
     #[allow(clippy::type_complexity)]
     pub meddle: Option<Box<dyn FnMut(u32, u64, &mut Vec<Vec<u8>>)>>,
@@ -136,6 +138,7 @@ impl Host for Memory {
     }
 
     fn order(&mut self, tasks: &[TaskSpec]) -> Vec<usize> {
+        self.rounds.push(tasks.len());
         match self.backwards {
             true => (0..tasks.len()).rev().collect(),
             false => (0..tasks.len()).collect(),

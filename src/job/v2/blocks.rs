@@ -10,14 +10,16 @@ use crate::error::Result;
 use crate::format::v2::index::Digest;
 use crate::format::v2::placed::Geometry;
 use crate::format::v2::{Block, Op, TensorRecord, BLOCK_BYTES};
-use crate::job::machine::{Io, TaskSpec};
+use crate::job::machine::{Io, Round, TaskSpec};
 use crate::job::report::from_wire;
 use crate::job::task::Task;
 use crate::offset::ByteRange;
 use crate::strategy::lossy::loss::Loss;
+use std::slice;
 
-/// Bytes that are read for blocks that are encoded before any of them is written.
-const WAVE_BYTES: u64 = 96 << 20;
+/// Bytes that are read for the blocks of a round of tasks. Two rounds are on their way at once: while the blocks of one are
+/// written, those of the next are encoded.
+const ROUND_BYTES: u64 = 64 << 20;
 
 /// The file as it grows.
 pub struct Appender<'a> {
@@ -82,6 +84,28 @@ impl Made<'_> {
         let spec = Task::Pack(pack).spec(&item(first).tensor.name, "encoding", cost)?;
         Ok((spec, cost))
     }
+
+    /// Begins the tasks of the next blocks, if there are any; gives what they cover.
+    async fn begin<'c>(
+        &self,
+        io: &Io,
+        cuts: &mut slice::Iter<'c, Vec<Cut>>,
+    ) -> Result<Option<(&'c [Vec<Cut>], Round)>> {
+        let left = cuts.as_slice();
+        let mut tasks = Vec::new();
+        let mut bytes = 0;
+        while bytes < ROUND_BYTES {
+            let Some(cut) = cuts.next() else { break };
+            let (task, cost) = self.task(cut)?;
+            bytes += cost;
+            tasks.push(task);
+        }
+        let covered = &left[..tasks.len()];
+        match covered {
+            [] => Ok(None),
+            _ => Ok(Some((covered, io.start(tasks).await))),
+        }
+    }
 }
 
 /// What became of the tensors in the blocks.
@@ -107,18 +131,11 @@ pub async fn write_blocks(file: &mut Appender<'_>, made: &Made<'_>) -> Result<Wr
         digests: Vec::with_capacity(items.len()),
     };
     let mut trees = <[Tree; 3]>::default();
-    let mut cuts = cuts.iter().peekable();
-    while cuts.peek().is_some() {
-        let mut tasks = Vec::new();
-        let mut wave = Vec::new();
-        let mut covered = 0;
-        while let Some(cut) = cuts.next_if(|_| covered < WAVE_BYTES) {
-            let (task, bytes) = made.task(cut)?;
-            covered += bytes;
-            tasks.push(task);
-            wave.push(cut);
-        }
-        for (cut, report) in wave.into_iter().zip(file.io.run(tasks).await?) {
+    let mut cuts = cuts.iter();
+    let mut round = made.begin(file.io, &mut cuts).await?;
+    while let Some((covered, tasks)) = round {
+        round = made.begin(file.io, &mut cuts).await?;
+        for (cut, report) in covered.iter().zip(file.io.collect(tasks).await?) {
             let mut packed: Packed = from_wire(&report)?;
             let len = packed.block.len() as u64;
             if len > 0 {

@@ -85,7 +85,7 @@ function* copyTask({ file, sink, start, end, mode }) {
   for (let offset = start; offset < end || mode === 'endless'; offset += CHUNK) {
     if (mode === 'endless') offset = start;
     if (mode === 'panic') throw new WebAssembly.RuntimeError('unreachable');
-    if (mode === 'bad') throw { code: 'MALFORMED', message: 'record 3 is damaged', tensor: 'w', offset: 7, sourceId: file };
+    if (mode === 'bad' || mode === 'late') throw { code: 'MALFORMED', message: 'record 3 is damaged', tensor: 'w', offset: 7, sourceId: file };
     const len = Math.min(CHUNK, end - offset);
     yield { kind: 'need', transfers: [{ file, offset, len, at }] };
     alloc(1);
@@ -106,11 +106,18 @@ function* decode({ options, sources }, machine) {
     Array.from({ length: Math.ceil(size / CHUNK / 2) }, (_, i) => {
       const start = i * 2 * CHUNK;
       const end = Math.min(size, start + 2 * CHUNK);
-      const mode = i === 1 ? options.dtype : undefined;
+      const mode = i === (options.dtype === 'late' ? 4 : 1) ? options.dtype : undefined;
       return { label: `t${i}`, phase: 'copying', cost: end - start, spec: encode({ file, sink, start, end, mode }) };
     }),
   );
-  yield { kind: 'run', tasks };
+  // Two rounds on their way at once.
+  const rounds = [tasks.slice(0, 3), tasks.slice(3)].filter(({ length }) => length);
+  for (const round of rounds) yield { kind: 'start', tasks: round };
+  const reports = [];
+  for (const _ of rounds) {
+    yield { kind: 'collect' };
+    reports.push(...machine.reports);
+  }
   const at = alloc(CHUNK);
   for (const [i, { size }] of outputs.entries()) {
     for (let offset = 0; offset < size; offset += CHUNK) {
@@ -123,8 +130,7 @@ function* decode({ options, sources }, machine) {
   const sha256 = Buffer.from(machine.digest).toString('hex');
   yield { kind: 'digest', lane: 2 };
   const nothing = Buffer.from(machine.digest).toString('hex');
-  const reports = machine.reports.map((report) => String(Buffer.from(report)));
-  yield { kind: 'done', report: encode({ job: 'decode', options, bytes, sha256, nothing, reports, files: outputs }) };
+  yield { kind: 'done', report: encode({ job: 'decode', options, bytes, sha256, nothing, reports: reports.map((report) => String(Buffer.from(report))), files: outputs }) };
 }
 
 /** Reads the first bytes of every source. A delta that is JSON is its own report. */

@@ -89,15 +89,17 @@ test('roles, groups and paths reach the core', async () => {
 });
 
 for (const workers of [0, 2]) {
-  test(`an error of the core comes through, with ${workers} workers`, async () => {
-    const output = join(home, 'new', 'out.safetensors');
-    const error = await failing(() => decode({ base: path, deltas, workers, output, dtype: 'bad' }));
-    assert.deepEqual(
-      { ...error },
-      { code: 'MALFORMED', name: 'WdeltaError', tensor: 'w', offset: 7, source: path, retryable: false },
-    );
-    assert.equal(error.message, 'record 3 is damaged');
-  });
+  for (const [dtype, round] of [['bad', 'first'], ['late', 'second']]) {
+    test(`an error of the core in the ${round} round of tasks comes through, with ${workers} workers`, async () => {
+      const output = join(home, 'new', 'out.safetensors');
+      const error = await failing(() => decode({ base: path, deltas, workers, output, dtype }));
+      assert.deepEqual(
+        { ...error },
+        { code: 'MALFORMED', name: 'WdeltaError', tensor: 'w', offset: 7, source: path, retryable: false },
+      );
+      assert.equal(error.message, 'record 3 is damaged');
+    });
+  }
 
   test(`a panic is INTERNAL, and the next call works, with ${workers} workers`, async () => {
     const waiting = tensors({ base });
