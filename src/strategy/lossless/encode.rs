@@ -22,6 +22,7 @@ use crate::kernels::v2::subspace::MAX_RANK;
 use crate::kernels::v2::tables::{EncodeTables, ESC, SYMBOLS};
 use crate::kernels::v2::write_row::{write_row, Coding, Scratch};
 use crate::strategy::lossy::row::{settle, Dithering, RowWriter};
+use std::ops::Range;
 
 /// Rows of one tensor, to be encoded.
 pub struct Segment<'a> {
@@ -188,15 +189,14 @@ impl BlockWriter<'_> {
         let (layout, contexts) = (rows.layout, self.set.contexts());
         let q = contexts.log2_q;
         let octave = self.predict(rows, base, fine);
-        if self.cost.is_some() {
-            self.parts.only_codes(layout, q, &self.moved, base, fine);
-        }
-        let Parts { classes, codes, .. } = &self.parts;
         let sum = weighted_difference(layout, self.moved.from(base), fine, &rows.weights);
         let mut r = mean_scale(layout, sum / (base.len() / layout.bytes()) as f32, q);
+        let mut sample = Sample::of(base.len() / layout.bytes());
         for cost in std::iter::repeat_n(self.cost, 2).flatten() {
             let class = (r + contexts.offset as i32) as i16;
-            let sums = row_lengths(cost, class, classes, &rows.scales, codes);
+            let sums = sample.lengths(cost, class, &rows.scales, &mut self.parts, |parts, piece| {
+                parts.piece(layout, q, &self.moved, base, fine, piece)
+            });
             let shift = best_shift(&sums, |s| move_length(r + s - self.scales.last));
             r += shift;
             if shift.abs() < 3 {
@@ -332,27 +332,54 @@ const ENOUGH_BITS: u32 = 1500;
 /// Weights that are taken together from a row.
 const PIECE: usize = 128;
 
-/// Lengths of a row by shift, those of a wide row estimated from a part of it.
-fn row_lengths(table: &CostTable, row: i16, classes: &[i16], columns: &[i16], codes: &[u16]) -> [u32; SHIFTS] {
-    let mut sums = [0; SHIFTS];
-    let stride = codes.len() / ENOUGH_WEIGHTS;
-    if stride < 2 {
-        add_row(table, row, classes, columns, codes, &mut sums);
-        return sums;
-    }
-    let mut seen = 0;
-    for first in 0..stride {
-        for at in (first * PIECE..codes.len()).step_by(stride * PIECE) {
-            let piece = at..(at + PIECE).min(codes.len());
-            seen += piece.len();
-            let (classes, columns) = (&classes[piece.clone()], &columns[piece.clone()]);
-            add_row(table, row, classes, columns, &codes[piece], &mut sums);
-        }
-        if sums[SHIFTS / 2] > ENOUGH_BITS << FRACTION {
-            break;
+/// As many pieces of a row as it takes to choose its scale: every `stride`-th one, then those beside them, and so on.
+struct Sample {
+    weights: usize,
+    stride: usize,
+    /// How often every `stride`-th piece was taken apart.
+    known: usize,
+}
+
+impl Sample {
+    /// Of a row of that many weights.
+    fn of(weights: usize) -> Self {
+        let stride = weights.div_ceil(ENOUGH_WEIGHTS);
+        Self {
+            weights,
+            stride,
+            known: 0,
         }
     }
-    sums.map(|s| (s as u64 * codes.len() as u64 / seen.max(1) as u64) as u32)
+
+    /// Lengths of the row by shift, estimated from pieces of it. `take`: takes a piece of the row apart, into its place in
+    /// `parts`.
+    fn lengths(
+        &mut self,
+        table: &CostTable,
+        row: i16,
+        columns: &[i16],
+        parts: &mut Parts,
+        mut take: impl FnMut(&mut Parts, Range<usize>),
+    ) -> [u32; SHIFTS] {
+        let mut sums = [0; SHIFTS];
+        let mut seen = 0;
+        for first in 0..self.stride {
+            for at in (first * PIECE..self.weights).step_by(self.stride * PIECE) {
+                let piece = at..(at + PIECE).min(self.weights);
+                seen += piece.len();
+                if first >= self.known {
+                    take(parts, piece.clone());
+                }
+                let (classes, codes) = (&parts.classes[piece.clone()], &parts.codes[piece.clone()]);
+                add_row(table, row, classes, &columns[piece], codes, &mut sums);
+            }
+            self.known = self.known.max(first + 1);
+            if sums[SHIFTS / 2] > ENOUGH_BITS << FRACTION {
+                break;
+            }
+        }
+        sums.map(|s| (s as u64 * self.weights as u64 / seen.max(1) as u64) as u32)
+    }
 }
 
 /// Where the bytes of blocks went.

@@ -5,6 +5,7 @@ use crate::kernels::v2::analyse::{differ, take_apart};
 use crate::kernels::v2::element::{power_of_two, Layout};
 use crate::kernels::v2::predict::{predict_row, MAX_OCTAVE};
 use crate::kernels::v2::subspace::MAX_RANK;
+use std::ops::Range;
 
 /// Widest row, in elements.
 pub const MAX_COLUMNS: u64 = 1 << 16;
@@ -99,22 +100,39 @@ impl Parts {
     /// Adds a row.
     pub fn push(&mut self, layout: Layout, log2_q: u32, moved: &Moved, base: &[u8], fine: &[u8]) {
         let at = self.deltas.len();
-        self.deltas.resize(at + base.len() / layout.bytes(), 0.0);
-        self.take_apart(at, layout, log2_q, moved, base, fine);
-        differ(layout, moved.from(base), fine, &mut self.deltas[at..]);
-    }
-
-    /// Replaces classes and codes by those of one row.
-    pub fn only_codes(&mut self, layout: Layout, log2_q: u32, moved: &Moved, base: &[u8], fine: &[u8]) {
-        self.take_apart(0, layout, log2_q, moved, base, fine);
-    }
-
-    fn take_apart(&mut self, at: usize, layout: Layout, log2_q: u32, moved: &Moved, base: &[u8], fine: &[u8]) {
         let end = at + base.len() / layout.bytes();
+        self.deltas.resize(end, 0.0);
         self.classes.resize(end, 0);
         self.codes.resize(end, 0);
         let (classes, codes) = (&mut self.classes[at..], &mut self.codes[at..]);
         take_apart(layout, log2_q, moved.from(base), fine, &moved.variants, classes, codes);
+        differ(layout, moved.from(base), fine, &mut self.deltas[at..]);
+    }
+
+    /// Puts classes and codes of some weights of one row at their places; at the others is what was there.
+    pub fn piece(
+        &mut self,
+        layout: Layout,
+        log2_q: u32,
+        moved: &Moved,
+        base: &[u8],
+        fine: &[u8],
+        weights: Range<usize>,
+    ) {
+        let n = base.len() / layout.bytes();
+        self.classes.resize(n, 0);
+        self.codes.resize(n, 0);
+        let bytes = weights.start * layout.bytes()..weights.end * layout.bytes();
+        let variants = moved.variants.get(weights.clone()).unwrap_or_default();
+        take_apart(
+            layout,
+            log2_q,
+            &moved.from(base)[bytes.clone()],
+            &fine[bytes],
+            variants,
+            &mut self.classes[weights.clone()],
+            &mut self.codes[weights],
+        );
     }
 }
 
