@@ -134,6 +134,33 @@ fn a_ratio_is_kept_within_a_tenth() {
 }
 
 #[test]
+fn what_counts_for_more_has_finer_steps() {
+    let model = |by: f32| {
+        let moved = |n: usize, seed: u32, change: f32| -> Vec<u8> {
+            let (of, moves) = (noise(n, 0.1, seed), noise(n, change * by, seed + 1));
+            bytes("BF16", &of.iter().zip(moves).map(|(w, d)| w + d).collect::<Vec<_>>())
+        };
+        one(safetensors(&[
+            ("mlp.weight", "BF16", &[512, 256], &moved(512 * 256, 1, 0.01)),
+            ("v_proj.weight", "BF16", &[64, 256], &moved(64 * 256, 3, 0.02)),
+            ("wpe.weight", "BF16", &[64, 256], &moved(64 * 256, 5, 0.01)),
+        ]))
+    };
+    let (base, fine) = (model(0.0), model(1.0));
+    for options in [&lossy(45), r#"{"strategy":"lossy","ratio":12,"effort":1}"#] {
+        let delta = encode_with(&base, &fine, options, false).0;
+        let mut host = Memory::new().with(Role::Delta, 0, "delta.wdelta", delta);
+        let report = host.run("inspect", "{}").unwrap();
+        let step = |name| of(&report, name)["loss"]["step"].as_f64().unwrap();
+        let (matrix, value, positions) = (step("mlp.weight"), step("v_proj.weight"), step("wpe.weight"));
+        // An eighth of the weights and twice the change: 32 times, 5 octaves. An eighth of them and a table: 480 times. The mean
+        // is 1.4 octaves above the matrix, and a third of what is beyond it counts: 2.3 and 5.6 times.
+        assert!((2.0..2.6).contains(&(matrix / value)), "{matrix} and {value}");
+        assert!((5.0..6.3).contains(&(matrix / positions)), "{matrix} and {positions}");
+    }
+}
+
+#[test]
 fn no_tensor_is_larger_than_without_loss() {
     let mut cases = Vec::new();
     for dtype in ["BF16", "F16", "F32"] {

@@ -22,6 +22,8 @@ pub struct Item<'a> {
     pub base: Option<&'a Tensor>,
     /// Both as rows.
     pub geometry: Geometry,
+    /// By how many steps it is dithered more finely than what was asked for.
+    pub finer: u8,
 }
 
 /// All tensors in the order of the files and of their bytes, each with its base, the files, and the digest of what each of
@@ -56,6 +58,7 @@ pub async fn arrange<'a>(
                 tensor,
                 base: base.filter(|_| geometry.common > 0 || geometry.words == 0),
                 geometry,
+                finer: 0,
             });
         }
         let before = io.read_vec(file.source, 0, file.data_offset as usize).await?;

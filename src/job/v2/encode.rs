@@ -9,6 +9,7 @@ use super::parents::Parents;
 use super::search::find_step;
 use super::tables::{model, Sections};
 use super::ties::{check, tell_apart, tie};
+use super::weigh::weigh;
 use crate::error::{Code, Error, Result};
 use crate::format::v2::index::{check_paths, Digest, Lost};
 use crate::format::v2::{BaseRef, FileRecord, Index, Op, TensorRecord, PREAMBLE};
@@ -34,7 +35,7 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     let chain = Chain::open(&io, base, &delta_sources(&sources), Care::Checked).await?;
     let n = chain.stages.len();
     let opened = open_model(&io, &sources, Role::Finetuned, 0).await?;
-    let (items, files, fronts) = arrange(&io, &sources, chain.last(), &opened).await?;
+    let (mut items, files, fronts) = arrange(&io, &sources, chain.last(), &opened).await?;
     let finetuned_bytes: u64 = opened.model.files.iter().map(|f| io.size(f.source)).sum();
     let base_bytes: u64 = items
         .iter()
@@ -79,6 +80,9 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
         whole: false,
     };
     parents.check(&io).await?;
+    if !matches!(fidelity, Fidelity::Lossless) {
+        weigh(&io, &chain, &mut items, look).await?;
+    }
     let step = match fidelity {
         Fidelity::Lossless => None,
         Fidelity::Quality(quality) => Some(quality::step(quality)),
@@ -241,6 +245,7 @@ pub fn fit_tasks(chain: &Chain, items: &[Item<'_>], look: Look) -> Result<Vec<Ta
             columns: i.geometry.columns,
             common: i.geometry.common,
             stride: stride(i),
+            finer: i.finer,
         };
         let fit = Fit {
             look,

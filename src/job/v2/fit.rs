@@ -21,6 +21,7 @@ use crate::strategy::lossless::fit::{fit, Counts, Effort, Sample};
 use crate::strategy::lossless::stored;
 use crate::strategy::lossless::wire::checksum;
 use crate::strategy::lossy::fit::choose;
+use crate::strategy::lossy::importance::relative_change;
 
 /// Bytes of a piece of a tensor that is not read as a whole.
 const PIECE_BYTES: u64 = 64 << 10;
@@ -109,13 +110,16 @@ pub struct FitItem {
     pub common: u64,
     /// Of how many pieces one is read.
     pub stride: u64,
+    /// By how many steps it is dithered more finely than the look says.
+    pub finer: u8,
 }
 wire!(FitItem {
     fine,
     base,
     columns,
     common,
-    stride
+    stride,
+    finer
 });
 
 /// Counts that are not 0: context, symbol, count.
@@ -130,6 +134,8 @@ pub struct Fitted {
     pub whole: Option<Digest>,
     /// What those in the middle take without a base, for each byte.
     pub alone: f64,
+    /// How far it moved, relative to its weights; only a probe says it.
+    pub change: f64,
     /// Whether the common words are the same.
     pub equal: bool,
     /// The dtype in which it is coded: its own, or for F32 another one whose values it has.
@@ -145,6 +151,7 @@ wire!(Fitted {
     mark,
     whole,
     alone,
+    change,
     equal,
     coded,
     seed,
@@ -199,6 +206,7 @@ async fn fit_tensor(io: &Io, look: Look, item: &FitItem, reader: &mut Reader) ->
         mark: [0; 16],
         whole: None,
         alone: 1.0,
+        change: 0.0,
         equal: true,
         coded: item.fine.dtype,
         seed: 0,
@@ -218,9 +226,13 @@ async fn fit_tensor(io: &Io, look: Look, item: &FitItem, reader: &mut Reader) ->
         found.exact.columns = vec![0; item.columns as usize];
         return Ok(found);
     }
+    if look.probe {
+        found.change = relative_change(&sample);
+    }
     let (effort, stride) = (look.effort(), item.stride);
     let fit = fit(&sample, effort);
-    let lossy = look.step.and_then(|step| choose(&sample, effort, step, stride, &fit));
+    let step = look.step.map(|step| step - item.finer);
+    let lossy = step.and_then(|step| choose(&sample, effort, step, stride, &fit));
     found.lossy = lossy.map(|way| Coding {
         columns: way.columns,
         factors: way.factors,

@@ -31,6 +31,7 @@ pub mod tables;
 pub mod tensors;
 pub mod ties;
 pub mod tree;
+pub mod weigh;
 
 use super::placed::TensorRange;
 use crate::dtype::Dtype;

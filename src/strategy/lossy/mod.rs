@@ -6,12 +6,14 @@
 //! | module | idea |
 //! |---|---|
 //! | [`fit`] | whether and how a tensor is dithered, and counts of its symbols |
+//! | [`importance`] | which tensors have finer steps than others |
 //! | [`loss`] | what is lost |
 //! | [`merge`] | from the counts of many tensors to shared tables |
 //! | [`quality`] | the one number that is asked for, as a step |
 //! | [`row`] | a row to symbols, and what is rebuilt from them |
 
 pub mod fit;
+pub mod importance;
 pub mod loss;
 pub mod merge;
 pub mod quality;
