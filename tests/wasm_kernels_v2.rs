@@ -16,11 +16,11 @@ use wdelta::kernels::v2::analyse::{
 };
 use wdelta::kernels::v2::bits::{BitReader, BitWriter};
 use wdelta::kernels::v2::cost::{add_columns, add_columns_scalar, add_row, add_row_scalar, CostTable, SHIFTS};
-use wdelta::kernels::v2::dither::{self, Dither, Lattices, Place, RowStep, LEVELS};
+use wdelta::kernels::v2::dither::{self, Dither, Lattices, Place, Row, LEVELS};
 use wdelta::kernels::v2::element::Layout;
-use wdelta::kernels::v2::predict::{predict_row, predict_row_scalar, Columns};
+use wdelta::kernels::v2::predict::{predict_row, predict_row_scalar, Columns, Moves};
 use wdelta::kernels::v2::rans::{self, Words, LANES};
-use wdelta::kernels::v2::read_row::{self, Contexts, Scratch, Source, Streams};
+use wdelta::kernels::v2::read_row::{self, Contexts, Decoding, Scratch, Source, Start, Streams};
 use wdelta::kernels::v2::subspace::{times, times_scalar, transposed_times, transposed_times_scalar, MAX_RANK};
 use wdelta::kernels::v2::tables::{normalise, DecodeTables, EncodeTables, Freqs, ESC, SYMBOLS};
 use wdelta::kernels::v2::write_row::{self, write_row, write_row_scalar, Coding};
@@ -119,6 +119,11 @@ fn decoding_rows_of_streams_that_nobody_wrote() {
                 phased: 9,
             };
             let tables = DecodeTables::new(&tables(&mut rng, contexts.count() + 2, log), log);
+            let decoding = Decoding {
+                contexts,
+                lattices: Lattices::default(),
+                tables: &tables,
+            };
             for n in LENGTHS {
                 for predicted in [false, true] {
                     let layout = Layout::of(dtype);
@@ -126,8 +131,11 @@ fn decoding_rows_of_streams_that_nobody_wrote() {
                     let variants = rng.contexts_of(layout, n, predicted);
                     let columns = rng.columns(n);
                     let source = Source {
-                        from: &from,
-                        variants: &variants,
+                        start: Start {
+                            layout,
+                            from: &from,
+                            variants: &variants,
+                        },
                         row: rng.below(200) as i32,
                         columns: &columns,
                     };
@@ -142,8 +150,8 @@ fn decoding_rows_of_streams_that_nobody_wrote() {
                     let (mut a, mut b) = (streams(), streams());
                     let (mut out, mut plain) = (vec![0; from.len()], vec![0; from.len()]);
                     let mut scratch = Scratch::default();
-                    read_row::decode_row(layout, contexts, &tables, &source, &mut a, &mut scratch, &mut out);
-                    read_row::decode_row_scalar(layout, contexts, &tables, &source, &mut b, &mut scratch, &mut plain);
+                    read_row::decode_row(&decoding, &source, &mut a, &mut scratch, &mut out);
+                    read_row::decode_row_scalar(&decoding, &source, &mut b, &mut scratch, &mut plain);
                     assert_eq!(out, plain, "{dtype:?}, log {log}, {n} elements, predicted {predicted}");
                     assert_eq!(a.states, b.states);
                     assert_eq!(a.words.is_exhausted(), b.words.is_exhausted());
@@ -155,18 +163,20 @@ fn decoding_rows_of_streams_that_nobody_wrote() {
 }
 
 /// A dithered row as the specification has it (section 8), one weight after the other.
-#[allow(clippy::too_many_arguments)]
 fn dithered_row(
     dtype: Dtype,
-    contexts: Contexts,
-    lattices: Lattices,
-    tables: &DecodeTables,
+    decoding: &Decoding<'_>,
     place: Place,
     source: &Source<'_>,
     streams: &mut Streams,
     out: &mut [u8],
 ) {
-    let layout = Layout::of(dtype);
+    let Decoding {
+        contexts,
+        lattices,
+        tables,
+    } = *decoding;
+    let Start { layout, from, variants } = source.start;
     let (width, q) = (layout.bytes(), contexts.log2_q);
     let n = out.len() / width;
     let relative = place.dither.step as i32 - 128;
@@ -176,8 +186,9 @@ fn dithered_row(
         w[..width].copy_from_slice(&bytes[i * width..(i + 1) * width]);
         u64::from_le_bytes(w)
     };
+    let groups = source.columns.len().div_ceil(16) as u64;
     let level = |i: usize| {
-        let counter = place.row.wrapping_mul(place.groups).wrapping_add((i / 16) as u64);
+        let counter = place.row.wrapping_mul(groups).wrapping_add((i / 16) as u64);
         let mut x = place
             .dither
             .seed
@@ -193,13 +204,13 @@ fn dithered_row(
     };
     let mut which: Vec<u8> = (0..n)
         .map(|i| {
-            let start = word(source.from, i);
+            let start = word(from, i);
             let column = source.columns[i] as i32;
             if is_dithered(start) {
                 let c = column - (relative >> (3 - q)) + lattices.offset as i32;
                 return lattices.first + 8 * c.clamp(0, lattices.classes as i32 - 1) as u8 + (level(i) & 7) as u8;
             }
-            let variant = source.variants.get(i).map_or(0, |v| v & 127);
+            let variant = variants.get(i).map_or(0, |v| v & 127);
             contexts.of(source.row + column - (layout.exponent(start) << q), variant)
         })
         .collect();
@@ -210,14 +221,14 @@ fn dithered_row(
     let root = 2f64.powi(e & 7).sqrt().sqrt().sqrt() as f32;
     let unit = (root as f64 * 2f64.powi(octave)) as f32;
     for i in 0..n {
-        let (start, code) = (word(source.from, i), codes[i]);
+        let (start, code) = (word(from, i), codes[i]);
         let bits = alphabet::raw_bits(code, layout.bits);
         let raw = streams.raw.get(bits);
         let difference = alphabet::decode(code, bits, raw);
         let result = if code.unsigned_abs() == 127 {
             (code as u64 >> 63) << (layout.bits - 1)
         } else if !is_dithered(start) {
-            let flip = source.variants.get(i).is_some_and(|v| v & 128 != 0);
+            let flip = variants.get(i).is_some_and(|v| v & 128 != 0);
             let difference = if flip { difference.wrapping_neg() } else { difference };
             layout.unkey(layout.key(start).wrapping_add(difference))
         } else if code.unsigned_abs() > 126 {
@@ -256,13 +267,21 @@ fn decoding_dithered_rows() {
             };
             let n_tables = contexts.count() + 2 + LEVELS * classes as usize;
             let tables = DecodeTables::new(&tables(&mut rng, n_tables, 9 + round % 3), 9 + round % 3);
+            let decoding = Decoding {
+                contexts,
+                lattices,
+                tables: &tables,
+            };
             for n in LENGTHS {
                 let from = rng.bytes(layout.bytes() * n);
                 let variants = rng.variants(n, round % 2 == 0);
                 let columns = rng.columns(n);
                 let source = Source {
-                    from: &from,
-                    variants: &variants,
+                    start: Start {
+                        layout,
+                        from: &from,
+                        variants: &variants,
+                    },
                     // Mostly among the exponents there are, so that some weights are dithered and some are not.
                     row: match rng.below(4) {
                         0 => rng.below(16_383) as i32 - 8191,
@@ -276,7 +295,6 @@ fn decoding_dithered_rows() {
                         seed: (rng.next() as u64) << 32 | rng.next() as u64,
                     },
                     row: rng.next() as u64 >> rng.below(32),
-                    groups: n.div_ceil(LANES) as u64,
                 };
                 let (words, raw) = (rng.bytes(n), rng.bytes(n / 2));
                 let states: [u32; LANES] = std::array::from_fn(|_| rng.next() | (1 << 16));
@@ -288,18 +306,8 @@ fn decoding_dithered_rows() {
                 let (mut a, mut b) = (streams(), streams());
                 let (mut out, mut plain) = (vec![0; from.len()], vec![0; from.len()]);
                 let mut scratch = dither::Scratch::default();
-                dither::decode_row(
-                    layout,
-                    contexts,
-                    lattices,
-                    &tables,
-                    place,
-                    &source,
-                    &mut a,
-                    &mut scratch,
-                    &mut out,
-                );
-                dithered_row(dtype, contexts, lattices, &tables, place, &source, &mut b, &mut plain);
+                dither::decode_row(&decoding, place, &source, &mut a, &mut scratch, &mut out);
+                dithered_row(dtype, &decoding, place, &source, &mut b, &mut plain);
                 assert!(out == plain, "{dtype:?}, round {round}, {n} elements");
                 assert_eq!(a.states, b.states);
                 assert_eq!(a.raw.get(40), b.raw.get(40));
@@ -357,8 +365,13 @@ fn predicting_rows() {
                 let base = rng.bytes(n * layout.bytes());
                 let mut moved = [(); 2].map(|()| (vec![0; base.len()], vec![0; n]));
                 let [(from, variants), (plain_from, plain_variants)] = &mut moved;
-                predict_row(layout, &columns, &left, scale, &base, from, variants);
-                predict_row_scalar(layout, &columns, &left, scale, &base, plain_from, plain_variants);
+                let moves = Moves {
+                    columns: &columns,
+                    left: &left,
+                    scale,
+                };
+                predict_row(layout, &moves, &base, from, variants);
+                predict_row_scalar(layout, &moves, &base, plain_from, plain_variants);
                 assert!(moved[0] == moved[1], "{dtype:?}, rank {rank}, {n} elements");
             }
         }
@@ -377,8 +390,13 @@ fn taking_rows_apart() {
                 let mut parts = [(); 2].map(|()| (vec![0; n], vec![0; n]));
                 let [(classes, codes), (plain_classes, plain_codes)] = &mut parts;
                 let log2_q = rng.below(2);
-                take_apart(layout, log2_q, &from, &fine, &variants, classes, codes);
-                take_apart_scalar(layout, log2_q, &from, &fine, &variants, plain_classes, plain_codes);
+                let start = Start {
+                    layout,
+                    from: &from,
+                    variants: &variants,
+                };
+                take_apart(&start, log2_q, &fine, classes, codes);
+                take_apart_scalar(&start, log2_q, &fine, plain_classes, plain_codes);
                 assert!(parts[0] == parts[1], "{dtype:?}, {n} elements, predicted {predicted}");
             }
             let (mut a, mut b) = (vec![0f32; n], vec![0f32; n]);
@@ -438,11 +456,19 @@ fn writing_rows() {
             let (reach, tables) = (Reach::new(&freqs), EncodeTables::new(&freqs, log));
             let coding = Coding {
                 contexts,
+                lattices: Lattices::default(),
                 reach: &reach,
                 tables: &tables,
             };
-            let decoders = DecodeTables::new(&freqs, log);
-            let mut written = [(); 2].map(|()| (vec![7u16; LANES], BitWriter::default()));
+            let decoding = Decoding {
+                contexts,
+                lattices: Lattices::default(),
+                tables: &DecodeTables::new(&freqs, log),
+            };
+            let mut written = [(); 2].map(|()| write_row::Streams {
+                index: vec![7; LANES],
+                raw: BitWriter::default(),
+            });
             let mut rows = Vec::new();
             for n in LENGTHS.into_iter().chain([0]) {
                 let (mut from, mut fine) = rng.pair(n, layout.bytes());
@@ -468,21 +494,28 @@ fn writing_rows() {
                     _ => rng.below(layout.exponent_mask << contexts.log2_q | 1) as i32,
                 };
                 let source = Source {
-                    from: &from,
-                    variants: &variants,
+                    start: Start {
+                        layout,
+                        from: &from,
+                        variants: &variants,
+                    },
                     row,
                     columns: &columns,
                 };
-                let [(index, raw), (plain_index, plain_raw)] = &mut written;
-                write_row(layout, &coding, &source, &fine, &mut scratch, index, raw);
-                write_row_scalar(layout, &coding, &source, &fine, plain_index, plain_raw);
-                assert!(index == plain_index, "{dtype:?}, {n} elements, round {round}");
-                assert_eq!(raw.len(), plain_raw.len(), "{dtype:?}, {n} elements, round {round}");
+                let [streams, plain] = &mut written;
+                write_row(&coding, &source, &fine, &mut scratch, streams);
+                write_row_scalar(&coding, &source, &fine, plain);
+                assert!(streams.index == plain.index, "{dtype:?}, {n} elements, round {round}");
+                assert_eq!(
+                    streams.raw.len(),
+                    plain.raw.len(),
+                    "{dtype:?}, {n} elements, round {round}"
+                );
                 rows.push((from, fine, variants, columns, row));
             }
-            let [(index, raw), (_, plain_raw)] = written;
+            let [write_row::Streams { index, raw }, plain] = written;
             let raw = raw.finish();
-            assert!(raw == plain_raw.finish(), "{dtype:?}, round {round}");
+            assert!(raw == plain.raw.finish(), "{dtype:?}, round {round}");
             // What was written is what is read.
             let (states, words) = rans::encode(&index[LANES..], &tables);
             let mut streams = Streams {
@@ -493,15 +526,14 @@ fn writing_rows() {
             let mut out = Vec::new();
             for (from, fine, variants, columns, row) in &rows {
                 let source = Source {
-                    from,
-                    variants,
+                    start: Start { layout, from, variants },
                     row: *row,
                     columns,
                 };
                 out.clear();
                 out.resize(fine.len(), 0);
                 let scratch = &mut Scratch::default();
-                read_row::decode_row(layout, contexts, &decoders, &source, &mut streams, scratch, &mut out);
+                read_row::decode_row(&decoding, &source, &mut streams, scratch, &mut out);
                 assert!(out == *fine, "{dtype:?}, {} bytes, round {round}", out.len());
             }
             assert!(streams.words.is_exhausted() && streams.raw.is_exhausted());
@@ -590,7 +622,7 @@ fn adding_up_lengths() {
     }
 }
 
-type Quantize = fn(Layout, RowStep, &Source<'_>, &[u8], &[u8], &[u8], &mut [u16], &mut [u8]);
+type Quantize = fn(&Row<'_>, &[u8], &[u8], &mut [u16], &mut [u8]);
 
 #[test]
 fn quantizing_dithered_rows() {
@@ -615,8 +647,11 @@ fn quantizing_dithered_rows() {
             let padded = n.div_ceil(LANES) * LANES;
             let (variants, columns) = (rng.variants(n, round % 2 == 0), rng.columns(n));
             let source = Source {
-                from: &from,
-                variants: &variants,
+                start: Start {
+                    layout,
+                    from: &from,
+                    variants: &variants,
+                },
                 row: rng.below(layout.exponent_mask << 1) as i32,
                 columns: &columns,
             };
@@ -624,13 +659,12 @@ fn quantizing_dithered_rows() {
                 step: rng.next() as u8,
                 seed: rng.next() as u64,
             };
-            let step = dither.row(layout, source.row, 1);
-            let mut levels = vec![0; padded];
-            dither.levels(round, (padded / LANES) as u64, &mut levels);
+            let mut levels = Vec::new();
+            let row = Row::at(Place { dither, row: round }, &source, 1, &mut levels);
             let contexts = rng.bytes(padded);
             let run = |quantize: Quantize| {
                 let (mut index, mut out) = (vec![0; padded], vec![0; from.len()]);
-                quantize(layout, step, &source, &fine, &levels, &contexts, &mut index, &mut out);
+                quantize(&row, &fine, &contexts, &mut index, &mut out);
                 // A weight without a short code may have any result.
                 for (&i, word) in index.iter().zip(out.chunks_exact_mut(width)) {
                     if i as u8 as i8 == alphabet::ESCAPE {
@@ -649,7 +683,7 @@ fn quantizing_dithered_rows() {
             // What decoding makes of the codes.
             let codes: Vec<i8> = index.iter().map(|&i| i as u8 as i8).collect();
             let mut decoded = vec![0; from.len()];
-            dither::apply_row(layout, step, &source, &levels, &codes, &mut decoded);
+            dither::apply_row(&row, &codes, &mut decoded);
             let words = decoded.chunks_exact(width).zip(out.chunks_exact(width));
             for ((decoded, out), code) in words.zip(&codes).filter(|(_, &c)| c != alphabet::ESCAPE) {
                 assert_eq!(decoded, out, "{dtype:?} {n} {code}");

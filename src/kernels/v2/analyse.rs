@@ -2,8 +2,7 @@
 
 use super::alphabet;
 use super::element::{Layout, Word};
-use super::predict::FLIP;
-use super::read_row::Contexts;
+use super::read_row::{Contexts, Start};
 use super::tables::{Freqs, SYMBOLS};
 
 /// True when two rows of the same length are not the same.
@@ -14,69 +13,47 @@ pub fn differs(base: &[u8], fine: &[u8]) -> bool {
     (base != fine)
 }
 
-/// Takes a row apart: `-q * exponent` and the code of every weight, its variant in the upper byte.
-///
-/// `from`: what coding starts from. `variants`: contexts of a prediction, or empty. All have the row's length.
-pub fn take_apart(
-    layout: Layout,
-    log2_q: u32,
-    from: &[u8],
-    fine: &[u8],
-    variants: &[u8],
-    classes: &mut [i16],
-    codes: &mut [u16],
-) {
+/// Takes a row apart: `-q * exponent` of what it starts from and the code of every weight, its variant in the upper byte.
+pub fn take_apart(start: &Start<'_>, log2_q: u32, fine: &[u8], classes: &mut [i16], codes: &mut [u16]) {
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    match layout.bits {
-        16 => return super::simd128::analyse::take_apart(layout, log2_q, from, fine, variants, classes, codes),
-        32 => return super::simd128::write32::take_apart(layout, log2_q, from, fine, classes, codes),
+    match start.layout.bits {
+        16 => return super::simd128::analyse::take_apart(start, log2_q, fine, classes, codes),
+        32 => return super::simd128::write32::take_apart(start, log2_q, fine, classes, codes),
         _ => {}
     }
-    take_apart_scalar(layout, log2_q, from, fine, variants, classes, codes);
+    take_apart_scalar(start, log2_q, fine, classes, codes);
 }
 
 /// The scalar twin of [`take_apart`].
-pub fn take_apart_scalar(
-    layout: Layout,
-    log2_q: u32,
-    from: &[u8],
-    fine: &[u8],
-    variants: &[u8],
-    classes: &mut [i16],
-    codes: &mut [u16],
-) {
-    match layout.bits {
-        8 => words::<u8>(layout, log2_q, from, fine, variants, classes, codes),
-        16 => words::<u16>(layout, log2_q, from, fine, variants, classes, codes),
-        32 => words::<u32>(layout, log2_q, from, fine, variants, classes, codes),
-        _ => words::<u64>(layout, log2_q, from, fine, variants, classes, codes),
+pub fn take_apart_scalar(start: &Start<'_>, log2_q: u32, fine: &[u8], classes: &mut [i16], codes: &mut [u16]) {
+    match start.layout.bits {
+        8 => words::<u8>(start, log2_q, fine, classes, codes),
+        16 => words::<u16>(start, log2_q, fine, classes, codes),
+        32 => words::<u32>(start, log2_q, fine, classes, codes),
+        _ => words::<u64>(start, log2_q, fine, classes, codes),
     }
 }
 
-fn words<W: Word>(
-    layout: Layout,
-    log2_q: u32,
-    from: &[u8],
-    fine: &[u8],
-    variants: &[u8],
-    classes: &mut [i16],
-    codes: &mut [u16],
-) {
-    let layout = layout.of_words::<W>();
+fn words<W: Word>(start: &Start<'_>, log2_q: u32, fine: &[u8], classes: &mut [i16], codes: &mut [u16]) {
+    let start = start.of_words::<W>();
     for (i, (class, code)) in classes.iter_mut().zip(codes).enumerate() {
-        *class = -((layout.exponent(W::get(from, i)) << log2_q) as i16);
-        let context = variants.get(i).copied().unwrap_or(0);
-        let step = step::<W>(layout, from, fine, variants, i);
+        *class = -((start.layout.exponent(W::get(start.from, i)) << log2_q) as i16);
+        let step = step::<W>(&start, fine, i);
         let c = alphabet::encode_word(step, W::get(fine, i), W::BITS).code;
-        *code = ((context & !FLIP) as u16) << 8 | c as u8 as u16;
+        *code = (start.variant(i) as u16) << 8 | c as u8 as u16;
     }
 }
 
 /// The difference that weight `i` of a row is coded as.
 #[inline(always)]
-pub(super) fn step<W: Word>(layout: Layout, from: &[u8], fine: &[u8], variants: &[u8], i: usize) -> i64 {
-    let u = layout.wrap(layout.key(W::get(fine, i)).wrapping_sub(layout.key(W::get(from, i))));
-    if variants.get(i).is_some_and(|v| v & FLIP != 0) {
+pub(super) fn step<W: Word>(start: &Start<'_>, fine: &[u8], i: usize) -> i64 {
+    let layout = start.layout;
+    let u = layout.wrap(
+        layout
+            .key(W::get(fine, i))
+            .wrapping_sub(layout.key(W::get(start.from, i))),
+    );
+    if start.flips(i) {
         layout.wrap(u.wrapping_neg())
     } else {
         u

@@ -13,8 +13,7 @@ use super::element::Layout;
 pub use super::lattice::{can_dither, Dither, Lattices, Place, RowStep, LEVELS, UNIT_STEP};
 use super::predict::FLIP;
 use super::rans::{self, LANES};
-use super::read_row::{Contexts, Source, Streams};
-use super::tables::DecodeTables;
+use super::read_row::{Contexts, Decoding, Source, Start, Streams};
 use crate::kernels::float16::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
 
 /// A float type as the loops see it: bit patterns in the low bits of a u32.
@@ -121,48 +120,94 @@ pub fn nearest(change: f32, level: u8, step: f32) -> Option<i32> {
     (q.abs() <= 32767.0).then_some(q as i32)
 }
 
+/// A row of a dithered tensor.
+pub struct Row<'a> {
+    /// What it starts from.
+    pub source: &'a Source<'a>,
+    /// Its steps.
+    pub step: RowStep,
+    /// Levels of its weights, padded to groups of 16.
+    pub levels: &'a [u8],
+}
+
+impl<'a> Row<'a> {
+    /// The row at a place; `levels` is room for its levels.
+    pub fn at(place: Place, source: &'a Source<'a>, log2_q: u32, levels: &'a mut Vec<u8>) -> Self {
+        let groups = source.columns.len() / LANES;
+        levels.resize(source.start.n().div_ceil(LANES) * LANES, 0);
+        place.dither.levels(place.row, groups as u64, levels);
+        Self {
+            source,
+            step: place.dither.row(source.start.layout, source.row, log2_q),
+            levels,
+        }
+    }
+
+    /// What its weight number `at` is coded as, if it is to be `fine`.
+    pub fn quantize(&self, at: usize, fine: u64) -> Quantized {
+        let (start, step) = (self.source.start, self.step);
+        let layout = start.layout;
+        let width = layout.bytes();
+        let from = word(&start.from[at * width..(at + 1) * width]);
+        let u = layout.wrap(layout.key(fine).wrapping_sub(layout.key(from)));
+        let code = alphabet::encode_word(u, fine, layout.bits).code;
+        let is_dithered = layout.exponent(from) < step.below;
+        let moved = if is_dithered {
+            let change = value(layout, fine as u32) - value(layout, from as u32);
+            let level = self.levels[at];
+            nearest(change, level, 32.0 * step.unit).and_then(|q| {
+                let result = moved(layout, from as u32, q, level, step.unit) as u64;
+                (!layout.is_special(result)).then_some((q as i64, result))
+            })
+        } else if start.flips(at) {
+            Some((layout.wrap(u.wrapping_neg()), fine))
+        } else {
+            Some((u, fine))
+        };
+        Quantized {
+            is_dithered,
+            far_zero: alphabet::zero(code, layout.bits).map(|_| code),
+            moved,
+        }
+    }
+}
+
+/// What a weight of a dithered row is coded as.
+pub struct Quantized {
+    /// False for a weight that is exact in any case.
+    pub is_dithered: bool,
+    /// The code of a weight that is 0 now and was not near it, which is exact in dithered rows too: what was pruned stays
+    /// so.
+    pub far_zero: Option<i8>,
+    /// How far the weight moves and what that gives: a multiple of the step where it is dithered, which is none where no
+    /// multiple is near enough or gives a finite number; else the difference to the weight itself.
+    pub moved: Option<(i64, u64)>,
+}
+
 /// Contexts of a row of weights: dithered ones by column and level, the others as without dither.
 ///
-/// `levels`, the source's columns and `out` are padded to groups of 16; the contexts beyond the row are `padding`.
-#[allow(clippy::too_many_arguments)]
-pub fn contexts_row(
-    layout: Layout,
-    contexts: Contexts,
-    lattices: Lattices,
-    step: RowStep,
-    source: &Source<'_>,
-    levels: &[u8],
-    padding: u8,
-    out: &mut [u8],
-) {
+/// `out` is padded to groups of 16; the contexts beyond the row are `padding`.
+pub fn contexts_row(contexts: Contexts, lattices: Lattices, row: &Row<'_>, padding: u8, out: &mut [u8]) {
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    super::simd128::dither::contexts_row(layout, contexts, lattices, step, source, levels, out);
+    super::simd128::dither::contexts_row(contexts, lattices, row, out);
     #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-    contexts_row_scalar(layout, contexts, lattices, step, source, levels, out);
-    out[source.from.len() / layout.bytes()..].fill(padding);
+    contexts_row_scalar(contexts, lattices, row, out);
+    out[row.source.start.n()..].fill(padding);
 }
 
 /// The scalar twin of [`contexts_row`], but for the padding.
-pub fn contexts_row_scalar(
-    layout: Layout,
-    contexts: Contexts,
-    lattices: Lattices,
-    step: RowStep,
-    source: &Source<'_>,
-    levels: &[u8],
-    out: &mut [u8],
-) {
+pub fn contexts_row_scalar(contexts: Contexts, lattices: Lattices, row: &Row<'_>, out: &mut [u8]) {
     // Only the width of the words matters here.
-    match layout.bits {
-        16 => contexts_of::<Bf16>(layout, contexts, lattices, step, source, levels, out),
-        _ => contexts_of::<Single>(layout, contexts, lattices, step, source, levels, out),
+    match row.source.start.layout.bits {
+        16 => contexts_of::<Bf16>(contexts, lattices, row, out),
+        _ => contexts_of::<Single>(contexts, lattices, row, out),
     }
 }
 
 /// Contexts of the prediction for a group of 16 weights; zeros without one, and beyond the row.
 #[inline(always)]
-fn variants_of(source: &Source<'_>, group: usize) -> [u8; LANES] {
-    match source.variants.get(group * LANES..) {
+fn variants_of(variants: &[u8], group: usize) -> [u8; LANES] {
+    match variants.get(group * LANES..) {
         Some(some) if !some.is_empty() => padded(&some[..some.len().min(LANES)]),
         _ => [0; LANES],
     }
@@ -176,35 +221,26 @@ fn padded<T: Copy + Default>(some: &[T]) -> [T; LANES] {
     all
 }
 
-fn contexts_of<R: Real>(
-    layout: Layout,
-    contexts: Contexts,
-    lattices: Lattices,
-    step: RowStep,
-    source: &Source<'_>,
-    levels: &[u8],
-    out: &mut [u8],
-) {
+fn contexts_of<R: Real>(contexts: Contexts, lattices: Lattices, row: &Row<'_>, out: &mut [u8]) {
+    let Row { source, step, levels } = *row;
+    let Start { layout, from, variants } = source.start;
     let last = contexts.classes as i16 - 1;
     let phased = contexts.phased as i16;
-    let row = (source.row + contexts.offset as i32) as i16;
+    let of_row = (source.row + contexts.offset as i32) as i16;
     let of_lattice = (lattices.offset as i32 - step.shift) as i16;
     let last_lattice = lattices.classes as i16 - 1;
     let (first, below) = (lattices.first as i16, step.below as i16);
-    let rows = source
-        .from
-        .chunks(LANES * R::BYTES)
-        .zip(source.columns.chunks_exact(LANES));
+    let rows = from.chunks(LANES * R::BYTES).zip(source.columns.chunks_exact(LANES));
     let beside = levels.chunks_exact(LANES).zip(out.chunks_exact_mut(LANES));
     for (group, ((from, columns), (levels, out))) in rows.zip(beside).enumerate() {
         let mut exponents = [0i16; LANES];
         for (e, bytes) in exponents.iter_mut().zip(from.chunks_exact(R::BYTES)) {
             *e = layout.exponent(R::get(bytes) as u64) as i16;
         }
-        let variants = variants_of(source, group);
+        let variants = variants_of(variants, group);
         for (i, out) in out.iter_mut().enumerate() {
             let variant = (variants[i] & (FLIP - 1)) as i16;
-            let sum = row
+            let sum = of_row
                 .wrapping_add(columns[i])
                 .wrapping_sub(exponents[i] << contexts.log2_q);
             let class = sum.min(last).max(0);
@@ -217,42 +253,35 @@ fn contexts_of<R: Real>(
     }
 }
 
-/// What a row of codes gives, but for codes with raw bits. `levels` and `codes` are padded to groups of 16.
-pub fn apply_row(layout: Layout, step: RowStep, source: &Source<'_>, levels: &[u8], codes: &[i8], out: &mut [u8]) {
+/// What a row of codes gives, but for codes with raw bits. `codes` are padded to groups of 16.
+pub fn apply_row(row: &Row<'_>, codes: &[i8], out: &mut [u8]) {
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    super::simd128::dither::apply_row(layout, step, source, levels, codes, out);
+    super::simd128::dither::apply_row(row, codes, out);
     #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-    apply_row_scalar(layout, step, source, levels, codes, out);
+    apply_row_scalar(row, codes, out);
 }
 
 /// The scalar twin of [`apply_row`].
-pub fn apply_row_scalar(
-    layout: Layout,
-    step: RowStep,
-    source: &Source<'_>,
-    levels: &[u8],
-    codes: &[i8],
-    out: &mut [u8],
-) {
+pub fn apply_row_scalar(row: &Row<'_>, codes: &[i8], out: &mut [u8]) {
+    let layout = row.source.start.layout;
     match (layout.bits, layout.mantissa) {
-        (16, 7) => apply::<Bf16>(layout, step, source, levels, codes, out),
-        (16, _) => apply::<Half>(layout, step, source, levels, codes, out),
-        _ => apply::<Single>(layout, step, source, levels, codes, out),
+        (16, 7) => apply::<Bf16>(row, codes, out),
+        (16, _) => apply::<Half>(row, codes, out),
+        _ => apply::<Single>(row, codes, out),
     }
 }
 
-fn apply<R: Real>(layout: Layout, step: RowStep, source: &Source<'_>, levels: &[u8], codes: &[i8], out: &mut [u8]) {
-    let rows = source
-        .from
-        .chunks(LANES * R::BYTES)
-        .zip(out.chunks_mut(LANES * R::BYTES));
+fn apply<R: Real>(row: &Row<'_>, codes: &[i8], out: &mut [u8]) {
+    let Row { source, step, levels } = *row;
+    let Start { layout, from, variants } = source.start;
+    let rows = from.chunks(LANES * R::BYTES).zip(out.chunks_mut(LANES * R::BYTES));
     let beside = levels.chunks_exact(LANES).zip(codes.chunks_exact(LANES));
     for (group, ((from, out), (levels, codes))) in rows.zip(beside).enumerate() {
         let mut starts = [0u32; LANES];
         for (s, bytes) in starts.iter_mut().zip(from.chunks_exact(R::BYTES)) {
             *s = R::get(bytes);
         }
-        let variants = variants_of(source, group);
+        let variants = variants_of(variants, group);
         let mut results = [0u32; LANES];
         for (i, result) in results.iter_mut().enumerate() {
             let (start, code) = (starts[i], codes[i] as i32);
@@ -272,73 +301,30 @@ fn apply<R: Real>(layout: Layout, step: RowStep, source: &Source<'_>, levels: &[
     }
 }
 
-/// The code of a weight that is 0 now and was not near it, which is exact in dithered rows too: what was pruned stays so.
-#[inline(always)]
-pub fn far_zero(layout: Layout, start: u64, fine: u64) -> Option<i8> {
-    let u = layout.wrap(layout.key(fine).wrapping_sub(layout.key(start)));
-    let code = alphabet::encode_word(u, fine, layout.bits).code;
-    alphabet::zero(code, layout.bits).map(|_| code)
-}
-
-/// How far a weight moves and what that gives: a multiple of the step where it is dithered, which is none where no multiple
-/// is near enough or gives a finite number; else the difference to the weight itself.
-pub fn quantize(layout: Layout, step: RowStep, level: u8, flip: bool, start: u64, fine: u64) -> Option<(i64, u64)> {
-    if layout.exponent(start) < step.below {
-        let change = value(layout, fine as u32) - value(layout, start as u32);
-        let q = nearest(change, level, 32.0 * step.unit)?;
-        let result = moved(layout, start as u32, q, level, step.unit) as u64;
-        return (!layout.is_special(result)).then_some((q as i64, result));
-    }
-    let u = layout.key(fine).wrapping_sub(layout.key(start));
-    Some((layout.wrap(if flip { u.wrapping_neg() } else { u }), fine))
-}
-
 /// Symbols of a row, `256 * context + code`, and what they give: multiples of steps where weights are dithered, else
-/// differences. A weight whose code would have raw bits, give no finite number or be that of a [`far_zero`] has
-/// [`alphabet::ESCAPE`] and any result.
+/// differences. A weight whose code would have raw bits, give no finite number or be that of a
+/// [`far_zero`](Quantized::far_zero) has [`alphabet::ESCAPE`] and any result.
 ///
-/// `levels`, `contexts`, `index` and the source's columns are padded to groups of 16.
-#[allow(clippy::too_many_arguments)]
-pub fn quantize_row(
-    layout: Layout,
-    step: RowStep,
-    source: &Source<'_>,
-    fine: &[u8],
-    levels: &[u8],
-    contexts: &[u8],
-    index: &mut [u16],
-    out: &mut [u8],
-) {
+/// `contexts` and `index` are padded to groups of 16.
+pub fn quantize_row(row: &Row<'_>, fine: &[u8], contexts: &[u8], index: &mut [u16], out: &mut [u8]) {
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    super::simd128::dither::quantize_row(layout, step, source, fine, levels, contexts, index, out);
+    super::simd128::dither::quantize_row(row, fine, contexts, index, out);
     #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-    quantize_row_scalar(layout, step, source, fine, levels, contexts, index, out);
+    quantize_row_scalar(row, fine, contexts, index, out);
 }
 
 /// The scalar twin of [`quantize_row`].
-#[allow(clippy::too_many_arguments)]
-pub fn quantize_row_scalar(
-    layout: Layout,
-    step: RowStep,
-    source: &Source<'_>,
-    fine: &[u8],
-    levels: &[u8],
-    contexts: &[u8],
-    index: &mut [u16],
-    out: &mut [u8],
-) {
+pub fn quantize_row_scalar(row: &Row<'_>, fine: &[u8], contexts: &[u8], index: &mut [u16], out: &mut [u8]) {
     for (i, &context) in index.iter_mut().zip(contexts) {
         *i = (context as u16) << 8;
     }
-    let width = layout.bytes();
-    let words = source.from.chunks_exact(width).zip(fine.chunks_exact(width));
-    let beside = levels.iter().zip(index).zip(out.chunks_exact_mut(width));
-    for (at, ((start, fine), ((&level, index), out))) in words.zip(beside).enumerate() {
-        let (start, fine) = (word(start), word(fine));
-        let flip = source.variants.get(at).is_some_and(|v| v & FLIP != 0);
-        let near = far_zero(layout, start, fine).is_none();
-        let (code, result) = match quantize(layout, step, level, flip, start, fine) {
-            Some((u, result)) if near && u.unsigned_abs() <= alphabet::EXACT as u64 => (u as i8, result),
+    let width = row.source.start.layout.bytes();
+    let words = fine.chunks_exact(width).zip(out.chunks_exact_mut(width));
+    for (at, ((fine, out), index)) in words.zip(index).enumerate() {
+        let fine = word(fine);
+        let Quantized { far_zero, moved, .. } = row.quantize(at, fine);
+        let (code, result) = match moved {
+            Some((u, result)) if far_zero.is_none() && u.unsigned_abs() <= alphabet::EXACT as u64 => (u as i8, result),
             _ => (alphabet::ESCAPE, fine),
         };
         *index |= code as u8 as u16;
@@ -354,67 +340,57 @@ pub struct Scratch {
     codes: Vec<i8>,
 }
 
-/// Decodes one row of a dithered tensor into `out`, as long as `source.from`. The tables have all contexts that
-/// `contexts` and `lattices` lead to.
-#[allow(clippy::too_many_arguments)]
+/// Decodes one row of a dithered tensor into `out`, as long as what it starts from.
 pub fn decode_row(
-    layout: Layout,
-    contexts: Contexts,
-    lattices: Lattices,
-    tables: &DecodeTables,
+    decoding: &Decoding<'_>,
     place: Place,
     source: &Source<'_>,
     streams: &mut Streams,
     scratch: &mut Scratch,
     out: &mut [u8],
 ) {
-    let n = out.len() / layout.bytes();
-    let padded = n.div_ceil(LANES) * LANES;
-    scratch.levels.resize(padded, 0);
-    scratch.contexts.resize(padded, 0);
-    scratch.codes.resize(padded, 0);
-    let Scratch {
-        levels,
-        contexts: own,
+    let Decoding {
+        contexts,
+        lattices,
+        tables,
+    } = *decoding;
+    let row = Row::at(place, source, contexts.log2_q, &mut scratch.levels);
+    scratch.contexts.resize(row.levels.len(), 0);
+    scratch.codes.resize(row.levels.len(), 0);
+    let codes = &mut scratch.codes;
+    contexts_row(contexts, lattices, &row, tables.padding(), &mut scratch.contexts);
+    rans::decode_row(
+        &mut streams.states,
+        &mut streams.words,
+        tables,
+        &scratch.contexts,
         codes,
-    } = scratch;
-    place.dither.levels(place.row, place.groups, levels);
-    let step = place.dither.row(layout, source.row, contexts.log2_q);
-    let padding = tables.contexts() as u8;
-    contexts_row(layout, contexts, lattices, step, source, levels, padding, own);
-    rans::decode_row(&mut streams.states, &mut streams.words, tables, own, codes);
-    apply_row(layout, step, source, levels, codes, out);
+    );
+    apply_row(&row, codes, out);
     if codes
         .iter()
         .fold(false, |any, c| any | (c.unsigned_abs() > alphabet::EXACT as u8))
     {
-        expand(layout, step, source, &mut streams.raw, levels, &codes[..n], out);
+        expand(&row, &codes[..source.start.n()], &mut streams.raw, out);
     }
 }
 
 /// Reads the raw bits of the codes that have some and puts their results right.
-fn expand(
-    layout: Layout,
-    step: RowStep,
-    source: &Source<'_>,
-    raw: &mut BitReader,
-    levels: &[u8],
-    codes: &[i8],
-    out: &mut [u8],
-) {
+fn expand(row: &Row<'_>, codes: &[i8], raw: &mut BitReader, out: &mut [u8]) {
+    let Row { source, step, levels } = *row;
+    let layout = source.start.layout;
     let width = layout.bytes();
     let long = |c: &i8| c.unsigned_abs() > alphabet::EXACT as u8;
     for (i, &code) in codes.iter().enumerate().filter(|(_, c)| long(c)) {
         let bytes = i * width..(i + 1) * width;
-        let start = word(&source.from[bytes.clone()]);
+        let start = word(&source.start.from[bytes.clone()]);
         let bits = raw_bits(code, layout.bits);
         let raw = raw.get(bits);
         let u = alphabet::decode(code, bits, raw);
         let result = if let Some(zero) = alphabet::zero(code, layout.bits) {
             zero
         } else if layout.exponent(start) >= step.below {
-            let flip = source.variants.get(i).is_some_and(|v| v & FLIP != 0);
-            let u = if flip { u.wrapping_neg() } else { u };
+            let u = if source.start.flips(i) { u.wrapping_neg() } else { u };
             layout.unkey(layout.key(start).wrapping_add(u))
         } else if code.unsigned_abs() > alphabet::LAST_BUCKET as u8 {
             raw

@@ -104,8 +104,6 @@ pub struct Place {
     pub dither: Dither,
     /// Number of the row in the tensor.
     pub row: u64,
-    /// Groups of 16 in a full row.
-    pub groups: u64,
 }
 
 #[cfg(test)]

@@ -57,66 +57,54 @@ impl Columns {
             && self.scales.len() >= padded
             && self.factors.len() >= padded * 2 * self.pairs
     }
+}
 
-    /// How far column `j` is expected to move.
+/// How far the weights of a row are expected to move.
+pub struct Moves<'a> {
+    /// The columns' factors.
+    pub columns: &'a Columns,
+    /// The row's factors times their gains, padded with zeros.
+    pub left: &'a [i16; MAX_RANK],
+    /// `2^octave` of the row.
+    pub scale: f32,
+}
+
+impl Moves<'_> {
+    /// How far the weight in column `j` is.
     #[inline(always)]
-    pub fn by(&self, left: &[i16; MAX_RANK], scale: f32, j: usize) -> f32 {
-        let at = (j / 16) * self.pairs * 32 + (j % 16) * 2;
+    fn by(&self, j: usize) -> f32 {
+        let Self { columns, left, scale } = *self;
+        let at = (j / 16) * columns.pairs * 32 + (j % 16) * 2;
         let mut sum = 0i32;
-        for k in 0..self.pairs {
+        for k in 0..columns.pairs {
             // A sum that is too large for 32 bits wraps.
-            sum = sum.wrapping_add(left[2 * k] as i32 * self.factors[at + 32 * k] as i32);
-            sum = sum.wrapping_add(left[2 * k + 1] as i32 * self.factors[at + 32 * k + 1] as i32);
+            sum = sum.wrapping_add(left[2 * k] as i32 * columns.factors[at + 32 * k] as i32);
+            sum = sum.wrapping_add(left[2 * k + 1] as i32 * columns.factors[at + 32 * k + 1] as i32);
         }
-        sum as f32 * scale * self.scales[j]
+        sum as f32 * scale * columns.scales[j]
     }
 }
 
-/// Moves a row of the base. `left`: the row's factors times their gains, padded with zeros; `scale`: `2^octave` of the
-/// row. `from` and `variants` get the moved elements and their contexts; all are as long as the row.
-pub fn predict_row(
-    layout: Layout,
-    columns: &Columns,
-    left: &[i16; MAX_RANK],
-    scale: f32,
-    base: &[u8],
-    from: &mut [u8],
-    variants: &mut [u8],
-) {
+/// Moves a row of the base. `from` and `variants` get the moved elements and their contexts; all are as long as the row.
+pub fn predict_row(layout: Layout, moves: &Moves<'_>, base: &[u8], from: &mut [u8], variants: &mut [u8]) {
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    super::simd128::predict::predict_row(layout, columns, left, scale, base, from, variants);
+    super::simd128::predict::predict_row(layout, moves, base, from, variants);
     #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-    predict_row_scalar(layout, columns, left, scale, base, from, variants);
+    predict_row_scalar(layout, moves, base, from, variants);
 }
 
 /// The scalar twin of [`predict_row`].
-pub fn predict_row_scalar(
-    layout: Layout,
-    columns: &Columns,
-    left: &[i16; MAX_RANK],
-    scale: f32,
-    base: &[u8],
-    from: &mut [u8],
-    variants: &mut [u8],
-) {
+pub fn predict_row_scalar(layout: Layout, moves: &Moves<'_>, base: &[u8], from: &mut [u8], variants: &mut [u8]) {
     match layout.bits {
-        16 => predict_words::<u16>(layout, columns, left, scale, base, from, variants),
-        _ => predict_words::<u32>(layout, columns, left, scale, base, from, variants),
+        16 => predict_words::<u16>(layout, moves, base, from, variants),
+        _ => predict_words::<u32>(layout, moves, base, from, variants),
     }
 }
 
-fn predict_words<W: Word>(
-    layout: Layout,
-    columns: &Columns,
-    left: &[i16; MAX_RANK],
-    scale: f32,
-    base: &[u8],
-    from: &mut [u8],
-    variants: &mut [u8],
-) {
+fn predict_words<W: Word>(layout: Layout, moves: &Moves<'_>, base: &[u8], from: &mut [u8], variants: &mut [u8]) {
     let layout = layout.of_words::<W>();
     for (j, v) in variants.iter_mut().enumerate() {
-        let (bits, context) = move_weight(layout, W::get(base, j), columns.by(left, scale, j));
+        let (bits, context) = move_weight(layout, W::get(base, j), moves.by(j));
         W::put(from, j, bits);
         *v = context;
     }

@@ -3,9 +3,11 @@
 use super::alphabet::{self, raw_bits};
 use super::bits::BitReader;
 use super::element::{Layout, Word};
+use super::lattice::Lattices;
 use super::predict::FLIP;
 use super::rans::{self, Words, LANES};
 use super::tables::DecodeTables;
+use std::ops::Range;
 
 /// How a weight's context follows from its class and variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,15 +41,70 @@ impl Contexts {
     }
 }
 
-/// What a row starts from, and how wide it is.
-pub struct Source<'a> {
-    /// Elements, little-endian: the base, or the base as moved by a prediction.
+/// What the rows of a block are decoded with.
+pub struct Decoding<'a> {
+    /// How contexts follow from classes.
+    pub contexts: Contexts,
+    /// How those of dithered weights follow from columns and levels.
+    pub lattices: Lattices,
+    /// The tables: they have all contexts that these lead to.
+    pub tables: &'a DecodeTables,
+}
+
+/// The elements that a row starts from: the base, or the base as moved by a prediction.
+#[derive(Clone, Copy)]
+pub struct Start<'a> {
+    /// How elements are read.
+    pub layout: Layout,
+    /// The elements, little-endian.
     pub from: &'a [u8],
     /// Contexts of the prediction, one per element; empty without one.
     pub variants: &'a [u8],
+}
+
+impl Start<'_> {
+    /// Number of elements.
+    pub fn n(&self) -> usize {
+        self.from.len() / self.layout.bytes()
+    }
+
+    /// Some of the elements.
+    pub fn part(self, elements: Range<usize>) -> Self {
+        let width = self.layout.bytes();
+        Self {
+            from: &self.from[elements.start * width..elements.end * width],
+            variants: self.variants.get(elements).unwrap_or_default(),
+            ..self
+        }
+    }
+
+    /// The same, with a width that the compiler knows.
+    #[inline(always)]
+    pub(super) fn of_words<W: Word>(self) -> Self {
+        let layout = self.layout.of_words::<W>();
+        Self { layout, ..self }
+    }
+
+    /// Which of its class's tables an element's code is in.
+    #[inline(always)]
+    pub(super) fn variant(&self, i: usize) -> u8 {
+        self.variants.get(i).map_or(0, |v| v & !FLIP)
+    }
+
+    /// True when an element's difference is coded with its sign flipped.
+    #[inline(always)]
+    pub(super) fn flips(&self, i: usize) -> bool {
+        self.variants.get(i).is_some_and(|v| v & FLIP != 0)
+    }
+}
+
+/// What a row starts from, and the scales that its classes follow from.
+pub struct Source<'a> {
+    /// The elements.
+    pub start: Start<'a>,
     /// Scale of the row.
     pub row: i32,
-    /// Scales of the columns, padded to a multiple of 16.
+    /// Scales of the columns of a full row, padded to a multiple of 16.
     pub columns: &'a [i16],
 }
 
@@ -70,68 +127,61 @@ pub struct Scratch {
     pub(super) list: super::simd128::read16::List,
 }
 
-/// Decodes one row into `out`, as long as `source.from`. The tables have at least `contexts.count()` contexts.
+/// Decodes one row into `out`, as long as what it starts from.
 pub fn decode_row(
-    layout: Layout,
-    contexts: Contexts,
-    tables: &DecodeTables,
+    decoding: &Decoding<'_>,
     source: &Source<'_>,
     streams: &mut Streams,
     scratch: &mut Scratch,
     out: &mut [u8],
 ) {
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    match layout.bits {
-        8 => words::<u8>(layout, contexts, tables, source, streams, scratch, out),
-        16 => super::simd128::read16::decode_row(layout, contexts, tables, source, streams, &mut scratch.list, out),
-        32 => super::simd128::read32::decode_row(layout, contexts, tables, source, streams, out),
-        _ => words::<u64>(layout, contexts, tables, source, streams, scratch, out),
+    match source.start.layout.bits {
+        8 => words::<u8>(decoding, source, streams, scratch, out),
+        16 => super::simd128::read16::decode_row(decoding, source, streams, &mut scratch.list, out),
+        32 => super::simd128::read32::decode_row(decoding, source, streams, out),
+        _ => words::<u64>(decoding, source, streams, scratch, out),
     }
     #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-    decode_row_scalar(layout, contexts, tables, source, streams, scratch, out);
+    decode_row_scalar(decoding, source, streams, scratch, out);
 }
 
 /// The scalar twin of [`decode_row`], but for the lanes, which have their own
 /// ([`rans::decode_row_scalar`]).
 pub fn decode_row_scalar(
-    layout: Layout,
-    contexts: Contexts,
-    tables: &DecodeTables,
+    decoding: &Decoding<'_>,
     source: &Source<'_>,
     streams: &mut Streams,
     scratch: &mut Scratch,
     out: &mut [u8],
 ) {
-    match layout.bits {
-        8 => words::<u8>(layout, contexts, tables, source, streams, scratch, out),
-        16 => words::<u16>(layout, contexts, tables, source, streams, scratch, out),
-        32 => words::<u32>(layout, contexts, tables, source, streams, scratch, out),
-        _ => words::<u64>(layout, contexts, tables, source, streams, scratch, out),
+    match source.start.layout.bits {
+        8 => words::<u8>(decoding, source, streams, scratch, out),
+        16 => words::<u16>(decoding, source, streams, scratch, out),
+        32 => words::<u32>(decoding, source, streams, scratch, out),
+        _ => words::<u64>(decoding, source, streams, scratch, out),
     }
 }
 
 fn words<W: Word>(
-    layout: Layout,
-    contexts: Contexts,
-    tables: &DecodeTables,
+    decoding: &Decoding<'_>,
     source: &Source<'_>,
     streams: &mut Streams,
     scratch: &mut Scratch,
     out: &mut [u8],
 ) {
-    let layout = layout.of_words::<W>();
+    let Decoding { contexts, tables, .. } = *decoding;
+    let start = source.start.of_words::<W>();
+    let layout = start.layout;
     let n = out.len() / layout.bytes();
     let groups = n.div_ceil(LANES) * LANES;
     scratch.contexts.clear();
     scratch.contexts.extend((0..n).map(|i| {
-        let variant = source.variants.get(i).map_or(0, |v| v & !FLIP);
-        let exponent = layout.exponent(W::get(source.from, i));
-        contexts.of(
-            source.row + source.columns[i] as i32 - (exponent << contexts.log2_q),
-            variant,
-        )
+        let exponent = layout.exponent(W::get(start.from, i));
+        let sum = source.row + source.columns[i] as i32 - (exponent << contexts.log2_q);
+        contexts.of(sum, start.variant(i))
     }));
-    scratch.contexts.resize(groups, tables.contexts() as u8);
+    scratch.contexts.resize(groups, tables.padding());
     scratch.codes.resize(groups, 0);
     let codes = &mut scratch.codes[..groups];
     rans::decode_row(
@@ -144,9 +194,8 @@ fn words<W: Word>(
     for (i, &code) in codes[..n].iter().enumerate() {
         let bits = raw_bits(code, W::BITS);
         let u = alphabet::decode(code, bits, streams.raw.get(bits));
-        let flip = source.variants.get(i).is_some_and(|v| v & FLIP != 0);
-        let u = if flip { u.wrapping_neg() } else { u };
-        let moved = layout.unkey(layout.key(W::get(source.from, i)).wrapping_add(u));
+        let u = if start.flips(i) { u.wrapping_neg() } else { u };
+        let moved = layout.unkey(layout.key(W::get(start.from, i)).wrapping_add(u));
         W::put(out, i, alphabet::zero(code, W::BITS).unwrap_or(moved));
     }
 }

@@ -172,6 +172,11 @@ impl DecodeTables {
     pub fn contexts(&self) -> usize {
         (self.slots.len() >> self.log) - 1
     }
+
+    /// The context of lanes without a weight: the extra one.
+    pub fn padding(&self) -> u8 {
+        self.contexts() as u8
+    }
 }
 
 /// What the encoder looks up: per context and code, frequency, first slot, and `floor(2^32 / frequency)`.
@@ -206,6 +211,11 @@ impl EncodeTables {
     /// Number of contexts without the extra one, which is also the extra one's number.
     pub fn contexts(&self) -> usize {
         self.entries.len() / SYMBOLS - 1
+    }
+
+    /// The symbol of lanes without a weight: of the extra context, which has only one.
+    pub fn padding(&self) -> u16 {
+        (self.contexts() as u16) << 8
     }
 
     /// The frequency of `256 * context + code`.

@@ -3,8 +3,8 @@
 use super::alphabet;
 use super::analyse::{step, Reach};
 use super::bits::BitWriter;
-use super::element::{Layout, Word};
-use super::predict::FLIP;
+use super::element::Word;
+use super::lattice::Lattices;
 use super::rans::LANES;
 use super::read_row::{Contexts, Source};
 use super::tables::EncodeTables;
@@ -13,25 +13,31 @@ use super::tables::EncodeTables;
 pub struct Coding<'a> {
     /// How contexts follow from classes.
     pub contexts: Contexts,
+    /// How those of dithered weights follow from columns and levels.
+    pub lattices: Lattices,
     /// What the tables have.
     pub reach: &'a Reach,
-    /// The tables, of at least `contexts.count()` contexts.
+    /// The tables: they have all contexts that these lead to.
     pub tables: &'a EncodeTables,
 }
 
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 impl Coding<'_> {
-    /// The symbol of lanes without a weight: of the context behind all others, which has only one.
-    pub(super) fn padding(&self) -> u16 {
-        (self.tables.contexts() as u16) << 8
-    }
-
     /// The reach of the contexts that weights can have.
-    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
     pub(super) fn limits(&self) -> &[[u8; 16]] {
         assert!(self.contexts.count() <= self.tables.contexts());
         let limits = &self.reach.limits;
         &limits[..limits.len().min(self.contexts.count() / 16 + 1)]
     }
+}
+
+/// The streams of a block on their way.
+#[derive(Default)]
+pub struct Streams {
+    /// The lanes' symbols, `256 * context + code`; those of a row are padded to whole groups of lanes.
+    pub index: Vec<u16>,
+    /// The raw bits.
+    pub raw: BitWriter,
 }
 
 /// Buffers for one row.
@@ -41,66 +47,43 @@ pub struct Scratch {
     pub(super) list: super::simd128::read16::List,
 }
 
-/// Appends the symbols of one row to `index`, padded to whole groups of lanes, and its raw bits to `raw`.
-///
-/// `fine` is as long as `source.from`.
-pub fn write_row(
-    layout: Layout,
-    coding: &Coding<'_>,
-    source: &Source<'_>,
-    fine: &[u8],
-    scratch: &mut Scratch,
-    index: &mut Vec<u16>,
-    raw: &mut BitWriter,
-) {
+/// Appends the symbols and raw bits of one row, whose elements become those of `fine`.
+pub fn write_row(coding: &Coding<'_>, source: &Source<'_>, fine: &[u8], scratch: &mut Scratch, streams: &mut Streams) {
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    match layout.bits {
-        8 => words::<u8>(layout, coding, source, fine, index, raw),
-        16 => super::simd128::write16::write_row(layout, coding, source, fine, &mut scratch.list, index, raw),
-        32 => super::simd128::write32::write_row(layout, coding, source, fine, index, raw),
-        _ => words::<u64>(layout, coding, source, fine, index, raw),
+    match source.start.layout.bits {
+        8 => words::<u8>(coding, source, fine, streams),
+        16 => super::simd128::write16::write_row(coding, source, fine, &mut scratch.list, streams),
+        32 => super::simd128::write32::write_row(coding, source, fine, streams),
+        _ => words::<u64>(coding, source, fine, streams),
     }
     #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
     {
         let Scratch {} = scratch;
-        write_row_scalar(layout, coding, source, fine, index, raw);
+        write_row_scalar(coding, source, fine, streams);
     }
 }
 
 /// The scalar twin of [`write_row`].
-pub fn write_row_scalar(
-    layout: Layout,
-    coding: &Coding<'_>,
-    source: &Source<'_>,
-    fine: &[u8],
-    index: &mut Vec<u16>,
-    raw: &mut BitWriter,
-) {
-    match layout.bits {
-        8 => words::<u8>(layout, coding, source, fine, index, raw),
-        16 => words::<u16>(layout, coding, source, fine, index, raw),
-        32 => words::<u32>(layout, coding, source, fine, index, raw),
-        _ => words::<u64>(layout, coding, source, fine, index, raw),
+pub fn write_row_scalar(coding: &Coding<'_>, source: &Source<'_>, fine: &[u8], streams: &mut Streams) {
+    match source.start.layout.bits {
+        8 => words::<u8>(coding, source, fine, streams),
+        16 => words::<u16>(coding, source, fine, streams),
+        32 => words::<u32>(coding, source, fine, streams),
+        _ => words::<u64>(coding, source, fine, streams),
     }
 }
 
-fn words<W: Word>(
-    layout: Layout,
-    coding: &Coding<'_>,
-    source: &Source<'_>,
-    fine: &[u8],
-    index: &mut Vec<u16>,
-    raw: &mut BitWriter,
-) {
-    let layout = layout.of_words::<W>();
+fn words<W: Word>(coding: &Coding<'_>, source: &Source<'_>, fine: &[u8], streams: &mut Streams) {
+    let start = source.start.of_words::<W>();
+    let layout = start.layout;
+    let Streams { index, raw } = streams;
     let n = fine.len() / layout.bytes();
     let padded = index.len() + n.div_ceil(LANES) * LANES;
     for i in 0..n {
-        let variant = source.variants.get(i).map_or(0, |v| v & !FLIP);
-        let exponent = layout.exponent(W::get(source.from, i));
+        let exponent = layout.exponent(W::get(start.from, i));
         let sum = source.row + source.columns[i] as i32 - (exponent << coding.contexts.log2_q);
-        let context = (coding.contexts.of(sum, variant) as u16) << 8;
-        let step = step::<W>(layout, source.from, fine, source.variants, i);
+        let context = (coding.contexts.of(sum, start.variant(i)) as u16) << 8;
+        let step = step::<W>(&start, fine, i);
         let mut coded = alphabet::encode_word(step, W::get(fine, i), W::BITS);
         if !coding.tables.has(context | coded.code as u8 as u16) {
             coded = alphabet::escape(step, W::BITS);
@@ -108,5 +91,5 @@ fn words<W: Word>(
         index.push(context | coded.code as u8 as u16);
         raw.put(coded.raw, coded.n);
     }
-    index.resize(padded, coding.padding());
+    index.resize(padded, coding.tables.padding());
 }

@@ -14,7 +14,7 @@ use crate::kernels::v2::bits::BitReader;
 use crate::kernels::v2::dither::{self, Dither};
 use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::rans::{self, Words, LANES, LOWER};
-use crate::kernels::v2::read_row::{self, Scratch, Source, Streams};
+use crate::kernels::v2::read_row::{self, Decoding, Scratch, Source, Streams};
 use crate::kernels::v2::subspace::MAX_RANK;
 use crate::kernels::v2::tables::DecodeTables;
 
@@ -62,7 +62,11 @@ pub fn decode(set: &TableSet, tables: &DecodeTables, bytes: &[u8], targets: &mut
     let raw = BitReader::new(take(&mut rest, n_raw)?);
     let mut reader = BlockReader {
         set,
-        tables,
+        decoding: Decoding {
+            contexts: set.contexts(),
+            lattices: set.lattices(),
+            tables,
+        },
         side,
         scales: Scales::default(),
         streams: Streams { states, words, raw },
@@ -87,7 +91,7 @@ pub fn decode(set: &TableSet, tables: &DecodeTables, bytes: &[u8], targets: &mut
 
 struct BlockReader<'a> {
     set: &'a TableSet,
-    tables: &'a DecodeTables,
+    decoding: Decoding<'a>,
     side: Decoder<'a>,
     scales: Scales,
     streams: Streams,
@@ -99,7 +103,7 @@ struct BlockReader<'a> {
 impl BlockReader<'_> {
     fn target(&mut self, t: &mut Target<'_>) {
         let row_bytes = t.columns * t.layout.bytes();
-        let q = self.set.window.log2_q;
+        let q = self.decoding.contexts.log2_q;
         let mut scales = t.scales.to_vec();
         scales.resize(t.columns.div_ceil(LANES) * LANES, 0);
         let rows = t.base.chunks(row_bytes).zip(t.out.chunks_mut(row_bytes));
@@ -116,8 +120,7 @@ impl BlockReader<'_> {
                 self.moved.predict(t.layout, factors, &left, octave, base);
             }
             let source = Source {
-                from: self.moved.from(base),
-                variants: &self.moved.variants,
+                start: self.moved.start(t.layout, base),
                 row,
                 columns: &scales,
             };
@@ -125,43 +128,27 @@ impl BlockReader<'_> {
                 let place = dither::Place {
                     dither,
                     row: first.wrapping_add(i),
-                    groups: t.columns.div_ceil(LANES) as u64,
                 };
-                dither::decode_row(
-                    t.layout,
-                    self.set.contexts(),
-                    self.set.lattices(),
-                    self.tables,
-                    place,
-                    &source,
-                    &mut self.streams,
-                    &mut self.dithered,
-                    out,
-                );
-                continue;
+                let scratch = &mut self.dithered;
+                dither::decode_row(&self.decoding, place, &source, &mut self.streams, scratch, out);
+            } else {
+                let scratch = &mut self.scratch;
+                read_row::decode_row(&self.decoding, &source, &mut self.streams, scratch, out);
             }
-            read_row::decode_row(
-                t.layout,
-                self.set.contexts(),
-                self.tables,
-                &source,
-                &mut self.streams,
-                &mut self.scratch,
-                out,
-            );
         }
     }
 
     /// The factors of the next row, times their gains.
     fn left_factors(&mut self, factors: &Factors) -> [i16; MAX_RANK] {
-        let mut contexts = [self.tables.contexts() as u8; MAX_RANK];
+        let tables = self.decoding.tables;
+        let mut contexts = [tables.padding(); MAX_RANK];
         for (c, &class) in contexts.iter_mut().zip(&factors.left_classes) {
             *c = self.set.factor_context(class) as u8;
         }
         let mut symbols = [0; MAX_RANK];
         let n = factors.rank.div_ceil(LANES) * LANES;
         let Streams { states, words, raw } = &mut self.streams;
-        rans::decode_row(states, words, self.tables, &contexts[..n], &mut symbols[..n]);
+        rans::decode_row(states, words, tables, &contexts[..n], &mut symbols[..n]);
         let mut left = [0; MAX_RANK];
         for (l, &s) in left[..factors.rank].iter_mut().zip(&symbols) {
             *l = factor(s, raw.get(factors.raw_bits), factors.raw_bits);

@@ -20,7 +20,7 @@ use crate::kernels::v2::rans::{self, LANES};
 use crate::kernels::v2::read_row::Source;
 use crate::kernels::v2::subspace::MAX_RANK;
 use crate::kernels::v2::tables::{EncodeTables, ESC, SYMBOLS};
-use crate::kernels::v2::write_row::{write_row, Coding, Scratch};
+use crate::kernels::v2::write_row::{write_row, Coding, Scratch, Streams};
 use crate::strategy::lossy::row::{settle, Dithering, RowWriter};
 use std::ops::Range;
 
@@ -71,21 +71,27 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &mut [Segment<
     let mut writer = BlockWriter {
         set,
         cost,
-        reach: &reach,
-        tables: &tables,
+        coding: Coding {
+            contexts: set.contexts(),
+            lattices: set.lattices(),
+            reach: &reach,
+            tables: &tables,
+        },
         side: Encoder::default(),
         scales: Scales::default(),
-        raw: BitWriter::default(),
-        index: Vec::with_capacity(weights + weights / 8),
+        streams: Streams {
+            index: Vec::with_capacity(weights + weights / 8),
+            raw: BitWriter::default(),
+        },
         moved: Moved::default(),
         parts: Parts::default(),
         scratch: Scratch::default(),
+        dithered: RowWriter::default(),
     };
-    let mut dithered = RowWriter::new(set, &reach);
     let several = segments.len() > 1;
     for segment in segments {
-        let rows = Rows::of(segment, set.contexts().log2_q);
-        let (first, first_raw) = (writer.index.len(), writer.raw.len());
+        let rows = Rows::of(segment, writer.coding.contexts.log2_q);
+        let (first, first_raw) = (writer.streams.index.len(), writer.streams.raw.len());
         let row_bytes = segment.columns * segment.layout.bytes();
         let pairs = segment.base.chunks(row_bytes).zip(segment.fine.chunks(row_bytes));
         for ((base, fine), i) in pairs.zip(0u64..) {
@@ -94,20 +100,21 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &mut [Segment<
             match &mut segment.dithering {
                 None if changed => writer.row(&rows, base, fine),
                 None => {}
-                Some(d) if changed => writer.dithered_row(&rows, base, fine, i, &mut dithered, d),
+                Some(d) if changed => writer.dithered_row(&rows, base, fine, i, d),
                 Some(d) => d.rebuilt.extend_from_slice(base),
             }
         }
         // A segment that has the block for itself takes all of it.
         let mut share = 1;
         if several {
-            share += ((writer.raw.len() - first_raw) << FRACTION) + symbols_length(&tables, &writer.index[first..]);
+            let Streams { index, raw } = &writer.streams;
+            share += ((raw.len() - first_raw) << FRACTION) + symbols_length(&tables, &index[first..]);
         }
         stats.shares.push(share);
     }
     let side = writer.side.finish();
-    let raw = writer.raw.finish();
-    let (states, words) = rans::encode(&writer.index, &tables);
+    let raw = writer.streams.raw.finish();
+    let (states, words) = rans::encode(&writer.streams.index, &tables);
     let mut out = vec![CODED];
     for n in [side.len(), words.len() / 2, raw.len()] {
         put_varint(&mut out, n as u64);
@@ -125,7 +132,6 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &mut [Segment<
 /// What stays the same for the rows of a segment.
 struct Rows<'a> {
     layout: Layout,
-    columns: usize,
     /// The columns' scales, padded to whole groups of lanes.
     scales: Vec<i16>,
     /// What differences are multiplied by for the mean that a row's scale is.
@@ -160,7 +166,6 @@ impl<'a> Rows<'a> {
         });
         Self {
             layout: segment.layout,
-            columns: segment.columns,
             scales,
             weights,
             prediction,
@@ -172,30 +177,30 @@ impl<'a> Rows<'a> {
 struct BlockWriter<'a> {
     set: &'a TableSet,
     cost: Option<&'a CostTable>,
-    reach: &'a Reach,
-    tables: &'a EncodeTables,
+    coding: Coding<'a>,
     side: Encoder,
     scales: Scales,
-    raw: BitWriter,
-    index: Vec<u16>,
+    streams: Streams,
     moved: Moved,
     parts: Parts,
     scratch: Scratch,
+    dithered: RowWriter,
 }
 
 impl BlockWriter<'_> {
     /// A row that changed, exactly.
     fn row(&mut self, rows: &Rows<'_>, base: &[u8], fine: &[u8]) {
-        let (layout, contexts) = (rows.layout, self.set.contexts());
+        let (layout, contexts) = (rows.layout, self.coding.contexts);
         let q = contexts.log2_q;
         let octave = self.predict(rows, base, fine);
-        let sum = weighted_difference(layout, self.moved.from(base), fine, &rows.weights);
-        let mut r = mean_scale(layout, sum / (base.len() / layout.bytes()) as f32, q);
-        let mut sample = Sample::of(base.len() / layout.bytes());
+        let start = self.moved.start(layout, base);
+        let sum = weighted_difference(layout, start.from, fine, &rows.weights);
+        let mut r = mean_scale(layout, sum / start.n() as f32, q);
+        let mut sample = Sample::of(start.n());
         for cost in std::iter::repeat_n(self.cost, 2).flatten() {
             let class = (r + contexts.offset as i32) as i16;
             let sums = sample.lengths(cost, class, &rows.scales, &mut self.parts, |parts, piece| {
-                parts.piece(layout, q, &self.moved, base, fine, piece)
+                parts.piece(&start, q, fine, piece)
             });
             let shift = best_shift(&sums, |s| move_length(r + s - self.scales.last));
             r += shift;
@@ -208,38 +213,16 @@ impl BlockWriter<'_> {
             self.scales.octave(&mut self.side, octave - row_octave(layout, r, q));
         }
         let source = Source {
-            from: self.moved.from(base),
-            variants: &self.moved.variants,
+            start,
             row: r,
             columns: &rows.scales,
         };
-        let coding = Coding {
-            contexts,
-            reach: self.reach,
-            tables: self.tables,
-        };
-        write_row(
-            layout,
-            &coding,
-            &source,
-            fine,
-            &mut self.scratch,
-            &mut self.index,
-            &mut self.raw,
-        );
+        write_row(&self.coding, &source, fine, &mut self.scratch, &mut self.streams);
     }
 
     /// A row that changed, dithered; row `number` of its segment.
-    fn dithered_row(
-        &mut self,
-        rows: &Rows<'_>,
-        base: &[u8],
-        fine: &[u8],
-        number: u64,
-        writer: &mut RowWriter<'_>,
-        dithering: &mut Dithering<'_>,
-    ) {
-        let (layout, q) = (rows.layout, self.set.contexts().log2_q);
+    fn dithered_row(&mut self, rows: &Rows<'_>, base: &[u8], fine: &[u8], number: u64, dithering: &mut Dithering<'_>) {
+        let (layout, q) = (rows.layout, self.coding.contexts.log2_q);
         self.parts.deltas.resize(base.len() / layout.bytes(), 0.0);
         differ(layout, base, fine, &mut self.parts.deltas);
         let settled = settle(layout, &self.parts.deltas, q, self.scales.last);
@@ -249,21 +232,12 @@ impl BlockWriter<'_> {
             self.scales.octave(&mut self.side, octave - row_octave(layout, r, q));
         }
         let source = Source {
-            from: self.moved.from(base),
-            variants: &self.moved.variants,
+            start: self.moved.start(layout, base),
             row: r,
             columns: &rows.scales,
         };
-        writer.row(
-            layout,
-            dithering,
-            number,
-            rows.columns,
-            &source,
-            fine,
-            &mut self.index,
-            &mut self.raw,
-        );
+        self.dithered
+            .row(&self.coding, dithering, number, &source, fine, &mut self.streams);
     }
 
     /// Finds a row's factors, writes them and moves the base by what they predict; gives the octave that the row's
@@ -278,7 +252,7 @@ impl BlockWriter<'_> {
         else {
             return 0;
         };
-        let (layout, q) = (rows.layout, self.set.contexts().log2_q);
+        let (layout, q) = (rows.layout, self.coding.contexts.log2_q);
         let deltas = &mut self.parts.deltas;
         deltas.resize(base.len() / layout.bytes(), 0.0);
         differ(layout, base, fine, deltas);
@@ -286,25 +260,19 @@ impl BlockWriter<'_> {
         normalise(deltas, power_of_two(-octave), column_factors);
         let exact = projector.solve(deltas);
         let mut left = [0i16; MAX_RANK];
-        let start = self.index.len();
+        let Streams { index, raw } = &mut self.streams;
+        let end = index.len() + factors.rank.div_ceil(LANES) * LANES;
         for ((a, x), &class) in left.iter_mut().zip(exact).zip(&factors.left_classes) {
             let context = self.set.factor_context(class);
             *a = nearest(&self.set.freqs[context], x, factors.raw_bits);
-            self.index
-                .push((context as u16) << 8 | symbol(*a, factors.raw_bits) as u8 as u16);
-            self.raw.put(low(*a, factors.raw_bits), factors.raw_bits);
+            index.push((context as u16) << 8 | symbol(*a, factors.raw_bits) as u8 as u16);
+            raw.put(low(*a, factors.raw_bits), factors.raw_bits);
         }
-        self.index
-            .resize(start + factors.rank.div_ceil(LANES) * LANES, padding(self.set));
+        index.resize(end, self.coding.tables.padding());
         let scaled = factors.scaled_left(&left[..factors.rank]);
         self.moved.predict(layout, factors, &scaled, octave, base);
         octave
     }
-}
-
-/// The symbol of lanes without a weight: of the context behind all others, which has only one.
-fn padding(set: &TableSet) -> u16 {
-    (set.freqs.len() as u16) << 8
 }
 
 /// Symbols whose lengths are enough to say which share of a block a segment has.

@@ -227,8 +227,9 @@ impl Params {
                 }
             }
             out.extend_from_slice(&raw.finish());
-            index.resize(index.len().div_ceil(LANES) * LANES, (set.freqs.len() as u16) << 8);
-            let (states, words) = rans::encode(&index, &EncodeTables::new(&set.freqs, set.log));
+            let tables = EncodeTables::new(&set.freqs, set.log);
+            index.resize(index.len().div_ceil(LANES) * LANES, tables.padding());
+            let (states, words) = rans::encode(&index, &tables);
             put_states(&mut out, states);
             out.extend_from_slice(&words);
         }
@@ -265,7 +266,7 @@ impl Params {
             for _ in 0..columns {
                 contexts.extend(f.right_classes.iter().map(|&class| set.factor_context(class) as u8));
             }
-            contexts.resize(n.div_ceil(LANES) * LANES, tables.contexts() as u8);
+            contexts.resize(n.div_ceil(LANES) * LANES, tables.padding());
             let mut symbols = vec![0; contexts.len()];
             let even = rest.len() % 2 == 0;
             let mut words = Words::new(rest);

@@ -3,7 +3,8 @@
 use super::factors::Factors;
 use crate::kernels::v2::analyse::{differ, take_apart};
 use crate::kernels::v2::element::{power_of_two, Layout};
-use crate::kernels::v2::predict::{predict_row, MAX_OCTAVE};
+use crate::kernels::v2::predict::{predict_row, Moves, MAX_OCTAVE};
+use crate::kernels::v2::read_row::Start;
 use crate::kernels::v2::subspace::MAX_RANK;
 use std::ops::Range;
 
@@ -36,7 +37,7 @@ pub struct Moved {
     /// The elements; only with a prediction.
     from: Vec<u8>,
     /// Contexts of the prediction; empty without one.
-    pub variants: Vec<u8>,
+    variants: Vec<u8>,
 }
 
 impl Moved {
@@ -50,23 +51,20 @@ impl Moved {
         let scale = power_of_two((octave - factors.shift).clamp(-MAX_OCTAVE, MAX_OCTAVE));
         self.from.resize(base.len(), 0);
         self.variants.resize(base.len() / layout.bytes(), 0);
-        predict_row(
-            layout,
-            &factors.columns,
+        let moves = Moves {
+            columns: &factors.columns,
             left,
             scale,
-            base,
-            &mut self.from,
-            &mut self.variants,
-        );
+        };
+        predict_row(layout, &moves, base, &mut self.from, &mut self.variants);
     }
 
     /// What coding starts from.
-    pub fn from<'a>(&'a self, base: &'a [u8]) -> &'a [u8] {
-        if self.variants.is_empty() {
-            base
-        } else {
-            &self.from
+    pub fn start<'a>(&'a self, layout: Layout, base: &'a [u8]) -> Start<'a> {
+        Start {
+            layout,
+            from: if self.variants.is_empty() { base } else { &self.from },
+            variants: &self.variants,
         }
     }
 }
@@ -98,41 +96,25 @@ impl Parts {
     }
 
     /// Adds a row.
-    pub fn push(&mut self, layout: Layout, log2_q: u32, moved: &Moved, base: &[u8], fine: &[u8]) {
+    pub fn push(&mut self, start: &Start<'_>, log2_q: u32, fine: &[u8]) {
         let at = self.deltas.len();
-        let end = at + base.len() / layout.bytes();
+        let end = at + start.n();
         self.deltas.resize(end, 0.0);
         self.classes.resize(end, 0);
         self.codes.resize(end, 0);
         let (classes, codes) = (&mut self.classes[at..], &mut self.codes[at..]);
-        take_apart(layout, log2_q, moved.from(base), fine, &moved.variants, classes, codes);
-        differ(layout, moved.from(base), fine, &mut self.deltas[at..]);
+        take_apart(start, log2_q, fine, classes, codes);
+        differ(start.layout, start.from, fine, &mut self.deltas[at..]);
     }
 
     /// Puts classes and codes of some weights of one row at their places; at the others is what was there.
-    pub fn piece(
-        &mut self,
-        layout: Layout,
-        log2_q: u32,
-        moved: &Moved,
-        base: &[u8],
-        fine: &[u8],
-        weights: Range<usize>,
-    ) {
-        let n = base.len() / layout.bytes();
-        self.classes.resize(n, 0);
-        self.codes.resize(n, 0);
-        let bytes = weights.start * layout.bytes()..weights.end * layout.bytes();
-        let variants = moved.variants.get(weights.clone()).unwrap_or_default();
-        take_apart(
-            layout,
-            log2_q,
-            &moved.from(base)[bytes.clone()],
-            &fine[bytes],
-            variants,
-            &mut self.classes[weights.clone()],
-            &mut self.codes[weights],
-        );
+    pub fn piece(&mut self, start: &Start<'_>, log2_q: u32, fine: &[u8], weights: Range<usize>) {
+        self.classes.resize(start.n(), 0);
+        self.codes.resize(start.n(), 0);
+        let width = start.layout.bytes();
+        let fine = &fine[weights.start * width..weights.end * width];
+        let (classes, codes) = (&mut self.classes[weights.clone()], &mut self.codes[weights.clone()]);
+        take_apart(&start.part(weights), log2_q, fine, classes, codes);
     }
 }
 

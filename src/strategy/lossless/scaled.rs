@@ -197,7 +197,7 @@ impl<'a> Scaled<'a> {
                 let left = factors.scaled_left(&left[i][..factors.rank]);
                 moved.predict(layout, factors, &left, octaves[i], base);
             }
-            self.parts.push(layout, window.log2_q, &moved, base, fine);
+            self.parts.push(&moved.start(layout, base), window.log2_q, fine);
         }
     }
 

@@ -47,8 +47,9 @@ fn encode_planes(bytes: &[u8], width: usize) -> Option<Vec<u8>> {
     for word in bytes.chunks(width) {
         index.extend(word.iter().zip(0u16..).map(|(&b, c)| c << 8 | b as u16));
     }
-    index.resize(index.len().div_ceil(LANES) * LANES, (width as u16) << 8);
-    let (states, words) = rans::encode(&index, &EncodeTables::new(&freqs, LOG));
+    let tables = EncodeTables::new(&freqs, LOG);
+    index.resize(index.len().div_ceil(LANES) * LANES, tables.padding());
+    let (states, words) = rans::encode(&index, &tables);
     let mut out = vec![PLANES];
     put_varint(&mut out, side.len() as u64);
     out.extend_from_slice(&side);
@@ -85,7 +86,7 @@ fn decode_planes(mut rest: &[u8], width: usize, out: &mut [u8]) -> Result<()> {
     }
     let mut codes = [0i8; 16 * LANES];
     for piece in out.chunks_mut(contexts.len()) {
-        contexts[piece.len()..].fill(width as u8);
+        contexts[piece.len()..].fill(tables.padding());
         let n = piece.len().div_ceil(LANES) * LANES;
         rans::decode_row(&mut states, &mut words, &tables, &contexts[..n], &mut codes[..n]);
         for (b, &c) in piece.iter_mut().zip(&codes) {

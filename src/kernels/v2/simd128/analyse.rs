@@ -12,6 +12,7 @@ use crate::kernels::v2::analyse::{
 };
 use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::predict::FLIP;
+use crate::kernels::v2::read_row::Start;
 use core::arch::wasm32::*;
 
 /// See [`differs`](crate::kernels::v2::analyse::differs).
@@ -32,32 +33,17 @@ pub fn differs(base: &[u8], fine: &[u8]) -> bool {
 }
 
 /// See [`take_apart`](crate::kernels::v2::analyse::take_apart).
-pub fn take_apart(
-    layout: Layout,
-    log2_q: u32,
-    from: &[u8],
-    fine: &[u8],
-    variants: &[u8],
-    classes: &mut [i16],
-    codes: &mut [u16],
-) {
-    if variants.is_empty() && (layout.mantissa, log2_q) == (USUAL.0, USUAL.1) {
-        run::<true>(layout, log2_q, from, fine, variants, classes, codes);
+pub fn take_apart(start: &Start<'_>, log2_q: u32, fine: &[u8], classes: &mut [i16], codes: &mut [u16]) {
+    if start.variants.is_empty() && (start.layout.mantissa, log2_q) == (USUAL.0, USUAL.1) {
+        run::<true>(start, log2_q, fine, classes, codes);
     } else {
-        run::<false>(layout, log2_q, from, fine, variants, classes, codes);
+        run::<false>(start, log2_q, fine, classes, codes);
     }
 }
 
 /// `PLAIN`: the usual layout, without a prediction.
-fn run<const PLAIN: bool>(
-    layout: Layout,
-    log2_q: u32,
-    from: &[u8],
-    fine: &[u8],
-    variants: &[u8],
-    classes: &mut [i16],
-    codes: &mut [u16],
-) {
+fn run<const PLAIN: bool>(start: &Start<'_>, log2_q: u32, fine: &[u8], classes: &mut [i16], codes: &mut [u16]) {
+    let Start { layout, from, variants } = *start;
     let predicted = !PLAIN && !variants.is_empty();
     let n = classes.len();
     assert!(from.len() == 2 * n && fine.len() == 2 * n && codes.len() == n);
@@ -117,17 +103,8 @@ fn run<const PLAIN: bool>(
             }
         }
     }
-    let variants = variants.get(whole..).unwrap_or(&[]);
-    let (from, fine) = (&from[2 * whole..], &fine[2 * whole..]);
-    take_apart_scalar(
-        layout,
-        log2_q,
-        from,
-        fine,
-        variants,
-        &mut classes[whole..],
-        &mut codes[whole..],
-    );
+    let (rest, fine) = (start.part(whole..n), &fine[2 * whole..]);
+    take_apart_scalar(&rest, log2_q, fine, &mut classes[whole..], &mut codes[whole..]);
 }
 
 /// Codes of differences beyond the exact ones, with their sign, and of zeros.

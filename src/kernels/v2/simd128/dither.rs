@@ -8,11 +8,12 @@ use super::read32::upper;
 use super::values::{from_f16, load, signed};
 use crate::kernels::simd128::convert::{bf16, f16};
 use crate::kernels::v2::alphabet::{ESCAPE, EXACT};
+use crate::kernels::v2::dither::Row;
 use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::lattice::{Lattices, RowStep};
 use crate::kernels::v2::predict::FLIP;
 use crate::kernels::v2::rans::LANES;
-use crate::kernels::v2::read_row::{Contexts, Source};
+use crate::kernels::v2::read_row::{Contexts, Start};
 use core::arch::wasm32::*;
 
 /// The float types that can be dithered.
@@ -218,18 +219,12 @@ fn flips(variants: v128) -> v128 {
 }
 
 /// See [`contexts_row`](crate::kernels::v2::dither::contexts_row).
-pub fn contexts_row(
-    layout: Layout,
-    contexts: Contexts,
-    lattices: Lattices,
-    step: RowStep,
-    source: &Source<'_>,
-    levels: &[u8],
-    out: &mut [u8],
-) {
+pub fn contexts_row(contexts: Contexts, lattices: Lattices, row: &Row<'_>, out: &mut [u8]) {
+    let Row { source, step, levels } = *row;
+    let Start { layout, from, variants } = source.start;
     let last = i16x8_splat(contexts.classes as i16 - 1);
     let phased = i16x8_splat(contexts.phased as i16);
-    let row = i16x8_splat((source.row + contexts.offset as i32) as i16);
+    let of_row = i16x8_splat((source.row + contexts.offset as i32) as i16);
     let of_lattice = i16x8_splat((lattices.offset as i32 - step.shift) as i16);
     let last_lattice = i16x8_splat(lattices.classes as i16 - 1);
     let (first, below) = (i16x8_splat(lattices.first as i16), i16x8_splat(step.below as i16));
@@ -240,19 +235,19 @@ pub fn contexts_row(
     let exponents = i16x8_splat(layout.exponent_mask as i16);
     let groups = source.columns.chunks_exact(LANES).zip(out.chunks_exact_mut(LANES));
     for (group, (columns, out)) in groups.enumerate() {
-        let from = kind.load(source.from, group);
+        let from = kind.load(from, group);
         let from = match kind {
             Kind::F32 => upper(from),
             _ => [from[0], from[1]],
         };
-        let (levels, variants) = (widened(levels, group), widened(source.variants, group));
+        let (levels, variants) = (widened(levels, group), widened(variants, group));
         let result = unrolled!(
             [0, 1] | h | {
                 // SAFETY: sixteen columns.
                 let column = unsafe { v128_load(columns.as_ptr().add(8 * h) as *const v128) };
                 let e = i16x8_max(v128_and(u16x8_shr(from[h], mantissa), exponents), i16x8_splat(1));
                 let variant = v128_and(variants[h], i16x8_splat((FLIP - 1) as i16));
-                let sum = i16x8_sub(i16x8_add(row, column), i16x8_shl(e, contexts.log2_q));
+                let sum = i16x8_sub(i16x8_add(of_row, column), i16x8_shl(e, contexts.log2_q));
                 let class = i16x8_max(i16x8_min(sum, last), zero);
                 let own = i16x8_add(i16x8_add(i16x8_shl(class, 1), last), variant);
                 let has_own = v128_and(i16x8_lt(class, phased), i16x8_gt(variant, zero));
@@ -269,12 +264,13 @@ pub fn contexts_row(
 }
 
 /// See [`apply_row`](crate::kernels::v2::dither::apply_row).
-pub fn apply_row(layout: Layout, step: RowStep, source: &Source<'_>, levels: &[u8], codes: &[i8], out: &mut [u8]) {
-    let k = Words::new(layout, step);
+pub fn apply_row(row: &Row<'_>, codes: &[i8], out: &mut [u8]) {
+    let Start { layout, from, variants } = row.source.start;
+    let k = Words::new(layout, row.step);
     for (group, codes) in codes.chunks_exact(LANES).enumerate() {
-        let from = k.kind.words(source.from, group);
-        let levels = signed(widened(levels, group));
-        let variants = signed(widened(source.variants, group));
+        let from = k.kind.words(from, group);
+        let levels = signed(widened(row.levels, group));
+        let variants = signed(widened(variants, group));
         // SAFETY: sixteen codes.
         let codes = unsafe { v128_load(codes.as_ptr() as *const v128) };
         let codes = signed([i16x8_extend_low_i8x16(codes), i16x8_extend_high_i8x16(codes)]);
@@ -300,24 +296,15 @@ fn wrapped(kind: Kind, x: v128) -> v128 {
 }
 
 /// See [`quantize_row`](crate::kernels::v2::dither::quantize_row).
-#[allow(clippy::too_many_arguments)]
-pub fn quantize_row(
-    layout: Layout,
-    step: RowStep,
-    source: &Source<'_>,
-    fine: &[u8],
-    levels: &[u8],
-    contexts: &[u8],
-    index: &mut [u16],
-    out: &mut [u8],
-) {
-    let k = Words::new(layout, step);
-    let whole = f32x4_splat(32.0 * step.unit);
+pub fn quantize_row(row: &Row<'_>, fine: &[u8], contexts: &[u8], index: &mut [u16], out: &mut [u8]) {
+    let Start { layout, from, variants } = row.source.start;
+    let k = Words::new(layout, row.step);
+    let whole = f32x4_splat(32.0 * row.step.unit);
     let exact = i32x4_splat(EXACT as i32);
     for (group, index) in index.chunks_exact_mut(LANES).enumerate() {
-        let (from, to) = (k.kind.words(source.from, group), k.kind.words(fine, group));
-        let levels = signed(widened(levels, group));
-        let variants = signed(widened(source.variants, group));
+        let (from, to) = (k.kind.words(from, group), k.kind.words(fine, group));
+        let levels = signed(widened(row.levels, group));
+        let variants = signed(widened(variants, group));
         let contexts = widened(contexts, group);
         let (start, end) = (k.kind.values(from), k.kind.values(to));
         let multiples = unrolled!([0, 1, 2, 3] | i | multiple(f32x4_sub(end[i], start[i]), levels[i], whole));
@@ -354,7 +341,7 @@ pub fn quantize_row(
         );
     }
     // What is beyond the row is no weight, even where a step is too large for the type.
-    for symbol in index.iter_mut().skip(source.from.len() / k.kind.bytes()) {
+    for symbol in index.iter_mut().skip(row.source.start.n()) {
         *symbol &= 0xff00;
     }
 }

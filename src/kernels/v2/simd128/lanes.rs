@@ -85,7 +85,7 @@ impl Lanes {
             table: tables.slots.as_ptr(),
             log: tables.log,
             mask: u32x4_splat((1 << tables.log) - 1),
-            padding: i16x8_splat(tables.contexts() as i16),
+            padding: i16x8_splat(tables.padding() as i16),
         }
     }
 

@@ -4,24 +4,16 @@
 use super::values::{from_f16, load, Bf16, Float, F16, F32};
 use crate::kernels::simd128::convert::f16;
 use crate::kernels::v2::element::Layout;
-use crate::kernels::v2::predict::{Columns, FLIP};
+use crate::kernels::v2::predict::{Columns, Moves, FLIP};
 use crate::kernels::v2::subspace::MAX_RANK;
 use core::arch::wasm32::*;
 
 /// See [`predict_row`](crate::kernels::v2::predict::predict_row).
-pub fn predict_row(
-    layout: Layout,
-    columns: &Columns,
-    left: &[i16; MAX_RANK],
-    scale: f32,
-    base: &[u8],
-    from: &mut [u8],
-    variants: &mut [u8],
-) {
+pub fn predict_row(layout: Layout, moves: &Moves<'_>, base: &[u8], from: &mut [u8], variants: &mut [u8]) {
     match (layout.bits, layout.mantissa) {
-        (16, 7) => run::<Bf16>(columns, left, scale, base, from, variants),
-        (16, _) => run::<F16>(columns, left, scale, base, from, variants),
-        _ => run::<F32>(columns, left, scale, base, from, variants),
+        (16, 7) => run::<Bf16>(moves, base, from, variants),
+        (16, _) => run::<F16>(moves, base, from, variants),
+        _ => run::<F32>(moves, base, from, variants),
     }
 }
 
@@ -34,14 +26,8 @@ trait Move: Float {
     unsafe fn put(base: *const u8, values: [v128; 4], by: [v128; 4], to: *mut u8) -> v128;
 }
 
-fn run<T: Move>(
-    columns: &Columns,
-    left: &[i16; MAX_RANK],
-    scale: f32,
-    base: &[u8],
-    from: &mut [u8],
-    variants: &mut [u8],
-) {
+fn run<T: Move>(moves: &Moves<'_>, base: &[u8], from: &mut [u8], variants: &mut [u8]) {
+    let Moves { columns, left, scale } = *moves;
     let n = variants.len();
     let group = 16 * T::BYTES;
     assert!(base.len() == T::BYTES * n && from.len() == T::BYTES * n);

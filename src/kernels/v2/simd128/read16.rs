@@ -5,11 +5,10 @@ use super::lanes::{fold16, Classes, Lanes};
 use super::rans::{load_states, store_states};
 use super::values::load;
 use crate::kernels::v2::alphabet;
-use crate::kernels::v2::element::Layout;
+use crate::kernels::v2::bits::BitReader;
 use crate::kernels::v2::predict::FLIP;
 use crate::kernels::v2::rans::LANES;
-use crate::kernels::v2::read_row::{Contexts, Source, Streams};
-use crate::kernels::v2::tables::DecodeTables;
+use crate::kernels::v2::read_row::{Decoding, Source, Start, Streams};
 use core::arch::wasm32::*;
 
 /// Positions of the set bits of a byte, in order; the rest is 0.
@@ -100,27 +99,26 @@ fn results<const PREDICTED: bool>(
 
 /// See [`decode_row`](crate::kernels::v2::read_row::decode_row).
 pub fn decode_row(
-    layout: Layout,
-    contexts: Contexts,
-    tables: &DecodeTables,
+    decoding: &Decoding<'_>,
     source: &Source<'_>,
     streams: &mut Streams,
     list: &mut List,
     out: &mut [u8],
 ) {
+    let Decoding { contexts, tables, .. } = *decoding;
+    let Start { layout, variants, .. } = source.start;
     assert!(contexts.count() <= tables.contexts());
     let classes = Classes::new(layout.mantissa, layout.exponent_mask, contexts, source.row);
     let lanes = Lanes::new(tables);
-    match (source.variants.is_empty(), classes.is_usual() && lanes.is_usual()) {
-        (true, true) => run::<false, true>(layout, &classes, &lanes, source, streams, list, out),
-        (false, true) => run::<true, true>(layout, &classes, &lanes, source, streams, list, out),
-        (_, false) => run::<true, false>(layout, &classes, &lanes, source, streams, list, out),
+    match (variants.is_empty(), classes.is_usual() && lanes.is_usual()) {
+        (true, true) => run::<false, true>(&classes, &lanes, source, streams, list, out),
+        (false, true) => run::<true, true>(&classes, &lanes, source, streams, list, out),
+        (_, false) => run::<true, false>(&classes, &lanes, source, streams, list, out),
     }
-    expand(layout, source, streams, list, out);
+    expand(source, streams, list, out);
 }
 
 fn run<const PREDICTED: bool, const USUAL: bool>(
-    layout: Layout,
     classes: &Classes,
     lanes: &Lanes,
     source: &Source<'_>,
@@ -128,11 +126,12 @@ fn run<const PREDICTED: bool, const USUAL: bool>(
     list: &mut List,
     out: &mut [u8],
 ) {
-    let n = source.from.len() / 2;
+    let Start { layout, from, variants } = source.start;
+    let n = from.len() / 2;
     let (whole, rest) = (n / LANES, n % LANES);
     assert!(out.len() == 2 * n && source.columns.len() >= n.div_ceil(LANES) * LANES);
-    let predicted = PREDICTED && !source.variants.is_empty();
-    assert!(!predicted || source.variants.len() >= n);
+    let predicted = PREDICTED && !variants.is_empty();
+    assert!(!predicted || variants.len() >= n);
     list.clear(whole + 1);
     let fold_mask = i16x8_splat(if layout.is_float() { 0x7fff } else { 0 });
     let mut x = load_states(&streams.states);
@@ -145,10 +144,10 @@ fn run<const PREDICTED: bool, const USUAL: bool>(
     // the words, after which 48 bytes are there, of which a group looks at 40 at most.
     unsafe {
         for g in 0..whole {
-            let from = load(source.from.as_ptr().add(32 * g));
+            let from = load(from.as_ptr().add(32 * g));
             let columns = load(source.columns.as_ptr().add(16 * g) as *const u8);
             let variants = if predicted {
-                let v = v128_load(source.variants.as_ptr().add(16 * g) as *const v128);
+                let v = v128_load(variants.as_ptr().add(16 * g) as *const v128);
                 [u16x8_extend_low_u8x16(v), u16x8_extend_high_u8x16(v)]
             } else {
                 [i16x8_splat(0); 2]
@@ -166,18 +165,18 @@ fn run<const PREDICTED: bool, const USUAL: bool>(
         }
     }
     if rest > 0 {
-        let mut from = [0u8; 32];
-        from[..2 * rest].copy_from_slice(&source.from[32 * whole..]);
-        let mut variants = [0u8; 16];
+        let mut last = [0u8; 32];
+        last[..2 * rest].copy_from_slice(&from[32 * whole..]);
+        let mut last_variants = [0u8; 16];
         if predicted {
-            variants[..rest].copy_from_slice(&source.variants[16 * whole..n]);
+            last_variants[..rest].copy_from_slice(&variants[16 * whole..n]);
         }
         let mut result = [0u8; 32];
         // SAFETY: as above; the arrays are as long as the vectors that are loaded and stored.
         unsafe {
-            let from = load(from.as_ptr());
+            let from = load(last.as_ptr());
             let columns = load(source.columns.as_ptr().add(16 * whole) as *const u8);
-            let v = v128_load(variants.as_ptr() as *const v128);
+            let v = v128_load(last_variants.as_ptr() as *const v128);
             let variants = [u16x8_extend_low_u8x16(v), u16x8_extend_high_u8x16(v)];
             let contexts = classes.contexts::<PREDICTED, USUAL>(from, columns, variants);
             let mut p = start.add(at);
@@ -197,16 +196,18 @@ fn run<const PREDICTED: bool, const USUAL: bool>(
 }
 
 /// Reads the raw bits of the listed weights and puts their results right.
-fn expand(layout: Layout, source: &Source<'_>, streams: &mut Streams, list: &mut List, out: &mut [u8]) {
+fn expand(source: &Source<'_>, streams: &mut Streams, list: &mut List, out: &mut [u8]) {
     if list.n == 0 {
         return;
     }
     let positions = list.positions();
-    match (layout.is_float(), source.variants.is_empty()) {
-        (true, true) => fix::<true, false>(positions, source, streams, out),
-        (true, false) => fix::<true, true>(positions, source, streams, out),
-        (false, true) => fix::<false, false>(positions, source, streams, out),
-        (false, false) => fix::<false, true>(positions, source, streams, out),
+    let start = &source.start;
+    let bits = &mut streams.raw;
+    match (start.layout.is_float(), start.variants.is_empty()) {
+        (true, true) => fix::<true, false>(positions, start, bits, out),
+        (true, false) => fix::<true, true>(positions, start, bits, out),
+        (false, true) => fix::<false, false>(positions, start, bits, out),
+        (false, false) => fix::<false, true>(positions, start, bits, out),
     }
 }
 
@@ -242,19 +243,18 @@ pub(super) static LONG: [u32; 256] = {
 
 fn fix<const FLOAT: bool, const PREDICTED: bool>(
     positions: &[u16],
-    source: &Source<'_>,
-    streams: &mut Streams,
+    start: &Start<'_>,
+    bits: &mut BitReader,
     out: &mut [u8],
 ) {
-    let from = source.from.as_ptr() as *const u16;
+    let from = start.from.as_ptr() as *const u16;
     let results = out.as_mut_ptr() as *mut u16;
-    let bits = &mut streams.raw;
     let raw = bits.bytes.as_ptr();
     for &at in positions {
         let at = at as usize;
         // SAFETY: positions are those of weights of the row, which all slices hold.
         let (b, o, flip) = unsafe {
-            let flip = PREDICTED && *source.variants.get_unchecked(at) & FLIP != 0;
+            let flip = PREDICTED && *start.variants.get_unchecked(at) & FLIP != 0;
             (
                 key::<FLOAT>(from.add(at).read_unaligned()),
                 key::<FLOAT>(results.add(at).read_unaligned()),

@@ -9,10 +9,8 @@ use super::rans::{load_states, store_states};
 use super::values::{load, signed};
 use crate::kernels::v2::alphabet::{raw_bits, ESCAPE, ZERO};
 use crate::kernels::v2::bits::BitReader;
-use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::rans::LANES;
-use crate::kernels::v2::read_row::{Contexts, Source, Streams};
-use crate::kernels::v2::tables::DecodeTables;
+use crate::kernels::v2::read_row::{Decoding, Source, Start, Streams};
 use core::arch::wasm32::*;
 
 /// What a code says of a 32-bit difference: number of raw bits (bits 0 to 7) and what is added to them for the
@@ -82,17 +80,12 @@ pub(super) fn upper(x: [v128; 4]) -> [v128; 2] {
 }
 
 /// See [`decode_row`](crate::kernels::v2::read_row::decode_row).
-pub fn decode_row(
-    layout: Layout,
-    contexts: Contexts,
-    tables: &DecodeTables,
-    source: &Source<'_>,
-    streams: &mut Streams,
-    out: &mut [u8],
-) {
+pub fn decode_row(decoding: &Decoding<'_>, source: &Source<'_>, streams: &mut Streams, out: &mut [u8]) {
+    let Decoding { contexts, tables, .. } = *decoding;
+    let Start { layout, from, .. } = source.start;
     let n = out.len() / 4;
     let (whole, rest) = (n / LANES, n % LANES);
-    assert!(source.from.len() == 4 * n && out.len() == 4 * n);
+    assert!(from.len() == 4 * n && out.len() == 4 * n);
     assert!(source.columns.len() >= n.div_ceil(LANES) * LANES);
     assert!(contexts.count() <= tables.contexts());
     let classes = Classes::new(
@@ -113,16 +106,12 @@ pub fn decode_row(
         let mut copy = [0u8; 64];
         let last = g == whole;
         if last {
-            copy[..4 * rest].copy_from_slice(&source.from[64 * whole..]);
+            copy[..4 * rest].copy_from_slice(&from[64 * whole..]);
         }
         // SAFETY: whole groups lie inside the slices whose lengths were compared above, a copy has room for one; `at` is
         // at most two bytes beyond the words, after which 48 bytes are there, of which a group looks at 40 at most.
         unsafe {
-            let from = load(if last {
-                copy.as_ptr()
-            } else {
-                source.from.as_ptr().add(64 * g)
-            });
+            let from = load(if last { copy.as_ptr() } else { from.as_ptr().add(64 * g) });
             let columns = load(source.columns.as_ptr().add(16 * g) as *const u8);
             let mut contexts = classes.contexts::<false, false>(upper(from), columns, [i16x8_splat(0); 2]);
             if last {

@@ -7,11 +7,9 @@ use super::read16::{List, LONG};
 use super::values::load;
 use crate::kernels::v2::alphabet::{self, ESCAPE};
 use crate::kernels::v2::bits::BitWriter;
-use crate::kernels::v2::element::Layout;
-use crate::kernels::v2::predict::FLIP;
 use crate::kernels::v2::rans::LANES;
-use crate::kernels::v2::read_row::Source;
-use crate::kernels::v2::write_row::Coding;
+use crate::kernels::v2::read_row::{Source, Start};
+use crate::kernels::v2::write_row::{Coding, Streams};
 use core::arch::wasm32::*;
 
 #[inline(always)]
@@ -46,30 +44,23 @@ fn codes<const PLAIN: bool>(fold_mask: v128, from: [v128; 2], fine: [v128; 2], v
 }
 
 /// See [`write_row`](crate::kernels::v2::write_row::write_row).
-pub fn write_row(
-    layout: Layout,
-    coding: &Coding<'_>,
-    source: &Source<'_>,
-    fine: &[u8],
-    list: &mut List,
-    index: &mut Vec<u16>,
-    raw: &mut BitWriter,
-) {
-    let start = index.len();
+pub fn write_row(coding: &Coding<'_>, source: &Source<'_>, fine: &[u8], list: &mut List, streams: &mut Streams) {
+    let Streams { index, raw } = streams;
+    let Start { layout, variants, .. } = source.start;
+    let first = index.len();
     let classes = Classes::new(layout.mantissa, layout.exponent_mask, coding.contexts, source.row);
-    if classes.is_usual() && source.variants.is_empty() {
-        run::<true>(layout, coding, &classes, source, fine, list, index);
+    if classes.is_usual() && variants.is_empty() {
+        run::<true>(coding, &classes, source, fine, list, index);
     } else {
-        run::<false>(layout, coding, &classes, source, fine, list, index);
+        run::<false>(coding, &classes, source, fine, list, index);
     }
     if list.n > 0 {
-        write_raw(layout, coding, source, fine, list, &mut index[start..], raw);
+        write_raw(coding, &source.start, fine, list, &mut index[first..], raw);
     }
 }
 
 /// `PLAIN`: the usual layout, without a prediction.
 fn run<const PLAIN: bool>(
-    layout: Layout,
     coding: &Coding<'_>,
     classes: &Classes,
     source: &Source<'_>,
@@ -77,11 +68,12 @@ fn run<const PLAIN: bool>(
     list: &mut List,
     index: &mut Vec<u16>,
 ) {
+    let Start { layout, from, variants } = source.start;
     let n = fine.len() / 2;
     let (whole, rest) = (n / LANES, n % LANES);
-    let predicted = !PLAIN && !source.variants.is_empty();
-    assert!(source.from.len() == 2 * n && source.columns.len() >= n.div_ceil(LANES) * LANES);
-    assert!(!predicted || source.variants.len() >= n);
+    let predicted = !PLAIN && !variants.is_empty();
+    assert!(from.len() == 2 * n && source.columns.len() >= n.div_ceil(LANES) * LANES);
+    assert!(!predicted || variants.len() >= n);
     let limits = coding.limits();
     let fold_mask = i16x8_splat(if layout.is_float() { 0x7fff } else { 0 });
     list.clear(whole + 1);
@@ -93,12 +85,12 @@ fn run<const PLAIN: bool>(
         let to = index.as_mut_ptr().add(start) as *mut v128;
         for g in 0..whole {
             let variants = if predicted {
-                let v = v128_load(source.variants.as_ptr().add(16 * g) as *const v128);
+                let v = v128_load(variants.as_ptr().add(16 * g) as *const v128);
                 [u16x8_extend_low_u8x16(v), u16x8_extend_high_u8x16(v)]
             } else {
                 [i16x8_splat(0); 2]
             };
-            let from = load(source.from.as_ptr().add(32 * g));
+            let from = load(from.as_ptr().add(32 * g));
             let columns = load(source.columns.as_ptr().add(16 * g) as *const u8);
             let contexts = contexts::<PLAIN>(classes, from, columns, variants);
             let codes = codes::<PLAIN>(fold_mask, from, load(fine.as_ptr().add(32 * g)), variants);
@@ -115,10 +107,10 @@ fn run<const PLAIN: bool>(
         return;
     }
     let (mut a, mut b, mut v) = ([0u8; 32], [0u8; 32], [0u8; 16]);
-    a[..2 * rest].copy_from_slice(&source.from[32 * whole..]);
+    a[..2 * rest].copy_from_slice(&from[32 * whole..]);
     b[..2 * rest].copy_from_slice(&fine[32 * whole..]);
     if predicted {
-        v[..rest].copy_from_slice(&source.variants[16 * whole..n]);
+        v[..rest].copy_from_slice(&variants[16 * whole..n]);
     }
     let mut last = [0u16; LANES];
     // SAFETY: the arrays are as long as the vectors that are loaded and stored, as are the columns' padded scales.
@@ -138,29 +130,28 @@ fn run<const PLAIN: bool>(
         n_groups += (mask != 0) as usize;
     }
     list.n = n_groups;
-    last[rest..].fill(coding.padding());
+    last[rest..].fill(coding.tables.padding());
     index.extend_from_slice(&last);
 }
 
 /// Turns listed symbols that their tables do not have into escapes, and writes the raw bits of a row.
 fn write_raw(
-    layout: Layout,
     coding: &Coding<'_>,
-    source: &Source<'_>,
+    start: &Start<'_>,
     fine: &[u8],
     list: &mut List,
     index: &mut [u16],
     raw: &mut BitWriter,
 ) {
-    let sign_free = if layout.is_float() { 0x7fff } else { 0 };
+    let sign_free = if start.layout.is_float() { 0x7fff } else { 0 };
     let key = |x: i16| x ^ ((x >> 15) & sign_free);
-    let (from, fine) = (source.from.as_ptr() as *const i16, fine.as_ptr() as *const i16);
+    let (from, fine) = (start.from.as_ptr() as *const i16, fine.as_ptr() as *const i16);
     for &at in list.positions() {
         let at = at as usize;
         let symbol = &mut index[at];
         // SAFETY: positions are those of weights of the row, which both slices hold.
         let (b, f) = unsafe { (from.add(at).read_unaligned(), fine.add(at).read_unaligned()) };
-        let flip = -(source.variants.get(at).is_some_and(|v| v & FLIP != 0) as i16);
+        let flip = -(start.flips(at) as i16);
         let step = (key(f).wrapping_sub(key(b)) ^ flip).wrapping_sub(flip);
         let long = LONG[(*symbol & 255) as usize];
         let mut n = long & 63;

@@ -8,11 +8,10 @@ use super::read32::upper;
 use super::values::load;
 use crate::kernels::v2::alphabet::{self, raw_bits, ESCAPE};
 use crate::kernels::v2::analyse::take_apart_scalar;
-use crate::kernels::v2::bits::BitWriter;
 use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::rans::LANES;
-use crate::kernels::v2::read_row::Source;
-use crate::kernels::v2::write_row::Coding;
+use crate::kernels::v2::read_row::{Source, Start};
+use crate::kernels::v2::write_row::{Coding, Streams};
 use core::arch::wasm32::*;
 
 /// The differences of 16 weights, and their codes as 16-bit numbers.
@@ -49,7 +48,8 @@ fn fold_mask(layout: Layout) -> v128 {
 }
 
 /// See [`take_apart`](crate::kernels::v2::analyse::take_apart).
-pub fn take_apart(layout: Layout, log2_q: u32, from: &[u8], fine: &[u8], classes: &mut [i16], codes_out: &mut [u16]) {
+pub fn take_apart(start: &Start<'_>, log2_q: u32, fine: &[u8], classes: &mut [i16], codes_out: &mut [u16]) {
+    let Start { layout, from, .. } = *start;
     let n = classes.len();
     assert!(from.len() == 4 * n && fine.len() == 4 * n && codes_out.len() == n);
     let fold_mask = fold_mask(layout);
@@ -73,30 +73,17 @@ pub fn take_apart(layout: Layout, log2_q: u32, from: &[u8], fine: &[u8], classes
             );
         }
     }
-    let (from, fine) = (&from[4 * whole..], &fine[4 * whole..]);
-    take_apart_scalar(
-        layout,
-        log2_q,
-        from,
-        fine,
-        &[],
-        &mut classes[whole..],
-        &mut codes_out[whole..],
-    );
+    let (rest, fine) = (start.part(whole..n), &fine[4 * whole..]);
+    take_apart_scalar(&rest, log2_q, fine, &mut classes[whole..], &mut codes_out[whole..]);
 }
 
 /// See [`write_row`](crate::kernels::v2::write_row::write_row).
-pub fn write_row(
-    layout: Layout,
-    coding: &Coding<'_>,
-    source: &Source<'_>,
-    fine: &[u8],
-    index: &mut Vec<u16>,
-    raw: &mut BitWriter,
-) {
+pub fn write_row(coding: &Coding<'_>, source: &Source<'_>, fine: &[u8], streams: &mut Streams) {
+    let Streams { index, raw } = streams;
+    let Start { layout, from, .. } = source.start;
     let n = fine.len() / 4;
     let (whole, rest) = (n / LANES, n % LANES);
-    assert!(source.from.len() == 4 * n && source.columns.len() >= n.div_ceil(LANES) * LANES);
+    assert!(from.len() == 4 * n && source.columns.len() >= n.div_ceil(LANES) * LANES);
     let classes = Classes::new(
         layout.mantissa.saturating_sub(16),
         layout.exponent_mask,
@@ -104,14 +91,14 @@ pub fn write_row(
         source.row,
     );
     let (limits, fold_mask) = (coding.limits(), fold_mask(layout));
-    let start = index.len();
-    index.resize(start + n.div_ceil(LANES) * LANES, coding.padding());
-    for (g, out) in index[start..].chunks_exact_mut(LANES).enumerate() {
+    let first = index.len();
+    index.resize(first + n.div_ceil(LANES) * LANES, coding.tables.padding());
+    for (g, out) in index[first..].chunks_exact_mut(LANES).enumerate() {
         // The last group works on copies, which are the same where there is nothing.
         let mut copies = [[0u8; 64]; 2];
         let last = g == whole;
         if last {
-            copies[0][..4 * rest].copy_from_slice(&source.from[64 * whole..]);
+            copies[0][..4 * rest].copy_from_slice(&from[64 * whole..]);
             copies[1][..4 * rest].copy_from_slice(&fine[64 * whole..]);
         }
         let (mut found, mut steps) = ([0u16; LANES], [0u32; LANES]);
@@ -120,7 +107,7 @@ pub fn write_row(
             let from = load(if last {
                 copies[0].as_ptr()
             } else {
-                source.from.as_ptr().add(64 * g)
+                from.as_ptr().add(64 * g)
             });
             let to = load(if last {
                 copies[1].as_ptr()
