@@ -3,7 +3,7 @@
 //! One loop serves all types: they differ in how words become values and values words, which is chosen for each group.
 #![allow(unsafe_code)]
 
-use super::lanes::fold32;
+use super::lanes::{fold32, present};
 use super::read32::upper;
 use super::values::{from_f16, load, signed};
 use crate::kernels::simd128::convert::{bf16, f16};
@@ -301,6 +301,7 @@ pub fn quantize_row(row: &Row<'_>, fine: &[u8], contexts: &[u8], index: &mut [u1
     let k = Words::new(layout, row.step);
     let whole = f32x4_splat(32.0 * row.step.unit);
     let exact = i32x4_splat(EXACT as i32);
+    let n = row.source.start.n();
     for (group, index) in index.chunks_exact_mut(LANES).enumerate() {
         let (from, to) = (k.kind.words(from, group), k.kind.words(fine, group));
         let levels = signed(widened(row.levels, group));
@@ -327,10 +328,15 @@ pub fn quantize_row(row: &Row<'_>, fine: &[u8], contexts: &[u8], index: &mut [u1
             }
         );
         k.kind.store(out, group, results);
-        let codes = [
+        let mut codes = [
             i16x8_narrow_i32x4(codes[0], codes[1]),
             i16x8_narrow_i32x4(codes[2], codes[3]),
         ];
+        if group == n / LANES {
+            // What is beyond the row is no weight, even where a step is too large for the type.
+            let present = present(n % LANES);
+            codes = unrolled!([0, 1] | h | v128_and(codes[h], present[h]));
+        }
         let to = index.as_mut_ptr() as *mut v128;
         unrolled!(
             [0, 1] | h | {
@@ -339,10 +345,6 @@ pub fn quantize_row(row: &Row<'_>, fine: &[u8], contexts: &[u8], index: &mut [u1
                 unsafe { v128_store(to.add(h), symbols) };
             }
         );
-    }
-    // What is beyond the row is no weight, even where a step is too large for the type.
-    for symbol in index.iter_mut().skip(row.source.start.n()) {
-        *symbol &= 0xff00;
     }
 }
 

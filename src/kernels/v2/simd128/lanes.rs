@@ -97,10 +97,7 @@ impl Lanes {
     /// Contexts of a group of which only the first `n` weights are there.
     #[inline(always)]
     pub fn padded(&self, contexts: [v128; 2], n: usize) -> [v128; 2] {
-        let mut present = [0i16; LANES];
-        present[..n].fill(-1);
-        // SAFETY: 16 numbers of 16 bits.
-        let present: [v128; 2] = unsafe { super::values::load(present.as_ptr() as *const u8) };
+        let present = present(n);
         unrolled!([0, 1] | h | v128_bitselect(contexts[h], self.padding, present[h]))
     }
 
@@ -132,6 +129,15 @@ impl Lanes {
         );
         [i16x8_narrow_i32x4(s[0], s[1]), i16x8_narrow_i32x4(s[2], s[3])]
     }
+}
+
+/// All ones in the first `n` of 16 numbers of 16 bits.
+#[inline(always)]
+pub fn present(n: usize) -> [v128; 2] {
+    let mut present = [0i16; LANES];
+    present[..n].fill(-1);
+    // SAFETY: 16 numbers of 16 bits.
+    unsafe { super::values::load(present.as_ptr() as *const u8) }
 }
 
 /// Keys of eight bit patterns of 16 bits, and back; `mask` has all bits but the sign for floats, none for integers.
