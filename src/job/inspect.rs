@@ -4,7 +4,7 @@ use super::machine::{Io, Role, SourceEntry};
 use super::open::{open_delta, sources_of, OpenDelta, Placement};
 use super::options::NoOptions;
 use super::report::{to_json, Finding, Severity};
-use super::v2::open::any_v2;
+use super::v2::open::open_v2;
 use crate::error::{Code, Error, Result};
 use crate::format::grouping::{group, Group};
 use crate::format::v1::header::ResultDtype;
@@ -106,8 +106,8 @@ pub async fn inspect(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<
     let &[source] = &sources_of(&sources, Role::Delta, 0)[..] else {
         return Err(Error::new(Code::Usage, "inspect takes one .wdelta file"));
     };
-    if any_v2(&io, &sources, 1).await? {
-        return Box::pin(super::v2::inspect::inspect(io, source)).await;
+    if let Some(delta) = Box::pin(open_v2(&io, source)).await? {
+        return super::v2::inspect::inspect(&delta);
     }
     let delta = open_delta(&io, source, Placement::Sample(&[])).await?;
     to_json(&report(&delta))

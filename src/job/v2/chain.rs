@@ -5,7 +5,7 @@
 
 use super::decode::elements;
 use super::files::{bytes_of, result_model};
-use super::open::{is_v2, open_v2, OpenV2};
+use super::open::{open_v2, OpenV2};
 use crate::dtype::Dtype;
 use crate::error::{shape_text, Code, Error, Result};
 use crate::format::model::Model;
@@ -72,8 +72,8 @@ pub struct Chain {
 
 /// Opens the delta `source` as the next link after `model`.
 pub async fn open_link(io: &Io, source: u32, model: Option<&Model>, care: Care) -> Result<Rc<Link>> {
-    if is_v2(io, source).await? {
-        return Ok(Rc::new(Link::V2(open_v2(io, source).await?)));
+    if let Some(delta) = open_v2(io, source).await? {
+        return Ok(Rc::new(Link::V2(delta)));
     }
     let mut opened = chain::open_chain(io, &[source], model, care).await?;
     Ok(Rc::new(Link::V1(opened.swap_remove(0))))

@@ -1,21 +1,19 @@
 //! `inspect` of version 2.
 
 use super::encode::op_name;
-use super::open::{base_identity, open_v2};
+use super::open::{base_identity, OpenV2};
 use crate::error::Result;
 use crate::format::grouping::group;
 use crate::format::v1::CHECKSUM_BYTES;
 use crate::format::v2::index::Dithered;
 use crate::format::v2::{Index, Op, PREAMBLE, TRAILER};
 use crate::job::inspect::{LayoutReport, LossReport, OptionsReport, Place, RecordReport, Report, TensorReport};
-use crate::job::machine::Io;
 use crate::job::report::{hex, to_json, Finding, Severity};
 use crate::offset::{element_count, ByteRange};
 use crate::strategy::lossy::loss::Loss;
 
-/// Runs `inspect` on the version 2 file `source`.
-pub async fn inspect(io: Io, source: u32) -> Result<String> {
-    let delta = open_v2(&io, source).await?;
+/// What `inspect` says of a delta.
+pub fn inspect(delta: &OpenV2) -> Result<String> {
     let (index, placed) = (&delta.index, &delta.placed);
     // What is lost of a tensor is lost of those that are tied to it.
     let dithered = |i: usize| {

@@ -48,12 +48,17 @@ impl OpenV2 {
     }
 }
 
-/// True when `source` is a delta of version 2.
-pub async fn is_v2(io: &Io, source: u32) -> Result<bool> {
+/// The first bytes of `source` if it is a delta of version 2.
+async fn head(io: &Io, source: u32) -> Result<Option<Vec<u8>>> {
     let head = io
         .read_vec(source, 0, io.size(source).min(SNIFF_BYTES) as usize)
         .await?;
-    Ok(format::sniff(&head) == (Kind::Wdelta { version: 2 }))
+    Ok((format::sniff(&head) == Kind::Wdelta { version: 2 }).then_some(head))
+}
+
+/// True when `source` is a delta of version 2.
+pub async fn is_v2(io: &Io, source: u32) -> Result<bool> {
+    Ok(head(io, source).await?.is_some())
 }
 
 /// True when one of the deltas is of version 2.
@@ -66,8 +71,11 @@ pub async fn any_v2(io: &Io, sources: &[SourceEntry], groups: u32) -> Result<boo
     Ok(false)
 }
 
-/// Opens the version 2 file `source`.
-pub async fn open_v2(io: &Io, source: u32) -> Result<OpenV2> {
+/// Opens the file `source` if it is a delta of version 2.
+pub async fn open_v2(io: &Io, source: u32) -> Result<Option<OpenV2>> {
+    let Some(head) = head(io, source).await? else {
+        return Ok(None);
+    };
     let size = io.size(source);
     let truncated = |what: &str| {
         let text = format!("the file has {size} bytes and {what}; it was cut off, get it again");
@@ -77,8 +85,7 @@ pub async fn open_v2(io: &Io, source: u32) -> Result<OpenV2> {
     if size < smallest {
         return Err(truncated(&format!("a version 2 delta has at least {smallest}")));
     }
-    let head = io.read_vec(source, 0, PREAMBLE.len()).await?;
-    if head != PREAMBLE {
+    if !head.starts_with(&PREAMBLE) {
         let flags = head[PREAMBLE.len() - 1];
         return Err(Error::new(
             Code::UnsupportedVersion,
@@ -119,14 +126,14 @@ pub async fn open_v2(io: &Io, source: u32) -> Result<OpenV2> {
     let placed = place(&index, at).map_err(|e| e.source(source))?;
     let name = |t: usize| index.tensors[t].name.as_str();
     let by_name = sorted_positions(index.tensors.len(), &|a, b| name(a).cmp(name(b)));
-    Ok(OpenV2 {
+    Ok(Some(OpenV2 {
         source,
         size,
         index,
         index_range: ByteRange { offset: at, len },
         placed,
         by_name,
-    })
+    }))
 }
 
 /// The identity of what a delta needs of its base: one hash of names, dtypes, shapes and digests in the order of names.
