@@ -9,10 +9,10 @@
 
 use super::alphabet::{self, raw_bits};
 use super::bits::BitReader;
-use super::element::Layout;
+use super::element::{word, Layout};
 pub use super::lattice::{can_dither, Dither, Lattices, Place, RowStep, LEVELS, UNIT_STEP};
 use super::predict::FLIP;
-use super::rans::{self, LANES};
+use super::rans::LANES;
 use super::read_row::{Contexts, Decoding, Source, Start, Streams};
 use crate::kernels::float16::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
 
@@ -359,13 +359,7 @@ pub fn decode_row(
     scratch.codes.resize(row.levels.len(), 0);
     let codes = &mut scratch.codes;
     contexts_row(contexts, lattices, &row, tables.padding(), &mut scratch.contexts);
-    rans::decode_row(
-        &mut streams.states,
-        &mut streams.words,
-        tables,
-        &scratch.contexts,
-        codes,
-    );
+    streams.codes(tables, &scratch.contexts, codes);
     apply_row(&row, codes, out);
     if codes
         .iter()
@@ -399,14 +393,4 @@ fn expand(row: &Row<'_>, codes: &[i8], raw: &mut BitReader, out: &mut [u8]) {
         };
         out[bytes].copy_from_slice(&result.to_le_bytes()[..width]);
     }
-}
-
-/// The word in these bytes, 8 at most.
-pub fn word(bytes: &[u8]) -> u64 {
-    if let Ok(two) = bytes.try_into() {
-        return u16::from_le_bytes(two) as u64;
-    }
-    let mut b = [0; 8];
-    b[..bytes.len()].copy_from_slice(bytes);
-    u64::from_le_bytes(b)
 }

@@ -175,6 +175,16 @@ word!(u16, 2);
 word!(u32, 4);
 word!(u64, 8);
 
+/// The word in these bytes, 8 at most.
+pub fn word(bytes: &[u8]) -> u64 {
+    if let Ok(two) = bytes.try_into() {
+        return u16::from_le_bytes(two) as u64;
+    }
+    let mut b = [0; 8];
+    b[..bytes.len()].copy_from_slice(bytes);
+    u64::from_le_bytes(b)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -118,6 +118,13 @@ pub struct Streams {
     pub raw: BitReader,
 }
 
+impl Streams {
+    /// The codes of whole groups of weights with these contexts.
+    pub fn codes(&mut self, tables: &DecodeTables, contexts: &[u8], codes: &mut [i8]) {
+        rans::decode_row(&mut self.states, &mut self.words, tables, contexts, codes);
+    }
+}
+
 /// Buffers for one row.
 #[derive(Default)]
 pub struct Scratch {
@@ -184,13 +191,7 @@ fn words<W: Word>(
     scratch.contexts.resize(groups, tables.padding());
     scratch.codes.resize(groups, 0);
     let codes = &mut scratch.codes[..groups];
-    rans::decode_row(
-        &mut streams.states,
-        &mut streams.words,
-        tables,
-        &scratch.contexts,
-        codes,
-    );
+    streams.codes(tables, &scratch.contexts, codes);
     for (i, &code) in codes[..n].iter().enumerate() {
         let bits = raw_bits(code, W::BITS);
         let u = alphabet::decode(code, bits, streams.raw.get(bits));

@@ -13,7 +13,7 @@ use crate::kernels::v2::adaptive::Decoder;
 use crate::kernels::v2::bits::BitReader;
 use crate::kernels::v2::dither::{self, Dither};
 use crate::kernels::v2::element::Layout;
-use crate::kernels::v2::rans::{self, Words, LANES, LOWER};
+use crate::kernels::v2::rans::{Words, LANES, LOWER};
 use crate::kernels::v2::read_row::{self, Decoding, Scratch, Source, Streams};
 use crate::kernels::v2::subspace::MAX_RANK;
 use crate::kernels::v2::tables::DecodeTables;
@@ -147,11 +147,10 @@ impl BlockReader<'_> {
         }
         let mut symbols = [0; MAX_RANK];
         let n = factors.rank.div_ceil(LANES) * LANES;
-        let Streams { states, words, raw } = &mut self.streams;
-        rans::decode_row(states, words, tables, &contexts[..n], &mut symbols[..n]);
+        self.streams.codes(tables, &contexts[..n], &mut symbols[..n]);
         let mut left = [0; MAX_RANK];
         for (l, &s) in left[..factors.rank].iter_mut().zip(&symbols) {
-            *l = factor(s, raw.get(factors.raw_bits), factors.raw_bits);
+            *l = factor(s, self.streams.raw.get(factors.raw_bits), factors.raw_bits);
         }
         factors.scaled_left(&left[..factors.rank])
     }

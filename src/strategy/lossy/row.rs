@@ -2,8 +2,8 @@
 
 use crate::kernels::v2::alphabet::{self, Coded};
 use crate::kernels::v2::analyse::{magnitude, mark};
-use crate::kernels::v2::dither::{contexts_row, quantize_row, word, Dither, Place, Quantized, Row};
-use crate::kernels::v2::element::Layout;
+use crate::kernels::v2::dither::{contexts_row, quantize_row, Dither, Place, Quantized, Row};
+use crate::kernels::v2::element::{word, Layout};
 use crate::kernels::v2::log2::steps;
 use crate::kernels::v2::read_row::Source;
 use crate::kernels::v2::write_row::{Coding, Streams};
