@@ -4,7 +4,7 @@ use crate::kernels::v2::dither::UNIT_STEP;
 
 /// The quality whose step is as large as a row's mean change, eight less double it. That of 50
 /// is about twice the root of a row's mean squared change.
-const UNIT_QUALITY: i32 = 61;
+const UNIT_QUALITY: i32 = 62;
 
 /// The step number of a quality from 1 to 99.
 pub fn step(quality: u32) -> u8 {
@@ -17,6 +17,6 @@ mod tests {
 
     #[test]
     fn steps_fall_with_quality() {
-        assert_eq!((step(1), step(50), step(61), step(99)), (188, 139, 128, 90));
+        assert_eq!((step(1), step(50), step(62), step(99)), (189, 140, 128, 91));
     }
 }
