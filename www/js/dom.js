@@ -6,7 +6,7 @@
 
 const KNOWN = new Set(
   (
-    'autocomplete checked class colspan d disabled height hidden href id inert inputmode max min name placeholder popover ' +
+    'autocomplete checked class colspan d disabled height hidden href id inputmode max min name placeholder popover ' +
     'popovertarget preserveAspectRatio points role scope selected spellcheck step tabindex title type value viewBox width ' +
     'x x1 x2 y y1 y2'
   ).split(' '),
@@ -223,7 +223,7 @@ export function segmented(label, options, value, onChange) {
   );
 }
 
-/** Terms with their values; those without a value are left out. @param {[term: string, value: Child][]} pairs */
+/** Terms with their values; those without a value are left out. @param {[term: Child, value: Child][]} pairs */
 export const facts = (pairs) =>
   h(
     'dl',

@@ -9,141 +9,53 @@
  * @typedef {{ title: string, advice: string, action?: 'choose' | 'base' | 'lineage' | 'fetch' | 'retry' | 'reload' }} Meaning
  */
 
-/** @type {Map<string, Meaning>} one entry per code of the package's table */
-export const MEANINGS = new Map([
-  [
-    'NOT_WDELTA',
-    {
-      title: 'Not a file for this page',
-      advice: 'Choose a .wdelta file, or a model as .safetensors.',
-      action: 'choose',
-    },
-  ],
-  [
-    'UNSUPPORTED_VERSION',
-    {
-      title: 'Made by a newer wdelta',
-      advice: 'Reload this page while online to update it.',
-      action: 'reload',
-    },
-  ],
-  [
-    'TRUNCATED',
-    {
-      title: 'The file ends too early',
-      advice: 'Get the file again and compare its size.',
-      action: 'choose',
-    },
-  ],
-  [
-    'CHECKSUM',
-    {
-      title: 'The bytes are damaged',
-      advice: 'Get the file again; nothing rebuilt from it can be trusted.',
-      action: 'choose',
-    },
-  ],
-  [
-    'MALFORMED',
-    {
-      title: 'The file breaks its format',
-      advice: 'Get the file again, or tell whoever made it.',
-      action: 'choose',
-    },
-  ],
+const TABLE = /** @type {[code: string, title: string, advice: string, action?: Meaning['action']][]} */ ([
+  ['NOT_WDELTA', 'Not a file for this page', 'Choose a .wdelta file, or a model as .safetensors.', 'choose'],
+  ['UNSUPPORTED_VERSION', 'Made by a newer wdelta', 'Reload this page while online to update it.', 'reload'],
+  ['TRUNCATED', 'The file ends too early', 'Get the file again and compare its size.', 'choose'],
+  ['CHECKSUM', 'The bytes are damaged', 'Get the file again; nothing rebuilt from it can be trusted.', 'choose'],
+  ['MALFORMED', 'The file breaks its format', 'Get the file again, or tell whoever made it.', 'choose'],
   [
     'WRONG_BASE',
-    {
-      title: 'Made against another base',
-      advice:
-        'Another dtype or revision is another base. If the delta continues a chain, open the deltas before it.',
-      action: 'base',
-    },
+    'Made against another base',
+    'Another dtype or revision is another base. If the delta continues a chain, open the deltas before it.',
+    'base',
   ],
-  [
-    'BROKEN_CHAIN',
-    {
-      title: 'The deltas do not follow each other',
-      advice: 'One may be missing, or their order wrong.',
-      action: 'lineage',
-    },
-  ],
+  ['BROKEN_CHAIN', 'The deltas do not follow each other', 'One may be missing, or their order wrong.', 'lineage'],
   [
     'MISSING_TENSOR',
-    {
-      title: 'A tensor is on one side only',
-      advice: 'Check that both are of the same model, and no shard is missing.',
-      action: 'base',
-    },
+    'A tensor is on one side only',
+    'Check that both are of the same model, and no shard is missing.',
+    'base',
   ],
   [
     'SHAPE_MISMATCH',
-    {
-      title: 'A tensor has another shape',
-      advice:
-        'Check that the fine-tune started from this base; added vocabulary rows change shapes too.',
-      action: 'base',
-    },
+    'A tensor has another shape',
+    'Check that the fine-tune started from this base; added vocabulary rows change shapes too.',
+    'base',
   ],
   [
     'UNSUPPORTED_DTYPE',
-    {
-      title: 'A dtype that cannot be handled',
-      advice: 'Convert the model to float32, float16 or bfloat16 first.',
-      action: 'choose',
-    },
+    'A dtype that cannot be handled',
+    'Convert the model to float32, float16 or bfloat16 first.',
+    'choose',
   ],
-  [
-    'NON_FINITE',
-    {
-      title: 'NaN or infinity in a tensor',
-      advice: 'Check the checkpoint, or take an earlier one.',
-      action: 'choose',
-    },
-  ],
-  [
-    'LIMIT',
-    {
-      title: 'Over a safety limit',
-      advice:
-        'If the file is good, use the command line on a machine with more room.',
-    },
-  ],
-  [
-    'NO_RANGES',
-    {
-      title: 'The server sends whole files only',
-      advice: 'Download the whole file and open the copy.',
-      action: 'fetch',
-    },
-  ],
-  [
-    'SOURCE_CHANGED',
-    {
-      title: 'A file changed on disk',
-      advice: 'Choose it again when nothing writes to it any more.',
-      action: 'choose',
-    },
-  ],
-  ['USAGE', { title: 'Not possible like this', advice: 'Change what the message names and start again.' }],
+  ['NON_FINITE', 'NaN or infinity in a tensor', 'Check the checkpoint, or take an earlier one.', 'choose'],
+  ['LIMIT', 'Over a safety limit', 'If the file is good, use the command line on a machine with more room.'],
+  ['NO_RANGES', 'The server sends whole files only', 'Download the whole file and open the copy.', 'fetch'],
+  ['SOURCE_CHANGED', 'A file changed on disk', 'Choose it again when nothing writes to it any more.', 'choose'],
+  ['USAGE', 'Not possible like this', 'Change what the message names and start again.'],
   [
     'IO',
-    {
-      title: 'Reading or writing failed',
-      advice: 'Check that the disk has room and the file still exists; then try again.',
-      action: 'retry',
-    },
+    'Reading or writing failed',
+    'Check that the disk has room and the file still exists; then try again.',
+    'retry',
   ],
-  ['ABORTED', { title: 'Cancelled', advice: 'Nothing was left behind.', action: 'retry' }],
-  [
-    'INTERNAL',
-    {
-      title: 'A defect of wdelta',
-      advice: 'Your files are untouched. Report the details, then try again.',
-      action: 'retry',
-    },
-  ],
+  ['ABORTED', 'Cancelled', 'Nothing was left behind.', 'retry'],
+  ['INTERNAL', 'A defect of wdelta', 'Your files are untouched. Report the details, then try again.', 'retry'],
 ]);
+/** One entry per code of the package's table. */
+export const MEANINGS = new Map(TABLE.map(([code, title, advice, action]) => [code, { title, advice, action }]));
 
 /** @param {string} code */
 export const meaning = (code) => MEANINGS.get(code) ?? /** @type {Meaning} */ (MEANINGS.get('INTERNAL'));

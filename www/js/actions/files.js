@@ -2,7 +2,6 @@
 // Getting files in and out: pickers, links, the sample, reopening, copies that lie in this browser.
 
 import { problemOf } from '../errors.js';
-import { plural } from '../format.js';
 import { picked } from '../intake/collect.js';
 import { setRole, take } from '../intake/intake.js';
 import { remember, remembered, reopen } from '../intake/recent.js';
@@ -98,7 +97,7 @@ export function fileActions({ store, jobs }) {
           `Last time: ${handles
             .map(({ name }) => name)
             .slice(0, 3)
-            .join(', ')}${handles.length > 3 ? ` and ${plural(handles.length - 3, 'more', 'more')}` : ''}.`,
+            .join(', ')}${handles.length > 3 ? ` and ${handles.length - 3} more` : ''}.`,
           'reopen',
         );
     },

@@ -52,7 +52,6 @@ export function picture(app, signal, topic) {
     ],
     ([rows, measure, log, kind, tensor, cell, open, brush]) => {
       map.element.hidden = kind === 'depth';
-      map.element.dataset.kind = kind;
       depth.hidden = kind !== 'depth';
       if (kind === 'depth') depth.replaceChildren(depthLines(rows, measure, tensor, (name) => actions.select(name)));
       else map.update({ rows, measure, log, area: kind === 'area', open, tensor, cell, brush });

@@ -98,12 +98,6 @@ function chip({ store, actions }, entry, active, busy) {
   const { id, role, state, size, files } = entry;
   const check = role === 'delta' ? [...store.state.checks].find(([key]) => key.split(':')[0] === id)?.[1] : undefined;
   const mood = state === 'failed' ? 'error' : check === 'ok' ? 'ok' : check ? 'error' : null;
-  const words = [
-    state === 'failed' && role !== 'unknown' ? 'failed' : null,
-    files > 1 ? plural(files, 'file') : null,
-  ]
-    .filter(Boolean)
-    .join(' · ');
   return h(
     'li',
     { class: `chip ${role}${active ? ' active' : ''}`, 'aria-busy': state === 'reading' },
@@ -120,7 +114,7 @@ function chip({ store, actions }, entry, active, busy) {
           (value) => actions.setRole(id, /** @type {EntryRole} */ (value)),
           { class: 'role', disabled: busy },
         )
-      : h('span', { class: 'role' }, role === 'delta' ? role : 'not usable'),
+      : h('span', { class: 'role' }, role !== 'delta' ? 'not usable' : state === 'failed' ? 'failed' : role),
     role === 'delta' && state === 'ready'
       ? button(fileName(entry), () => actions.activate(id), {
           class: 'link',
@@ -130,7 +124,7 @@ function chip({ store, actions }, entry, active, busy) {
       : fileName(entry),
     // Not both: on a narrow screen the name's end would be cut.
     state === 'reading' ? h('span', { class: 'muted' }, entry.reading) : h('span', { class: 'num muted' }, bytes(size)),
-    words ? h('span', { class: 'muted' }, words) : null,
+    files > 1 ? h('span', { class: 'muted' }, plural(files, 'file')) : null,
     mood
       ? h(
           'span',
@@ -357,11 +351,7 @@ export function help({ store, actions }, signal) {
       ['Norm, distance', 'how much, in all weights together'],
       ['Cosine', '1 if two change the same way, 0 if unlike'],
     ]),
-    h(
-      'dl',
-      { class: 'keys' },
-      KEYS.flatMap(([keys, text]) => [h('dt', null, h('kbd', null, keys)), h('dd', null, text)]),
-    ),
+    facts(KEYS.map(([keys, text]) => [h('kbd', null, keys), text])),
     live(
       store,
       signal,

@@ -11,7 +11,7 @@ import { download } from '../output/destination.js';
 /**
  * @typedef {{ id: string, label: string, unit?: string, numeric?: boolean, minor?: boolean, value(row: Row): string | number | null, cell(row: Row): Child }} Column
  *   `value` sorts and exports, `cell` shows; a minor column gives way on narrow screens
- * @typedef {{ group: string, count: number, bytes: number, closed: boolean }} Heading
+ * @typedef {{ group: string, count: number, closed: boolean }} Heading
  * @typedef {{ rows: Row[], columns: Column[], sort: { column: string, descending: boolean }, group: string, closed: string[], tensor: string | null, dense: boolean, caption: string }} Content
  */
 
@@ -295,8 +295,7 @@ export class TensorTable {
 }
 
 /** @param {Column} column */
-const kind = ({ numeric, minor, id }) =>
-  [numeric && 'numeric', minor && 'minor', `column-${id}`].filter(Boolean).join(' ');
+const kind = ({ numeric, minor }) => [numeric && 'numeric', minor && 'minor'].filter(Boolean).join(' ');
 
 /** @param {number} height @param {number} columns */
 const spacer = (height, columns) =>
@@ -334,7 +333,6 @@ function arrange({ rows, columns, sort, group, closed }) {
     {
       group: key,
       count: members.length,
-      bytes: members.reduce((sum, { bytes }) => sum + bytes, 0),
       closed: closed.includes(key),
     },
     ...(closed.includes(key) ? [] : members),

@@ -41,7 +41,7 @@ export function lineageView(app, signal) {
       const findings = result?.findings.filter(({ code }) => !base || code !== 'no-base') ?? [];
       return [
         h('h1', null, 'Lineage'),
-        h('p', { class: 'muted' }, summaryOf(result, deltas.length, Boolean(base))),
+        h('p', { class: 'muted' }, summaryOf(result, deltas.length)),
         h(
           'div',
           { class: 'actions' },
@@ -88,10 +88,9 @@ export function lineageView(app, signal) {
   return [root];
 }
 
-/** @param {Lineage | null} result @param {number} n @param {boolean} base */
-function summaryOf(result, n, base) {
-  if (!result)
-    return `${plural(n, 'delta')}, in the order they were opened. ${base ? 'The links are not checked yet.' : ''}`;
+/** @param {Lineage | null} result @param {number} n */
+function summaryOf(result, n) {
+  if (!result) return `${plural(n, 'delta')}, in the order they were opened.`;
   const parts = ['verified', 'not checked', 'broken'].flatMap((state) => {
     const { length } = result.links.filter((link) => link.state === state);
     return length ? `${length} ${state}` : [];
