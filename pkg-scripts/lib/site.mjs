@@ -15,7 +15,7 @@ const UNSTAMPED = "const SITE = { version: '', files: [] };";
 const NOT_KEPT = /^sw\.js$|(^|\/)(LICENSE|NOTICE)$|^sample\//;
 
 /** Names that most modules of the page use. The same everywhere, they take less room once packed than a letter that differs. */
-const SHARED = 'actions app button entryOf exact facts h icon jobs live number percent plain plural shape signal store'.split(' ');
+const SHARED = 'actions app blocked button entryOf exact facts h icon jobs live number percent plain plural shape store'.split(' ');
 
 /** Other names, the same in every module for the same reason: letters in the order of how often they occur in English, then two of them. */
 const LETTERS = 'etaonisrhldcumfpgwybvkxjqz';
@@ -44,6 +44,7 @@ async function small(path, text) {
       .replace(/\/\*[^]*?\*\//g, '')
       .replace(/\s+/g, ' ')
       .replace(/ ?([{};,>~]) ?/g, '$1')
+      .replace(/ ([*/]) /g, '$1')
       .replace(/: /g, ':')
       .replace(/;}/g, '}')
       .replace(/(?<![\d.])0\.(?=\d)/g, '.');
