@@ -89,8 +89,6 @@ export class BytesMap {
         measure.signed && 'signed',
         finding && `has-${finding}`,
         faded && 'faded',
-        (measure.signed ? Math.abs(at - 0.5) > 0.325 : at > 0.6) && 'deep',
-        (measure.signed ? Math.abs(at - 0.5) > 0.45 : at > 0.75) && 'deeper',
       ]
         .filter(Boolean)
         .join(' ');
