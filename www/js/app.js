@@ -28,6 +28,11 @@ export class App {
   /** @type {HTMLDialogElement | null} */
   help = null;
   /**
+   * Follows the choice of a tensor with sight and focus; set where there are details.
+   * @param {string | null} _name
+   */
+  chosen = (_name) => {};
+  /**
    * Says something to screen readers; set when the live regions exist.
    * @param {string} _text @param {boolean} [_urgent]
    */

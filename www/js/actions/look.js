@@ -3,7 +3,6 @@
 
 import { api } from '../api.js';
 import { MEASURE_AT_ONCE, REDRAW_EVERY } from '../constants.js';
-import { nextFrame } from '../dom.js';
 import { chainOf, knownPath, lineageKey, lineageNow, pathTo, readyDeltas } from '../model/chain.js';
 import { activeEntry, entryOf, leansOnBase, rowNamed, rowsOf } from '../model/rows.js';
 
@@ -34,14 +33,8 @@ export function lookActions(app) {
      * @param {string | null} name @param {boolean} [passing] the cursor merely came by
      */
     select(name, passing = false) {
-      if (name === null && document.activeElement?.closest('.details')) app.table?.focus();
+      if (!passing) app.chosen(name);
       store.set({ tensor: name });
-      // On narrow screens the details lie below, out of sight.
-      if (name !== null && !passing)
-        void nextFrame().then(() => {
-          const details = document.querySelector('.details');
-          if (details && details.getBoundingClientRect().top > innerHeight - 64) details.scrollIntoView();
-        });
       const row = rowNamed(rowsOf(activeEntry(store.state)), name);
       if (
         row &&

@@ -10,7 +10,7 @@ import { blocked, entrySelect, isRunning, missing, status } from '../components/
 import { findingList } from '../components/problem.js';
 import { jobArea } from '../components/shell.js';
 import { NAME_COLUMN, SHAPE_COLUMN } from '../components/table.js';
-import { detailsHead } from './details.js';
+import { detailsHead, detailsPanel } from './details.js';
 
 /** @import { App } from '../app.js' */
 /** @import { DiffTensor, Diff, Entry, Finding, Row, State } from '../types.js' */
@@ -247,10 +247,9 @@ function compare(app, signal) {
         jobArea(app, signal, 'diff', { retry: measure }),
         explored,
       ),
-      live(
-        store,
+      detailsPanel(
+        app,
         signal,
-        h('aside', { class: 'details', 'aria-label': 'Details' }),
         (state) => [rowNamed(rows(state), state.tensor), diffOf(state, pair())],
         ([row, diff]) => (row ? rowDetails(app, row) : totals(app, diff)),
       ),

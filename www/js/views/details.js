@@ -2,7 +2,7 @@
 // Beside the picture of a delta: the file, or the tensor that is chosen.
 
 import { MEASURE_AT_ONCE } from '../constants.js';
-import { button, facts, h } from '../dom.js';
+import { button, facts, h, live, nextFrame } from '../dom.js';
 import { breakable, bytes, exact, name, number, percent, plain, shape } from '../format.js';
 import { MEASURES } from '../model/measures.js';
 import { entryOf, leansOnBase } from '../model/rows.js';
@@ -13,7 +13,23 @@ import { copyButton, findingList, problemView } from '../components/problem.js';
 import { isTelling, storedChart } from '../components/stored.js';
 
 /** @import { App } from '../app.js' */
-/** @import { Entry, Row } from '../types.js' */
+/** @import { Child, Entry, Row, State } from '../types.js' */
+
+/**
+ * The panel: it comes into sight with a tensor, and gives the focus back to the table.
+ * @template {unknown[] | []} T
+ * @param {App} app @param {AbortSignal} signal @param {(state: State) => T} select @param {(values: NoInfer<T>) => Child} render
+ */
+export function detailsPanel(app, signal, select, render) {
+  const panel = live(app.store, signal, h('aside', { class: 'details', 'aria-label': 'Details' }), select, render);
+  app.chosen = async (name) => {
+    if (name === null) return panel.contains(document.activeElement) && app.table?.focus();
+    // On narrow screens the details lie below, out of sight.
+    await nextFrame();
+    if (panel.getBoundingClientRect().top > innerHeight - 64) panel.scrollIntoView();
+  };
+  return panel;
+}
 
 /** @param {App} app @param {Entry} entry */
 export function fileDetails(app, entry) {

@@ -11,7 +11,7 @@ import { blocked, hashView, isRunning, missing, status } from '../components/par
 import { findingList } from '../components/problem.js';
 import { jobArea } from '../components/shell.js';
 import { FINDING_COLUMN, NAME_COLUMN, SHAPE_COLUMN } from '../components/table.js';
-import { fileDetails, tensorDetails } from './details.js';
+import { detailsPanel, fileDetails, tensorDetails } from './details.js';
 
 /** @import { App } from '../app.js' */
 /** @import { Entry, Row, State } from '../types.js' */
@@ -230,10 +230,9 @@ function explore(app, signal) {
   );
   // In a frame of its own: of a large model, picture and table are much work together.
   void nextFrame().then(() => signal.aborted || main.append(tableSection(app, signal, topic, 'Tensors of the delta')));
-  const aside = live(
-    store,
+  const aside = detailsPanel(
+    app,
     signal,
-    h('aside', { class: 'details', 'aria-label': 'Details' }),
     (state) => {
       const row = rowNamed(topic.rows(state), state.tensor);
       return [
