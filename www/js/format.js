@@ -121,7 +121,8 @@ export const prose = (text) =>
     null,
     plain(sentence(text))
       .split('`')
-      .map((part, i) => (i % 2 ? h('code', null, part) : part)),
+      // Digits of counts stand in groups, those in names and shapes do not.
+      .map((part, i) => (i % 2 ? h('code', null, part) : part.replace(/(?<= )[1-9]\d{3,}(?=[ ,;)]|\.?$)/g, (n) => exact(+n)))),
   );
 
 /** @param {string} text a file name for a download, without what a system may refuse or take amiss */

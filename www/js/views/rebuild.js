@@ -2,7 +2,7 @@
 // Rebuild: base and deltas give the fine-tune back, checked before, while and after it is written.
 
 import { button, facts, h } from '../dom.js';
-import { about, bytes, exact, name, percent, plain, plural } from '../format.js';
+import { about, bytes, exact, name, percent, plain, plural, prose } from '../format.js';
 import { chainOf, knownPath, readyDeltas } from '../model/chain.js';
 import { entryOf, isModel, leansOnBase } from '../model/rows.js';
 import { blocked, destinationChoice, entrySelect, radio, status, textField } from '../components/parts.js';
@@ -235,7 +235,7 @@ export function planChecks(plan, fine, fixes) {
       : { mood: 'ok', text: fine },
     ...others.map(
       (/** @type {Finding} */ { severity, message }) =>
-        /** @type {Check} */ ({ mood: severity === 'warning' ? 'warning' : 'note', text: plain(message) }),
+        /** @type {Check} */ ({ mood: severity === 'warning' ? 'warning' : 'note', text: prose(message) }),
     ),
   ];
 }
