@@ -46,7 +46,7 @@ test('a delta on a delta is measured, checked and rebuilt without setting the ch
   assert.equal(await page.getByText('Without the base').count(), 0);
   await driven.view('Rebuild');
   assert.deepEqual(await steps(page), ['two.wdelta']);
-  await page.getByText('The deltas follow each other so: one.wdelta, two.wdelta.').waitFor();
+  await page.getByText('These deltas belong in this order: one.wdelta, two.wdelta.').waitFor();
   await page.getByRole('button', { name: 'Use this order' }).click();
   await page.locator('.steps li').nth(1).waitFor();
   assert.deepEqual(await steps(page), ['one.wdelta', 'two.wdelta']);

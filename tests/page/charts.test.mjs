@@ -104,3 +104,14 @@ test('digits of a column stand below each other, zero is zero', () => {
   assert.deepEqual([bytes(5000), bytes(999), bytes(0)], ['5.00\u00a0kB', '999\u00a0B', '0\u00a0B']);
   assert.deepEqual([percent(0.1), percent(0), percent(1)], ['10.0\u00a0%', '0\u00a0%', '100\u00a0%']);
 });
+
+test('over depth a role of one layer is drawn as well', async () => {
+  const driven = await site.open();
+  const { page } = driven;
+  await driven.give({ name: 'some.wdelta', mimeType: '', buffer: hollowDelta([['layers.0.both', [8, 8]], ['layers.1.both', [8, 8]], ['layers.1.only', [8, 8]]]) });
+  await page.locator('[data-key="Picture depth"]').click();
+  const heights = await page.locator('.depth-line').evaluateAll((lines) => lines.map((line) => line.getBBox().height));
+  assert.equal(heights.length, 2);
+  assert.ok(heights[1] > 10, `${heights}`);
+  await driven.close();
+});

@@ -250,12 +250,13 @@ export function depthLines(rows, measure, tensor, onSelect) {
               'svg',
               { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: 'none', 'aria-hidden': 'true' },
               svg('line', { class: 'axis', x1: 0, x2: width, y1: y(0), y2: y(0) }),
-              known.length > 1
-                ? svg('polyline', {
-                    class: 'depth-line',
-                    points: known.map(({ value, i }) => `${x(i).toFixed(1)},${y(value ?? 0).toFixed(1)}`).join(' '),
-                  })
-                : null,
+              svg('polyline', {
+                class: 'depth-line',
+                // A layer that stands alone has a line down to the axis.
+                points: [...known, ...(known.length < 2 ? known : []).map(({ i }) => ({ i, value: 0 }))]
+                  .map(({ value, i }) => `${x(i)},${y(value ?? 0)}`)
+                  .join(' '),
+              }),
               chosen >= 0 ? svg('line', { class: 'zero', x1: x(chosen), x2: x(chosen), y1: 0, y2: height }) : null,
             ),
           ),

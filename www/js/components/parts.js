@@ -173,7 +173,6 @@ export function missing({ actions }, title, needs) {
 
 /** @param {App} app @param {Saved} saved @param {Child} [extra] @param {Child} [more] what is long */
 export function savedView({ actions }, { title, files, where, copy, report, seconds }, extra, more) {
-  const total = files.reduce((sum, { size }) => sum + size, 0);
   return h(
     'section',
     { class: 'saved' },
@@ -181,7 +180,7 @@ export function savedView({ actions }, { title, files, where, copy, report, seco
     h(
       'p',
       null,
-      total ? `${bytes(total)} in ${duration(seconds)}, in ${where}.` : `Done in ${duration(seconds)}, in ${where}.`,
+      `${bytes(files.reduce((sum, { size }) => sum + size, 0))} in ${duration(seconds)}, in ${where}.`,
     ),
     extra ?? null,
     h(

@@ -58,7 +58,7 @@ export function destinations(size, folder) {
  *   output: unknown,
  *   where: string,
  *   copy?: string,
- *   blobs(result: { data?: Uint8Array, files?: { path: string }[] }): Promise<{ name: string, size: number, blob?: Blob }[]>,
+ *   blobs(result: { data?: Uint8Array, files?: { path: string, size: number }[] }): Promise<{ name: string, size: number, blob?: Blob }[]>,
  *   discard(): Promise<void>,
  * }} Opened `copy` names a private copy; `blobs` gives what can be downloaded, after success; `discard` leaves nothing, after failure
  */
@@ -80,7 +80,7 @@ export async function open(id, wanted, folder) {
       output: handle,
       where: folder ? `folder ${handle.name}` : handle.name,
       blobs: async (result) => {
-        if (folder) return (result.files ?? []).map(({ path }) => ({ name: path, size: 0 }));
+        if (folder) return (result.files ?? []).map(({ path, size }) => ({ name: path, size }));
         const file = await handle.getFile();
         return [{ name: handle.name, size: file.size }];
       },

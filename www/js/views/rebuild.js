@@ -269,7 +269,7 @@ function baseCheck({ store, actions }, base, chain, why) {
 /** @param {App} app @param {Entry[]} path that leads to the last of the chosen deltas @returns {Check} */
 const orderCheck = ({ actions }, path) => ({
   mood: 'warning',
-  text: `The deltas follow each other so: ${path.map((entry) => plain(entry.name)).join(', ')}.`,
+  text: `These deltas belong in this order: ${path.map((entry) => plain(entry.name)).join(', ')}.`,
   more: button('Use this order', () => actions.rebuildChain(path.map(({ id }) => id)), { class: 'quiet', 'data-key': 'order' }),
 });
 
