@@ -40,7 +40,9 @@ test('a delta on a delta is measured, checked and rebuilt without setting the ch
   await page.locator('aside.details').getByText('Relative to base').waitFor();
   await page.keyboard.press('Escape');
   await page.getByRole('button', { name: 'Check file and base' }).click();
-  await page.locator('.summary').getByText('matches the base').waitFor();
+  await page.locator('.summary').getByText('matches the base with 1 other delta').waitFor();
+  await page.locator('aside.details').getByText('The base with 1 other delta has the expected hash.').waitFor();
+  assert.ok(await page.locator('aside.details').evaluate((details) => details.scrollWidth <= details.clientWidth), 'the details are cut off');
   await driven.view('Lineage');
   await page.getByText('3 deltas; links: 1 verified, 2 not checked.').waitFor();
   assert.equal(await page.getByText('Without the base').count(), 0);
@@ -66,10 +68,47 @@ test('links that are verified down to the base count as a check, others do not',
     await page.getByText(mark ? '2 deltas; links: 2 verified.' : '2 deltas; links: 1 verified, 1 broken.').waitFor();
     await driven.view('Inspect');
     await page.locator('.chip button.link').filter({ hasText: 'two' }).click();
-    await page.locator('.summary').getByText(mark ? 'matches the base' : 'not checked').waitFor();
+    await page.locator('.summary').getByText(mark ? 'matches the base with 1 other delta' : 'not checked').waitFor();
     assert.equal(await page.locator('.chip').filter({ hasText: 'two' }).locator('.status.ok').count(), mark);
     await driven.close();
   }
+});
+
+test('what was found against one base is not said of another', async () => {
+  const driven = await site.open();
+  const { page } = driven;
+  await driven.give(path('one.wdelta'), BASE, SFT);
+  const tick = page.locator('.chip.delta .status.ok');
+  await page.getByRole('button', { name: 'Check file and base' }).click();
+  await page.locator('.summary').getByText('matches the base', { exact: true }).waitFor();
+  assert.equal(await tick.count(), 1);
+  // Lineage knows of it.
+  await driven.view('Lineage');
+  await page.getByText('1 delta; links: 1 verified.').waitFor();
+  await driven.view('Inspect');
+  await page.getByLabel('Role of ft-sft.safetensors').selectOption('base');
+  await page.locator('.summary').getByText('not checked').waitFor();
+  assert.equal(await tick.count(), 0);
+  await page.getByRole('button', { name: 'Check file and base' }).click();
+  await page.locator('.summary').getByText('not this base').waitFor();
+  assert.equal(await page.locator('.chip.delta .status.error').count(), 1);
+  await page.getByLabel('Role of base.safetensors').selectOption('base');
+  await page.locator('.summary').getByText('matches the base', { exact: true }).waitFor();
+  assert.equal(await tick.count(), 1);
+  await driven.close();
+});
+
+test('damage is not laid to the base', async () => {
+  const driven = await site.open();
+  const { page } = driven;
+  const damaged = Buffer.from(await readFile(path('one.wdelta')));
+  damaged[damaged.length - 5000] ^= 1;
+  await driven.give(named('damaged.wdelta', damaged), BASE);
+  await page.getByRole('button', { name: 'Check file and base' }).click();
+  await page.locator('.summary').getByText('check failed').waitFor();
+  // Digits stand in groups, as everywhere on the page.
+  assert.match(await driven.problem('CHECKSUM'), /bytes [\d,]+ to \d{2,3},\d{3} of the delta/);
+  await driven.close();
 });
 
 test('a file that replaces another takes its place, in the tray and in the chain', async () => {

@@ -43,7 +43,7 @@ export const initial = {
  *   | { type: 'add', entry: Entry, replace?: string }
  *   | { type: 'entry', id: string, values: Partial<Entry> }
  *   | { type: 'remove', id: string }
- *   | { type: 'checks', key: string, value: 'ok' | Problem }
+ *   | { type: 'checks', key: string, value: number | Problem }
  *   | { type: 'plans', key: string, value: State['plans'] extends Map<string, infer V> ? V : never }} Action
  */
 

@@ -106,8 +106,8 @@ export interface State {
   job: Job | null
   /** counts up whenever statistics were added to rows */
   revision: number
-  /** "delta:base" or "delta" to what a check found */
-  checks: Map<string, 'ok' | Problem>
+  /** "delta:base" or "delta" to what a check found: how many deltas lead from the base to the end of this one, itself included */
+  checks: Map<string, number | Problem>
   filter: string, cell: string | null, open: string | null, brush: [number, number], measure: string, log: boolean | null, logCounts: boolean, picture: 'map' | 'area' | 'depth'
   sort: { column: string, descending: boolean }, group: string, closed: string[]
   compare: { a: string | null, b: string | null, side: 'a' | 'b' | 'difference', diff: { key: string, result: Diff } | null }

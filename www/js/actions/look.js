@@ -105,17 +105,18 @@ export function lookActions(app) {
         'Check',
         async (running) => {
           const deltas = base ? await upTo(entry) : [entry];
-          return (await api()).verify({
+          await (await api()).verify({
             deltas: deltas.map(({ source }) => source),
             ...(base ? { base: base.source } : {}),
             ...running,
           });
+          return deltas.length;
         },
         {
           onProblem: (problem) => problem.code !== 'ABORTED' && store.dispatch({ type: 'checks', key, value: problem }),
         },
       );
-      if (result) store.dispatch({ type: 'checks', key, value: 'ok' });
+      if (result) store.dispatch({ type: 'checks', key, value: result });
     },
 
     /** @param {[Entry, Entry]} pair */
@@ -143,7 +144,7 @@ export function lookActions(app) {
       for (const { index } of base ? result.links : []) {
         const path = pathTo(result, index);
         if (path?.every((at) => result.links.some((link) => link.index === at && link.state === 'verified')))
-          store.dispatch({ type: 'checks', key: `${deltas[index].id}:${base?.id}`, value: 'ok' });
+          store.dispatch({ type: 'checks', key: `${deltas[index].id}:${base?.id}`, value: path.length });
       }
     },
 

@@ -108,7 +108,7 @@ export function workActions(app) {
           }),
       );
       const { problem } = store.state.job ?? {};
-      const found = saved ? 'ok' : problem?.code === 'WRONG_BASE' && chain.length === 1 ? problem : null;
+      const found = saved ? 1 : problem?.code === 'WRONG_BASE' && chain.length === 1 ? problem : null;
       if (found) store.dispatch({ type: 'checks', key: `${chain[0].id}:${base.id}`, value: found });
     },
 
@@ -141,7 +141,7 @@ export function workActions(app) {
       const id = addDelta(store, { file: blob, path: saved.files[0].name });
       const made = /** @type {EncodeResult} */ (saved.result);
       store.dispatch({ type: 'entry', id, values: { made } });
-      if (!chain.length) store.dispatch({ type: 'checks', key: `${id}:${base.id}`, value: 'ok' });
+      store.dispatch({ type: 'checks', key: `${id}:${base.id}`, value: chain.length + 1 });
     },
   };
 

@@ -5,7 +5,7 @@ import { VIEWS, ETA_AFTER } from '../constants.js';
 import { button, facts, fill, h, icon, live, select, svg, under } from '../dom.js';
 import { about, bytes, middle, name, plain, plural } from '../format.js';
 import { retry } from '../intake/intake.js';
-import { isModel } from '../model/rows.js';
+import { entryOf, isModel } from '../model/rows.js';
 import { problemView } from './problem.js';
 
 /** @import { App } from '../app.js' */
@@ -96,8 +96,9 @@ function fileName({ name, role }) {
 /** @param {App} app @param {Entry} entry @param {boolean} active @param {boolean} busy */
 function chip({ store, actions }, entry, active, busy) {
   const { id, role, state, size, files } = entry;
-  const check = role === 'delta' ? [...store.state.checks].find(([key]) => key.split(':')[0] === id)?.[1] : undefined;
-  const mood = state === 'failed' ? 'error' : check === 'ok' ? 'ok' : check ? 'error' : null;
+  const { checks } = store.state;
+  const check = checks.get(`${id}:${entryOf(store.state, 'base')?.id}`) ?? checks.get(id);
+  const mood = state === 'failed' || typeof check === 'object' ? 'error' : check ? 'ok' : null;
   return h(
     'li',
     { class: `chip ${role}${active ? ' active' : ''}`, 'aria-busy': state === 'reading' },

@@ -20,7 +20,18 @@ export const lineageKey = (state) =>
   [...readyDeltas(state), entryOf(state, 'base')].map((entry) => entry?.id).join(' ');
 
 /** What is known of the files that are open now; their indexes are those of `readyDeltas`. @param {State} state */
-export const lineageNow = (state) => (state.lineage?.key === lineageKey(state) ? state.lineage.result : null);
+export function lineageNow(state) {
+  if (state.lineage?.key !== lineageKey(state)) return null;
+  const { result } = state.lineage;
+  const deltas = readyDeltas(state);
+  const links = result.links.map((link) =>
+    // What was checked in another view.
+    link.state === 'not checked' && state.checks.get(`${deltas[link.index].id}:${entryOf(state, 'base')?.id}`) === 1
+      ? /** @type {const} */ ({ ...link, state: 'verified', parent: 'base' })
+      : link,
+  );
+  return { ...result, links };
+}
 
 /**
  * The deltas from the first up to one, where the links are known.

@@ -3,7 +3,7 @@
 
 import { MEASURE_AT_ONCE } from '../constants.js';
 import { button, facts, h, live, nextFrame } from '../dom.js';
-import { breakable, bytes, exact, name, number, percent, plain, shape } from '../format.js';
+import { breakable, bytes, exact, name, number, percent, plain, plural, sentence, shape } from '../format.js';
 import { MEASURES } from '../model/measures.js';
 import { entryOf, leansOnBase } from '../model/rows.js';
 import { histogram, rowChart } from '../components/chart.js';
@@ -31,6 +31,9 @@ export function detailsPanel(app, signal, select, render) {
   return panel;
 }
 
+/** What a delta fits, where more than the base leads to it. @param {number} deltas from the base on, itself included */
+export const baseWith = (deltas) => `the base${deltas > 1 ? ` with ${plural(deltas - 1, 'other delta')}` : ''}`;
+
 /** @param {App} app @param {Entry} entry */
 export function fileDetails(app, entry) {
   const { store, actions } = app;
@@ -39,6 +42,8 @@ export function fileDetails(app, entry) {
   const base = entryOf(store.state, 'base');
   const alone = store.state.checks.get(entry.id);
   const fit = base && store.state.checks.get(`${entry.id}:${base.id}`);
+  const fits = typeof fit === 'number';
+  const sound = alone === 1 || fits;
   const why = blocked(store.state);
   const place = (/** @type {{ offset: number, length: number }} */ { offset, length }) => `${exact(length)} B at ${exact(offset)}`;
   return [
@@ -53,16 +58,16 @@ export function fileDetails(app, entry) {
       ['Base name', info.baseName ? name(info.baseName) : '–'],
     ]),
     h('h3', null, 'Is it intact?'),
-    alone === 'ok' || fit === 'ok'
+    sound
       ? status('ok', 'Checksum and records are good.')
-      : alone
+      : typeof alone === 'object'
         ? problemView(alone, actions.fixes({ choose: () => actions.pickFiles(entry.id), retry: () => actions.verify(entry, false) }))
         : h('p', { class: 'muted' }, `Not checked. Checking reads all ${bytes(info.bytes)}.`),
     base
       ? [
           h('h3', null, 'Does it belong to this base?'),
-          fit === 'ok'
-            ? status('ok', 'The base has the expected hash.')
+          fits
+            ? status('ok', sentence(baseWith(fit) + ' has the expected hash'))
             : fit
               ? problemView(fit, actions.fixes({ retry: () => actions.verify(entry, true) }))
               : h('p', { class: 'muted' }, `Not checked. Checking also reads the base, ${bytes(base.size)}.`),
@@ -71,14 +76,14 @@ export function fileDetails(app, entry) {
     h(
       'div',
       { class: 'actions' },
-      alone === 'ok' || fit === 'ok'
+      sound
         ? null
         : button('Check the file', () => actions.verify(entry, false), {
             disabled: Boolean(why),
             title: why,
             'data-key': 'verify file',
           }),
-      base && fit !== 'ok'
+      base && !fits
         ? button('Check file and base', () => actions.verify(entry, true), {
             disabled: Boolean(why),
             title: why,

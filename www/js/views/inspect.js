@@ -11,7 +11,7 @@ import { blocked, hashView, isRunning, missing, status } from '../components/par
 import { findingList } from '../components/problem.js';
 import { jobArea } from '../components/shell.js';
 import { FINDING_COLUMN, NAME_COLUMN, SHAPE_COLUMN } from '../components/table.js';
-import { detailsPanel, fileDetails, tensorDetails } from './details.js';
+import { baseWith, detailsPanel, fileDetails, tensorDetails } from './details.js';
 
 /** @import { App } from '../app.js' */
 /** @import { Entry, Row, State } from '../types.js' */
@@ -273,7 +273,7 @@ function summary({ store }, signal) {
           item('Bits per parameter', number(info.elements ? (info.bytes * 8) / info.elements : null)),
           info.version === 2 ? item('Error of the delta', info.loss ? percent(info.loss.relativeError) : 'none') : null,
           // A base of another model would make it "60,000× smaller".
-          base && (!check || check === 'ok') && base.size > info.elements / 2 && base.size < info.elements * 9
+          base && typeof check !== 'object' && base.size > info.elements / 2 && base.size < info.elements * 9
             ? item(
                 'Against the base',
                 info.bytes < base.size
@@ -284,10 +284,10 @@ function summary({ store }, signal) {
           item(
             'Made against',
             hashView(info.baseHash),
-            check === 'ok'
-              ? status('ok', 'matches the base')
+            typeof check === 'number'
+              ? status('ok', `matches ${baseWith(check)}`)
               : check
-                ? status('error', 'not this base')
+                ? status('error', check.code === 'WRONG_BASE' ? 'not this base' : 'check failed')
                 : h('span', { class: 'muted' }, base ? 'not checked' : 'base not open'),
           ),
         ),

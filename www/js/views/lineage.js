@@ -25,7 +25,7 @@ export function lineageView(app, signal) {
     store,
     signal,
     h('div', { class: 'view narrow' }),
-    (state) => [state.entries, state.lineage, state.job, state.active],
+    (state) => [state.entries, state.lineage, state.job, state.active, state.checks],
     ([, , job, active]) => {
       const deltas = readyDeltas(store.state);
       const base = entryOf(store.state, 'base');
@@ -48,7 +48,7 @@ export function lineageView(app, signal) {
           base
             ? busy
               ? button('Stop', () => jobs.cancel(), { 'data-key': 'lineage' })
-              : result?.ok && result.links.every(({ state }) => state === 'verified')
+              : result?.links.every(({ state }) => state === 'verified')
                 ? null
                 : button(`Check the links, reads up to ${bytes(size)}`, () => actions.lineage(false), {
                   class: 'primary',

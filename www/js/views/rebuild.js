@@ -211,7 +211,7 @@ function preflight(app) {
     }
   }
   const wrong = chain[0] && base && state.checks.get(`${chain[0].id}:${base.id}`);
-  if (wrong && wrong !== 'ok') ready = false;
+  if (typeof wrong === 'object') ready = false;
   return { checks, ready };
 }
 
@@ -247,10 +247,10 @@ function baseCheck({ store, actions }, base, chain, why) {
   const { job } = store.state;
   const sure = knownPath(store.state, chain.at(-1));
   const more = chain.length > 1 ? ` The links between the deltas are ${sure ? 'verified' : 'checked while rebuilding'}.` : '';
-  if (found === 'ok') return { mood: 'ok', text: `The base has the expected hash.${more}` };
+  if (found === 1) return { mood: 'ok', text: `The base has the expected hash.${more}` };
   if (found && job?.kind === 'rebuild' && job.problem === found)
     return { mood: 'error', text: 'This base does not have the expected hash; see below.' };
-  if (found)
+  if (typeof found === 'object')
     return {
       mood: 'error',
       text: problemView(found, actions.fixes({ retry: () => actions.verify(first, true), choose: () => actions.pickFiles(first.id) })),
