@@ -242,7 +242,7 @@ fn the_error_is_what_is_said_and_knows_nothing_of_the_change() {
             near(loss["error"].as_f64().unwrap(), errors.sqrt(), 0.01);
             near(loss["change"].as_f64().unwrap(), changes.sqrt(), 0.01);
             near(loss["largestError"].as_f64().unwrap(), largest, 0.01);
-            let step = 2f64.powf((61 - quality as i32) as f64 / 8.0);
+            let step = 2f64.powf((62 - quality as i32) as f64 / 8.0);
             near(loss["step"].as_f64().unwrap(), step, 1e-6);
             // A uniform error within half a step of about the mean change, apart from rounding of both.
             let mean_change = b.iter().zip(&f).map(|(b, f)| (f - b).abs() as f64).sum::<f64>() / n;

@@ -63,14 +63,14 @@ impl Given {
     }
 
     /// A whole number from 0 to `most`.
-    fn small(&mut self, name: &str, most: u32) -> Result<Option<u32>> {
+    fn small(&mut self, name: &str, from: u32, to: u32) -> Result<Option<u32>> {
         let value = match self.number(name)? {
             None => return Ok(None),
             Some(number) => number.value(),
         };
-        match (0..=most).find(|&n| f64::from(n) == value) {
+        match (from..=to).find(|&n| f64::from(n) == value) {
             Some(n) => Ok(Some(n)),
-            None => Err(wrong(name, &format!("a whole number from 0 to {most}"))),
+            None => Err(wrong(name, &format!("a whole number from {from} to {to}"))),
         }
     }
 
@@ -238,7 +238,6 @@ impl EncodeOptions {
                 ),
             )),
             (Some(_), Some(_)) => Err(Error::new(Code::Usage, "give a quality or a ratio, not both")),
-            (Some(0), None) => Err(wrong("quality", "a whole number from 1 to 100")),
             (Some(100), None) => Ok(Fidelity::Lossless),
             (None, Some(ratio)) if ratio >= 1.0 && ratio.is_finite() => Ok(Fidelity::Ratio(ratio)),
             (None, Some(_)) => Err(wrong(
@@ -261,14 +260,14 @@ impl Options for EncodeOptions {
                 Some(name) if STRATEGIES.contains(&name.as_str()) => name,
                 Some(_) => return Err(wrong("strategy", &format!("one of {}", STRATEGIES.join(", ")))),
             },
-            effort: given.small("effort", 3)?,
+            effort: given.small("effort", 0, 3)?,
             low_rank: match given.text("lowRank")?.as_deref() {
                 None => None,
                 Some("auto") => Some(true),
                 Some("off") => Some(false),
                 Some(_) => return Err(wrong("lowRank", "auto or off")),
             },
-            quality: given.small("quality", 100)?,
+            quality: given.small("quality", 1, 100)?,
             ratio: given.number("ratio")?.map(NumberText::value),
             outlier_fraction: given.number("outlierFraction")?,
             sparsity: given.number("sparsity")?,
