@@ -456,6 +456,8 @@ mod tests {
             (" [ 1 , -0.5e+3, \"a\\u00e9\\ud83d\\ude00\" ] ", true),
             ("01", false),
             ("1.", false),
+            ("1e310", true),
+            ("1e310{", false),
             ("-", false),
             ("1e", false),
             ("[1,]", false),
@@ -478,13 +480,12 @@ mod tests {
     }
 
     proptest! {
-        /// The same verdict as serde_json on texts near JSON, and the same texts.
+        /// The same verdict as serde_json on texts near JSON. Nothing is made of the values: numbers that no f64 holds are
+        /// numbers, for we keep the spelling.
         #[test]
         fn agrees_with_serde_json(json in r#"[\[\]{},:"\\a-f0-9.eE+ -]{0,12}"#) {
-            let theirs: std::result::Result<serde_json::Value, _> = serde_json::from_str(&json);
-            // Numbers that no f64 holds are refused there; we keep the spelling and never make a number of it.
-            let out_of_range = theirs.as_ref().is_err_and(|e| e.to_string().starts_with("number out of range"));
-            prop_assert_eq!(accepts(json.as_bytes()), theirs.is_ok() || out_of_range);
+            let theirs = serde_json::from_str::<serde::de::IgnoredAny>(&json);
+            prop_assert_eq!(accepts(json.as_bytes()), theirs.is_ok(), "{}", json);
         }
 
         #[test]
