@@ -91,7 +91,7 @@ function* copyTask({ file, sink, start, end, mode }) {
     alloc(1);
     yield { kind: 'ready', transfers: [{ file: sink, offset, len, at }] };
   }
-  yield { kind: 'done', report: encode(end - start) };
+  yield { kind: 'done', report: encode([start, end]) };
 }
 
 /** Copies the base to the outputs, in tasks of two chunks, reads it back and hashes it. `dtype` says what goes wrong. */
@@ -107,7 +107,7 @@ function* decode({ options, sources }, machine) {
       const start = i * 2 * CHUNK;
       const end = Math.min(size, start + 2 * CHUNK);
       const mode = i === (options.dtype === 'late' ? 4 : 1) ? options.dtype : undefined;
-      return { label: `t${i}`, phase: 'copying', cost: end - start, spec: encode({ file, sink, start, end, mode }) };
+      return { label: `t${i}`, phase: 'copying', cost: end, spec: encode({ file, sink, start, end, mode }) };
     }),
   );
   // Two rounds on their way at once.
@@ -130,7 +130,7 @@ function* decode({ options, sources }, machine) {
   const sha256 = Buffer.from(machine.digest).toString('hex');
   yield { kind: 'digest', lane: 2 };
   const nothing = Buffer.from(machine.digest).toString('hex');
-  yield { kind: 'done', report: encode({ job: 'decode', options, bytes, sha256, nothing, reports: reports.map((report) => String(Buffer.from(report))), files: outputs }) };
+  yield { kind: 'done', report: encode({ job: 'decode', options, bytes, sha256, nothing, reports: reports.map((report) => JSON.parse(String(Buffer.from(report)))), files: outputs }) };
 }
 
 /** Reads the first bytes of every source. A delta that is JSON is its own report. */
