@@ -7,7 +7,7 @@ import { checkAbort, toError, usage } from './errors.js';
 import { localHost } from './host.js';
 import { sortOptions } from './options.js';
 import { platform } from './platform.js';
-import { leadJob, Rounds } from './pool.js';
+import { leadJob, Rounds, warm } from './pool.js';
 import { Progress } from './progress.js';
 import { checkPath, openSink } from './sink.js';
 import { openSources } from './source.js';
@@ -48,6 +48,7 @@ export async function* runJob(kind, given, planOnly = false) {
     const list = sources.map(({ role, group, path, size }) => ({ role, group, path, size }));
     const streams = kind === 'tensors' || kind === 'stats';
     const large = call.workers ?? (sources.reduce((sum, { size }) => sum + size, 0) >= platform.tiny);
+    if (sink && large) warm(call.workers);
     const run = { sources, outputs, progress, ...call };
     rounds = new Rounds(run);
     const job = large && (streams || platform.paints) ? leadJob(kind, options, list, run) : runHere(kind, options, list, run);

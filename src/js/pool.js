@@ -52,6 +52,21 @@ function giveBack(seat) {
   idle.set(seat, timer);
 }
 
+/**
+ * How many workers a job takes at most.
+ * @param {number} [asked]
+ */
+const most = (asked = Math.min(MAX_WORKERS, platform.workers)) => asked;
+
+/**
+ * Starts the workers that a job will take, beside the reading of its headers.
+ * @param {number} [asked]
+ */
+export function warm(asked) {
+  const ready = [...idle.keys()].filter(({ channel }) => !channel.broken);
+  for (let n = most(asked) - ready.length; n-- > 0; ) giveBack(new Seat());
+}
+
 /** @param {Job} job */
 const sizesOf = ({ sources, outputs }) => Float64Array.from([...sources, ...outputs], ({ size }) => size);
 
@@ -184,7 +199,7 @@ export class Rounds {
   start(tasks) {
     const job = this.#job;
     const cost = tasks.reduce((sum, task) => sum + task.cost, 0);
-    const workers = job.workers ?? (cost < platform.tiny ? 0 : Math.min(MAX_WORKERS, platform.workers));
+    const workers = job.workers === undefined && cost < platform.tiny ? 0 : most(job.workers);
     if (!workers) return void this.#begun.push(() => runHere(tasks, job));
     let left = tasks.length;
     /** @type {Promise<Uint8Array[]>} */

@@ -100,6 +100,7 @@ function* decode({ options, sources }, machine) {
   const single = base.length === 1;
   const outputs = base.map(({ path, size }) => ({ path: options.layout ?? (single ? '' : path), size }));
   const bytes = outputs.reduce((sum, { size }) => sum + size, 0);
+  if (options.dtype === 'head') yield { kind: 'need', transfers: [{ file: 0, offset: 0, len: 8, at: alloc(8) }] };
   yield { kind: 'plan', json: JSON.stringify({ job: 'decode', bytes, outputs, reads: bytes, writes: bytes, problems: [] }) };
   yield { kind: 'create', outputs };
   const tasks = base.flatMap(({ file, size }, sink) =>

@@ -7,7 +7,7 @@ import { Worker } from 'node:worker_threads';
 import { noise, stage } from './stage.mjs';
 
 const { load, path } = stage();
-const { decode, init } = await load('node.js');
+const { decode, init, plan } = await load('node.js');
 const base = noise(300_000);
 const deltas = [new Uint8Array(3)];
 
@@ -25,6 +25,30 @@ test('a worker is used again, and one that died is not', async () => {
   await Promise.all([once(made[0], 'exit'), made[0].terminate()]);
   const { bytes } = await decode({ base, deltas, workers: 1 });
   assert.deepEqual([bytes, made.length], [base.length, 2]);
+  await Promise.all(made.map((worker) => worker.terminate()));
+});
+
+test('workers start while the headers are read, and none for a plan', async () => {
+  const made = [];
+  await init({
+    createWorker() {
+      const worker = new Worker(join(path, 'worker-node.js'), { execArgv: [] });
+      made.push(worker);
+      return worker;
+    },
+  });
+  const seen = [];
+  const source = {
+    size: base.length,
+    read(offset, length) {
+      seen.push(made.length);
+      return base.slice(offset, offset + length);
+    },
+  };
+  await plan({ job: 'decode', base: source, deltas, dtype: 'head', workers: 3 });
+  assert.deepEqual(seen, [0]);
+  await decode({ base: source, deltas, dtype: 'head', workers: 3 });
+  assert.deepEqual([seen[1], made.length], [3, 3]);
   await Promise.all(made.map((worker) => worker.terminate()));
 });
 
