@@ -4,44 +4,35 @@ use super::arrange::{arrange, Item};
 use super::blocks::{write_blocks, Appender, Made, Written};
 use super::chain::Chain;
 use super::files;
-use super::fit::{Fit, FitItem, Fitted, Look};
+use super::fit::{Fitted, Look, Purpose};
+use super::looks::look_at;
 use super::parents::Parents;
 use super::search::find_step;
 use super::tables::{model, Sections};
 use super::ties::{check, tell_apart, tie};
 use super::weigh::weigh;
 use crate::error::{Code, Error, Result};
+use crate::format::model::Tensor;
 use crate::format::v2::index::{check_paths, Digest, Lost};
 use crate::format::v2::{BaseRef, FileRecord, Index, Op, TensorRecord, PREAMBLE};
 use crate::job::chain::Care;
 use crate::job::encode::{Report, TensorReport};
-use crate::job::machine::{Io, OutputFile, Role, SourceEntry, TaskSpec};
+use crate::job::machine::{Io, OutputFile, Role, SourceEntry};
 use crate::job::open::{delta_sources, open_model};
 use crate::job::options::{EncodeOptions, Fidelity};
 use crate::job::plan::Plan;
-use crate::job::report::{from_wire, hex, to_json, Finding, Severity};
-use crate::job::task::{Task, BATCH_BYTES};
+use crate::job::report::{hex, to_json, Finding, Severity};
 use crate::strategy::lossless::wire::checksum;
 use crate::strategy::lossy::{loss::Loss, quality};
 
 /// Runs the job.
 pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -> Result<String> {
     let fidelity = options.fidelity()?;
-    let strategy = match fidelity {
-        Fidelity::Lossless => "lossless",
-        _ => "lossy",
-    };
     let base = open_model(&io, &sources, Role::Base, 0).await?.model;
     let chain = Chain::open(&io, base, &delta_sources(&sources), Care::Checked).await?;
-    let n = chain.stages.len();
     let opened = open_model(&io, &sources, Role::Finetuned, 0).await?;
     let (mut items, files, fronts) = arrange(&io, &sources, chain.last(), &opened).await?;
     let finetuned_bytes: u64 = opened.model.files.iter().map(|f| io.size(f.source)).sum();
-    let base_bytes: u64 = items
-        .iter()
-        .filter_map(|i| i.base)
-        .map(|b| chain.cost(n, &b.name))
-        .sum();
     // What an index cannot hold is refused before the work.
     let mut index = Index {
         metadata: Vec::from_iter(options.base_name.iter().map(|name| ("base".to_owned(), name.clone()))),
@@ -51,66 +42,24 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     check_paths(&index.files).map_err(|e| Error::new(Code::Usage, format!("the fine-tune's files: {e}; rename it")))?;
     index.to_bytes()?;
     let mut parents = Parents::new(&chain)?;
-    let elements = items.iter().map(|i| i.tensor.elements).sum();
-    let guess = finetuned_bytes / 4;
-    io.plan(
-        Plan {
-            job: "encode",
-            bytes: guess,
-            exact: false,
-            outputs: vec![OutputFile {
-                path: String::new(),
-                size: guess,
-            }],
-            problems: Vec::new(),
-            reads: 2 * (finetuned_bytes + base_bytes) + parents.cost(),
-            writes: guess,
-            tensors: items.len(),
-            elements,
-        }
-        .json()?,
-    )
-    .await;
+    io.plan(plan(&chain, &items, finetuned_bytes, parents.cost()).json()?)
+        .await;
+    parents.check(&io).await?;
 
     let look = Look {
         effort: options.effort.unwrap_or(2),
         low_rank: options.low_rank.unwrap_or(true),
         step: None,
-        probe: false,
-        whole: false,
+        purpose: Purpose::Code,
     };
-    parents.check(&io).await?;
-    if !matches!(fidelity, Fidelity::Lossless) {
-        weigh(&io, &chain, &mut items, look).await?;
-    }
-    let step = match fidelity {
-        Fidelity::Lossless => None,
-        Fidelity::Quality(quality) => Some(quality::step(quality)),
-        Fidelity::Ratio(ratio) => find_step(&io, &chain, &items, look, finetuned_bytes as f64 / ratio).await?,
-    };
-    let tasks = fit_tasks(&chain, &items, Look { step, ..look })?;
-    let mut fitted: Vec<Fitted> = Vec::with_capacity(items.len());
-    for report in io.run(tasks).await? {
-        fitted.extend(from_wire::<Vec<Fitted>>(&report)?);
-    }
+    let step = step(&io, &chain, &mut items, look, fidelity, finetuned_bytes).await?;
+    let fitted = look_at(&io, &chain, &items, Look { step, ..look }).await?;
     let mut records: Vec<TensorRecord> = items.iter().zip(&fitted).map(record).collect();
     tell_apart(&io, &chain, &items, look, &fitted, &mut records).await?;
     tie(&mut records);
     let Sections { sets, params } = model(&items, &mut records, &fitted);
-    // No block is longer than what it covers, but for its head.
-    let sections: u64 = sets.iter().chain(&params).map(|s| s.len() as u64).sum();
-    let bound = finetuned_bytes + finetuned_bytes / 64 + items.len() as u64 * 512 + (1 << 20) + sections;
-    io.create(vec![OutputFile {
-        path: String::new(),
-        size: bound,
-    }])
-    .await;
-    let mut file = Appender { io: &io, at: 0 };
-    file.append(&mut PREAMBLE.to_vec()).await;
-    file.append(&mut sets.concat()).await;
-    for some in params.chunks(256) {
-        file.append(&mut some.concat()).await;
-    }
+
+    let mut file = begin(&io, &items, finetuned_bytes, &sets, &params).await;
     let made = Made {
         chain: &chain,
         items: &items,
@@ -131,7 +80,9 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     index.sets = sets.iter().map(|s| s.len() as u64).collect();
     index.tensors = records;
     index.blocks = written.blocks;
-    let size = finish(&io, file, &index).await?;
+    let bytes = finish(&io, file, &index).await?;
+
+    let strategy = strategy_name(fidelity);
     let tensors = items
         .iter()
         .zip(&index.tensors)
@@ -157,14 +108,92 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
         job: "encode",
         version: 2,
         strategy,
-        bytes: size,
+        bytes,
         finetuned_bytes,
-        elements,
+        elements: elements(&items),
         base_hash: hex(&super::open::base_identity(&index)),
         relative_error: total(&written.losses).relative_error(),
         tensors,
-        findings: missed(fidelity, finetuned_bytes, size),
+        findings: missed(fidelity, finetuned_bytes, bytes),
     })
+}
+
+fn strategy_name(fidelity: Fidelity) -> &'static str {
+    match fidelity {
+        Fidelity::Lossless => "lossless",
+        _ => "lossy",
+    }
+}
+
+fn elements(items: &[Item<'_>]) -> u64 {
+    items.iter().map(|i| i.tensor.elements).sum()
+}
+
+/// The plan; how large the file becomes is a guess.
+fn plan(chain: &Chain, items: &[Item<'_>], finetuned_bytes: u64, parents: u64) -> Plan {
+    let of_base = |b: &Tensor| chain.cost(chain.stages.len(), &b.name);
+    let base_bytes: u64 = items.iter().filter_map(|i| i.base).map(of_base).sum();
+    let guess = finetuned_bytes / 4;
+    Plan {
+        job: "encode",
+        bytes: guess,
+        exact: false,
+        outputs: vec![OutputFile {
+            path: String::new(),
+            size: guess,
+        }],
+        problems: Vec::new(),
+        reads: 2 * (finetuned_bytes + base_bytes) + parents,
+        writes: guess,
+        tensors: items.len(),
+        elements: elements(items),
+    }
+}
+
+/// Number of the step that tensors are dithered with, and by how much each has a finer one; none to lose nothing.
+async fn step(
+    io: &Io,
+    chain: &Chain,
+    items: &mut [Item<'_>],
+    look: Look,
+    fidelity: Fidelity,
+    finetuned_bytes: u64,
+) -> Result<Option<u8>> {
+    match fidelity {
+        Fidelity::Lossless => Ok(None),
+        Fidelity::Quality(quality) => {
+            let purpose = Purpose::Weigh;
+            let moved = look_at(io, chain, items, Look { purpose, ..look }).await?;
+            weigh(items, &moved);
+            Ok(Some(quality::step(quality)))
+        }
+        Fidelity::Ratio(ratio) => find_step(io, chain, items, look, finetuned_bytes as f64 / ratio).await,
+    }
+}
+
+/// Creates the file, with all that stands before its blocks.
+async fn begin<'a>(
+    io: &'a Io,
+    items: &[Item<'_>],
+    finetuned_bytes: u64,
+    sets: &[Vec<u8>],
+    params: &[Vec<u8>],
+) -> Appender<'a> {
+    // No block is longer than what it covers, but for its head.
+    let sections: u64 = sets.iter().chain(params).map(|s| s.len() as u64).sum();
+    let bound = finetuned_bytes + finetuned_bytes / 64 + items.len() as u64 * 512 + (1 << 20) + sections;
+    io.create(vec![OutputFile {
+        path: String::new(),
+        size: bound,
+    }])
+    .await;
+    let mut file = Appender { io, at: 0 };
+    file.append(&mut PREAMBLE.to_vec()).await;
+    file.append(&mut sets.concat()).await;
+    for some in params.chunks(256) {
+        file.append(&mut some.concat()).await;
+    }
+    file
 }
 
 /// A warning where the file is much larger than what was asked for.
@@ -227,53 +256,6 @@ async fn finish(io: &Io, mut file: Appender<'_>, index: &Index) -> Result<u64> {
     let size = file.at + seal.len() as u64;
     io.resize(0, size).await;
     Ok(size)
-}
-
-/// The tasks that look at every tensor.
-pub fn fit_tasks(chain: &Chain, items: &[Item<'_>], look: Look) -> Result<Vec<TaskSpec>> {
-    let n = chain.stages.len();
-    let stride = |i: &&Item<'_>| if look.whole { 1 } else { look.stride(&i.geometry) };
-    let cost = |i: &&Item<'_>| (i.tensor.range.len + i.base.map_or(0, |b| chain.cost(n, &b.name))) / stride(i);
-    let mut specs = Vec::new();
-    for group in grouped(items, &cost) {
-        let names: Vec<&str> = group.iter().filter_map(|i| i.base).map(|b| b.name.as_str()).collect();
-        let (past, numbers) = chain.past_of(n, &names, false)?;
-        let mut numbers = numbers.into_iter();
-        let item = |i: &&Item<'_>| FitItem {
-            fine: i.tensor.into(),
-            base: i.base.and_then(|_| numbers.next()),
-            columns: i.geometry.columns,
-            common: i.geometry.common,
-            stride: stride(i),
-            finer: i.finer,
-        };
-        let fit = Fit {
-            look,
-            items: group.iter().map(item).collect(),
-            past,
-        };
-        specs.push(Task::Fit(fit).spec(&group[0].tensor.name, "reading", group.iter().map(cost).sum())?);
-    }
-    Ok(specs)
-}
-
-/// Items in runs of at least a few megabytes.
-fn grouped<'a, 'b>(items: &'a [Item<'b>], cost: &dyn Fn(&&'a Item<'b>) -> u64) -> Vec<Vec<&'a Item<'b>>> {
-    let mut groups = Vec::new();
-    let mut group = Vec::new();
-    let mut sum = 0;
-    for item in items {
-        sum += cost(&item);
-        group.push(item);
-        if sum >= BATCH_BYTES {
-            groups.push(std::mem::take(&mut group));
-            sum = 0;
-        }
-    }
-    if !group.is_empty() {
-        groups.push(group);
-    }
-    groups
 }
 
 /// The word for how a tensor is rebuilt.

@@ -13,7 +13,7 @@ use crate::job::chunks::Chunks;
 use crate::job::machine::{Io, Read};
 use crate::job::placed::TensorRange;
 use crate::job::report::to_wire;
-use crate::job::wire::wire;
+use crate::job::wire::{wire, wire_enum};
 use crate::kernels::v2::element::Layout;
 use crate::offset::ByteRange;
 use crate::strategy::lossless::factors::Factors;
@@ -45,6 +45,25 @@ pub fn block_words(columns: u64, width: u64) -> u64 {
     piece_words(BLOCK_BYTES, columns, width)
 }
 
+/// What a look is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// What is found will be coded.
+    Code,
+    /// An estimate of the size, from a part of each large tensor: no digests and no prediction.
+    Estimate,
+    /// How far tensors moved, from as much.
+    Weigh,
+    /// Digests of all bytes of the fine-tune.
+    Hash,
+}
+wire_enum!(Purpose {
+    0: Code {},
+    1: Estimate {},
+    2: Weigh {},
+    3: Hash {}
+});
+
 /// How tensors are looked at.
 #[derive(Clone, Copy, Debug)]
 pub struct Look {
@@ -54,22 +73,24 @@ pub struct Look {
     pub low_rank: bool,
     /// Number of the step that they are dithered with if that pays; none to lose nothing.
     pub step: Option<u8>,
-    /// Only for an estimate: less of them, no digests, no prediction.
-    pub probe: bool,
-    /// All of the fine-tune is hashed.
-    pub whole: bool,
+    /// What for.
+    pub purpose: Purpose,
 }
 wire!(Look {
     effort,
     low_rank,
     step,
-    probe,
-    whole
+    purpose
 });
 
 impl Look {
+    /// Whether a part is enough.
+    fn probes(self) -> bool {
+        matches!(self.purpose, Purpose::Estimate | Purpose::Weigh)
+    }
+
     fn effort(self) -> Effort {
-        match self.probe {
+        match self.probes() {
             true => Effort::level(self.effort.max(1), false),
             false => Effort::level(self.effort, self.low_rank),
         }
@@ -77,7 +98,7 @@ impl Look {
 
     /// Of how many pieces of a tensor one is read.
     pub fn stride(self, of: &Geometry) -> u64 {
-        match self.probe {
+        match self.probes() {
             true => (of.common * of.layout.bytes() as u64).div_ceil(PROBE_BYTES),
             false => self.effort().stride(of.columns, of.common),
         }
@@ -134,7 +155,7 @@ pub struct Fitted {
     pub whole: Option<Digest>,
     /// What those in the middle take without a base, for each byte.
     pub alone: f64,
-    /// How far it moved, relative to its weights; only a probe says it.
+    /// How far it moved, relative to its weights; only a look at a part says it, and only without a step.
     pub change: f64,
     /// Whether the common words are the same.
     pub equal: bool,
@@ -226,8 +247,11 @@ async fn fit_tensor(io: &Io, look: Look, item: &FitItem, reader: &mut Reader) ->
         found.exact.columns = vec![0; item.columns as usize];
         return Ok(found);
     }
-    if look.probe {
+    if look.probes() && look.step.is_none() {
         found.change = relative_change(&sample);
+    }
+    if look.purpose == Purpose::Weigh {
+        return Ok(found);
     }
     let (effort, stride) = (look.effort(), item.stride);
     let fit = fit(&sample, effort);
@@ -254,14 +278,17 @@ async fn fit_tensor(io: &Io, look: Look, item: &FitItem, reader: &mut Reader) ->
 /// Hashes what tells a tensor from others, or all of it.
 async fn mark(io: &Io, look: Look, fine: &TensorRange, found: &mut Fitted) -> Result<()> {
     let ByteRange { offset, len } = fine.range;
-    let n = if look.whole { len } else { len.min(MARK_BYTES) };
+    let n = match look.purpose {
+        Purpose::Hash => len,
+        _ => len.min(MARK_BYTES),
+    };
     let mut chunks = Chunks::new(fine.source, ByteRange::new(offset + (len - n) / 2, n)?);
     let mut hasher = blake3::Hasher::new();
     let mut bytes = Vec::new();
     while chunks.next(io, &mut bytes).await? {
         hasher.update(&bytes);
         // Only the search for a ratio asks.
-        if (look.probe || look.step.is_some()) && !look.whole {
+        if look.purpose == Purpose::Estimate || (look.purpose == Purpose::Code && look.step.is_some()) {
             let width = Layout::of(fine.dtype).bytes();
             found.alone = stored::encode(&bytes, width).len() as f64 / bytes.len() as f64;
         }
@@ -280,7 +307,7 @@ async fn narrow(io: &Io, look: Look, fine: &TensorRange) -> Result<Dtype> {
     for dtype in [Dtype::BF16, Dtype::F16] {
         let mut all = as_narrow(&bytes, dtype).is_some();
         let mut chunks = Chunks::new(fine.source, fine.range);
-        while all && !look.probe && chunks.next(io, &mut bytes).await? {
+        while all && !look.probes() && chunks.next(io, &mut bytes).await? {
             all = as_narrow(&bytes, dtype).is_some();
         }
         if all {
@@ -320,7 +347,7 @@ async fn sample(
     let (mut scratch, mut after) = (Vec::new(), Vec::new());
     loop {
         if at >= item.common {
-            if !found.equal || same == item.common || look.probe {
+            if !found.equal || same == item.common || look.probes() {
                 break;
             }
             (at, step, stride, all) = (same, block_words(item.columns, width), 1, true);

@@ -18,6 +18,7 @@ pub mod fit;
 pub mod identify;
 pub mod inspect;
 pub mod lineage;
+pub mod looks;
 pub mod open;
 pub mod pack;
 pub mod parents;

@@ -2,12 +2,12 @@
 
 use super::arrange::Item;
 use super::chain::Chain;
-use super::encode::fit_tasks;
-use super::fit::{Coding, Fitted, Look, Sparse};
+use super::fit::{Coding, Fitted, Look, Purpose, Sparse};
+use super::looks::look_at;
 use super::tables::{narrowed, sum};
+use super::weigh::weigh;
 use crate::error::{Code, Error, Result};
 use crate::job::machine::Io;
-use crate::job::report::from_wire;
 use crate::kernels::v2::dither::LEVELS;
 use crate::kernels::v2::element::Layout;
 use crate::order::sorted_positions;
@@ -29,15 +29,26 @@ const CLOSE: f64 = 0.05;
 /// Bits of a row's flag and scale, about.
 const ROW_BITS: f64 = 1.5;
 
-/// Finds the step with which the file has about `bytes` bytes: the finest that keeps within. None when it keeps within
-/// without any loss; `USAGE` when no step does.
-pub async fn find_step(io: &Io, chain: &Chain, items: &[Item<'_>], look: Look, bytes: f64) -> Result<Option<u8>> {
-    let size = |step, probe| size(io, chain, items, Look { step, probe, ..look });
-    if size(None, true).await? <= bytes {
+/// Finds the step with which the file has about `bytes` bytes: the finest that keeps within, with the tensors weighed. None
+/// when it keeps within without any loss; `USAGE` when no step does.
+pub async fn find_step(io: &Io, chain: &Chain, items: &mut [Item<'_>], look: Look, bytes: f64) -> Result<Option<u8>> {
+    let purpose = Purpose::Estimate;
+    let exact = look_at(io, chain, items, Look { purpose, ..look }).await?;
+    if size(items, &exact) <= bytes {
         return Ok(None);
     }
+    weigh(items, &exact);
+    let items = &*items;
+    let size_at = async |step, purpose| {
+        let look = Look {
+            step: Some(step),
+            purpose,
+            ..look
+        };
+        Result::Ok(size(items, &look_at(io, chain, items, look).await?))
+    };
     let (finest, coarsest) = (quality::step(99), quality::step(1));
-    let least = size(Some(coarsest), true).await?;
+    let least = size_at(coarsest, purpose).await?;
     if least > bytes {
         let text = format!(
             "the ratio is out of reach: with the coarsest steps the file would still have about {} kB, mostly of what has \
@@ -53,7 +64,7 @@ pub async fn find_step(io: &Io, chain: &Chain, items: &[Item<'_>], look: Look, b
         let (mut fine, mut coarse) = (finest, coarsest);
         while fine < coarse {
             let middle = fine + (coarse - fine) / 2;
-            if size(Some(middle), true).await? <= probed {
+            if size_at(middle, purpose).await? <= probed {
                 coarse = middle;
             } else {
                 fine = middle + 1;
@@ -64,7 +75,7 @@ pub async fn find_step(io: &Io, chain: &Chain, items: &[Item<'_>], look: Look, b
         }
         round += 1;
         // Predictions are too dear to be found for each step: what they save is measured at one that is near.
-        let saved = size(Some(coarse), true).await? / size(Some(coarse), false).await?.max(1.0);
+        let saved = size_at(coarse, purpose).await? / size_at(coarse, Purpose::Code).await?.max(1.0);
         if (bytes * saved - probed).abs() < probed * CLOSE {
             return Ok(Some(coarse));
         }
@@ -72,12 +83,8 @@ pub async fn find_step(io: &Io, chain: &Chain, items: &[Item<'_>], look: Look, b
     }
 }
 
-/// The size of a file with this step, about; a probe takes it from a part of the rows of large tensors.
-async fn size(io: &Io, chain: &Chain, items: &[Item<'_>], look: Look) -> Result<f64> {
-    let mut fitted: Vec<Fitted> = Vec::with_capacity(items.len());
-    for report in io.run(fit_tasks(chain, items, look)?).await? {
-        fitted.extend(from_wire::<Vec<Fitted>>(&report)?);
-    }
+/// The bytes of a file of tensors that were fitted like this, about.
+fn size(items: &[Item<'_>], fitted: &[Fitted]) -> f64 {
     // The same again is tied to what came before.
     let like = |i: usize, j: usize| {
         let shaped = |i: usize| (items[i].tensor.dtype, &items[i].tensor.shape);
@@ -105,7 +112,7 @@ async fn size(io: &Io, chain: &Chain, items: &[Item<'_>], look: Look) -> Result<
             + all(LEVELS * DITHER_CLASSES, |f| &f.dither_counts, width);
         bits += q8 as f64 / 256.0;
     }
-    for ((item, f), own) in items.iter().zip(&fitted).zip(own) {
+    for ((item, f), own) in items.iter().zip(fitted).zip(own) {
         let g = &item.geometry;
         bits += TENSOR_BYTES * 8.0;
         if !own {
@@ -118,5 +125,5 @@ async fn size(io: &Io, chain: &Chain, items: &[Item<'_>], look: Look) -> Result<
             bits += side_length(&coding.columns, coding.factors.is_some()) as f64 / 256.0;
         }
     }
-    Ok(bits / 8.0)
+    bits / 8.0
 }

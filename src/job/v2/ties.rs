@@ -4,13 +4,12 @@
 
 use super::arrange::Item;
 use super::chain::Chain;
-use super::encode::fit_tasks;
-use super::fit::{Fitted, Look};
+use super::fit::{Fitted, Look, Purpose};
+use super::looks::look_at;
 use crate::error::{Code, Error, Result};
 use crate::format::v2::index::Digest;
 use crate::format::v2::{Op, TensorRecord};
 use crate::job::machine::Io;
-use crate::job::report::from_wire;
 use crate::order::sorted_positions;
 
 /// Gives every record a digest that others have only if their tensors are the same: of its bytes, where it has to.
@@ -35,11 +34,8 @@ pub async fn tell_apart(
             again.push(Item { base: None, ..items[i] });
         }
     }
-    let look = Look { whole: true, ..look };
-    let mut hashed = Vec::with_capacity(wanted.len());
-    for report in io.run(fit_tasks(chain, &again, look)?).await? {
-        hashed.extend(from_wire::<Vec<Fitted>>(&report)?);
-    }
+    let purpose = Purpose::Hash;
+    let hashed = look_at(io, chain, &again, Look { purpose, ..look }).await?;
     for (i, f) in wanted.into_iter().zip(&hashed).chain((0..).zip(fitted)) {
         records[i].digest = f.whole.unwrap_or(records[i].digest);
     }

@@ -196,10 +196,10 @@ impl BlockWriter<'_> {
         let start = self.moved.start(layout, base);
         let sum = weighted_difference(layout, start.from, fine, &rows.weights);
         let mut r = mean_scale(layout, sum / start.n() as f32, q);
-        let mut sample = Sample::of(start.n());
+        let mut pieces = Pieces::of(start.n());
         for cost in std::iter::repeat_n(self.cost, 2).flatten() {
             let class = (r + contexts.offset as i32) as i16;
-            let sums = sample.lengths(cost, class, &rows.scales, &mut self.parts, |parts, piece| {
+            let sums = pieces.lengths(cost, class, &rows.scales, &mut self.parts, |parts, piece| {
                 parts.piece(&start, q, fine, piece)
             });
             let shift = best_shift(&sums, |s| move_length(r + s - self.scales.last));
@@ -301,14 +301,14 @@ const ENOUGH_BITS: u32 = 1500;
 const PIECE: usize = 128;
 
 /// As many pieces of a row as it takes to choose its scale: every `stride`-th one, then those beside them, and so on.
-struct Sample {
+struct Pieces {
     weights: usize,
     stride: usize,
     /// How often every `stride`-th piece was taken apart.
     known: usize,
 }
 
-impl Sample {
+impl Pieces {
     /// Of a row of that many weights.
     fn of(weights: usize) -> Self {
         let stride = weights.div_ceil(ENOUGH_WEIGHTS);

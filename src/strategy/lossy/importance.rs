@@ -30,6 +30,8 @@ pub struct Known<'a> {
     pub name: &'a str,
     /// Its shape.
     pub shape: &'a [u64],
+    /// How many weights it has.
+    pub weights: u64,
     /// See [`relative_change`].
     pub change: f64,
 }
@@ -69,11 +71,7 @@ pub fn finer(tensors: &[Known<'_>]) -> Vec<u8> {
 
 /// What a weight of a tensor counts, as a logarithm in steps, and how many there are.
 fn of_a_weight(tensor: &Known<'_>) -> Option<(i64, i64)> {
-    let n = tensor
-        .shape
-        .iter()
-        .fold(1u64, |n, &d| n.saturating_mul(d))
-        .min(MOST_WEIGHTS);
+    let n = tensor.weights.min(MOST_WEIGHTS);
     let change = steps(tensor.change as f32, LOG2_Q);
     if tensor.shape.iter().filter(|&&d| d > 1).count() < 2 || change == i32::MIN {
         return None;
@@ -122,7 +120,12 @@ mod tests {
 
     #[test]
     fn small_tensors_that_moved_far_are_finer() {
-        let known = |name, shape, change| Known { name, shape, change };
+        let known = |name, shape: &'static [u64], change| Known {
+            name,
+            shape,
+            weights: shape.iter().product(),
+            change,
+        };
         let of = |tensors: &[Known<'_>]| finer(tensors);
         let matrix = |change| known("mlp.weight", &[1024, 1024], change);
         assert_eq!(of(&[matrix(0.01), matrix(0.01)]), [0, 0]);
