@@ -7,7 +7,7 @@ use super::files;
 use super::fit::{Fitted, Look, Purpose};
 use super::looks::look_at;
 use super::parents::Parents;
-use super::search::find_step;
+use super::search::fit_to_size;
 use super::tables::{model, Sections};
 use super::ties::{check, tell_apart, tie};
 use super::weigh::weigh;
@@ -52,8 +52,7 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
         step: None,
         purpose: Purpose::Code,
     };
-    let step = step(&io, &chain, &mut items, look, fidelity, finetuned_bytes).await?;
-    let fitted = look_at(&io, &chain, &items, Look { step, ..look }).await?;
+    let fitted = fit(&io, &chain, &mut items, look, fidelity, finetuned_bytes).await?;
     let mut records: Vec<TensorRecord> = items.iter().zip(&fitted).map(record).collect();
     tell_apart(&io, &chain, &items, look, &fitted, &mut records).await?;
     tie(&mut records);
@@ -150,25 +149,26 @@ fn plan(chain: &Chain, items: &[Item<'_>], finetuned_bytes: u64, parents: u64) -
     }
 }
 
-/// Number of the step that tensors are dithered with, and by how much each has a finer one; none to lose nothing.
-async fn step(
+/// What is found of every tensor, with the loss that is asked for.
+async fn fit(
     io: &Io,
     chain: &Chain,
     items: &mut [Item<'_>],
     look: Look,
     fidelity: Fidelity,
     finetuned_bytes: u64,
-) -> Result<Option<u8>> {
-    match fidelity {
-        Fidelity::Lossless => Ok(None),
+) -> Result<Vec<Fitted>> {
+    let step = match fidelity {
+        Fidelity::Lossless => None,
         Fidelity::Quality(quality) => {
             let purpose = Purpose::Weigh;
             let moved = look_at(io, chain, items, Look { purpose, ..look }).await?;
             weigh(items, &moved);
-            Ok(Some(quality::step(quality)))
+            Some(quality::step(quality))
         }
-        Fidelity::Ratio(ratio) => find_step(io, chain, items, look, finetuned_bytes as f64 / ratio).await,
-    }
+        Fidelity::Ratio(ratio) => return fit_to_size(io, chain, items, look, finetuned_bytes as f64 / ratio).await,
+    };
+    look_at(io, chain, items, Look { step, ..look }).await
 }
 
 /// Creates the file, with all that stands before its blocks.

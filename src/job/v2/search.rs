@@ -1,4 +1,4 @@
-//! The step that gives a size.
+//! Lossy within a size.
 
 use super::arrange::Item;
 use super::chain::Chain;
@@ -29,26 +29,29 @@ const CLOSE: f64 = 0.05;
 /// Bits of a row's flag and scale, about.
 const ROW_BITS: f64 = 1.5;
 
-/// Finds the step with which the file has about `bytes` bytes: the finest that keeps within, with the tensors weighed. None
-/// when it keeps within without any loss; `USAGE` when no step does.
-pub async fn find_step(io: &Io, chain: &Chain, items: &mut [Item<'_>], look: Look, bytes: f64) -> Result<Option<u8>> {
+/// Fits tensors for a file of about `bytes` bytes: with the finest step that keeps within, and weighed; without any loss where
+/// that keeps within. `USAGE` when no step does.
+pub async fn fit_to_size(
+    io: &Io,
+    chain: &Chain,
+    items: &mut [Item<'_>],
+    look: Look,
+    bytes: f64,
+) -> Result<Vec<Fitted>> {
     let purpose = Purpose::Estimate;
     let exact = look_at(io, chain, items, Look { purpose, ..look }).await?;
-    if size(items, &exact) <= bytes {
-        return Ok(None);
+    let most = size(items, &exact);
+    if most <= bytes {
+        return look_at(io, chain, items, look).await;
     }
     weigh(items, &exact);
     let items = &*items;
-    let size_at = async |step, purpose| {
-        let look = Look {
-            step: Some(step),
-            purpose,
-            ..look
-        };
-        Result::Ok(size(items, &look_at(io, chain, items, look).await?))
+    let fitted = async |step, purpose| {
+        let step = Some(step);
+        look_at(io, chain, items, Look { step, purpose, ..look }).await
     };
     let (finest, coarsest) = (quality::step(99), quality::step(1));
-    let least = size_at(coarsest, purpose).await?;
+    let least = size(items, &fitted(coarsest, purpose).await?);
     if least > bytes {
         let text = format!(
             "the ratio is out of reach: with the coarsest steps the file would still have about {} kB, mostly of what has \
@@ -57,29 +60,77 @@ pub async fn find_step(io: &Io, chain: &Chain, items: &mut [Item<'_>], look: Loo
         );
         return Err(Error::new(Code::Usage, text));
     }
+    // By step: what a round of the search asks, the next one may ask again.
+    let mut sizes = vec![None; coarsest as usize + 1];
     let predicts = look.low_rank && look.effort >= 2;
     let mut probed = bytes;
-    let mut round = 0;
+    let mut corrections = 0;
     loop {
-        let (mut fine, mut coarse) = (finest, coarsest);
-        while fine < coarse {
-            let middle = fine + (coarse - fine) / 2;
-            if size_at(middle, purpose).await? <= probed {
-                coarse = middle;
-            } else {
-                fine = middle + 1;
-            }
+        let mut search = Search::new((finest, most), (coarsest, least), probed);
+        while let Some(step) = search.next() {
+            let size = match sizes[step as usize] {
+                Some(size) => size,
+                None => *sizes[step as usize].insert(size(items, &fitted(step, purpose).await?)),
+            };
+            search.put(step, size);
         }
-        if !predicts || round == MOST_CORRECTIONS {
-            return Ok(Some(coarse));
-        }
-        round += 1;
+        let step = search.coarse;
+        let found = fitted(step, Purpose::Code).await?;
         // Predictions are too dear to be found for each step: what they save is measured at one that is near.
-        let saved = size_at(coarse, purpose).await? / size_at(coarse, Purpose::Code).await?.max(1.0);
-        if (bytes * saved - probed).abs() < probed * CLOSE {
-            return Ok(Some(coarse));
+        let wanted = bytes * search.size / size(items, &found).max(1.0);
+        if !predicts || corrections == MOST_CORRECTIONS || (wanted - probed).abs() < probed * CLOSE {
+            return Ok(found);
         }
-        probed = bytes * saved;
+        corrections += 1;
+        probed = wanted;
+    }
+}
+
+/// The search for the finest step with at most a size, where sizes fall about as a power of the step's number: by false position,
+/// with the Illinois rule against ends that stay.
+struct Search {
+    /// The finest step that is left.
+    fine: u8,
+    /// The finest step that keeps within.
+    coarse: u8,
+    /// The size at `coarse`.
+    size: f64,
+    wanted: f64,
+    /// Logarithms of the sizes about `fine` and at `coarse`, over and under the wanted one.
+    over: f64,
+    under: f64,
+}
+
+impl Search {
+    /// Between two steps with their sizes, the first too large, the second not.
+    fn new((fine, most): (u8, f64), (coarse, least): (u8, f64), wanted: f64) -> Self {
+        Self {
+            fine,
+            coarse,
+            size: least,
+            wanted,
+            over: (most / wanted).ln(),
+            under: (wanted / least).ln(),
+        }
+    }
+
+    /// The step whose size is to be put; none when it is found.
+    fn next(&self) -> Option<u8> {
+        let left = self.coarse - self.fine;
+        let part = self.over / (self.over + self.under);
+        (left > 0).then(|| self.fine + ((left as f64 * part) as u8).min(left - 1))
+    }
+
+    fn put(&mut self, step: u8, size: f64) {
+        if size <= self.wanted {
+            (self.coarse, self.size) = (step, size);
+            self.under = (self.wanted / size).ln();
+            self.over /= 2.0;
+        } else {
+            self.fine = step + 1;
+            self.over = (size / self.wanted).ln();
+            self.under /= 2.0;
+        }
     }
 }
 
@@ -126,4 +177,36 @@ fn size(items: &[Item<'_>], fitted: &[Fitted]) -> f64 {
         }
     }
     bits / 8.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_finest_step_within_a_size_is_found_in_few_looks() {
+        let (finest, coarsest) = (10, 130);
+        for bend in [0.2, 1.0, 3.0] {
+            let size = |step: u8| 1e6 * (-((step - finest) as f64 / 30.0).powf(bend)).exp();
+            let mut looks = 0;
+            let mut wanted = size(coarsest);
+            while wanted < 2e6 {
+                let mut search = Search::new((finest, 2e6), (coarsest, size(coarsest)), wanted);
+                while let Some(step) = search.next() {
+                    search.put(step, size(step));
+                    looks += 1;
+                }
+                let found = search.coarse;
+                assert_eq!(search.size, size(found));
+                assert!(search.size <= wanted, "{bend}, {wanted}: {found}");
+                assert!(found == finest || size(found - 1) > wanted, "{bend}, {wanted}: {found}");
+                wanted *= 1.3;
+            }
+            let searches = (2e6 / size(coarsest)).log(1.3).ceil();
+            assert!(
+                looks as f64 / searches < 7.0,
+                "{bend}: {looks} looks for {searches} sizes"
+            );
+        }
+    }
 }
