@@ -59,7 +59,9 @@ async function small(path, text) {
  * @param {Map<string, Buffer>} site
  */
 export function checkSite(site) {
-  const parts = [...site].filter(([path]) => /\.(html|css|js)$/.test(path) && !SAMPLE.test(path)).map(([, bytes]) => bytes);
+  // In this order sw.js comes last: its version is another one for every build, and changes how all that follows is packed.
+  const paths = [...site.keys()].filter((path) => /\.(html|css|js)$/.test(path) && !SAMPLE.test(path)).sort();
+  const parts = paths.map((path) => /** @type {Buffer} */ (site.get(path)));
   const all = Buffer.concat(parts);
   const params = { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_SIZE_HINT]: all.length };
   const packed = brotliCompressSync(all, { params }).length;

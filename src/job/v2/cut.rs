@@ -1,6 +1,6 @@
 //! Cuts out of a chain what a task needs: see [`Past`].
 
-use super::chain::{Chain, Link, Stage};
+use super::chain::{Chain, Link};
 use super::files::bytes_of;
 use super::open::OpenV2;
 use super::past::{AddedTensor, BaseTensor, Coded, Level, Past};
@@ -29,6 +29,15 @@ struct Want {
     expected: Option<Digest>,
 }
 
+/// What a task must know of one model.
+struct Cut {
+    level: Level,
+    /// Its tensors in that, as the whole model has them numbered, in order.
+    numbers: Vec<usize>,
+    /// What it takes from the model before.
+    next: Vec<Want>,
+}
+
 impl Chain {
     /// What a task must know to read whole tensors of the model after `n` links, and their numbers in it. With `check`,
     /// so that it can also compare the digests that no index vouches for.
@@ -53,25 +62,13 @@ impl Chain {
         let mut local = Vec::new();
         for level in (0..=n).rev() {
             let own = merged(wants);
-            let mut numbers: Vec<usize> = own.iter().map(|w| w.tensor).collect();
-            let (made, next) = match level.checked_sub(1).map(|i| &self.stages[i]) {
-                None => (self.base_level(&own), Vec::new()),
-                Some(stage) => match &*stage.link {
-                    Link::V1(delta) => self.added(level, stage, delta, &own)?,
-                    Link::V2(delta) => {
-                        let blocks = blocks_of(delta, &own);
-                        for &b in &blocks {
-                            numbers.extend(delta.placed.blocks[b].segments.iter().map(|s| s.tensor));
-                        }
-                        let order = sorted_positions(numbers.len(), &|a, b| numbers[a].cmp(&numbers[b]));
-                        numbers = rearranged(numbers, &order);
-                        numbers.dedup();
-                        self.coded(level, stage, delta, &own, &numbers, &blocks, check)?
-                    }
-                },
+            let cut = match level.checked_sub(1).map(|i| &*self.stages[i].link) {
+                None => self.base_level(&own),
+                Some(Link::V1(delta)) => self.added(level, delta, &own)?,
+                Some(Link::V2(delta)) => self.coded(level, delta, &own, check)?,
             };
             // So far the level above has the numbers of the whole model.
-            let find = |t: usize| numbers.binary_search(&t).map(|i| i as u32).map_err(|_| lost());
+            let find = |t: usize| cut.numbers.binary_search(&t).map(|i| i as u32).map_err(|_| lost());
             match levels.last_mut() {
                 None => local = asked.iter().map(|&t| find(t)).collect::<Result<_>>()?,
                 Some(Level::V1(tensors)) => {
@@ -86,22 +83,27 @@ impl Chain {
                 }
                 Some(Level::Base(_)) => {}
             }
-            levels.push(made);
-            wants = next;
+            levels.push(cut.level);
+            wants = cut.next;
         }
         levels.reverse();
         Ok((Past { levels }, local))
     }
 
-    fn base_level(&self, own: &[Want]) -> Level {
+    fn base_level(&self, own: &[Want]) -> Cut {
         let tensors = own.iter().map(|w| BaseTensor {
             place: TensorRange::from(&self.base.tensors[w.tensor]),
             expected: w.expected,
         });
-        Level::Base(tensors.collect())
+        Cut {
+            level: Level::Base(tensors.collect()),
+            numbers: tensors_of(own),
+            next: Vec::new(),
+        }
     }
 
-    fn added(&self, level: usize, stage: &Stage, delta: &OpenDelta, own: &[Want]) -> Result<(Level, Vec<Want>)> {
+    fn added(&self, level: usize, delta: &OpenDelta, own: &[Want]) -> Result<Cut> {
+        let stage = &self.stages[level - 1];
         let (mut tensors, mut next) = (Vec::with_capacity(own.len()), Vec::with_capacity(own.len()));
         for w in own {
             let t = &stage.model.tensors[w.tensor];
@@ -126,22 +128,25 @@ impl Chain {
                 expected: w.expected,
             });
         }
-        Ok((Level::V1(tensors), next))
+        Ok(Cut {
+            level: Level::V1(tensors),
+            numbers: tensors_of(own),
+            next,
+        })
     }
 
-    /// `own`: what is wanted; `numbers`: all tensors of the level; `blocks`: the blocks that it takes.
-    #[allow(clippy::too_many_arguments)] // each is a part of the level
-    fn coded(
-        &self,
-        level: usize,
-        stage: &Stage,
-        delta: &OpenV2,
-        own: &[Want],
-        numbers: &[usize],
-        blocks: &[usize],
-        check: bool,
-    ) -> Result<(Level, Vec<Want>)> {
+    fn coded(&self, level: usize, delta: &OpenV2, own: &[Want], check: bool) -> Result<Cut> {
+        let stage = &self.stages[level - 1];
         let (index, placed) = (&delta.index, &delta.placed);
+        let blocks = blocks_of(delta, own);
+        let mut numbers = tensors_of(own);
+        // Others have a part in these blocks.
+        for &b in &blocks {
+            numbers.extend(placed.blocks[b].segments.iter().map(|s| s.tensor));
+        }
+        let order = sorted_positions(numbers.len(), &|a, b| numbers[a].cmp(&numbers[b]));
+        numbers = rearranged(numbers, &order);
+        numbers.dedup();
         let mut next = Vec::new();
         for w in own {
             let record = &index.tensors[w.tensor];
@@ -158,7 +163,7 @@ impl Chain {
                 }
             }
         }
-        for &b in blocks {
+        for &b in &blocks {
             for s in placed.blocks[b].segments.iter().filter(|s| !s.stored) {
                 let Some(before) = stage.before[s.tensor] else { continue };
                 let (dtype, _) = self.form(level - 1, before);
@@ -179,7 +184,11 @@ impl Chain {
             tensors: tensors.collect(),
             blocks: blocks.collect::<Result<_>>()?,
         };
-        Ok((Level::V2(coded), next))
+        Ok(Cut {
+            level: Level::V2(coded),
+            numbers,
+            next,
+        })
     }
 
     /// What each tensor of the chain is rebuilt from for version 1: what the last version 2 link gives, and the links of
@@ -243,6 +252,10 @@ fn merged(wants: Vec<Want>) -> Vec<Want> {
         }
     }
     all
+}
+
+fn tensors_of(wants: &[Want]) -> Vec<usize> {
+    wants.iter().map(|w| w.tensor).collect()
 }
 
 /// The blocks that hold what is wanted, in order.
