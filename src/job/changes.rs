@@ -5,7 +5,7 @@ use super::machine::Io;
 use super::placed::DeltaTensor;
 use super::v2::past::{Level, Past};
 use super::v2::reader::Reader;
-use super::v2::rebuild::{blame, verdict};
+use super::v2::verdict::{blame, verdict};
 use super::values::DeltaStream;
 use crate::dtype::Dtype;
 use crate::error::Result;

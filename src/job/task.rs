@@ -40,7 +40,7 @@ pub enum Task {
     /// Rebuild tensors from blocks of version 2, or see that they can be.
     Rebuild(v2::rebuild::Rebuild),
     /// Look at the parts of a version 2 delta without a base.
-    Examine(v2::past::Coded),
+    Examine(v2::coded::Coded),
     /// Write tensors after a version 1 link that comes after a version 2 link.
     Round(v2::rounded::Round),
     /// Hash models that links rebuild.
@@ -112,7 +112,7 @@ pub fn start_task(spec: &[u8], sizes: Vec<u64>) -> Result<Machine> {
             Task::Fit(work) => Box::pin(v2::fit::fit_tensors(io, work)),
             Task::Pack(pack) => Box::pin(v2::pack::pack(io, pack)),
             Task::Rebuild(work) => Box::pin(v2::rebuild::rebuild(io, work)),
-            Task::Examine(coded) => Box::pin(v2::rebuild::examine(io, coded)),
+            Task::Examine(coded) => Box::pin(v2::examine::examine(io, coded)),
             Task::Round(work) => Box::pin(v2::rounded::round(io, work)),
             Task::Identify(work) => Box::pin(v2::identify::identify(io, work)),
             Task::ReadBack { source, items } => Box::pin(decode::read_back(io, source, items)),

@@ -1,11 +1,11 @@
 //! Cuts out of a chain what a task needs: see [`Past`].
 
 use super::chain::{Chain, Link};
+use super::coded::{Coded, CodedBlock, CodedSegment, CodedTensor};
 use super::files::bytes_of;
 use super::open::OpenV2;
-use super::past::{AddedTensor, BaseTensor, Coded, Level, Past};
+use super::past::{AddedTensor, BaseTensor, Level, Past};
 use super::reader::lost;
-use super::rebuild::{RebuildBlock, RebuildSegment, RebuildTensor};
 use super::width_of_base;
 use crate::dtype::Dtype;
 use crate::error::{Code, Error, Result};
@@ -272,27 +272,27 @@ fn blocks_of(delta: &OpenV2, own: &[Want]) -> Vec<usize> {
 }
 
 /// A block of a version 2 delta, for a task that numbers tensors by itself.
-fn renumbered(b: &PlacedBlock, number: &dyn Fn(usize) -> Result<usize>) -> Result<RebuildBlock> {
+fn renumbered(b: &PlacedBlock, number: &dyn Fn(usize) -> Result<usize>) -> Result<CodedBlock> {
     let segment = |s: &Segment| {
-        Ok(RebuildSegment {
+        Ok(CodedSegment {
             tensor: number(s.tensor)? as u32,
             first: s.first,
             words: s.words,
             stored: s.stored,
         })
     };
-    Ok(RebuildBlock {
+    Ok(CodedBlock {
         range: b.range,
         segments: b.segments.iter().map(segment).collect::<Result<_>>()?,
     })
 }
 
 /// A tensor of a version 2 delta, for a task.
-fn rebuilt(delta: &OpenV2, number: usize, before: Option<usize>) -> RebuildTensor {
+fn rebuilt(delta: &OpenV2, number: usize, before: Option<usize>) -> CodedTensor {
     const NONE: ByteRange = ByteRange { offset: 0, len: 0 };
     let t = &delta.index.tensors[number];
     let set = delta.placed.sets.get(t.set as usize).filter(|_| t.op == Op::Delta);
-    RebuildTensor {
+    CodedTensor {
         name: t.name.clone(),
         dtype: t.dtype,
         bytes: bytes_of(t),

@@ -9,6 +9,7 @@ pub mod arrange;
 pub mod blocks;
 pub mod chain;
 pub mod checks;
+pub mod coded;
 pub mod cut;
 pub mod decode;
 pub mod encode;
@@ -32,6 +33,7 @@ pub mod tables;
 pub mod tensors;
 pub mod ties;
 pub mod tree;
+pub mod verdict;
 pub mod weigh;
 
 use super::placed::TensorRange;

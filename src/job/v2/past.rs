@@ -3,7 +3,7 @@
 //! A [`Past`] is a part of a chain cut out for a task: of each model only the tensors, and of each delta only the blocks,
 //! that what the task reads depends on. It says where bytes are; [`super::reader::Reader`] reads them.
 
-use super::rebuild::{RebuildBlock, RebuildTensor};
+use super::coded::Coded;
 use crate::dtype::Dtype;
 use crate::format::v2::index::Digest;
 use crate::job::placed::{DeltaTensor, TensorRange};
@@ -66,22 +66,6 @@ wire!(AddedTensor {
     dtype,
     bytes,
     expected
-});
-
-/// Tensors after a version 2 link.
-#[derive(Clone, Debug, Default)]
-pub struct Coded {
-    /// Number of the delta's source.
-    pub source: u32,
-    /// The tensors, in the order of the file.
-    pub tensors: Vec<RebuildTensor>,
-    /// Blocks with rows of them, in the order of the file.
-    pub blocks: Vec<RebuildBlock>,
-}
-wire!(Coded {
-    source,
-    tensors,
-    blocks
 });
 
 impl Past {

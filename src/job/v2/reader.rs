@@ -3,8 +3,8 @@
 //! Bytes of the base are read; those after a link are decoded from the blocks that cover them, for which the model before
 //! is read likewise. Every link keeps the blocks that it decoded last, up to 4 MiB, and no more.
 
-use super::past::{Coded, Level, Past};
-use super::rebuild::{decode_block, parse_params, RebuildSegment};
+use super::coded::{damaged, decode_block, parse_params, Coded, CodedSegment};
+use super::past::{Level, Past};
 use super::{digest, in_dtype, width_of_base};
 use crate::dtype::Dtype;
 use crate::error::{Code, Error, Result};
@@ -303,7 +303,7 @@ impl Reader {
             }
         }
         let coded = self.coded(level)?;
-        let width = |s: &RebuildSegment| Layout::of(coded.tensors[s.tensor as usize].dtype).bytes();
+        let width = |s: &CodedSegment| Layout::of(coded.tensors[s.tensor as usize].dtype).bytes();
         let mut out: Vec<Vec<u8>> = b
             .segments
             .iter()
@@ -331,7 +331,7 @@ impl Reader {
         &mut self,
         io: &Io,
         level: usize,
-        segments: &[RebuildSegment],
+        segments: &[CodedSegment],
         range: ByteRange,
         block: &mut Vec<u8>,
     ) -> Result<Vec<Vec<u8>>> {
@@ -356,7 +356,7 @@ impl Reader {
         let set = first.map(|t| coded.tensors[t].set);
         let unread_set = set.filter(|set| state.set.as_ref().is_none_or(|(of, _)| of != set));
         wanted.extend(unread_set.map(|range| (source, range)));
-        let unread = |s: &&RebuildSegment| !s.stored && state.params[s.tensor as usize].is_none();
+        let unread = |s: &&CodedSegment| !s.stored && state.params[s.tensor as usize].is_none();
         let params_of: Vec<usize> = segments.iter().filter(unread).map(|s| s.tensor as usize).collect();
         wanted.extend(params_of.iter().map(|&t| (source, coded.tensors[t].params)));
         let mut bytes: Vec<Vec<u8>> = wanted
@@ -397,15 +397,9 @@ impl Reader {
 }
 
 /// First byte and number of bytes of a segment in its base, whose dtype is `from`.
-fn span(from: Dtype, to: Dtype, s: &RebuildSegment) -> (u64, usize) {
+fn span(from: Dtype, to: Dtype, s: &CodedSegment) -> (u64, usize) {
     let width = width_of_base(from, to);
     (s.first * width, (s.words * width) as usize)
-}
-
-/// Adds to the error of a part of a delta which bytes it has.
-pub fn damaged(mut e: Error, source: u32, range: ByteRange) -> Error {
-    e.message = format!("bytes {} to {} of the delta: {}", range.offset, range.end(), e.message);
-    e.at(range.offset).source(source)
 }
 
 /// The error of a past that lacks what it should have.

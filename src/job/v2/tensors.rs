@@ -3,7 +3,7 @@
 use super::chain::Chain;
 use super::past::Level;
 use super::reader::Reader;
-use super::rebuild::{blame, verdict};
+use super::verdict::{blame, verdict};
 use crate::dtype::Dtype;
 use crate::error::{Code, Error, Result};
 use crate::format::model::Tensor;
