@@ -39,7 +39,7 @@ function compile() {
 
 /**
  * Takes out of the glue what is not used: the loader, since the package compiles the module itself and starts it with `initSync({ module })`,
- * other ways to call that, what browsers without SIMD lack, and disposal, which `core.js` does by `free`.
+ * other ways to call that, what browsers without SIMD lack, checks of what is always so, and disposal, which `core.js` does by `free`.
  */
 function lighten() {
   for (const [path, part, rest] of /** @type {const} */ ([
@@ -47,6 +47,12 @@ function lighten() {
     ['wdelta.js', /if \(module !== undefined\) \{[^]*?\n\n(    const imports[^\n]*\n)    if \(!\(module instanceof [^]*?\n    \}\n/, '({ module } = module);\n$1'],
     ['wdelta.js', /if \(!\('encodeInto' in [^]*?\n\}\n/, ''],
     ['wdelta.js', /if \(Symbol\.dispose\) [^\n]*\n/g, ''],
+    // Strings that go in are short: they need no second way.
+    ['wdelta.js', /(?<=function passStringToWasm0\(arg, malloc), realloc\) \{[^]*?(?=\n\}\n)/, ') {\n    return passArray8ToWasm0(cachedTextEncoder.encode(arg), malloc);'],
+    ['wdelta.js', /, wasm\.__wbindgen_realloc/g, ''],
+    ['wdelta.js', /if \(typeof \w+ !== 'undefined'\) (?=\w+ = 0)/g, ''],
+    ['wdelta.js', /this\.__wbg_inst !== undefined && /g, ''],
+    ['wdelta.js', /(\w+) === null \|\| \1\.buffer\.detached [^]*?(?=\) \{)/, '$1?.buffer !== wasm.memory.buffer'],
     ['wdelta.js', /\(typeof FinalizationRegistry === 'undefined'\)\s*\? [^]*?\s*: new/g, 'new'],
     ['wdelta.d.ts', /\/\*\*\n(?: \*[^\n]*\n)+export default function __wbg_init [^]*$/, ''],
   ])) {
