@@ -1,8 +1,10 @@
 // @ts-check
 // Numbers, hashes and names as text.
 
-import { NAME_LENGTH } from './constants.js';
 import { h } from './dom.js';
+
+/** Characters of a name before it is cut in the middle. */
+const NAME_LENGTH = 72;
 
 const exactNumber = new Intl.NumberFormat('en');
 /** With zeros at the end, so that digits of a column stand below each other; 0 is 0. */

@@ -1,12 +1,15 @@
 // @ts-check
 // One long job at a time: progress into the state, cancel, and what is spoken about it.
 
-import { SPEAK_EVERY, SPEAK_SHARE } from './constants.js';
 import { problemOf } from './errors.js';
 import { newId } from './intake/intake.js';
 
 /** @import { JobKind, Progress, Problem } from './types.js' */
 /** @import { Store } from './state.js' */
+
+/** Milliseconds between spoken progress messages, and the share of the work that triggers one earlier. */
+const SPEAK_EVERY = 15_000;
+const SPEAK_SHARE = 0.1;
 
 /** @typedef {{ signal: AbortSignal, onProgress: (progress: Progress) => void }} Running */
 

@@ -2,12 +2,14 @@
 // Looking into files: what is chosen, and the jobs that measure, check, compare and order.
 
 import { api } from '../api.js';
-import { MEASURE_AT_ONCE, REDRAW_EVERY } from '../constants.js';
 import { chainOf, knownPath, lineageKey, lineageNow, pathTo, readyDeltas } from '../model/chain.js';
-import { activeEntry, entryOf, leansOnBase, rowNamed, rowsOf } from '../model/rows.js';
+import { MEASURE_AT_ONCE, activeEntry, entryOf, leansOnBase, rowNamed, rowsOf } from '../model/rows.js';
 
 /** @import { App } from '../app.js' */
 /** @import { Entry } from '../types.js' */
+
+/** Milliseconds between two pictures while tensors are measured. */
+const REDRAW_EVERY = 150;
 
 /** @param {App} app */
 export function lookActions(app) {

@@ -1,11 +1,13 @@
 // @ts-check
 // The file as it lies on disk: a strip of its parts to scale, and the first bytes of a record in hex.
 
-import { HEX_BYTES } from '../constants.js';
 import { h, segmented } from '../dom.js';
 import { bytes, exact, number } from '../format.js';
 
 /** @import { Inspection, RecordPlace, Row, Source } from '../types.js' */
+
+/** Bytes of a record that the hex view shows. */
+const HEX_BYTES = 256;
 
 /** @param {Inspection} info @param {Row | undefined} row */
 export function fileStrip({ bytes: size, layout }, row) {

@@ -1,7 +1,6 @@
 // @ts-check
 // The bytes map: layers by roles as a grid of buttons, or areas by bytes, with a legend that filters.
 
-import { AREA_CELLS, LEGEND_BINS } from '../constants.js';
 import { button, fill, h, inSlices, nextFrame, svg } from '../dom.js';
 import { breakable, exact, middle, name, percent, plain, plural } from '../format.js';
 import { cellsOf, gridOf, squarify } from '../model/grid.js';
@@ -11,6 +10,12 @@ import { worst } from '../model/rows.js';
 /** @import { Row } from '../types.js' */
 /** @import { Cell } from '../model/grid.js' */
 /** @import { Measure } from '../model/measures.js' */
+
+/** Bins of the legend. */
+const LEGEND_BINS = 32;
+
+/** Rectangles of the area picture; the smallest tensors share the last one. */
+const AREA_CELLS = 400;
 
 /** @typedef {{ rows: Row[], measure: Measure, log: boolean, area: boolean, open: string | null, tensor: string | null, cell: string | null, brush: [number, number] }} Shown */
 /** @typedef {{ onCell(cell: Cell): void, onBrush(brush: [number, number]): void }} Actions */

@@ -1,8 +1,7 @@
 // @ts-check
 // Small parts that several views use.
 
-import { TYPING_PAUSE } from '../constants.js';
-import { button, h, icon } from '../dom.js';
+import { button, h, icon, select } from '../dom.js';
 import { bytes, duration, name, shortHash } from '../format.js';
 import { destinations, download } from '../output/destination.js';
 import { copyButton } from './problem.js';
@@ -10,6 +9,9 @@ import { copyButton } from './problem.js';
 /** @import { App } from '../app.js' */
 /** @import { Child } from '../dom.js' */
 /** @import { Entry, Job, JobKind, Saved, State } from '../types.js' */
+
+/** Milliseconds without a key after which a text counts as typed. */
+const TYPING_PAUSE = 400;
 
 /** A hash: twelve digits, all of them to copy. @param {string} hash */
 export const hashView = (hash) =>
@@ -108,21 +110,13 @@ export function destinationOf(size, folder, chosen) {
  * @param {string} label @param {Entry[]} entries @param {string | null} value @param {(id: string) => void} onChange
  */
 export function entrySelect(label, entries, value, onChange) {
+  const options = entries.map(({ id, name, size }) => /** @type {[string, string]} */ ([id, `${name} · ${bytes(size)}`]));
+  if (!entries.some(({ id }) => id === value)) options.unshift(['', '–']);
   return h(
     'label',
     { class: 'field' },
     h('span', null, label),
-    h(
-      'select',
-      {
-        'data-key': `entry ${label}`,
-        on: { change: (/** @type {Event} */ event) => onChange(/** @type {HTMLSelectElement} */ (event.target).value) },
-      },
-      entries.some(({ id }) => id === value) ? null : h('option', { value: '', selected: true }, '–'),
-      entries.map((entry) =>
-        h('option', { value: entry.id, selected: entry.id === value }, `${entry.name} · ${bytes(entry.size)}`),
-      ),
-    ),
+    select(label, options, value ?? '', onChange, { 'aria-label': null, 'data-key': `entry ${label}` }),
   );
 }
 

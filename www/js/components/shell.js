@@ -1,7 +1,6 @@
 // @ts-check
 // What stands around the views: header, tray, tabs, notices, job bar, live regions, help.
 
-import { VIEWS, ETA_AFTER } from '../constants.js';
 import { button, facts, fill, h, icon, live, select, svg, under } from '../dom.js';
 import { about, bytes, middle, name, plain, plural } from '../format.js';
 import { retry } from '../intake/intake.js';
@@ -11,6 +10,9 @@ import { problemView } from './problem.js';
 /** @import { App } from '../app.js' */
 /** @import { Entry, EntryRole, Job, View } from '../types.js' */
 /** @import { Fixes } from './problem.js' */
+
+/** Milliseconds before a time estimate is worth showing. */
+const ETA_AFTER = 3000;
 
 /** @type {Record<View, string>} */
 export const TITLES = { inspect: 'Inspect', compare: 'Compare', lineage: 'Lineage', rebuild: 'Rebuild', make: 'Make' };
@@ -151,7 +153,7 @@ export function tabs({ store }, signal) {
     h('nav', { class: 'tabs', 'aria-label': 'Views' }),
     (state) => [state.view],
     ([view]) =>
-      VIEWS.map((id, i) =>
+      Object.entries(TITLES).map(([id, text], i) =>
         h(
           'a',
           {
@@ -161,7 +163,7 @@ export function tabs({ store }, signal) {
             'data-key': `tab ${id}`,
           },
           h('kbd', { 'aria-hidden': 'true' }, i + 1),
-          ` ${TITLES[id]}`,
+          ` ${text}`,
         ),
       ),
   );

@@ -1,7 +1,8 @@
 // @ts-check
 // From what was dropped or picked to a flat list of files with their paths.
 
-import { MAX_FILES } from '../constants.js';
+/** Files looked at in one dropped folder. */
+const MAX_FILES = 20_000;
 
 /** @typedef {{ file: File, path: string, handle?: FileSystemFileHandle }} Picked `path` has `/` between folders; a loose file has none */
 

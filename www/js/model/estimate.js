@@ -2,9 +2,12 @@
 // How large a delta gets whose size follows from its values: rows from all over the models are encoded, and scaled up.
 
 import { api } from '../api.js';
-import { SAMPLE_BYTES, SAMPLE_PART } from '../constants.js';
 
 /** @import { Source } from '../types.js' */
+
+/** Bytes of a fine-tune that are encoded to estimate a delta's size, and bytes taken at each place: a second of work. */
+const SAMPLE_BYTES = 8e6;
+const SAMPLE_PART = 5e5;
 
 /**
  * A tensor, with the bytes of a row and the rows of it that are taken.

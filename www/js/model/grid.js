@@ -1,9 +1,12 @@
 // @ts-check
 // Layers by roles: the cells of the map, from the groups that the package reads out of the names.
 
-import { MAP_COLUMNS, MAP_ROWS } from '../constants.js';
 
 /** @import { Row } from '../types.js' */
+
+/** Rows and columns of the map. More layers are drawn in bands of neighbours, more roles as "other". */
+const MAP_ROWS = 128;
+const MAP_COLUMNS = 32;
 
 /** @typedef {{ key: string, label: string, rows: Row[] }} Cell */
 /** @typedef {{ columns: { key: string, label: string }[], lines: { label: string, cells: (Cell | null)[] }[], top: Cell[], bottom: Cell[] }} Grid */

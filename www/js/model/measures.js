@@ -14,27 +14,22 @@ import { bytes, number, percent } from '../format.js';
 /** Whether the scale is logarithmic: as chosen, else as suits the measure. @param {{ log: boolean | null }} state @param {Measure} measure */
 export const isLog = ({ log }, measure) => log ?? measure.log ?? false;
 
-/** @param {Row[]} rows @param {(row: Row) => number | undefined | null} value */
-function sum(rows, value) {
-  let total = 0;
+/**
+ * A sum, unless joined otherwise; `null` if the value of one is not known.
+ * @param {Row[]} rows @param {(row: Row) => number | undefined | null} value
+ */
+function sum(rows, value, join = (/** @type {number} */ a, /** @type {number} */ b) => a + b) {
+  let all = 0;
   for (const row of rows) {
-    const part = value(row);
-    if (part === undefined || part === null) return null;
-    total += part;
+    const part = value(row) ?? null;
+    if (part === null) return null;
+    all = join(all, part);
   }
-  return total;
+  return all;
 }
 
 /** @param {Row[]} rows @param {(row: Row) => number | undefined | null} value */
-function most(rows, value) {
-  let best = 0;
-  for (const row of rows) {
-    const part = value(row);
-    if (part === undefined || part === null) return null;
-    best = Math.max(best, part);
-  }
-  return best;
-}
+const most = (rows, value) => sum(rows, value, Math.max);
 
 /** @param {number | null} a @param {number | null} b */
 const ratio = (a, b) => (a === null || b === null ? null : b ? a / b : 0);

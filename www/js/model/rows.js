@@ -6,6 +6,9 @@ import { gridOf } from './grid.js';
 
 /** @import { DiffTensor, Entry, Finding, Inspection, Row, State, TensorInfo } from '../types.js' */
 
+/** Bytes a single tensor may have to be measured at once when it is chosen. */
+export const MEASURE_AT_ONCE = 16e6;
+
 /** Numbers in a name count as numbers: layer 2 before layer 10. @param {string} name */
 const naturalKey = (name) => name.replace(/\d+/g, (digits) => digits.padStart(8, '0'));
 

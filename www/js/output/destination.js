@@ -1,11 +1,13 @@
 // @ts-check
 // Where a result goes: a file or folder that the user picks, the browser's private storage and a download, or memory.
 
-import { MEMORY_LIMIT } from '../constants.js';
 import { bytes, fileName } from '../format.js';
 import { openPrivate } from './private.js';
 
 /** @import { Destination } from '../types.js' */
+
+/** Bytes up to which a result may stay in memory; above, a place on disk is needed. */
+const MEMORY_LIMIT = 256e6;
 
 /** @typedef {Window & { showSaveFilePicker?: Function, showDirectoryPicker?: Function }} Pickers */
 const pickers = () => /** @type {Pickers} */ (/** @type {unknown} */ (window));

@@ -1,11 +1,10 @@
 // @ts-check
 // Beside the picture of a delta: the file, or the tensor that is chosen.
 
-import { MEASURE_AT_ONCE } from '../constants.js';
 import { button, facts, h, live, nextFrame } from '../dom.js';
 import { breakable, bytes, exact, name, number, percent, plain, plural, sentence, shape } from '../format.js';
 import { MEASURES } from '../model/measures.js';
-import { entryOf, leansOnBase } from '../model/rows.js';
+import { MEASURE_AT_ONCE, entryOf, leansOnBase } from '../model/rows.js';
 import { histogram, rowChart } from '../components/chart.js';
 import { recordView } from '../components/file.js';
 import { blocked, isRunning, status } from '../components/parts.js';
