@@ -19,6 +19,13 @@ import { Tokenizer } from './tokenizer.js';
 /** Tokens per run. */
 const TOKENS = 96;
 
+// What only this panel looks like is loaded with it, before it is seen.
+const style = Object.assign(document.createElement('link'), { rel: 'stylesheet', href: './js/sample/try.css' });
+await new Promise((done) => {
+  style.onload = style.onerror = done;
+  document.head.append(style);
+});
+
 /** @param {App} app @param {AbortSignal} signal */
 export function tryPanel({ store }, signal) {
   const prompt = h('input', {
