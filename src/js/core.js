@@ -45,11 +45,11 @@ export function load(module) {
 /** @param {InitOptions['module']} module */
 async function compile(module = new URL('./wdelta_bg.wasm', import.meta.url)) {
   if (module instanceof WebAssembly.Module) return module;
-  if (module instanceof ArrayBuffer || ArrayBuffer.isView(module)) return WebAssembly.compile(module);
   try {
-    return await engine.compile(module);
+    return await (module instanceof ArrayBuffer || ArrayBuffer.isView(module) ? WebAssembly.compile(module) : engine.compile(module));
   } catch (/** @type {any} */ cause) {
-    const what = module instanceof Request ? module.url : module;
+    const { url, href = url } = /** @type {any} */ (module);
+    const what = href ?? (typeof module === 'string' ? module : 'what was given');
     throw new WdeltaError('IO', `the core cannot be loaded from ${what} (${cause.message}); name it with init({ module })`, { cause });
   }
 }

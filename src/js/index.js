@@ -13,7 +13,7 @@
 /** @import * as T from './types.js' */
 import * as core from './core.js';
 import { finish, runJob } from './job.js';
-import { lookUp } from './options.js';
+import { checkOptions } from './options.js';
 import { platform } from './platform.js';
 
 export { WdeltaError } from './errors.js';
@@ -57,8 +57,9 @@ export { WdeltaError } from './errors.js';
  * @param {T.InitOptions} [options]
  * @returns {Promise<void>}
  */
-export async function init({ module, createWorker, ...others } = {}) {
-  for (const name in others) lookUp(name, { module, createWorker }, 'option of init()');
+export async function init(options = {}) {
+  checkOptions('init', options, { module: 'module', createWorker: 'function' });
+  const { module, createWorker } = options;
   if (createWorker) platform.createWorker = createWorker;
   await core.load(module);
 }

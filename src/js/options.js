@@ -64,13 +64,9 @@ const ROLES = { parents: 'delta', deltas: 'delta', model: 'base' };
  */
 export function sortOptions(kind, given) {
   const known = { ...lookUp(kind, JOBS, 'job'), ...CALL };
-  if (given === null || typeof given !== 'object') throw usage(`${kind}() takes an object with ${Object.keys(known).join(', ')}`);
   /** @type {Sorted} */
   const sorted = { inputs: [], options: {}, call: {}, output: undefined, force: false, writes: 'output' in known };
-  for (const [name, value] of Object.entries(given)) {
-    if (value === undefined) continue;
-    const type = lookUp(name, known, `option of ${kind}()`).replace('!', '');
-    checkType(name, value, type);
+  for (const { name, value, type } of checkOptions(kind, given, known)) {
     if (name in CALL) Object.assign(sorted.call, { [name]: value });
     else if (name in OUTPUT) Object.assign(sorted, { [name]: value });
     else if (/^(model|delta)/.test(type)) addInputs(sorted.inputs, name, value, type);
@@ -80,6 +76,22 @@ export function sortOptions(kind, given) {
     if (type.endsWith('!') && given[name] === undefined) throw usage(`${kind}() needs ${name}`);
   }
   return sorted;
+}
+
+/**
+ * The options of a call that are set, each of them known and of its type.
+ * @param {string} kind
+ * @param {any} given
+ * @param {Record<string, string>} known types by name
+ */
+export function checkOptions(kind, given, known) {
+  if (given === null || typeof given !== 'object') throw usage(`${kind}() takes an object with ${Object.keys(known).join(', ')}`);
+  const set = Object.entries(given).filter(([, value]) => value !== undefined);
+  return set.map(([name, value]) => {
+    const type = lookUp(name, known, `option of ${kind}()`).replace('!', '');
+    checkType(name, value, type);
+    return { name, value, type };
+  });
 }
 
 /**
@@ -94,7 +106,7 @@ function addInputs(inputs, name, value, type) {
     inputs.push({ label: name, role, group: 0, single: type === 'delta', input: value });
     return;
   }
-  const several = typeof value === 'object' && Symbol.iterator in value && !ArrayBuffer.isView(value);
+  const several = typeof value === 'object' && value?.[Symbol.iterator] && !ArrayBuffer.isView(value);
   const list = several ? [...value] : [value];
   if (name === 'deltas') filled(list, name);
   list.forEach((input, group) => inputs.push({ label: `${name}[${group}]`, role, group, single: true, input }));
@@ -117,6 +129,7 @@ const TYPES = {
   workers: [(value) => Number.isInteger(value) && value >= 0 && value <= 64, 'a whole number from 0 to 64'],
   array: [Array.isArray, 'a list'],
   output: [(value) => value && /string|object/.test(typeof value), 'a path, a handle, a stream or an object'],
+  module: [(value) => value && /string|object/.test(typeof value), 'a URL, bytes or a WebAssembly.Module'],
   model: [() => true, ''],
   delta: [() => true, ''],
   deltas: [() => true, ''],
@@ -129,7 +142,7 @@ const TYPES = {
  */
 function checkType(name, value, type) {
   const [fits, wanted] = TYPES[type] ?? [(one) => type.split('|').includes(typeof one) && !Number.isNaN(one), `a ${type.replace('|', ' or ')}`];
-  if (!fits(value)) throw usage(`${name} must be ${wanted}, not ${typeof value === 'object' ? 'an object' : String(value)}`);
+  if (!fits(value)) throw usage(`${name} must be ${wanted}, not ${said(value)}`);
 }
 
 /**
@@ -141,10 +154,15 @@ function checkType(name, value, type) {
  * @returns {T}
  */
 export function lookUp(name, known, what) {
-  if (Object.hasOwn(known, name)) return known[name];
+  const text = typeof name === 'string';
+  if (text && Object.hasOwn(known, name)) return known[name];
   const names = Object.keys(known);
-  throw usage(`there is no ${what} called ${JSON.stringify(name)}; ${suggest(String(name), names) ?? `known are ${names.join(', ')}`}`);
+  const meant = text && suggest(name, names);
+  throw usage(`there is no ${what} called ${said(name)}; ${meant || `known are ${names.join(', ')}`}`);
 }
+
+/** @param {unknown} value */
+const said = (value) => (typeof value === 'string' ? JSON.stringify(value) : value && typeof value === 'object' ? 'an object' : String(value));
 
 /**
  * "did you mean" for a misspelled word, if one comes near.

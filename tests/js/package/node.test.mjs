@@ -29,6 +29,23 @@ async function runModule(name, text) {
   return JSON.parse(stdout);
 }
 
+test('a core that is none is refused in words, and the next call loads the right one', async () => {
+  const result = await runModule(
+    'core.mjs',
+    `
+    import { init, version, WdeltaError } from 'wdelta'
+    const said = []
+    for (const module of [new Uint8Array(4), './none.wasm', {}])
+      await init({ module }).catch((error) => said.push([error instanceof WdeltaError, error.code, error.message]))
+    console.log(JSON.stringify({ said, version: await version() }))
+    `,
+  );
+  assert.deepEqual(result.said.map(([ours, code]) => [ours, code]), Array(3).fill([true, 'IO']));
+  assert.match(result.said[0][2], /^the core cannot be loaded from what was given \(.*\); name it with init/);
+  assert.match(result.said[1][2], /^the core cannot be loaded from \.\/none\.wasm \(.*ENOENT/);
+  assert.match(result.version, /^\d/);
+});
+
 test('imported by name, it encodes, inspects, verifies and decodes, alike with and without workers', async () => {
   const result = await runModule(
     'use.mjs',

@@ -178,7 +178,7 @@ test('plan stops before the work and reports what is in the way of the output', 
 const mistakes = {
   'an unknown option': [() => encode({ base, finetuned: base, outlierFractoin: 1 }), /did you mean outlierFraction/],
   'an option of another call': [() => decode({ base, deltas, sparsity: 1 }), /no option of decode\(\) called "sparsity"/],
-  'a wrong type': [() => decode({ base, deltas, verify: 'no' }), /verify must be a boolean, not no/],
+  'a wrong type': [() => decode({ base, deltas, verify: 'no' }), /verify must be a boolean, not "no"/],
   'a number that is none': [() => encode({ base, finetuned: base, sparsity: NaN }), /sparsity must be a number or string, not NaN/],
   'a missing argument': [() => decode({ base }), /decode\(\) needs deltas/],
   'no delta': [() => decode({ base, deltas: [] }), /empty list/],
@@ -193,7 +193,16 @@ const mistakes = {
   'a plan of null': [() => plan(null), /no job called undefined/],
   'a job that is no name': [() => plan({ job: 7 }), /no job called 7/],
   'a prototype name as option': [() => decode({ base, deltas, toString: 1 }), /no option/],
+  'a job that no text says': [() => plan({ job: Object.create(null) }), /no job called an object/],
+  'deltas of null': [() => decode({ base, deltas: null }), /deltas\[0\] is null/],
+  'parents of null': [() => encode({ base, finetuned: base, parents: null }), /parents\[0\] is null/],
+  'a signal of null': [() => decode({ base, deltas, signal: null }), /signal must be an AbortSignal, not null/],
+  'options of null': [() => decode(null), /decode\(\) takes an object with base, deltas/],
   'an unknown option of init': [() => init({ wasm: 1 }), /no option of init/],
+  'init of null': [() => init(null), /init\(\) takes an object with module, createWorker/],
+  'init of a path': [() => init('wdelta_bg.wasm'), /init\(\) takes an object with module, createWorker/],
+  'a module of null': [() => init({ module: null }), /module must be a URL, bytes or a WebAssembly\.Module, not null/],
+  'a worker that is no function': [() => init({ createWorker: 'worker.js' }), /createWorker must be a function, not "worker\.js"/],
 };
 for (const [name, [call, message]] of Object.entries(mistakes)) {
   if (!message) continue;
