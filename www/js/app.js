@@ -33,6 +33,11 @@ export class App {
    */
   chosen = (_name) => {};
   /**
+   * Opens the browser's file dialog; set when there is a page.
+   * @param {Partial<HTMLInputElement>} _props @param {(files: FileList) => void} _onFiles
+   */
+  choose = (_props, _onFiles) => {};
+  /**
    * Says something to screen readers; set when the live regions exist.
    * @param {string} _text @param {boolean} [_urgent]
    */

@@ -4,7 +4,7 @@
 import { api, scriptUrl } from './api.js';
 import { App } from './app.js';
 import { button, fill, h } from './dom.js';
-import { header, help, jobBar, notices, tabs, TITLES } from './components/shell.js';
+import { fileDialog, header, help, jobBar, notices, tabs, TITLES } from './components/shell.js';
 import { plural } from './format.js';
 import { dropped, picked } from './intake/collect.js';
 import { take } from './intake/intake.js';
@@ -26,6 +26,7 @@ const SHOW = { inspect: inspectView, compare: compareView, lineage: lineageView,
 const VIEWS = /** @type {View[]} */ (Object.keys(SHOW));
 
 const app = new App();
+app.choose = fileDialog;
 const { store, jobs, actions } = app;
 const page = new AbortController().signal;
 

@@ -13,14 +13,15 @@ import { copies, fetchCopy, remove } from '../output/private.js';
 /** @import { Entry, EntryRole } from '../types.js' */
 
 /** @param {App} app */
-export function fileActions({ store, jobs }) {
+export function fileActions(app) {
+  const { store, jobs } = app;
   const actions = {
     /** @param {string} [replace] the entry that the chosen file stands in for */
     async pickFiles(replace) {
       const pick = /** @type {{ showOpenFilePicker?: (options: object) => Promise<FileSystemFileHandle[]> }} */ (
         /** @type {unknown} */ (window)
       ).showOpenFilePicker;
-      if (!pick) return choose({ multiple: true }, (list) => take(store, picked(list), { replace }));
+      if (!pick) return app.choose({ multiple: true }, (list) => take(store, picked(list), { replace }));
       try {
         const handles = await pick.call(window, { multiple: true, id: 'wdelta' });
         const files = await Promise.all(handles.map(async (handle) => ({ handle, file: await handle.getFile() })));
@@ -31,18 +32,13 @@ export function fileActions({ store, jobs }) {
         if (problemOf(error).code !== 'ABORTED') throw error;
       }
     },
-    pickFolder: () => choose({ webkitdirectory: true }, (list) => take(store, picked(list))),
+    pickFolder: () => app.choose({ webkitdirectory: true }, (list) => take(store, picked(list))),
 
-    /** @param {string} [text] */
+    /** @param {string} text */
     askLink(text) {
-      const url = text === undefined ? null : linkOf(text);
-      if (url)
-        return remote ? openLink(store, url) : location.assign(`./remote.html#url=${encodeURIComponent(url.href)}`);
-      if (text !== undefined)
-        store.say('link', 'Only https links can be opened.');
-      else if (remote) /** @type {HTMLElement | null} */ (document.querySelector('#link'))?.focus();
-      else location.assign('./remote.html');
-      return undefined;
+      const url = linkOf(text);
+      if (!url) return store.say('link', 'Only https links can be opened.');
+      return remote ? openLink(store, url) : location.assign(`./remote.html#url=${encodeURIComponent(url.href)}`);
     },
 
     async sample() {
@@ -112,16 +108,4 @@ export function fileActions({ store, jobs }) {
     },
   };
   return actions;
-}
-
-/**
- * The file dialog of every browser.
- * @param {import('../dom.js').Props} props @param {(files: FileList) => void} onFiles
- */
-function choose(props, onFiles) {
-  const input = document.createElement('input');
-  input.type = 'file';
-  Object.assign(input, props);
-  input.addEventListener('change', () => input.files && onFiles(input.files));
-  input.click();
 }

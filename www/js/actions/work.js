@@ -213,10 +213,6 @@ export function workActions(app) {
     };
     store.set({ saved: [...store.state.saved, saved] });
     await app.actions.listCopies();
-    // What shows it is made soon after a frame, of which hidden tabs get none.
-    requestAnimationFrame(() =>
-      setTimeout(() => /** @type {HTMLElement | null} */ (document.querySelector('[data-result]'))?.focus(), 100),
-    );
     return saved;
   }
 

@@ -4,6 +4,7 @@
 import { button, facts, fill, h, icon, live, select, svg, under } from '../dom.js';
 import { about, bytes, middle, name, plain, plural } from '../format.js';
 import { retry } from '../intake/intake.js';
+import { remote } from '../intake/remote.js';
 import { entryOf, isModel } from '../model/rows.js';
 import { problemView } from './problem.js';
 
@@ -17,6 +18,13 @@ const ETA_AFTER = 3000;
 /** @type {Record<View, string>} */
 export const TITLES = { inspect: 'Inspect', compare: 'Compare', lineage: 'Lineage', rebuild: 'Rebuild', make: 'Make' };
 
+/** @type {App['choose']} the file dialog of every browser */
+export function fileDialog(props, onFiles) {
+  const input = h('input', { type: 'file', on: { change: () => input.files && onFiles(input.files) } });
+  Object.assign(input, props);
+  input.click();
+}
+
 /** @param {App} app @param {AbortSignal} signal */
 export function header(app, signal) {
   const { store, actions } = app;
@@ -24,7 +32,11 @@ export function header(app, signal) {
     'div',
     { id: 'open-menu', class: 'menu', popover: 'auto' },
     button('Folder…', () => (close(), actions.pickFolder())),
-    button('Link…', () => (close(), actions.askLink())),
+    button('Link…', () => {
+      close();
+      if (remote) /** @type {HTMLElement | null} */ (document.querySelector('#link'))?.focus();
+      else location.assign('./remote.html');
+    }),
     button('The sample', () => (close(), actions.sample())),
   );
   const close = () => menu.hidePopover?.();

@@ -82,6 +82,16 @@ export function workView(app, signal, { kind, title, start, lacks, plan, form, p
         .reverse()
         .map((each) => savedView(app, each, ...result(each))),
   );
+  // The focus goes to a new result.
+  let { length: known } = store.state.saved;
+  store.watch(
+    (state) => [state.saved.length],
+    ([length]) => {
+      if (length > known) /** @type {HTMLElement | null} */ (results.querySelector('[data-result]'))?.focus();
+      known = length;
+    },
+    signal,
+  );
   store.watch(
     (state) => [JSON.stringify(lacks(state))],
     () => {
