@@ -75,6 +75,9 @@ test('inspect: version, operations and tables; values are measured once the base
   await page.locator('.tensors tbody tr').first().click();
   const details = page.locator('aside.details');
   await details.getByText('Operation').waitFor();
+  // A file has a strategy, a tensor in it an operation.
+  await page.locator('.tensors thead').getByText('Operation').waitFor();
+  assert.deepEqual(await page.getByText('Strategy').evaluateAll((all) => all.map((one) => one.closest('.summary') !== null)), [true]);
   await details.getByText(/only beside its base/).waitFor();
   await page.locator('select[aria-label=Measure]').selectOption('rms');
   await page.getByText('Open the base to measure this.').waitFor();

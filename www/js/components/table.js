@@ -22,7 +22,7 @@ const SPARE = 10;
 export const GROUPS = {
   layer: ({ group }) => (group.layer === null ? 'no layer' : `layer ${group.layer}`),
   role: ({ group }) => group.role,
-  strategy: ({ strategy }) => strategy,
+  operation: ({ strategy }) => strategy,
 };
 
 export class TensorTable {

@@ -42,7 +42,7 @@ const DELTA_COLUMNS = [
   SHAPE_COLUMN,
   {
     id: 'strategy',
-    label: 'Strategy',
+    label: 'Operation',
     minor: true,
     value: (row) => `${row.side === 'b' ? '' : row.strategy}→${row.b?.strategy ?? ''}`,
     cell: (row) =>
@@ -268,7 +268,7 @@ function pairFacts(rows, a, b, diff) {
           item('In both', exact(rows.filter(({ side }) => !side).length)),
           item('Only in A', exact(rows.filter(({ side }) => side === 'a').length)),
           item('Only in B', exact(rows.filter(({ side }) => side === 'b').length)),
-          item('Other strategy', exact(changed)),
+          item('Other operation', exact(changed)),
           item('Stored, A − B', PAIR_MEASURES.difference[0].text(a.info.bytes - b.info.bytes)),
           item(
             'Base',
@@ -325,7 +325,8 @@ function totals({ actions }, diff) {
         /** @type {Finding} */ ({
           severity: what === 'strategy' ? 'note' : 'warning',
           code: what.toUpperCase(),
-          message: `${what[0].toUpperCase()}${what.slice(1)} ${a} in A, ${b} in B`,
+          // A file has a strategy, a tensor in it an operation.
+          message: `${what === 'strategy' ? 'operation' : what} ${a} in A, ${b} in B`,
           tensor,
         }),
     ),
@@ -341,7 +342,7 @@ function totals({ actions }, diff) {
     h('h2', null, 'Differences'),
     findings.length
       ? findingList(findings, (tensor) => actions.select(tensor))
-      : h('p', null, 'Names, shapes, dtypes and strategies are the same.'),
+      : h('p', null, 'Names, shapes, dtypes and operations are the same.'),
     h('h3', null, 'Furthest apart'),
     h(
       'ul',

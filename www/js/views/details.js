@@ -134,7 +134,7 @@ export function tensorDetails(app, entry, row) {
       ['Shape', shape(row.shape)],
       ['Parameters', exact(row.elements)],
       [
-        entry.info?.version === 2 ? 'Operation' : 'Strategy',
+        'Operation',
         [
           row.strategy,
           ...Object.entries(row.options ?? {}).map(([key, value]) =>

@@ -21,7 +21,7 @@ import { baseWith, detailsPanel, fileDetails, tensorDetails } from './details.js
 const COLUMNS = [
   NAME_COLUMN,
   SHAPE_COLUMN,
-  { id: 'strategy', label: 'Strategy', minor: true, value: (row) => row.strategy, cell: (row) => row.strategy },
+  { id: 'strategy', label: 'Operation', minor: true, value: (row) => row.strategy, cell: (row) => row.strategy },
   { id: 'bytes', label: 'Stored', numeric: true, value: (row) => row.bytes, cell: (row) => bytes(row.bytes) },
   {
     id: 'bits',

@@ -254,7 +254,7 @@ function errorTable(result) {
             h(
               'tr',
               null,
-              ['Name', 'Shape', 'Strategy', 'Stored', 'Relative error', 'Largest error'].map((text, i) =>
+              ['Name', 'Shape', 'Operation', 'Stored', 'Relative error', 'Largest error'].map((text, i) =>
                 h('th', { scope: 'col', class: i > 2 ? 'numeric' : null }, text),
               ),
             ),
