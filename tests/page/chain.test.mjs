@@ -108,6 +108,13 @@ test('damage is not laid to the base', async () => {
   await page.locator('.summary').getByText('check failed').waitFor();
   // Digits stand in groups, as everywhere on the page.
   assert.match(await driven.problem('CHECKSUM'), /bytes [\d,]+ to \d{2,3},\d{3} of the delta/);
+  const details = page.locator('aside.details');
+  for (const check of ['Check file and base', 'Check the file']) {
+    await page.getByRole('button', { name: check }).click();
+    await page.locator('[data-key="verify file"]:enabled').waitFor();
+    await details.getByText('Not known: the file could not be checked.').waitFor();
+    assert.equal(await details.locator('.problem').count(), 1);
+  }
   await driven.close();
 });
 

@@ -42,7 +42,12 @@ export function fileDetails(app, entry) {
   const alone = store.state.checks.get(entry.id);
   const fit = base && store.state.checks.get(`${entry.id}:${base.id}`);
   const fits = typeof fit === 'number';
-  const sound = alone === 1 || fits;
+  // What is wrong with the file itself is said once, whichever check has found it.
+  const damage = [fit, alone].find(
+    (check) => typeof check === 'object' && check.source === entry.name && /CHECKSUM|MALFORMED|TRUNCATED|IO|CHANGED/.test(check.code),
+  );
+  const found = damage ?? alone;
+  const sound = !damage && (alone === 1 || fits);
   const why = blocked(store.state);
   const place = (/** @type {{ offset: number, length: number }} */ { offset, length }) => `${exact(length)} B at ${exact(offset)}`;
   return [
@@ -59,8 +64,8 @@ export function fileDetails(app, entry) {
     h('h3', null, 'Is it intact?'),
     sound
       ? status('ok', 'Checksum and records are good.')
-      : typeof alone === 'object'
-        ? problemView(alone, actions.fixes({ choose: () => actions.pickFiles(entry.id), retry: () => actions.verify(entry, false) }))
+      : typeof found === 'object'
+        ? problemView(found, actions.fixes({ choose: () => actions.pickFiles(entry.id), retry: () => actions.verify(entry, false) }))
         : h('p', { class: 'muted' }, `Not checked. Checking reads all ${bytes(info.bytes)}.`),
     base
       ? [
@@ -68,7 +73,9 @@ export function fileDetails(app, entry) {
           fits
             ? status('ok', sentence(baseWith(fit) + ' has the expected hash'))
             : fit
-              ? problemView(fit, actions.fixes({ retry: () => actions.verify(entry, true) }))
+              ? damage
+                ? h('p', { class: 'muted' }, 'Not known: the file could not be checked.')
+                : problemView(fit, actions.fixes({ retry: () => actions.verify(entry, true) }))
               : h('p', { class: 'muted' }, `Not checked. Checking also reads the base, ${bytes(base.size)}.`),
         ]
       : null,
