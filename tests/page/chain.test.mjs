@@ -98,7 +98,48 @@ test('what was found against one base is not said of another', async () => {
   await driven.close();
 });
 
-test('damage is not laid to the base', async () => {
+/** Waits until the start is barred, for a reason that stands beside it and describes it. */
+async function barred(page, reason) {
+  await page.locator('#why').getByText(reason, { exact: true }).waitFor();
+  assert.equal(await page.locator('[data-key=start]:disabled').getAttribute('aria-describedby'), 'why');
+}
+
+test('a link that is known to be broken bars the start until it is mended', async () => {
+  const driven = await site.open({ path: '#lineage' });
+  const { page } = driven;
+  await driven.give(path('two.wdelta'), BASE);
+  await page.getByRole('button', { name: /^Check the links/ }).click();
+  await page.getByText('1 delta; links: 1 broken.').waitFor();
+  await driven.view('Rebuild');
+  await barred(page, 'The link of two.wdelta is broken.');
+  await page.getByRole('button', { name: 'Look at the chain' }).click();
+  await page.locator('html[data-view=lineage]').waitFor();
+  await driven.view('Rebuild');
+  // What was missing is there, but not chosen.
+  await driven.give(path('one.wdelta'));
+  await barred(page, 'The deltas are in another order, or one is not chosen.');
+  await page.getByRole('button', { name: 'Use this order' }).click();
+  await page.locator('[data-key=start]:enabled').waitFor();
+  assert.equal(await page.locator('#why').innerText(), '');
+  await driven.close();
+});
+
+test('a base that a chain was found not to fit bars the start until there is another', async () => {
+  const driven = await site.open({ path: '#rebuild' });
+  const { page } = driven;
+  await driven.give(path('one.wdelta'), path('two.wdelta'), SFT, BASE);
+  await page.getByRole('button', { name: 'Add two.wdelta' }).click();
+  await page.locator('[data-key=start]:enabled').click();
+  await driven.problem('WRONG_BASE');
+  await barred(page, 'Made against another base; see below.');
+  await page.getByLabel('Role of base.safetensors').selectOption('base');
+  await page.locator('[data-key=start]:enabled').click();
+  await page.locator('[data-result]').waitFor();
+  assert.ok(await page.locator('[data-result]').evaluate((result) => result === document.activeElement), 'the focus is not at the result');
+  await driven.close();
+});
+
+test('damage is said once, and not laid to the base', async () => {
   const driven = await site.open();
   const { page } = driven;
   const damaged = Buffer.from(await readFile(path('one.wdelta')));

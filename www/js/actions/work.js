@@ -4,7 +4,7 @@
 import { api, version } from '../api.js';
 import { problemOf } from '../errors.js';
 import { addDelta } from '../intake/intake.js';
-import { chainOf } from '../model/chain.js';
+import { chainKey, chainOf } from '../model/chain.js';
 import { estimate } from '../model/estimate.js';
 import { entryOf } from '../model/rows.js';
 import { open } from '../output/destination.js';
@@ -108,8 +108,8 @@ export function workActions(app) {
           }),
       );
       const { problem } = store.state.job ?? {};
-      const found = saved ? 1 : problem?.code === 'WRONG_BASE' && chain.length === 1 ? problem : null;
-      if (found) store.dispatch({ type: 'checks', key: `${chain[0].id}:${base.id}`, value: found });
+      if (saved) store.dispatch({ type: 'checks', key: chainKey(chain.slice(0, 1), base), value: 1 });
+      else if (problem && /WRONG_BASE|BROKEN_CHAIN/.test(problem.code)) store.dispatch({ type: 'checks', key: chainKey(chain, base), value: problem });
     },
 
     async make() {

@@ -32,6 +32,7 @@ export const status = (mood, ...words) => h('span', { class: `status ${mood}` },
 /**
  * One line of a check before work.
  * @typedef {{ mood: 'ok' | 'error' | 'warning' | 'note' | 'wait' | 'open', text: Child, more?: Child }} Check
+ *   an error or what is open bars the start
  */
 
 /** @param {Check[]} checks */

@@ -20,7 +20,7 @@ import { jobArea } from './shell.js';
  *   preflight(app: App): { checks: Check[], ready: boolean },
  *   result(saved: Saved): [Child, Child?],
  *   below?: Node,
- * }} work `lacks` says what is missing when nothing can be shown yet; `plan` asks for what the checks need
+ * }} work `lacks` says what is missing when nothing can be shown yet; `plan` asks for what the checks need; it is `ready` when there is a plan
  */
 export function workView(app, signal, { kind, title, start, lacks, plan, form, preflight, result, below }) {
   const { store, actions } = app;
@@ -51,8 +51,9 @@ export function workView(app, signal, { kind, title, start, lacks, plan, form, p
     h('section', { class: 'preflight', 'aria-label': 'Before the start' }),
     inputs,
     () => {
-      const why = blocked(store.state);
       const { checks, ready } = preflight(app);
+      const bar = checks.find(({ mood }) => mood === 'error' || mood === 'open');
+      const why = blocked(store.state) ?? (bar && (typeof bar.text === 'string' ? bar.text : 'Not possible, see above.'));
       return [
         h('h2', null, 'Before the start'),
         checklist(checks),
@@ -62,10 +63,10 @@ export function workView(app, signal, { kind, title, start, lacks, plan, form, p
           button(start, () => actions[kind](), {
             class: 'primary',
             disabled: !ready || Boolean(why),
-            title: why,
+            'aria-describedby': 'why',
             'data-key': 'start',
           }),
-          why ? h('span', { class: 'muted' }, why) : null,
+          h('span', { id: 'why', class: 'muted' }, why),
         ),
       ];
     },

@@ -50,6 +50,13 @@ export function pathTo({ links }, index) {
   return path;
 }
 
+/** Names what was found of deltas in order on a base. @param {Entry[]} chain @param {Entry} base */
+export const chainKey = (chain, base) => [...chain, base].map(({ id }) => id).join(':');
+
+/** Whether the base and all open deltas are known not to lead to a delta. @param {State} state @param {Entry} entry */
+export const isBroken = (state, entry) =>
+  lineageNow(state)?.links.some(({ index, state: link }) => link === 'broken' && readyDeltas(state)[index] === entry);
+
 /** A delta with those before it, where it is known to follow others. @param {State} state @param {Entry | undefined} entry @returns {Entry[] | null} */
 export function knownPath(state, entry) {
   const lineage = lineageNow(state);

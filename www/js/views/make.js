@@ -187,11 +187,9 @@ function preflight(app) {
     isPlan(plan) ? `All ${plural(plan.tensors, 'tensor')} are on both sides, with the same shapes.` : '',
     actions.fixes({ retry: () => actions.plan(makeKey(state), true, state.make.strategy) }),
   );
-  let ready = false;
   if (isPlan(plan)) {
-    ready = !plan.problems.some(({ severity }) => severity === 'error');
     if (awaits(plan, state.make.strategy)) {
-      if (ready)
+      if (checks[0].mood === 'ok')
         checks.push(
           plan.sample === undefined
             ? { mood: 'wait', text: 'Encoding a sample to estimate the size' }
@@ -206,7 +204,7 @@ function preflight(app) {
         });
     }
   }
-  return { checks, ready };
+  return { checks, ready: isPlan(plan) };
 }
 
 /** @param {App} app @param {EncodeResult} result */

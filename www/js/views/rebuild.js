@@ -2,8 +2,9 @@
 // Rebuild: base and deltas give the fine-tune back, checked before, while and after it is written.
 
 import { button, facts, h } from '../dom.js';
+import { meaning } from '../errors.js';
 import { about, bytes, exact, name, percent, plain, plural, prose } from '../format.js';
-import { chainOf, knownPath, readyDeltas } from '../model/chain.js';
+import { chainKey, chainOf, isBroken, knownPath, readyDeltas } from '../model/chain.js';
 import { entryOf, isModel, leansOnBase } from '../model/rows.js';
 import { blocked, destinationChoice, entrySelect, radio, status, textField } from '../components/parts.js';
 import { findingList, problemView } from '../components/problem.js';
@@ -194,7 +195,6 @@ function preflight(app) {
           more: chain[0]?.info?.baseName ? ['The delta names ', name(chain[0].info.baseName)] : null,
         },
   ];
-  let ready = false;
   if (base && chain.length) {
     checks.push(
       ...planChecks(
@@ -204,15 +204,16 @@ function preflight(app) {
       ),
     );
     if (isPlan(plan)) {
-      ready = !plan.problems.some(({ severity }) => severity === 'error');
       const path = knownPath(state, chain.at(-1));
       const other = path?.length !== chain.length || path.some((entry, i) => entry !== chain[i]);
-      checks.push(path && other ? orderCheck(app, path) : baseCheck(app, base, chain, why), ...roomChecks(app, plan));
+      const broken = chain.find((entry) => isBroken(state, entry));
+      checks.push(
+        path && other ? orderCheck(app, path) : broken ? linkCheck(app, broken) : baseCheck(app, base, chain, why),
+        ...roomChecks(app, plan),
+      );
     }
   }
-  const wrong = chain[0] && base && state.checks.get(`${chain[0].id}:${base.id}`);
-  if (typeof wrong === 'object') ready = false;
-  return { checks, ready };
+  return { checks, ready: isPlan(plan) };
 }
 
 /**
@@ -243,13 +244,14 @@ export function planChecks(plan, fine, fixes) {
 /** @param {App} app @param {Entry} base @param {Entry[]} chain @param {string | null} why @returns {Check} */
 function baseCheck({ store, actions }, base, chain, why) {
   const [first] = chain;
-  const found = store.state.checks.get(`${first.id}:${base.id}`);
+  const { checks } = store.state;
+  const found = checks.get(chainKey(chain, base)) ?? checks.get(chainKey([first], base));
   const { job } = store.state;
   const sure = knownPath(store.state, chain.at(-1));
   const more = chain.length > 1 ? ` The links between the deltas are ${sure ? 'verified' : 'checked while rebuilding'}.` : '';
   if (found === 1) return { mood: 'ok', text: `The base has the expected hash.${more}` };
   if (found && job?.kind === 'rebuild' && job.problem === found)
-    return { mood: 'error', text: 'This base does not have the expected hash; see below.' };
+    return { mood: 'error', text: `${meaning(found.code).title}; see below.` };
   if (typeof found === 'object')
     return {
       mood: 'error',
@@ -266,11 +268,24 @@ function baseCheck({ store, actions }, base, chain, why) {
   };
 }
 
+/** @param {App} app @param {Entry} entry whose link was held against the base and all deltas @returns {Check} */
+const linkCheck = ({ actions }, { name: file }) => ({
+  mood: 'error',
+  text: `The link of ${plain(file)} is broken.`,
+  more: [
+    'A delta before it is missing, or the base is another one. ',
+    button('Look at the chain', () => actions.go('lineage'), { class: 'quiet', 'data-key': 'link' }),
+  ],
+});
+
 /** @param {App} app @param {Entry[]} path that leads to the last of the chosen deltas @returns {Check} */
 const orderCheck = ({ actions }, path) => ({
-  mood: 'warning',
-  text: `These deltas belong in this order: ${path.map((entry) => plain(entry.name)).join(', ')}.`,
-  more: button('Use this order', () => actions.rebuildChain(path.map(({ id }) => id)), { class: 'quiet', 'data-key': 'order' }),
+  mood: 'error',
+  text: 'The deltas are in another order, or one is not chosen.',
+  more: [
+    `These deltas belong in this order: ${path.map((entry) => plain(entry.name)).join(', ')}. `,
+    button('Use this order', () => actions.rebuildChain(path.map(({ id }) => id)), { class: 'quiet', 'data-key': 'order' }),
+  ],
 });
 
 /** @param {App} app @param {Plan} plan @returns {Check[]} */
