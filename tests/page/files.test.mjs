@@ -23,10 +23,12 @@ const HOSTILE = [
   'line\nbreak\u0000',
   '"></bdi><script>alert(1)</script>',
   'שלום.weight',
+  '',
+  ' ',
 ];
 /** The same as the page shows them. */
 const SHOWN = HOSTILE.map((name) =>
-  name.replace(/[\u202E\u200B\n\u0000]/g, (char) => `[U+${char.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0')}]`),
+  name === '' ? '(no name)' : name === ' ' ? '[U+0020]' : name.replace(/[\u202E\u200B\n\u0000]/g, (char) => `[U+${char.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0')}]`),
 );
 
 let folder, site;

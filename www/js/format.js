@@ -78,14 +78,17 @@ export const shortHash = (hash) => hash.slice(0, 12);
 // Control and format characters, line and paragraph separators, surrogates without a partner, private use.
 const HIDDEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Co}]/u;
 
+/** @param {string} char */
+const coded = (char) => `[U+${char.codePointAt(0)?.toString(16).toUpperCase().padStart(4, '0')}]`;
+
 /**
  * Text of a file, with characters that are not seen or turn the text around made visible.
  * @param {string} text
  */
-export const plain = (text) =>
-  Array.from(text, (char) =>
-    HIDDEN.test(char) ? `[U+${char.codePointAt(0)?.toString(16).toUpperCase().padStart(4, '0')}]` : char,
-  ).join('');
+export const plain = (text) => Array.from(text, (char) => (HIDDEN.test(char) ? coded(char) : char)).join('');
+
+/** A name that is seen even if it is empty or blank. @param {string} text */
+export const seen = (text) => (text.trim() ? plain(text) : Array.from(text, coded).join('')) || '(no name)';
 
 /** @param {string} text @param {number} [length] */
 export function middle(text, length = NAME_LENGTH) {
@@ -101,17 +104,17 @@ export function middle(text, length = NAME_LENGTH) {
  * @param {number} [length] longer ones are cut in the middle
  */
 export function name(text, length = NAME_LENGTH) {
-  const seen = plain(text) || '(no name)';
-  const cut = middle(seen, length);
-  return h('bdi', { class: 'name', title: cut === seen ? null : seen }, cut);
+  const full = seen(text);
+  const cut = middle(full, length);
+  return h('bdi', { class: 'name', title: cut === full ? null : full }, cut);
 }
 
-/** A long name in full, that may be broken behind its dots and underlines. @param {string} text */
+/** A long name, that may be broken behind its dots and underlines. @param {string} text */
 export const breakable = (text) =>
   h(
     'bdi',
     { class: 'name wrap' },
-    plain(text)
+    middle(seen(text), 3 * NAME_LENGTH)
       .split(/(?<=[._/])/)
       .flatMap((part, i) => (i ? [h('wbr', null), part] : [part])),
   );

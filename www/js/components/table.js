@@ -2,7 +2,7 @@
 // The tensor table: a native table that holds only the rows in sight, with the keys of a grid.
 
 import { button, fill, h, icon } from '../dom.js';
-import { csvCell, exact, middle, plain, shape } from '../format.js';
+import { csvCell, exact, middle, plain, seen, shape } from '../format.js';
 import { download } from '../output/destination.js';
 
 /** @import { Row } from '../types.js' */
@@ -344,13 +344,13 @@ const SHARED = /^(.*?[.])(\d+[.])(?=.)/u;
 
 /** A name whose end stays in sight: what comes before the role gives way first. @param {Row} row */
 function rowName({ name: text }) {
-  const seen = middle(plain(text));
-  const [head = '', path, layer] = SHARED.exec(seen) ?? [];
+  const full = middle(seen(text));
+  const [head = '', path, layer] = SHARED.exec(full) ?? [];
   return h(
     'span',
     { class: 'name row-name', title: plain(text) },
     head ? [h('bdi', { class: 'head muted' }, path), h('bdi', { class: 'layer muted' }, layer)] : null,
-    h('bdi', null, seen.slice(head.length) || '(no name)'),
+    h('bdi', null, full.slice(head.length)),
   );
 }
 
