@@ -262,6 +262,30 @@ test('damaged files are told apart, and do not take others down', async () => {
   await rebuild.close();
 });
 
+test('of models alone all are named, and it is said what they are for', async () => {
+  const driven = await site.open();
+  const { page } = driven;
+  await driven.give(BASE, SFT);
+  for (const name of ['base', 'ft-sft']) await page.getByText(`${name}.safetensors is open as a model`).waitFor();
+  await driven.view('Compare');
+  await page.getByRole('button', { name: /^Measure similarity/ }).waitFor();
+  assert.equal(await page.locator('aside.details').innerText(), '');
+  await driven.close();
+});
+
+test('tensors that the base lacks are not said to be in it', async () => {
+  const tensor = { dtype: 'F32', shape: [2], bytes: Buffer.alloc(8) };
+  const driven = await site.open({ path: '#make' });
+  const { page } = driven;
+  await driven.give(named('a.safetensors', writeModel(new Map([['a', tensor]]))), named('b.safetensors', writeModel(new Map([['b', tensor], ['c', tensor]]))));
+  await page.locator('[data-key=start]:enabled').waitFor();
+  await page.locator('.preflight').getByText(/^2\stensors in the fine-tune; one that the base lacks is stored whole\.$/).waitFor();
+  await page.getByRole('radio', { name: /^int4/ }).check();
+  await driven.problem('MISSING_TENSOR');
+  await page.locator('#why').getByText('Not possible, see above.').waitFor();
+  await driven.close();
+});
+
 test('hostile tensor names are text', async () => {
   const make = (add) => {
     const values = Float32Array.from({ length: 512 }, (_, i) => Math.sin(i) + add * Math.cos(3 * i));

@@ -10,7 +10,7 @@ import { blocked, entrySelect, isRunning, missing, status } from '../components/
 import { findingList } from '../components/problem.js';
 import { jobArea } from '../components/shell.js';
 import { NAME_COLUMN, SHAPE_COLUMN } from '../components/table.js';
-import { detailsHead, detailsPanel } from './details.js';
+import { choose, detailsHead, detailsPanel } from './details.js';
 
 /** @import { App } from '../app.js' */
 /** @import { DiffTensor, Diff, Entry, Finding, Row, State } from '../types.js' */
@@ -201,7 +201,7 @@ function compare(app, signal) {
         const diff = diffOf(store.state, pair());
         const usable = entries.filter(({ state, role }) => state === 'ready' && role !== 'unknown');
         const same = (/** @type {Entry} */ entry) => (entry.role === 'delta') === (a.role === 'delta') && entry !== a;
-        const choose = (/** @type {'a' | 'b'} */ side) => (/** @type {string} */ id) =>
+        const pick = (/** @type {'a' | 'b'} */ side) => (/** @type {string} */ id) =>
           store.dispatch({ type: 'merge', part: 'compare', values: { [side]: id } });
         const why = blocked(store.state);
         const base = entryOf(store.state, 'base');
@@ -210,8 +210,8 @@ function compare(app, signal) {
           h(
             'div',
             { class: 'pair' },
-            entrySelect('A', usable, a.id, choose('a')),
-            entrySelect('B', usable.filter(same), b.id, choose('b')),
+            entrySelect('A', usable, a.id, pick('a')),
+            entrySelect('B', usable.filter(same), b.id, pick('b')),
           ),
           (a.info && b.info) || diff ? pairFacts(all, a, b, diff) : null,
           diff
@@ -251,7 +251,7 @@ function compare(app, signal) {
         app,
         signal,
         (state) => [rowNamed(rows(state), state.tensor), diffOf(state, pair())],
-        ([row, diff]) => (row ? rowDetails(app, row) : totals(app, diff)),
+        ([row, diff]) => (row ? rowDetails(app, row) : diff ? totals(app, diff) : models() ? null : choose()),
       ),
     ),
   ];
@@ -308,16 +308,8 @@ function rowDetails(app, row) {
   ];
 }
 
-/** @param {App} app @param {Diff | null} diff */
+/** @param {App} app @param {Diff} diff */
 function totals({ actions }, diff) {
-  if (!diff)
-    return [
-      h(
-        'p',
-        { class: 'muted' },
-        'Choose a tensor in the picture or in the table to see it here.',
-      ),
-    ];
   /** @type {Finding[]} */
   const findings = [
     ...diff.changed.map(

@@ -30,6 +30,9 @@ export function detailsPanel(app, signal, select, render) {
   return panel;
 }
 
+/** What stands where no tensor is chosen. */
+export const choose = () => h('p', { class: 'muted' }, 'Choose a tensor in the picture or in the table to see it here.');
+
 /** What a delta fits, where more than the base leads to it. @param {number} deltas from the base on, itself included */
 export const baseWith = (deltas) => `the base${deltas > 1 ? ` with ${plural(deltas - 1, 'other delta')}` : ''}`;
 
@@ -97,7 +100,7 @@ export function fileDetails(app, entry) {
           })
         : null,
     ),
-    h('p', { class: 'muted' }, 'Choose a tensor in the picture or in the table to see it here.'),
+    choose(),
   ].flat();
 }
 

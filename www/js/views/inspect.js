@@ -93,10 +93,11 @@ export const inspectView = (app, signal) =>
   renewed(
     app.store,
     signal,
-    (state) => [state.active, activeEntry(state)?.info, state.entries.length === 0],
-    ([, info, empty], inner) => {
-      const entry = activeEntry(app.store.state);
-      return entry && info ? explore(app, inner) : [empty ? dropZone(app) : waiting(app, entry)];
+    (state) => [state.active, activeEntry(state)?.info ?? state.entries],
+    (_, inner) => {
+      const { state } = app.store;
+      const entry = activeEntry(state);
+      return entry?.info ? explore(app, inner) : [state.entries.length ? waiting(app, entry) : dropZone(app)];
     },
   );
 

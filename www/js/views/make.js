@@ -184,7 +184,11 @@ function preflight(app) {
   /** @type {Check[]} */
   const checks = planChecks(
     plan,
-    isPlan(plan) ? `All ${plural(plan.tensors, 'tensor')} are on both sides, with the same shapes.` : '',
+    isPlan(plan)
+      ? isEstimate(state.make.strategy)
+        ? `${plural(plan.tensors, 'tensor')} in the fine-tune; one that the base lacks is stored whole.`
+        : `All ${plural(plan.tensors, 'tensor')} are on both sides, with the same shapes.`
+      : '',
     actions.fixes({ retry: () => actions.plan(makeKey(state), true, state.make.strategy) }),
   );
   if (isPlan(plan)) {
