@@ -166,8 +166,8 @@ export function missing({ actions }, title, needs) {
   );
 }
 
-/** @param {App} app @param {Saved} saved @param {Child} [extra] @param {Child} [more] what is long */
-export function savedView({ actions }, { title, files, where, copy, report, seconds }, extra, more) {
+/** @param {App} app @param {Saved} saved @param {Child} [extra] @param {Child} [more] what is long @param {Child} [action] */
+export function savedView({ actions }, { title, files, where, copy, report, seconds }, extra, more, action) {
   return h(
     'section',
     { class: 'saved' },
@@ -198,6 +198,7 @@ export function savedView({ actions }, { title, files, where, copy, report, seco
           `${files[0]?.name ?? 'wdelta'}.report.json`,
         ),
       ),
+      action,
     ),
     more ?? null,
   );

@@ -80,7 +80,7 @@ export const makeView = (app, signal) =>
     preflight,
     result: (saved) => {
       const made = /** @type {EncodeResult} */ (saved.result);
-      return [madeView(app, made), errorTable(made)];
+      return [madeView(made), errorTable(made), seeMade(app, made)];
     },
   });
 
@@ -211,10 +211,9 @@ function preflight(app) {
   return { checks, ready: isPlan(plan) };
 }
 
-/** @param {App} app @param {EncodeResult} result */
-function madeView({ store, actions }, result) {
+/** @param {EncodeResult} result */
+function madeView(result) {
   const other = result.tensors.filter(({ strategy, requested }) => strategy !== requested).length;
-  const entry = store.state.entries.find(({ made }) => made === result);
   return [
     facts([
       ['Error of the delta', result.strategy === 'lossless' ? 'none: every bit comes back' : result.relativeError === null ? '–' : `${percent(result.relativeError)} relative RMS`],
@@ -227,14 +226,14 @@ function madeView({ store, actions }, result) {
       ],
     ]),
     result.findings.length ? findingList(result.findings, null) : null,
-    entry
-      ? h(
-          'div',
-          { class: 'actions' },
-          button('See it in Inspect', () => actions.activate(entry.id, 'inspect', result.strategy === 'lossless' ? 'bytes' : 'error'), { 'data-key': 'see made' }),
-        )
-      : null,
   ];
+}
+
+/** @param {App} app @param {EncodeResult} result */
+function seeMade({ store, actions }, result) {
+  const entry = store.state.entries.find(({ made }) => made === result);
+  const measure = result.strategy === 'lossless' ? 'bytes' : 'error';
+  return entry && button('See it in Inspect', () => actions.activate(entry.id, 'inspect', measure), { 'data-key': 'see made' });
 }
 
 /** Error per tensor, worst first. @param {EncodeResult} result */
