@@ -41,7 +41,7 @@ const TABLE = /** @type {[code: string, title: string, advice: string, action?: 
     'choose',
   ],
   ['NON_FINITE', 'NaN or infinity in a tensor', 'Check the checkpoint, or take an earlier one.', 'choose'],
-  ['LIMIT', 'Over a safety limit', 'If the file is good, use the command line on a machine with more room.'],
+  ['LIMIT', 'Over a safety limit', 'Use the command line on a machine with more room.'],
   ['NO_RANGES', 'The server sends whole files only', 'Download the whole file and open the copy.', 'fetch'],
   ['SOURCE_CHANGED', 'A file changed on disk', 'Choose it again when nothing writes to it any more.', 'choose'],
   ['USAGE', 'Not possible like this', 'Change what the message names and start again.'],

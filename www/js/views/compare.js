@@ -231,7 +231,6 @@ function compare(app, signal) {
                     : button(`Measure similarity, reads ${bytes(a.size + b.size + (a.info ? (base?.size ?? 0) : 0))}`, measure, {
                       class: 'primary',
                       disabled: Boolean(why),
-                      title: why,
                       'data-key': 'diff',
                     }),
               ),

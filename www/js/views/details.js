@@ -89,13 +89,11 @@ export function fileDetails(app, entry) {
         ? null
         : button('Check the file', () => actions.verify(entry, false), {
             disabled: Boolean(why),
-            title: why,
             'data-key': 'verify file',
           }),
       base && !fits
         ? button('Check file and base', () => actions.verify(entry, true), {
             disabled: Boolean(why),
-            title: why,
             'data-key': 'verify base',
           })
         : null,

@@ -206,7 +206,6 @@ function explore(app, signal) {
         button(`Measure all, reads ${bytes(size)}`, () => actions.measure(null, needsBase), {
           class: 'primary',
           disabled: Boolean(blocked(state)),
-          title: blocked(state),
           'data-key': 'measure',
         }),
       ];

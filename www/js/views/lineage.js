@@ -53,7 +53,6 @@ export function lineageView(app, signal) {
                 : button(`Check the links, reads up to ${bytes(size)}`, () => actions.lineage(false), {
                   class: 'primary',
                   disabled: Boolean(why),
-                  title: why,
                   'data-key': 'lineage',
                 })
             : [

@@ -157,7 +157,7 @@ function choices({ store, actions }) {
           'fieldset',
           { disabled: busy },
           h('legend', null, 'Files'),
-          radio('layout', 'auto', layout, 'Shards, as the base has them', 'With its file names and sizes; cutting anew is not offered.', () =>
+          radio('layout', 'auto', layout, 'Shards, as the base has them', 'With its file names and sizes.', () =>
             set({ layout: 'auto' }),
           ),
           radio('layout', 'single', layout, 'One file', '', () => set({ layout: 'single' })),
