@@ -17,7 +17,7 @@ export function fileStrip({ bytes: size, layout }, row) {
     { label: 'Payload', ...layout.payload },
     ...(sets.length ? [{ label: 'Tables', offset: sets[0].offset, length: sets.reduce((sum, { length }) => sum + length, 0) }] : []),
     { label: 'Checksum', ...layout.checksum },
-  ];
+  ].sort((a, b) => a.offset - b.offset);
   const share = (/** @type {number} */ n) => `${((n / size) * 100).toFixed(4)}%`;
   const from = row?.records.length ? Math.min(...row.records.map(({ offset }) => offset)) : 0;
   const to = row?.records.length ? Math.max(...row.records.map(({ offset, length }) => offset + length)) : 0;

@@ -176,7 +176,7 @@ export function tensorDetails(app, entry, row) {
             ['Outliers', stats.outliers.count && `${exact(stats.outliers.count)} · ${percent(stats.outliers.share)}`],
             ['Relative to base', stats.relative === undefined ? null : percent(stats.relative)],
           ]),
-          told ?? histogram(stats, store.state.logCounts, onLog),
+          told ?? (row.elements ? histogram(stats, store.state.logCounts, onLog) : null),
           row.strategy === 'quantized' ? null : rowChart(stats.rows),
         ]
       : [

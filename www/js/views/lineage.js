@@ -131,7 +131,7 @@ function node({ actions }, entry, link, depth, deltas, result, busy, active) {
     'li',
     {
       class: `node ${state.replace(' ', '-')}${entry.id === active ? ' active' : ''}`,
-      vars: { '--depth': Math.min(depth, 8) },
+      vars: { '--depth': Math.min(depth - 1, 8) },
     },
     h(
       'div',
