@@ -4,7 +4,8 @@
 import { api, scriptUrl } from './api.js';
 import { App } from './app.js';
 import { button, fill, h } from './dom.js';
-import { fileDialog, header, help, jobBar, notices, tabs, TITLES } from './components/shell.js';
+import { jobBar } from './components/job.js';
+import { header, help, notices, tabs, TITLES } from './components/shell.js';
 import { plural } from './format.js';
 import { dropped, picked } from './intake/collect.js';
 import { take } from './intake/intake.js';
@@ -26,7 +27,12 @@ const SHOW = { inspect: inspectView, compare: compareView, lineage: lineageView,
 const VIEWS = /** @type {View[]} */ (Object.keys(SHOW));
 
 const app = new App();
-app.choose = fileDialog;
+// The file dialog of every browser.
+app.choose = (/** @type {Partial<HTMLInputElement>} */ props, /** @type {(files: FileList) => void} */ onFiles) => {
+  const input = h('input', { type: 'file', on: { change: () => input.files && onFiles(input.files) } });
+  Object.assign(input, props);
+  input.click();
+};
 const { store, jobs, actions } = app;
 const page = new AbortController().signal;
 

@@ -2,8 +2,8 @@
 // What Rebuild and Make share: a form, the checks before the start, and what came of it.
 
 import { button, fill, h, live } from '../dom.js';
+import { jobArea } from './job.js';
 import { blocked, checklist, missing, savedView } from './parts.js';
-import { jobArea } from './shell.js';
 
 /** @import { App } from '../app.js' */
 /** @import { Child } from '../dom.js' */

@@ -6,9 +6,9 @@ import { breakable, bytes, cosine, count, exact, number, percent, shape, shortHa
 import { PAIR_MEASURES } from '../model/measures.js';
 import { entryOf, joined, leansOnBase, modelRows, rowNamed, rowsOf } from '../model/rows.js';
 import { picture, tableSection } from '../components/explorer.js';
+import { jobArea } from '../components/job.js';
 import { blocked, entrySelect, isRunning, missing, status } from '../components/parts.js';
 import { findingList } from '../components/problem.js';
-import { jobArea } from '../components/shell.js';
 import { NAME_COLUMN, SHAPE_COLUMN } from '../components/table.js';
 import { choose, detailsHead, detailsPanel } from './details.js';
 

@@ -7,9 +7,9 @@ import { MEASURES } from '../model/measures.js';
 import { activeEntry, entryOf, leansOnBase, rowNamed, rowsOf } from '../model/rows.js';
 import { picture, tableSection } from '../components/explorer.js';
 import { fileStrip } from '../components/file.js';
+import { jobArea } from '../components/job.js';
 import { blocked, hashView, isRunning, missing, status } from '../components/parts.js';
 import { findingList } from '../components/problem.js';
-import { jobArea } from '../components/shell.js';
 import { FINDING_COLUMN, NAME_COLUMN, SHAPE_COLUMN } from '../components/table.js';
 import { baseWith, detailsPanel, fileDetails, tensorDetails } from './details.js';
 

@@ -5,9 +5,9 @@ import { button, facts, h, live } from '../dom.js';
 import { bytes, name, plural, prose } from '../format.js';
 import { lineageKey, lineageNow, pathTo, readyDeltas } from '../model/chain.js';
 import { entryOf } from '../model/rows.js';
+import { jobArea } from '../components/job.js';
 import { blocked, hashView, isRunning, missing, status } from '../components/parts.js';
 import { findingList } from '../components/problem.js';
-import { jobArea } from '../components/shell.js';
 
 /** @import { App } from '../app.js' */
 /** @import { Entry, Lineage, Link } from '../types.js' */
