@@ -129,7 +129,8 @@ async fn emit_tensor(io: &Io, item: &EmitItem) -> Result<Emitted> {
     };
     if let Some(surveyed) = &item.surveyed {
         let mut emitter = Emitter::new(item.strategy, &item.shape, item.kept, surveyed);
-        let mut pair = Pair::open(io, &item.origin, &item.finetuned, item.keep_equal).await?;
+        let pair = Pair::open(io, &item.origin, &item.finetuned, item.keep_equal).await?;
+        let mut pair = pair.watching();
         let feed = |fields: &mut Fields, emitter: &mut Emitter, delta: &[f32]| emitter.feed(delta, &mut fields.buffers);
         loop {
             let more = pair

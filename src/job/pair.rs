@@ -55,7 +55,7 @@ impl Pair {
             })?;
         Ok(Self {
             base: origin.base.clone(),
-            prior: Values::open(io, origin).await?.watching(),
+            prior: Values::open(io, origin).await?,
             chained: !origin.is_unchanged(),
             finetuned: finetuned.clone(),
             width,
@@ -66,6 +66,13 @@ impl Pair {
             keep_equal,
             finite: true,
         })
+    }
+
+    /// Keeps a fast hash of the base's bytes as they pass, see [`Pair::seen`].
+    #[must_use]
+    pub fn watching(mut self) -> Self {
+        self.prior = self.prior.watching();
+        self
     }
 
     /// Loads the next chunk and calls `f` with its deltas, block by block; false at the end.
