@@ -73,11 +73,14 @@ impl Emitter {
             let decoded = &mut self.decoded[..block.len()];
             decoded.fill(0.0);
             let (first, hits) = self.selector.hits(block);
-            for &i in hits {
+            let [indices, values, ..] = out;
+            let places = (grow(indices, 8 * hits.len()), grow(values, 4 * hits.len()));
+            let places = places.0.as_chunks_mut().0.iter_mut().zip(places.1.as_chunks_mut().0);
+            for (&i, (index, value)) in hits.iter().zip(places) {
                 let v = block[i as usize];
                 decoded[i as usize] = v;
-                out[INDICES].extend_from_slice(&(first + u64::from(i)).to_le_bytes());
-                out[VALUES].extend_from_slice(&v.to_le_bytes());
+                *index = (first + u64::from(i)).to_le_bytes();
+                *value = v.to_le_bytes();
             }
             self.errors.feed(block, decoded);
         }
@@ -91,4 +94,11 @@ impl Emitter {
     pub fn error(&self) -> (f64, f64) {
         (self.errors.error_sq(), self.errors.largest())
     }
+}
+
+/// Makes room at the end of `out`.
+fn grow(out: &mut Vec<u8>, by: usize) -> &mut [u8] {
+    let start = out.len();
+    out.resize(start + by, 0);
+    &mut out[start..]
 }
