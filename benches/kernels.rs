@@ -9,7 +9,7 @@ use std::hint::black_box;
 use wdelta::dtype::Dtype;
 use wdelta::kernels::loss::ErrorSum;
 use wdelta::kernels::stats::{Likeness, Moments};
-use wdelta::kernels::topk::{self, Extremes, BUCKETS, FINE};
+use wdelta::kernels::topk::{self, Between, BUCKETS};
 use wdelta::kernels::{apply, convert};
 use wdelta::limits::BLOCK_ELEMENTS;
 use wdelta::strategy::{kept_int4, Emitter, Expander, Strategy, Survey, Surveyed, MAX_FIELDS};
@@ -134,13 +134,17 @@ fn kernels(c: &mut Criterion) {
         })
     });
     let border = survey(&pair, Strategy::Int4).cut.map_or(0, |cut| cut.magnitude);
-    let mut fine = vec![0; FINE];
-    group.bench_function("scan_bucket", |b| {
+    let mut aside = vec![0.0; BLOCK_ELEMENTS];
+    group.bench_function("gather", |b| {
         b.iter(|| {
-            let mut below = Extremes::NONE;
+            let mut between = Between {
+                first: border & 0xffff_0000,
+                last: border | 0xffff,
+                ..Between::ALL
+            };
             pair.blocks()
-                .for_each(|block| topk::scan_bucket(block, border >> 16, &mut fine, &mut below));
-            below
+                .map(|block| between.gather(block, &mut aside))
+                .sum::<usize>()
         })
     });
     let mut hits = vec![0; BLOCK_ELEMENTS];

@@ -11,7 +11,7 @@ use lcg::Lcg;
 use wdelta::dtype::Dtype;
 use wdelta::kernels::loss::Spread;
 use wdelta::kernels::stats::Moments;
-use wdelta::kernels::topk::{self, Extremes, BUCKETS, FINE};
+use wdelta::kernels::topk::{self, Between, BUCKETS, FINE};
 use wdelta::kernels::{affine, apply, convert, float16, nibble, pairwise, signbits};
 use wdelta::strategy::{kept_int4, Emitter, Expander, Loss, Strategy, Survey, Surveyed, MAX_FIELDS};
 
@@ -196,7 +196,7 @@ fn widening_and_subtracting() {
 }
 
 type Select = fn(&[f32], u32, &mut [u32]) -> usize;
-type Scan = fn(&[f32], u32, &mut [u64; FINE], &mut Extremes);
+type Gather = fn(&mut Between, &[f32], &mut [f32]) -> usize;
 
 #[test]
 fn selecting_by_magnitude() {
@@ -226,38 +226,63 @@ fn selecting_by_magnitude() {
 }
 
 #[test]
-fn scanning_a_bucket() {
+fn gathering_between_two_bounds() {
     let all = values(2100);
-    let forms: [Scan; 3] = [
-        topk::scalar::scan_bucket,
-        by_hand::topk::scan_bucket,
-        |values, bucket, counts, below| topk::scan_bucket(values, bucket, counts, below),
+    let forms: [Gather; 3] = [topk::scalar::gather, by_hand::topk::gather, Between::gather];
+    let bounds = [
+        0,
+        1,
+        topk::key(0.25),
+        topk::key(65_520.0),
+        topk::key(f32::INFINITY),
+        topk::NAN_KEY,
+        0x7fff_ffff,
     ];
-    let mut counts: Box<[u64; FINE]> = vec![0; FINE].try_into().unwrap();
-    for scan in forms {
-        for n in [0, 1, 15, 16, 17, 200, 2049] {
+    for gather in forms {
+        for n in lengths() {
             let values = &all[n % 5..][..n];
-            for bound in [0.0, 0.25, 1.0, 65_520.0, f32::INFINITY] {
-                let bucket = topk::key(bound) >> 16;
-                counts.fill(0);
-                let mut below = Extremes::NONE;
-                scan(values, bucket, &mut counts, &mut below);
-                let mut want = Extremes::NONE;
+            for (first, last) in bounds.iter().flat_map(|&a| bounds.map(|b| (a, b))) {
+                let mut between = Between {
+                    first,
+                    last,
+                    above: 3,
+                    ..Between::ALL
+                };
+                let mut want = between;
+                let mut hits = vec![0.0; n];
+                let found = gather(&mut between, values, &mut hits);
+                let mut inside = Vec::new();
                 for &v in values {
-                    match topk::key(v) >> 16 {
-                        b if b < bucket => want.add(v),
-                        b if b == bucket => {
-                            let low = (topk::key(v) & 0xffff) as usize;
-                            counts[2 * low + usize::from(v.is_sign_negative())] -= 1;
-                        }
-                        _ => {}
+                    let key = topk::key(v);
+                    if key < first {
+                        want.below.add(v);
+                    }
+                    want.above += u64::from(key > last);
+                    if (first..=last).contains(&key) {
+                        inside.push(v.to_bits());
                     }
                 }
-                assert_eq!(below, want, "{n} {bound}"); // as numbers: the sign of a zero is free
-                assert!(counts.iter().all(|&c| c == 0), "{n} {bound}");
+                let hits: Vec<u32> = hits[..found].iter().map(|v| v.to_bits()).collect();
+                assert_eq!(hits, inside, "{n} {first:x} {last:x}");
+                assert_eq!(between, want, "{n} {first:x} {last:x}"); // as numbers: the sign of a zero is free
             }
         }
     }
+}
+
+#[test]
+fn counting_one_bucket() {
+    let values: Vec<f32> = values(2100)
+        .into_iter()
+        .filter(|&v| topk::key(v) >> 16 == topk::key(0.25) >> 16)
+        .collect();
+    assert!(values.len() > 10);
+    let mut counts = vec![0; FINE];
+    topk::count_fine(&values, &mut counts);
+    for v in &values {
+        counts[2 * (topk::key(*v) & 0xffff) as usize + usize::from(v.is_sign_negative())] -= 1;
+    }
+    assert!(counts.iter().all(|&c| c == 0));
 }
 
 #[test]

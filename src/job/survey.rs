@@ -39,14 +39,9 @@ wire!(SurveyItem {
 });
 
 impl SurveyItem {
-    /// Bytes that a survey reads: the histogram passes and the range pass of `int4`, fewer for the others.
+    /// Bytes that a survey reads, but for the second look that it seldom needs.
     pub fn cost(&self) -> u64 {
-        let passes = match self.strategy {
-            Strategy::Int4 => 3,
-            Strategy::Sparse => 2,
-            Strategy::Quantized => 1,
-        };
-        passes * (self.origin.cost() + self.finetuned.range.len)
+        self.origin.cost() + self.finetuned.range.len
     }
 }
 

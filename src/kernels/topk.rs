@@ -1,4 +1,4 @@
-//! The k-th largest magnitude, exactly, in two passes; and the positions of those that are kept.
+//! The k-th largest magnitude, exactly, by counting; and the positions of those that are kept.
 //!
 //! A float's magnitude bits order like the magnitude, so selection is counting: first the upper 15 bits of the
 //! [`key`], then the lower 16 of those that share the bucket where the k-th one lies.
@@ -18,9 +18,9 @@ pub fn key(v: f32) -> u32 {
 /// Counts the upper 15 bits of each key. `counts[4 b + j]`: values of bucket `b`, in four interleaved counters.
 ///
 /// Deltas of bfloat16 models fall into few buckets; four counters keep one increment from waiting for the last.
-/// No counter may be near overflow: callers drain them before 2^32 values. Panics unless there are `4 * BUCKETS`.
-pub fn count_buckets(values: &[f32], counts: &mut [u32]) {
-    let counts: &mut [u32; 4 * BUCKETS] = counts.try_into().expect("four counters per bucket");
+/// Panics unless there are `4 * BUCKETS`.
+pub fn count_buckets(values: &[f32], counts: &mut [u64]) {
+    let counts: &mut [u64; 4 * BUCKETS] = counts.try_into().expect("four counters per bucket");
     let fours = values.chunks_exact(4);
     for &v in fours.remainder() {
         counts[(key(v) >> 16) as usize * 4] += 1;
@@ -32,7 +32,7 @@ pub fn count_buckets(values: &[f32], counts: &mut [u32]) {
     }
 }
 
-/// Number of counters of the second pass: lower 16 bits of the key, two signs.
+/// Number of counters for one bucket: lower 16 bits of the key, two signs.
 pub const FINE: usize = 2 << 16;
 
 /// Smallest and largest of some values; infinity and -infinity while there are none.
@@ -59,11 +59,43 @@ impl Extremes {
     }
 }
 
-/// Second pass over one bucket: `counts[2 * low + sign]` counts its values by the lower 16 bits of the key and by sign
-/// bit; `below` takes all values of lower buckets. Panics unless there are [`FINE`] counters.
-pub fn scan_bucket(values: &[f32], bucket: u32, counts: &mut [u64], below: &mut Extremes) {
-    let counts = counts.try_into().expect("two counters per key of the bucket");
-    fast::scan_bucket(values, bucket, counts, below);
+/// Values whose keys lie in a range, in order.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Between {
+    /// The lowest key of the range.
+    pub first: u32,
+    /// The highest.
+    pub last: u32,
+    /// Number of values seen whose key is higher.
+    pub above: u64,
+    /// Of those whose key is lower.
+    pub below: Extremes,
+}
+
+impl Between {
+    /// Every value.
+    pub const ALL: Self = Self {
+        first: 0,
+        last: NAN_KEY,
+        above: 0,
+        below: Extremes::NONE,
+    };
+
+    /// Copies the values of the range to the front of `hits`; returns how many there are. At most 2^31 values.
+    ///
+    /// `hits` must be at least as long as `values`.
+    pub fn gather(&mut self, values: &[f32], hits: &mut [f32]) -> usize {
+        fast::gather(self, values, hits)
+    }
+}
+
+/// Counts values of one bucket: `counts[2 * low + sign]`, by the lower 16 bits of the key and the sign bit. Panics unless
+/// there are [`FINE`] counters.
+pub fn count_fine(values: &[f32], counts: &mut [u64]) {
+    let counts: &mut [u64; FINE] = counts.try_into().expect("two counters per key of the bucket");
+    for &v in values {
+        counts[(key(v) as usize & 0xffff) * 2 + usize::from(v.is_sign_negative())] += 1;
+    }
 }
 
 /// Positions of the values whose key is at least `floor`, ascending. Returns how many there are.
@@ -85,40 +117,22 @@ use scalar as fast;
 
 /// Portable forms of what has a twin in `simd128`.
 pub mod scalar {
-    use super::{key, Extremes, FINE};
+    use super::{key, Between};
 
-    /// Portable form of [`super::scan_bucket`].
-    pub fn scan_bucket(values: &[f32], bucket: u32, counts: &mut [u64; FINE], below: &mut Extremes) {
-        let first = bucket << 16;
-        // As integers that order like the floats (this is its own inverse), minimum and maximum may be reordered, so
-        // that the loop vectorises.
-        let ordered = |bits: i32| bits ^ ((bits >> 31) & i32::MAX);
-        let (mut lo, mut hi) = (i32::MAX, i32::MIN);
-        // Mostly none of sixteen values is hit, and that is seen at once.
-        for group in values.chunks(16) {
-            let mut hits = 0;
-            for &v in group {
-                let k = key(v);
-                let place = ordered(v.to_bits() as i32);
-                hits += u32::from(k >> 16 == bucket);
-                lo = lo.min(if k < first { place } else { i32::MAX });
-                hi = hi.max(if k < first { place } else { i32::MIN });
-            }
-            if hits != 0 {
-                let in_bucket = group.iter().filter(|v| key(**v) >> 16 == bucket);
-                in_bucket.for_each(|&v| count_hit(v, counts));
+    /// Portable form of [`Between::gather`].
+    pub fn gather(between: &mut Between, values: &[f32], hits: &mut [f32]) -> usize {
+        assert!(hits.len() >= values.len());
+        let mut n = 0;
+        for &v in values {
+            let k = key(v);
+            hits[n] = v;
+            n += usize::from(k >= between.first && k <= between.last);
+            between.above += u64::from(k > between.last);
+            if k < between.first {
+                between.below.add(v);
             }
         }
-        if lo <= hi {
-            below.add(f32::from_bits(ordered(lo) as u32));
-            below.add(f32::from_bits(ordered(hi) as u32));
-        }
-    }
-
-    /// Counts one value of the bucket.
-    #[inline(always)]
-    pub(crate) fn count_hit(v: f32, counts: &mut [u64; FINE]) {
-        counts[(key(v) as usize & 0xffff) * 2 + usize::from(v.is_sign_negative())] += 1;
+        n
     }
 
     /// Portable form of [`super::select`].
@@ -150,19 +164,28 @@ mod tests {
     fn counts_buckets_in_four_counters() {
         let mut counts = vec![0; 4 * BUCKETS];
         count_buckets(&[1.0, -1.0, 1.0, 2.0, 1.0, -0.0, f32::NAN], &mut counts);
-        let of = |v: f32| counts[(key(v) >> 16) as usize * 4..][..4].iter().sum::<u32>();
+        let of = |v: f32| counts[(key(v) >> 16) as usize * 4..][..4].iter().sum::<u64>();
         assert_eq!((of(1.0), of(2.0), of(0.0), of(f32::NAN)), (4, 1, 1, 1));
-        assert_eq!(counts.iter().sum::<u32>(), 7);
+        assert_eq!(counts.iter().sum::<u64>(), 7);
     }
 
     #[test]
-    fn scans_one_bucket_and_what_lies_below() {
+    fn gathers_one_bucket_and_counts_it() {
         let close = f32::from_bits(1f32.to_bits() + 5);
         let values = [1.0, -close, 0.5, -0.25, 2.0, close, close, f32::NAN];
+        let first = key(1.0);
+        let mut between = Between {
+            first,
+            last: first | 0xffff,
+            above: 1,
+            below: Extremes::NONE,
+        };
+        let mut hits = [0.0; 8];
+        let n = between.gather(&values, &mut hits);
+        assert_eq!(hits[..n], [1.0, -close, close, close]);
+        assert_eq!((between.above, between.below.lo, between.below.hi), (3, -0.25, 0.5));
         let mut counts = vec![0; FINE];
-        let mut below = Extremes::NONE;
-        scan_bucket(&values, key(1.0) >> 16, &mut counts, &mut below);
-        assert_eq!((below.lo, below.hi), (-0.25, 0.5));
+        count_fine(&hits[..n], &mut counts);
         assert_eq!((counts[0], counts[1], counts[10], counts[11]), (1, 0, 2, 1));
         assert_eq!(counts.iter().sum::<u64>(), 4);
     }

@@ -15,6 +15,7 @@ mod int4;
 pub mod lossless;
 pub mod lossy;
 mod quantized;
+mod search;
 mod sparse;
 mod survey;
 #[cfg(all(test, not(target_arch = "wasm32")))]
@@ -22,7 +23,8 @@ mod tests;
 
 pub use emitter::{Emitter, Loss};
 pub use expander::{Expander, Progress};
-pub use survey::{Cut, Survey, Surveyed};
+pub use search::Cut;
+pub use survey::{Survey, Surveyed};
 
 use crate::error::{quoted, Code, Error, Result};
 use crate::offset::element_count;

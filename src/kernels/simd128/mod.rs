@@ -34,10 +34,15 @@ fn store(bytes: &mut [u8; 16], v: v128) {
     unsafe { v128_store(bytes.as_mut_ptr().cast(), v) }
 }
 
-/// Stores four float32 values.
+/// Numbers of four bytes, of which any bits are one.
+trait Word {}
+impl Word for f32 {}
+impl Word for u32 {}
+
+/// Stores four numbers.
 #[inline(always)]
-fn store_f32(values: &mut [f32; 4], v: v128) {
-    // SAFETY: the reference covers 16 writable bytes, and v128_store needs no alignment.
+fn store_words<T: Word>(values: &mut [T; 4], v: v128) {
+    // SAFETY: the reference covers 16 writable bytes, v128_store needs no alignment, and any bits are a `Word`.
     unsafe { v128_store(values.as_mut_ptr().cast(), v) }
 }
 

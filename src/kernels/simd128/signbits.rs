@@ -1,6 +1,6 @@
 //! Signs of float32 as bits, and back.
 
-use super::{group, load_f32, store_f32};
+use super::{group, load_f32, store_words};
 use crate::kernels::signbits::scalar;
 use core::arch::wasm32::*;
 
@@ -34,7 +34,7 @@ pub fn expand(packed: &[u8], scale: f32, out: &mut [f32]) {
 fn signed(byte: u8, masks: v128, scale: f32, out: &mut [f32]) {
     let negative = i32x4_eq(v128_and(u32x4_splat(byte.into()), masks), u32x4_splat(0));
     let signs = v128_and(negative, u32x4_splat(0x8000_0000));
-    store_f32(
+    store_words(
         out.try_into().expect("four values"),
         v128_xor(f32x4_splat(scale), signs),
     );

@@ -30,7 +30,7 @@ fn survey(strategy: Strategy, shape: &[u64], kept: u64, delta: &[f32], lengths: 
     for pass in 1.. {
         cut(delta, lengths).into_iter().for_each(|p| survey.feed(p));
         if !survey.end_pass() {
-            assert!(pass <= 3);
+            assert!(pass <= 4);
             break;
         }
     }
