@@ -508,6 +508,45 @@ fn a_base_that_changes_is_noticed() {
     assert_eq!(host.run("decode", "{}").unwrap_err().code, Code::SourceChanged);
 }
 
+/// A pair of which a value changes between two of the passes of `encode`.
+#[test]
+fn a_pair_that_changes_is_noticed() {
+    let base = [("w", "F32", vec![4000], f32s(&noise(1, 4000, 0.1)))];
+    let finetuned = [("w", "F32", vec![4000], f32s(&noise(2, 4000, 0.1)))];
+    for strategy in ["sparse", "int4", "quantized"] {
+        // The base is hashed, surveyed and encoded, the fine-tune surveyed and encoded.
+        for (changing, passes) in [(0, 3), (1, 2)] {
+            for before in 1..=passes {
+                let mut host = Memory::new().with(Role::Base, 0, "b", safetensors(&base)).with(
+                    Role::Finetuned,
+                    0,
+                    "f",
+                    safetensors(&finetuned),
+                );
+                let mut large_reads = 0;
+                host.meddle = Some(Box::new(move |source, offset, files| {
+                    large_reads += u32::from(source == changing && offset > 64);
+                    if source == changing && offset > 64 && large_reads == before {
+                        // The last value becomes a very large one.
+                        *files[changing as usize].last_mut().unwrap() ^= 0x40;
+                    }
+                }));
+                let code = host
+                    .run("encode", &format!(r#"{{"strategy":"{strategy}"}}"#))
+                    .err()
+                    .map(|e| e.code);
+                // Signs and means of another fine-tune are as good as those of the first.
+                let noticed = before > 1 && (strategy, changing) != ("quantized", 1);
+                assert_eq!(
+                    code,
+                    noticed.then_some(Code::SourceChanged),
+                    "{strategy} {changing} {before}"
+                );
+            }
+        }
+    }
+}
+
 /// The index of a folder is obeyed, side files are brought along, and header bytes, metadata and index stay.
 #[test]
 fn a_sharded_folder_comes_back_as_it_was() {

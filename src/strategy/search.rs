@@ -30,8 +30,8 @@ impl Cut {
     }
 }
 
-/// Fewest and most values that are set aside: the most take 8 MiB.
-const ASIDE: (u64, u64) = (1 << 16, 2 << 20);
+/// Fewest and most values that are set aside: with one more block, the most take 8 MiB.
+const ASIDE: (u64, u64) = (1 << 16, (2 << 20) - STEP as u64);
 
 /// Finds the [`Cut`], and the extremes of what is not kept.
 #[derive(Clone, Debug)]

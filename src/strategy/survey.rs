@@ -41,7 +41,7 @@ impl Surveyed {
 /// Looks at a tensor's deltas before they are encoded.
 ///
 /// Feed the whole tensor in order, in pieces of any length, then call [`Survey::end_pass`]; as long as that returns true,
-/// feed the whole tensor again. Scratch is fixed: at most some 20 MiB.
+/// feed the whole tensor again. Scratch is fixed: at most 18 MiB.
 #[derive(Clone, Debug)]
 pub struct Survey {
     strategy: Strategy,

@@ -364,6 +364,31 @@ fn a_tensor_that_changes_between_the_passes_is_noticed() {
 }
 
 #[test]
+fn long_tensors_are_encoded_as_the_format_says() {
+    let n = 200_000;
+    let noise = |i: usize| ((i as u32).wrapping_mul(2_654_435_769) >> 8) as f32 / 8_388_608.0 - 1.0;
+    let smooth: Vec<f32> = (0..n).map(noise).collect();
+    let grid = smooth.iter().map(|v| (v * 6.0).trunc() / 64.0).collect();
+    let falling = (0..n).map(|i| noise(i) * (n - i) as f32 / n as f32).collect();
+    for delta in [smooth, grid, falling] {
+        for (strategy, kept) in [
+            (Strategy::Sparse, 20_000),
+            (Strategy::Int4, 2_000),
+            (Strategy::Int4, 40_000),
+        ] {
+            let shape = [n as u64];
+            let found = survey(strategy, &shape, kept, &delta, &[8192]);
+            let (arrays, _) = emit(strategy, &shape, kept, &found, &delta, &[5000]).unwrap();
+            assert_eq!(
+                arrays,
+                naive::encode(strategy, &shape, kept as usize, &delta),
+                "{strategy:?} {kept}"
+            );
+        }
+    }
+}
+
+#[test]
 fn wrong_counts_and_indices_are_malformed() {
     let refused = |strategy, n, cols, counts| Expander::new(strategy, n, cols, counts).unwrap_err().code;
     assert_eq!(refused(Strategy::Sparse, 10, 0, [2, 3, 0, 0, 0]), Code::Malformed);
