@@ -201,15 +201,15 @@ export class Rounds {
     const cost = tasks.reduce((sum, task) => sum + task.cost, 0);
     const workers = job.workers === undefined && cost < platform.tiny ? 0 : most(job.workers);
     if (!workers) return void this.#begun.push(() => runHere(tasks, job));
-    let left = tasks.length;
     /** @type {Promise<Uint8Array[]>} */
     const round = new Promise((done, fail) => {
       const sorted = tasks.map((task, i) => ({ ...task, i })).sort((a, b) => b.cost - a.cost);
-      this.#queue.push({ tasks: sorted, left, reports: [], start: startOf(job), done, fail });
+      this.#queue.push({ tasks: sorted, left: tasks.length, reports: [], start: startOf(job), done, fail });
     });
     round.catch(() => {});
     this.#begun.push(() => round);
-    for (; left-- && this.#seats.size < workers; ) this.#work(seatFor(job));
+    const free = Math.max(0, workers - this.#seats.size);
+    tasks.slice(0, free).forEach(() => this.#work(seatFor(job)));
   }
 
   /**
