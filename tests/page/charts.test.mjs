@@ -110,6 +110,8 @@ test('over depth a role of one layer is drawn as well', async () => {
   const { page } = driven;
   await driven.give({ name: 'some.wdelta', mimeType: '', buffer: hollowDelta([['layers.0.both', [8, 8]], ['layers.1.both', [8, 8]], ['layers.1.only', [8, 8]]]) });
   await page.locator('[data-key="Picture depth"]').click();
+  // Drawn in the frame after the click.
+  await page.locator('.depth-line').first().waitFor({ state: 'attached' });
   const heights = await page.locator('.depth-line').evaluateAll((lines) => lines.map((line) => line.getBBox().height));
   assert.equal(heights.length, 2);
   assert.ok(heights[1] > 10, `${heights}`);
