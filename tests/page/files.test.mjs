@@ -279,7 +279,7 @@ test('tensors that the base lacks are not said to be in it', async () => {
   const { page } = driven;
   await driven.give(named('a.safetensors', writeModel(new Map([['a', tensor]]))), named('b.safetensors', writeModel(new Map([['b', tensor], ['c', tensor]]))));
   await page.locator('[data-key=start]:enabled').waitFor();
-  await page.locator('.preflight').getByText(/^2\stensors in the fine-tune; one that the base lacks is stored whole\.$/).waitFor();
+  await page.locator('.preflight').getByText(/^2\stensors; any that the base lacks are stored whole\.$/).waitFor();
   await page.getByRole('radio', { name: /^int4/ }).check();
   await driven.problem('MISSING_TENSOR');
   await page.locator('#why').getByText('Not possible, see above.').waitFor();

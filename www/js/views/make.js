@@ -186,7 +186,7 @@ function preflight(app) {
     plan,
     isPlan(plan)
       ? isEstimate(state.make.strategy)
-        ? `${plural(plan.tensors, 'tensor')} in the fine-tune; one that the base lacks is stored whole.`
+        ? `${plural(plan.tensors, 'tensor')}; any that the base lacks are stored whole.`
         : `All ${plural(plan.tensors, 'tensor')} are on both sides, with the same shapes.`
       : '',
     actions.fixes({ retry: () => actions.plan(makeKey(state), true, state.make.strategy) }),
