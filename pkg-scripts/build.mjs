@@ -47,7 +47,7 @@ function lighten() {
     ['wdelta.js', /if \(module !== undefined\) \{[^]*?\n\n(    const imports[^\n]*\n)    if \(!\(module instanceof [^]*?\n    \}\n/, '({ module } = module);\n$1'],
     ['wdelta.js', /if \(!\('encodeInto' in [^]*?\n\}\n/, ''],
     ['wdelta.js', /if \(Symbol\.dispose\) [^\n]*\n/g, ''],
-    // Strings that go in are short: they need no second way.
+    // One way to pass strings does for all of them.
     ['wdelta.js', /(?<=function passStringToWasm0\(arg, malloc), realloc\) \{[^]*?(?=\n\}\n)/, ') {\n    return passArray8ToWasm0(cachedTextEncoder.encode(arg), malloc);'],
     ['wdelta.js', /, wasm\.__wbindgen_realloc/g, ''],
     ['wdelta.js', /if \(typeof \w+ !== 'undefined'\) (?=\w+ = 0)/g, ''],

@@ -39,7 +39,7 @@ wire!(SurveyItem {
 });
 
 impl SurveyItem {
-    /// Bytes that a survey reads, but for the second look that it seldom needs.
+    /// Bytes that a survey reads, but for the further passes that it seldom needs.
     pub fn cost(&self) -> u64 {
         self.origin.cost() + self.finetuned.range.len
     }

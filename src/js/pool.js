@@ -64,7 +64,13 @@ const most = (asked = Math.min(MAX_WORKERS, platform.workers)) => asked;
  */
 export function warm(asked) {
   const ready = [...idle.keys()].filter(({ channel }) => !channel.broken);
-  for (let n = most(asked) - ready.length; n-- > 0; ) giveBack(new Seat());
+  // Where pages are painted, one leads the job.
+  const wanted = Math.min(MAX_WORKERS, most(asked)) + Number(platform.paints);
+  try {
+    for (let n = wanted - ready.length; n-- > 0; ) giveBack(new Seat());
+  } catch {
+    // Whoever needs one says so.
+  }
 }
 
 /** @param {Job} job */

@@ -6,7 +6,7 @@
 /// The key of every NaN: just above infinity.
 pub const NAN_KEY: u32 = 0x7f80_0001;
 
-/// Number of buckets of the first pass.
+/// Number of buckets of a coarse count: of all values, or of those that were set aside.
 pub const BUCKETS: usize = 1 << 15;
 
 /// Magnitude as an integer that orders alike: zeros are equal, NaN is above infinity and all NaN are equal.

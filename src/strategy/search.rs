@@ -131,7 +131,9 @@ impl Search {
         let Stage::Aside(values) = &mut self.stage else {
             return Vec::new();
         };
-        let values = std::mem::take(values);
+        // With room from the start: it would grow past it by doubling.
+        let room = if spare > 0 { self.room + STEP } else { 0 };
+        let values = std::mem::replace(values, Vec::with_capacity(room));
         if spare == 0 {
             self.stage = Stage::Fine(vec![0; FINE]);
         }

@@ -151,7 +151,10 @@ test('damage is said once, and not laid to the base', async () => {
   assert.match(await driven.problem('CHECKSUM'), /bytes [\d,]+ to \d{2,3},\d{3} of the delta/);
   const details = page.locator('aside.details');
   for (const check of ['Check file and base', 'Check the file']) {
+    // What stands there now is drawn anew when the check begins and when it ends.
+    await details.locator('.problem').evaluate((problem) => (problem.dataset.old = ''));
     await page.getByRole('button', { name: check }).click();
+    await details.locator('.problem:not([data-old])').waitFor();
     await page.locator('[data-key="verify file"]:enabled').waitFor();
     await details.getByText('Not known: the file could not be checked.').waitFor();
     assert.equal(await details.locator('.problem').count(), 1);

@@ -287,7 +287,7 @@ async fn mark(io: &Io, look: Look, fine: &TensorRange, found: &mut Fitted) -> Re
     let mut bytes = Vec::new();
     while chunks.next(io, &mut bytes).await? {
         hasher.update(&bytes);
-        // Only the search for a ratio asks.
+        // For the search for a ratio; whether it is one is not known here.
         if look.purpose == Purpose::Estimate || (look.purpose == Purpose::Code && look.step.is_some()) {
             let width = Layout::of(fine.dtype).bytes();
             found.alone = stored::encode(&bytes, width).len() as f64 / bytes.len() as f64;

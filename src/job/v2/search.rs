@@ -45,6 +45,7 @@ pub async fn fit_to_size(
         return look_at(io, chain, items, look).await;
     }
     weigh(items, &exact);
+    drop(exact);
     let items = &*items;
     let fitted = async |step, purpose| {
         let step = Some(step);
@@ -65,6 +66,7 @@ pub async fn fit_to_size(
     let predicts = look.low_rank && look.effort >= 2;
     let mut probed = bytes;
     let mut corrections = 0;
+    let mut before: Option<(u8, Vec<Fitted>)> = None;
     loop {
         let mut search = Search::new((finest, most), (coarsest, least), probed);
         while let Some(step) = search.next() {
@@ -75,7 +77,10 @@ pub async fn fit_to_size(
             search.put(step, size);
         }
         let step = search.coarse;
-        let found = fitted(step, Purpose::Code).await?;
+        let found = match before.take() {
+            Some((same, found)) if same == step => return Ok(found),
+            _ => fitted(step, Purpose::Code).await?,
+        };
         // Predictions are too dear to be found for each step: what they save is measured at one that is near.
         let wanted = bytes * search.size / size(items, &found).max(1.0);
         if !predicts || corrections == MOST_CORRECTIONS || (wanted - probed).abs() < probed * CLOSE {
@@ -83,11 +88,12 @@ pub async fn fit_to_size(
         }
         corrections += 1;
         probed = wanted;
+        before = Some((step, found));
     }
 }
 
 /// The search for the finest step with at most a size, where sizes fall about as a power of the step's number: by false position,
-/// with the Illinois rule against ends that stay.
+/// where the end that stays counts half each time, so that it does not stay long.
 struct Search {
     /// The finest step that is left.
     fine: u8,

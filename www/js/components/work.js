@@ -84,12 +84,13 @@ export function workView(app, signal, { kind, title, start, lacks, plan, form, p
         .map((each) => savedView(app, each, ...result(each))),
   );
   // The focus goes to a new result.
-  let { length: known } = store.state.saved;
+  const count = () => store.state.saved.filter((each) => each.kind === kind).length;
+  let known = count();
   store.watch(
-    (state) => [state.saved.length],
-    ([length]) => {
-      if (length > known) /** @type {HTMLElement | null} */ (results.querySelector('[data-result]'))?.focus();
-      known = length;
+    (state) => [state.saved],
+    () => {
+      if (count() > known) /** @type {HTMLElement | null} */ (results.querySelector('[data-result]'))?.focus();
+      known = count();
     },
     signal,
   );

@@ -1,7 +1,6 @@
 // @ts-check
 // Layers by roles: the cells of the map, from the groups that the package reads out of the names.
 
-
 /** @import { Row } from '../types.js' */
 
 /** Rows and columns of the map. More layers are drawn in bands of neighbours, more roles as "other". */

@@ -46,11 +46,13 @@ export function fileDetails(app, entry) {
   const fit = base && store.state.checks.get(`${entry.id}:${base.id}`);
   const fits = typeof fit === 'number';
   // What is wrong with the file itself is said once, whichever check has found it.
-  const damage = [fit, alone].find(
-    (check) => typeof check === 'object' && check.source === entry.name && /CHECKSUM|MALFORMED|TRUNCATED|IO|CHANGED/.test(check.code),
-  );
-  const found = damage ?? alone;
-  const sound = !damage && (alone === 1 || fits);
+  const sound = alone === 1 || fits;
+  const damage =
+    !sound &&
+    [fit, alone].find(
+      (check) => typeof check === 'object' && check.source === entry.name && /CHECKSUM|MALFORMED|TRUNCATED|^IO|CHANGED/.test(check.code),
+    );
+  const found = damage || alone;
   const why = blocked(store.state);
   const place = (/** @type {{ offset: number, length: number }} */ { offset, length }) => `${exact(length)} B at ${exact(offset)}`;
   return [
