@@ -11,7 +11,8 @@ const { decode, init, plan } = await load('node.js');
 const base = noise(300_000);
 const deltas = [new Uint8Array(3)];
 
-test('a worker is used again, and one that died is not', async () => {
+/** The workers that are made from now on. */
+async function watched() {
   const made = [];
   await init({
     createWorker() {
@@ -20,6 +21,11 @@ test('a worker is used again, and one that died is not', async () => {
       return worker;
     },
   });
+  return made;
+}
+
+test('a worker is used again, and one that died is not', async () => {
+  const made = await watched();
   for (let i = 0; i < 2; i++) await decode({ base, deltas, workers: 1 });
   assert.equal(made.length, 1);
   await Promise.all([once(made[0], 'exit'), made[0].terminate()]);
@@ -29,14 +35,7 @@ test('a worker is used again, and one that died is not', async () => {
 });
 
 test('workers start while the headers are read, and none for a plan', async () => {
-  const made = [];
-  await init({
-    createWorker() {
-      const worker = new Worker(join(path, 'worker-node.js'), { execArgv: [] });
-      made.push(worker);
-      return worker;
-    },
-  });
+  const made = await watched();
   const seen = [];
   const source = {
     size: base.length,
