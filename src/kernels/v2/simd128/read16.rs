@@ -118,6 +118,7 @@ pub fn decode_row(
     expand(source, streams, list, out);
 }
 
+#[inline(never)]
 fn run<const PREDICTED: bool, const USUAL: bool>(
     classes: &Classes,
     lanes: &Lanes,
@@ -241,6 +242,7 @@ pub(super) static LONG: [u32; 256] = {
     t
 };
 
+#[inline(never)]
 fn fix<const FLOAT: bool, const PREDICTED: bool>(
     positions: &[u16],
     start: &Start<'_>,

@@ -60,6 +60,7 @@ pub fn write_row(coding: &Coding<'_>, source: &Source<'_>, fine: &[u8], list: &m
 }
 
 /// `PLAIN`: the usual layout, without a prediction.
+#[inline(never)]
 fn run<const PLAIN: bool>(
     coding: &Coding<'_>,
     classes: &Classes,
@@ -135,6 +136,7 @@ fn run<const PLAIN: bool>(
 }
 
 /// Turns listed symbols that their tables do not have into escapes, and writes the raw bits of a row.
+#[inline(never)]
 fn write_raw(
     coding: &Coding<'_>,
     start: &Start<'_>,
