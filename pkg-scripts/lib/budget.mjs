@@ -11,8 +11,12 @@ const SCRIPT_BYTES = 20_200;
 /** Modules that only the command line loads; they are no part of the library. */
 export const COMMAND_LINE = /^cli(\.js$|\/)/;
 
-/** @param {Buffer} bytes */
-function brotli(bytes) {
+/**
+ * Length after brotli 11.
+ *
+ * @param {Buffer} bytes
+ */
+export function brotli(bytes) {
   const params = { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length };
   return brotliCompressSync(bytes, { params }).length;
 }

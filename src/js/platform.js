@@ -1,7 +1,6 @@
 // @ts-check
 // What differs between browsers and Node. These are the browser's; node.js replaces what it does otherwise.
 /** @import { Platform } from './types.js' */
-import { webSpool } from './spool.js';
 
 /** @type {Platform} */
 export const platform = {
@@ -25,6 +24,4 @@ export const platform = {
     end: () => worker.terminate(),
     hold() {},
   }),
-
-  spool: webSpool,
 };

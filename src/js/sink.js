@@ -5,7 +5,7 @@
 import { WdeltaError, checkAbort, failed, orAborted, usage } from './errors.js';
 import { attempt, readRange } from './host.js';
 import { platform } from './platform.js';
-import { MAX_MEMORY, memorySpool, privateRoot, tooLarge } from './spool.js';
+import { MAX_MEMORY, memorySpool, privateRoot, spoolFor, tooLarge } from './spool.js';
 
 /** Bytes that are handed on at once. */
 const CHUNK = 4 << 20;
@@ -105,7 +105,7 @@ function spoolSink(target) {
     },
     async create(files) {
       for (const { path, size } of files) {
-        const spool = await platform.spool(size);
+        const spool = await spoolFor(size);
         outputs.push({ ...spool, spool, path, size, name: path || 'the output' });
       }
       return outputs;

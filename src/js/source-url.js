@@ -4,7 +4,7 @@
 /** @import { CallOptions, Source, Spool } from './types.js' */
 import { Blocks } from './blocks.js';
 import { WdeltaError, checkAbort, orAborted } from './errors.js';
-import { platform } from './platform.js';
+import { spoolFor } from './spool.js';
 
 /** How often a request is made before it counts as failed, and the pause after the first, in ms; it doubles. */
 const TRIES = 4;
@@ -114,7 +114,7 @@ export class UrlSource {
   async #readAll(response) {
     const length = response.headers.get('content-encoding') ? null : response.headers.get('content-length');
     const size = length === null ? Infinity : Number(length);
-    const spool = (this.#spool = await platform.spool(size));
+    const spool = (this.#spool = await spoolFor(size));
     const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
     for (;;) {
       const { done, value } = await this.#body(orAborted(reader.read(), this.signal));

@@ -3,6 +3,7 @@
 /** @import { Spool } from './types.js' */
 import { give, take } from './buffers.js';
 import { WdeltaError } from './errors.js';
+import { platform } from './platform.js';
 import { Seat } from './seat.js';
 
 /** Most bytes of results that are held in memory. */
@@ -45,7 +46,10 @@ export function memorySpool(size) {
  * @param {number} size in bytes; Infinity when it is not known
  * @returns {Promise<Spool>}
  */
-export async function webSpool(size) {
+export const spoolFor = (size) => (platform.spool ?? webSpool)(size);
+
+/** @type {typeof spoolFor} */
+async function webSpool(size) {
   if (size <= SMALL) return memorySpool(size);
   const root = await privateRoot();
   if (root) return privateSpool(root);

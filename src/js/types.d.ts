@@ -473,7 +473,7 @@ export interface Platform {
   paints: boolean;
   createWorker(): any;
   connect(worker: any): Link;
-  spool(size: number): Promise<Spool>;
+  spool?(size: number): Promise<Spool>;
   openPath?(path: string | URL): Promise<Source[]>;
   pathSink?(path: string | URL, force: boolean, fallback: string): Sink;
 }

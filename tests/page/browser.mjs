@@ -8,11 +8,11 @@ import { serve } from '../../pkg-scripts/serve.mjs';
 export const TIMEOUT = 20_000;
 
 /**
- * A browser and a server for one test file.
+ * A browser and a server for one test file. With WDELTA_SITE the page is that of a folder which `build.mjs --site` wrote.
  *
  * @param {Parameters<typeof serve>[0]} [options] of the server
  */
-export async function start(options) {
+export async function start(options = { dir: process.env.WDELTA_SITE }) {
   let server = await serve(options);
   const { url } = server;
   const browser = await launchChromium();

@@ -68,7 +68,8 @@ before(async () => {
   folder = await mkdtemp(join(tmpdir(), 'wdelta-large-'));
   path = join(folder, 'large.wdelta');
   await writeDelta();
-  site = await start();
+  // No service worker, which would answer for the script that is changed below.
+  site = await start({});
 });
 
 after(async () => {
