@@ -110,14 +110,15 @@ export function name(text, length = NAME_LENGTH) {
 }
 
 /** A long name, that may be broken behind its dots and underlines. @param {string} text */
-export const breakable = (text) =>
-  h(
+export function breakable(text) {
+  const full = seen(text);
+  const cut = middle(full, 3 * NAME_LENGTH);
+  return h(
     'bdi',
-    { class: 'name wrap' },
-    middle(seen(text), 3 * NAME_LENGTH)
-      .split(/(?<=[._/])/)
-      .flatMap((part, i) => (i ? [h('wbr', null), part] : [part])),
+    { class: 'name wrap', title: cut === full ? null : full },
+    cut.split(/(?<=[._/])/).flatMap((part, i) => (i ? [h('wbr', null), part] : [part])),
   );
+}
 
 /** A message of the package, in which names stand between backquotes. @param {string} text */
 export const prose = (text) =>

@@ -2,7 +2,7 @@
 // Looking into files: what is chosen, and the jobs that measure, check, compare and order.
 
 import { api } from '../api.js';
-import { chainOf, knownPath, lineageKey, lineageNow, pathTo, readyDeltas } from '../model/chain.js';
+import { chainOf, checkKey, knownPath, lineageKey, lineageNow, pathTo, readyDeltas } from '../model/chain.js';
 import { MEASURE_AT_ONCE, activeEntry, entryOf, leansOnBase, rowNamed, rowsOf } from '../model/rows.js';
 
 /** @import { App } from '../app.js' */
@@ -101,7 +101,7 @@ export function lookActions(app) {
     /** @param {Entry} entry @param {boolean} withBase */
     async verify(entry, withBase) {
       const base = withBase ? entryOf(store.state, 'base') : undefined;
-      const key = base ? `${entry.id}:${base.id}` : entry.id;
+      const key = base ? checkKey(entry, base) : entry.id;
       const result = await jobs.run(
         'verify',
         'Check',

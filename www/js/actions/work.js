@@ -4,7 +4,7 @@
 import { api, version } from '../api.js';
 import { problemOf } from '../errors.js';
 import { addDelta } from '../intake/intake.js';
-import { chainKey, chainOf } from '../model/chain.js';
+import { chainOf, checkKey } from '../model/chain.js';
 import { estimate } from '../model/estimate.js';
 import { entryOf } from '../model/rows.js';
 import { open } from '../output/destination.js';
@@ -108,8 +108,8 @@ export function workActions(app) {
           }),
       );
       const { problem } = store.state.job ?? {};
-      if (saved) store.dispatch({ type: 'checks', key: chainKey(chain.slice(0, 1), base), value: 1 });
-      else if (problem && /WRONG_BASE|BROKEN_CHAIN/.test(problem.code)) store.dispatch({ type: 'checks', key: chainKey(chain, base), value: problem });
+      if (saved) store.dispatch({ type: 'checks', key: checkKey(chain[0], base), value: 1 });
+      else if (problem && /WRONG_BASE|BROKEN_CHAIN/.test(problem.code)) store.dispatch({ type: 'checks', key: checkKey(...chain, base), value: problem });
     },
 
     async make() {
@@ -141,7 +141,7 @@ export function workActions(app) {
       const id = addDelta(store, { file: blob, path: saved.files[0].name });
       const made = /** @type {EncodeResult} */ (saved.result);
       store.dispatch({ type: 'entry', id, values: { made } });
-      store.dispatch({ type: 'checks', key: `${id}:${base.id}`, value: chain.length + 1 });
+      store.dispatch({ type: 'checks', key: checkKey({ id }, base), value: chain.length + 1 });
     },
   };
 

@@ -24,9 +24,10 @@ export function lineageNow(state) {
   if (state.lineage?.key !== lineageKey(state)) return null;
   const { result } = state.lineage;
   const deltas = readyDeltas(state);
+  const base = entryOf(state, 'base');
   const links = result.links.map((link) =>
     // What was checked in another view.
-    link.state === 'not checked' && state.checks.get(`${deltas[link.index].id}:${entryOf(state, 'base')?.id}`) === 1
+    base && link.state === 'not checked' && state.checks.get(checkKey(deltas[link.index], base)) === 1
       ? /** @type {const} */ ({ ...link, state: 'verified', parent: 'base' })
       : link,
   );
@@ -50,8 +51,8 @@ export function pathTo({ links }, index) {
   return path;
 }
 
-/** Names what was found of deltas in order on a base. @param {Entry[]} chain @param {Entry} base */
-export const chainKey = (chain, base) => [...chain, base].map(({ id }) => id).join(':');
+/** Names what was found of deltas in order, and of the base that they are for. @param {...{ id: string }} entries */
+export const checkKey = (...entries) => entries.map(({ id }) => id).join(':');
 
 /** Whether the base and all open deltas are known not to lead to a delta. @param {State} state @param {Entry} entry */
 export const isBroken = (state, entry) =>

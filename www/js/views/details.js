@@ -3,6 +3,7 @@
 
 import { button, facts, h, live, nextFrame } from '../dom.js';
 import { breakable, bytes, exact, name, number, percent, plain, plural, sentence, shape } from '../format.js';
+import { checkKey } from '../model/chain.js';
 import { MEASURES } from '../model/measures.js';
 import { MEASURE_AT_ONCE, entryOf, leansOnBase } from '../model/rows.js';
 import { histogram, rowChart } from '../components/chart.js';
@@ -43,7 +44,7 @@ export function fileDetails(app, entry) {
   if (!info) return [];
   const base = entryOf(store.state, 'base');
   const alone = store.state.checks.get(entry.id);
-  const fit = base && store.state.checks.get(`${entry.id}:${base.id}`);
+  const fit = base && store.state.checks.get(checkKey(entry, base));
   const fits = typeof fit === 'number';
   // What is wrong with the file itself is said once, whichever check has found it.
   const sound = alone === 1 || fits;

@@ -3,6 +3,7 @@
 
 import { button, h, item, live, nextFrame, renewed } from '../dom.js';
 import { bytes, count, exact, name, number, percent, plural } from '../format.js';
+import { checkKey } from '../model/chain.js';
 import { MEASURES } from '../model/measures.js';
 import { activeEntry, entryOf, leansOnBase, rowNamed, rowsOf } from '../model/rows.js';
 import { picture, tableSection } from '../components/explorer.js';
@@ -260,7 +261,7 @@ function summary({ store }, signal) {
     ([entry, base, checks]) => {
       const info = entry?.info;
       if (!entry || !info) return null;
-      const check = base && checks.get(`${entry.id}:${base.id}`);
+      const check = base && checks.get(checkKey(entry, base));
       return [
         h('h1', { class: 'sr' }, 'Inspect ', name(entry.name)),
         h(

@@ -130,7 +130,7 @@ function node({ actions }, entry, link, depth, deltas, result, busy, active) {
   return h(
     'li',
     {
-      class: `node ${state.replace(' ', '-')}${entry.id === active ? ' active' : ''}`,
+      class: `node ${state.replace(' ', '-')}${entry.id === active ? ' active' : ''}${depth > 1 && depth < 10 ? ' nested' : ''}`,
       vars: { '--depth': Math.min(depth - 1, 8) },
     },
     h(

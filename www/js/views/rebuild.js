@@ -4,7 +4,7 @@
 import { button, facts, h } from '../dom.js';
 import { meaning } from '../errors.js';
 import { about, bytes, exact, name, percent, plain, plural, prose } from '../format.js';
-import { chainKey, chainOf, isBroken, knownPath, readyDeltas } from '../model/chain.js';
+import { chainOf, checkKey, isBroken, knownPath, readyDeltas } from '../model/chain.js';
 import { entryOf, isModel, leansOnBase } from '../model/rows.js';
 import { blocked, destinationChoice, entrySelect, radio, status, textField } from '../components/parts.js';
 import { findingList, problemView } from '../components/problem.js';
@@ -245,18 +245,19 @@ export function planChecks(plan, fine, fixes) {
 function baseCheck({ store, actions }, base, chain, why) {
   const [first] = chain;
   const { checks } = store.state;
-  const found = checks.get(chainKey(chain, base)) ?? checks.get(chainKey([first], base));
+  const ofAll = checks.get(checkKey(...chain, base));
+  const found = ofAll ?? checks.get(checkKey(first, base));
   const { job } = store.state;
   const sure = knownPath(store.state, chain.at(-1));
   const more = chain.length > 1 ? ` The links between the deltas are ${sure ? 'verified' : 'checked while rebuilding'}.` : '';
   if (found === 1) return { mood: 'ok', text: `The base has the expected hash.${more}` };
   if (found && job?.kind === 'rebuild' && job.problem === found)
     return { mood: 'error', text: `${meaning(found.code).title}; see below.` };
-  if (typeof found === 'object')
-    return {
-      mood: 'error',
-      text: problemView(found, actions.fixes({ retry: () => actions.verify(first, true), choose: () => actions.pickFiles(first.id) })),
-    };
+  if (typeof found === 'object') {
+    // What would mend the first delta mends no chain.
+    const own = { retry: () => actions.verify(first, true), choose: () => actions.pickFiles(first.id) };
+    return { mood: 'error', text: problemView(found, actions.fixes(found === ofAll && chain[1] ? {} : own)) };
+  }
   return {
     mood: 'note',
     text: `The base's hash is checked while rebuilding, before the result is kept.${more}`,
