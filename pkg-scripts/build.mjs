@@ -17,7 +17,7 @@ import { BuildError, capture, pkg, root, run, script, scripts, work } from './li
 const TARGET = 'wasm32-unknown-unknown';
 // Like functions beside each other compress better. Functions with one caller stay apart unless they are tiny: loops in functions of their own are
 // compiled sooner and better by engines, and have fewer variables to number. Nothing lies below 1 KiB: the stack does, and grows downwards to it.
-const WASM_OPT = ['-Oz', '--one-caller-inline-max-function-size=20', '--low-memory-unused', '--reorder-functions-by-name', '--strip-debug', '--strip-producers'];
+const WASM_OPT = ['-O3', '--one-caller-inline-max-function-size=20', '--low-memory-unused', '--reorder-functions-by-name', '--strip-debug', '--strip-producers'];
 /** The glue is generated: nobody reads it, and it is large for what it does. */
 const TERSER = ['--module', '--ecma', '2020', '--compress', 'passes=2', '--mangle'];
 const glue = `${work}/glue`;
