@@ -112,9 +112,17 @@ fn run<const PLAIN: bool>(start: &Start<'_>, log2_q: u32, fine: &[u8], classes: 
 pub(super) fn bucket(steps: v128, magnitudes: v128, fine: v128) -> v128 {
     // A float32's exponent and the first bit of its mantissa number the half octaves. The float is made by way of 2^23:
     // the compiler makes of `f32x4_convert_u32x4` after `u32x4_extend` one conversion for each lane.
-    let half_octave = |v| u32x4_shr(f32x4_sub(v128_or(v, f32x4_splat(8_388_608.0)), f32x4_splat(8_388_608.0)), 22);
+    let half_octave = |v| {
+        u32x4_shr(
+            f32x4_sub(v128_or(v, f32x4_splat(8_388_608.0)), f32x4_splat(8_388_608.0)),
+            22,
+        )
+    };
     let v = i16x8_sub(magnitudes, i16x8_splat(1));
-    let (lo, hi) = (half_octave(u32x4_extend_low_u16x8(v)), half_octave(u32x4_extend_high_u16x8(v)));
+    let (lo, hi) = (
+        half_octave(u32x4_extend_low_u16x8(v)),
+        half_octave(u32x4_extend_high_u16x8(v)),
+    );
     let code = i16x8_sub(i16x8_narrow_i32x4(lo, hi), i16x8_splat(2 * (127 + 5) - 33));
     let is_zero = i16x8_eq(i16x8_shl(fine, 1), i16x8_splat(0));
     let code = v128_bitselect(i16x8_splat(alphabet::ZERO as i16), code, is_zero);
