@@ -1,4 +1,6 @@
 //! Classes and symbols of 16 weights at a time; raw bits afterwards, from a list of who has them.
+//!
+//! Loops are functions of their own, not inlined: in a large one the engine's registers do not last.
 #![allow(unsafe_code)]
 
 use super::analyse::bucket;
