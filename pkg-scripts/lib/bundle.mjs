@@ -49,7 +49,11 @@ export async function bundle(modules) {
       {
         name: 'modules',
         resolveId: (to, from) => (from ? new URL(to, `file:///${from}`).pathname.slice(1) : to),
-        load: (path) => modules.get(path) ?? null,
+        load(path) {
+          // Without this rollup would look for it on the disk.
+          if (!modules.has(path)) throw new BuildError(`${path} is imported, but is no part of the site.`);
+          return modules.get(path);
+        },
       },
     ],
   });

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import vm from 'node:vm';
 import { after, before, test } from 'node:test';
+import { bundle } from '../../pkg-scripts/lib/bundle.mjs';
 import { list } from '../../pkg-scripts/lib/files.mjs';
 import { contentSecurityPolicy } from '../../pkg-scripts/lib/headers.mjs';
 import { pkg } from '../../pkg-scripts/lib/run.mjs';
@@ -45,6 +46,13 @@ test('the service worker lists what the page loads, and nothing that is not ther
   for (const path of ['index.html', 'remote.html', 'js/main.js', 'pkg/index.js', 'pkg/worker.js', 'pkg/wdelta_bg.wasm'])
     assert.ok(files.includes(path), path);
   assert.ok(!files.some((path) => /^sample|node\.js$|\.d\.ts$/.test(path)), files.join(' '));
+});
+
+test('a module that is no part of the site is not linked', async () => {
+  const entries = ['js/main.js', 'pkg/index.js', 'pkg/worker.js'];
+  // It is there, beside the tests, but only for Node.
+  const modules = new Map(entries.map((path) => [path, "import '../pkg/node.js'"]));
+  await assert.rejects(bundle(modules), /pkg\/node\.js is imported, but is no part of the site/);
 });
 
 test('remote.html alone may read from other hosts, also under a sub-path', async () => {

@@ -12,6 +12,9 @@ import { findingList } from '../components/problem.js';
 /** @import { App } from '../app.js' */
 /** @import { Entry, Lineage, Link } from '../types.js' */
 
+/** How often a delta is moved in below its parent; deeper ones stand below each other. */
+const DEEPEST = 8;
+
 /** @param {App} app @param {AbortSignal} signal */
 export function lineageView(app, signal) {
   const { store, actions, jobs } = app;
@@ -130,8 +133,8 @@ function node({ actions }, entry, link, depth, deltas, result, busy, active) {
   return h(
     'li',
     {
-      class: `node ${state.replace(' ', '-')}${entry.id === active ? ' active' : ''}${depth > 1 && depth < 10 ? ' nested' : ''}`,
-      vars: { '--depth': Math.min(depth - 1, 8) },
+      class: `node ${state.replace(' ', '-')}${entry.id === active ? ' active' : ''}${depth > 1 && depth - 1 <= DEEPEST ? ' nested' : ''}`,
+      vars: { '--depth': Math.min(depth - 1, DEEPEST) },
     },
     h(
       'div',
