@@ -89,16 +89,16 @@ export const COMMANDS = {
     about: 'Rebuilds a fine-tune from its base and its delta, or a chain of them in order.',
     examples: `  wdelta decode --base llama/ chat.wdelta -o chat/ --copy-side-files
   wdelta decode --base llama/ chat.wdelta chat-v2.wdelta -o chat-v2/
-  wdelta decode --base base.safetensors chat.wdelta -o chat.safetensors --dtype float32
+  wdelta decode --base base.safetensors int4.wdelta -o chat.safetensors --dtype float32
   wdelta decode --base llama/ chat.wdelta --dry-run`,
     files: [1, Infinity],
     flags: {
       base: BASE,
-      output: { type: 'string', short: 'o', value: 'PATH', about: 'a file, or a folder (where the base is sharded, or with side files)' },
-      dtype: { type: 'string', value: 'DTYPE', about: 'base (default: as the base has them) or float32' },
+      output: { type: 'string', short: 'o', value: 'PATH', about: 'a file, or a folder (for shards or side files)' },
+      dtype: { type: 'string', value: 'DTYPE', about: 'version 1: base (default: as the base has them) or float32' },
       'no-verify': { type: 'boolean', about: 'do not check the hash of the base and the checksum of the deltas' },
       'copy-side-files': { type: 'boolean', about: 'bring config, tokenizer and the like from the base' },
-      layout: { type: 'string', value: 'LAYOUT', about: 'auto (default: sharded as the base) or single (one file)' },
+      layout: { type: 'string', value: 'LAYOUT', about: 'version 1: auto (default: sharded as the base) or single (one file)' },
       'dry-run': DRY_RUN,
     },
     needs: ['base'],
@@ -124,9 +124,10 @@ export const COMMANDS = {
   },
   stats: {
     usage: 'stats DELTA… [--base PATH] [--match GLOB]',
-    about: 'Shows what a fine-tune changed, tensor by tensor; with the base, relative to it.',
+    about: 'Shows what a fine-tune changed, tensor by tensor; relative to its base.',
     examples: `  wdelta stats chat.wdelta --base llama/
-  wdelta stats chat.wdelta --match '*.q_proj.*' --json > q.jsonl`,
+  wdelta stats chat.wdelta --base llama/ --match '*.q_proj.*' --json > q.jsonl
+  wdelta stats int4.wdelta`,
     files: [1, Infinity],
     flags: { base: BASE, match: MATCH },
     json: '{ name, dtype, shape, elements, strategy, zeros, nonFinite, mean, rms, min, max, norm, baseNorm?, relative?, histogram, rows, outliers, levels? } for each tensor',
@@ -135,15 +136,14 @@ export const COMMANDS = {
     usage: 'diff A B [--base PATH]',
     about: 'Compares two models or two deltas.',
     examples: `  wdelta diff chat/ rebuilt/
-  wdelta diff a.wdelta b.wdelta
-  wdelta diff a.wdelta chat/ --base llama/`,
+  wdelta diff chat.wdelta int4.wdelta --base llama/`,
     files: [2, 2],
     flags: { base: BASE },
     json: '{ kind, onlyA, onlyB, changed: [{ name, a, b, what }], tensors: [{ name, elements, equal, distance, relative, cosine }], totals: { elements, equal, distance, relative, cosine } }',
   },
   hash: {
     usage: 'hash PATH [--float32]',
-    about: 'The hashes by which a delta knows this model as its base.',
+    about: 'The hashes by which a version 1 delta knows this model as its base.',
     examples: `  wdelta hash llama/
   wdelta hash llama/ --float32`,
     files: [1, 1],

@@ -101,6 +101,7 @@ test('messages of the library name flags', () => {
     ['option effort must be a whole number from 0 to 3', '--effort must be a whole number from 0 to 3'],
     ['outlierFraction must be a number from 0 up to, but not including, 1; got 2', '--outlier-fraction must be a number from 0 up to, but not including, 1; got 2'],
     ['fetch it first, or set allowFullRead: true', 'fetch it first, or set --allow-full-read'],
+    ["the fine-tune's own files; leave dtype and layout out", "the fine-tune's own files; leave --dtype and --layout out"],
   ]) assert.equal(asFlags(message), wanted);
 });
 
