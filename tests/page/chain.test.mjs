@@ -21,6 +21,7 @@ before(async () => {
   await encode({ base: BASE, finetuned: STEP1, output: path('one.wdelta') });
   await encode({ base: BASE, finetuned: STEP2, parents: [path('one.wdelta')], output: path('two.wdelta') });
   await encode({ base: BASE, finetuned: SFT, output: path('sft.wdelta') });
+  await encode({ base: BASE, finetuned: SFT, strategy: 'int4', output: path('int4.wdelta') });
   site = await start();
 });
 
@@ -48,7 +49,7 @@ test('a delta on a delta is measured, checked and rebuilt without setting the ch
   assert.equal(await page.getByText('Without the base').count(), 0);
   await driven.view('Rebuild');
   assert.deepEqual(await steps(page), ['two.wdelta']);
-  await page.getByText('These deltas belong in this order: one.wdelta, two.wdelta.').waitFor();
+  await page.getByText('From the base to two.wdelta: one.wdelta, two.wdelta.').waitFor();
   await page.getByRole('button', { name: 'Use this order' }).click();
   await page.locator('.steps li').nth(1).waitFor();
   assert.deepEqual(await steps(page), ['one.wdelta', 'two.wdelta']);
@@ -117,7 +118,7 @@ test('a link that is known to be broken bars the start until it is mended', asyn
   await driven.view('Rebuild');
   // What was missing is there, but not chosen.
   await driven.give(path('one.wdelta'));
-  await barred(page, 'The deltas are in another order, or one is not chosen.');
+  await barred(page, 'These deltas do not follow each other like this.');
   await page.getByRole('button', { name: 'Use this order' }).click();
   await page.locator('[data-key=start]:enabled').waitFor();
   assert.equal(await page.locator('#why').innerText(), '');
@@ -159,6 +160,61 @@ test('damage is said once, and not laid to the base', async () => {
     await details.getByText('Not known: the file could not be checked.').waitFor();
     assert.equal(await details.locator('.problem').count(), 1);
   }
+  await driven.close();
+});
+
+test('damage stays known, whatever else is checked, and bars the start', async () => {
+  const driven = await site.open();
+  const { page } = driven;
+  const damaged = Buffer.from(await readFile(path('one.wdelta')));
+  damaged[damaged.length - 5000] ^= 1;
+  await driven.give(named('damaged.wdelta', damaged), BASE);
+  const details = page.locator('aside.details');
+  await page.getByRole('button', { name: 'Check the file' }).click();
+  await details.locator('.problem').waitFor();
+  await driven.view('Lineage');
+  await page.getByRole('button', { name: /^Check the links/ }).click();
+  await page.getByText('1 delta; links: 1 verified.').waitFor();
+  await driven.view('Inspect');
+  await details.locator('.problem').waitFor();
+  assert.equal(await details.getByText('Checksum and records are good.').count(), 0);
+  assert.equal(await page.locator('.chip.delta .status.error').count(), 1);
+  await driven.view('Rebuild');
+  await page.locator('.preflight').getByText('The bytes are damaged').waitFor();
+  await barred(page, 'Not possible, see above.');
+  await driven.close();
+});
+
+test('what a check of links says nothing of is not said to be intact, and what a check says of a file outlives the base', async () => {
+  const driven = await site.open({ path: '#lineage' });
+  const { page } = driven;
+  await driven.give(path('one.wdelta'), BASE);
+  await page.getByRole('button', { name: /^Check the links/ }).click();
+  await page.getByText('1 delta; links: 1 verified.').waitFor();
+  await driven.view('Inspect');
+  const details = page.locator('aside.details');
+  await details.getByText('The base has the expected hash.').waitFor();
+  await page.getByRole('button', { name: 'Check the file' }).click();
+  await details.getByText('Checksum and records are good.').waitFor();
+  await page.getByRole('button', { name: 'Remove base.safetensors' }).click();
+  await page.locator('.chip').filter({ hasText: 'base' }).waitFor({ state: 'detached' });
+  await details.getByText('Checksum and records are good.').waitFor();
+  await driven.close();
+});
+
+test('deltas of the same base are not taken for a chain once their links are known', async () => {
+  const driven = await site.open({ path: '#lineage' });
+  const { page } = driven;
+  await driven.give(path('one.wdelta'), path('int4.wdelta'), BASE);
+  await page.getByRole('button', { name: /^Check the links/ }).click();
+  await page.getByText('2 deltas; links: 2 verified.').waitFor();
+  await driven.view('Rebuild');
+  await page.locator('[data-key=start]:enabled').waitFor();
+  await page.getByRole('button', { name: 'Add int4.wdelta' }).click();
+  await barred(page, 'These deltas do not follow each other like this.');
+  await page.getByRole('button', { name: 'Use this order' }).click();
+  await page.locator('[data-key=start]:enabled').waitFor();
+  assert.deepEqual(await steps(page), ['int4.wdelta']);
   await driven.close();
 });
 

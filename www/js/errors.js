@@ -54,6 +54,13 @@ const TABLE = /** @type {[code: string, title: string, advice: string, action?: 
   ['ABORTED', 'Cancelled', 'Nothing was left behind.', 'retry'],
   ['INTERNAL', 'A defect of wdelta', 'Your files are untouched. Report the details, then try again.', 'retry'],
 ]);
+/** What is wrong with a file by itself, whatever it is used with. */
+const DAMAGE = /CHECKSUM|MALFORMED|TRUNCATED|^IO|CHANGED/;
+
+/** Whether a problem is of a file itself. @param {unknown} problem @param {{ name: string }} entry */
+export const isDamage = (problem, entry) =>
+  typeof problem === 'object' && /** @type {Problem} */ (problem).source === entry.name && DAMAGE.test(/** @type {Problem} */ (problem).code);
+
 /** One entry per code of the package's table. */
 export const MEANINGS = new Map(TABLE.map(([code, title, advice, action]) => [code, { title, advice, action }]));
 

@@ -3,10 +3,11 @@
 
 import { api } from '../api.js';
 import { chainOf, checkKey, knownPath, lineageKey, lineageNow, pathTo, readyDeltas } from '../model/chain.js';
+import { isDamage } from '../errors.js';
 import { MEASURE_AT_ONCE, activeEntry, entryOf, leansOnBase, rowNamed, rowsOf } from '../model/rows.js';
 
 /** @import { App } from '../app.js' */
-/** @import { Entry } from '../types.js' */
+/** @import { Entry, Problem } from '../types.js' */
 
 /** Milliseconds between two pictures while tensors are measured. */
 const REDRAW_EVERY = 150;
@@ -101,12 +102,13 @@ export function lookActions(app) {
     /** @param {Entry} entry @param {boolean} withBase */
     async verify(entry, withBase) {
       const base = withBase ? entryOf(store.state, 'base') : undefined;
-      const key = base ? checkKey(entry, base) : entry.id;
+      let deltas = [entry];
+      const found = (/** @type {string} */ key, /** @type {number | Problem} */ value) => store.dispatch({ type: 'checks', key, value });
       const result = await jobs.run(
         'verify',
         'Check',
         async (running) => {
-          const deltas = base ? await upTo(entry) : [entry];
+          if (base) deltas = await upTo(entry);
           await (await api()).verify({
             deltas: deltas.map(({ source }) => source),
             ...(base ? { base: base.source } : {}),
@@ -115,10 +117,17 @@ export function lookActions(app) {
           return deltas.length;
         },
         {
-          onProblem: (problem) => problem.code !== 'ABORTED' && store.dispatch({ type: 'checks', key, value: problem }),
+          onProblem(problem) {
+            if (problem.code === 'ABORTED') return;
+            // Damage is the file's own, whatever it was checked with.
+            const damaged = deltas.find((delta) => isDamage(problem, delta));
+            found(damaged?.id ?? (base ? checkKey(entry, base) : entry.id), problem);
+          },
         },
       );
-      if (result) store.dispatch({ type: 'checks', key, value: result });
+      if (!result) return;
+      for (const { id } of deltas) found(id, 1);
+      if (base) found(checkKey(entry, base), result);
     },
 
     /** @param {[Entry, Entry]} pair */

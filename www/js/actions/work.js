@@ -2,7 +2,7 @@
 // Work that writes a file: plans and estimates, Rebuild, Make, and what is kept of their results.
 
 import { api, version } from '../api.js';
-import { problemOf } from '../errors.js';
+import { isDamage, problemOf } from '../errors.js';
 import { addDelta } from '../intake/intake.js';
 import { chainOf, checkKey } from '../model/chain.js';
 import { estimate } from '../model/estimate.js';
@@ -14,7 +14,7 @@ import { formOf, isPlan, rebuildKey, rebuildName } from '../views/rebuild.js';
 import { isEstimate, makeKey, makeName, makeOptions, parentsOf } from '../views/make.js';
 
 /** @import { App } from '../app.js' */
-/** @import { EncodeResult, Entry, Plan, Saved } from '../types.js' */
+/** @import { EncodeResult, Entry, Plan, Problem, Saved } from '../types.js' */
 /** @import { Running } from '../jobs.js' */
 /** @import { Opened } from '../output/destination.js' */
 
@@ -108,8 +108,11 @@ export function workActions(app) {
           }),
       );
       const { problem } = store.state.job ?? {};
-      if (saved) store.dispatch({ type: 'checks', key: checkKey(chain[0], base), value: 1 });
-      else if (problem && /WRONG_BASE|BROKEN_CHAIN/.test(problem.code)) store.dispatch({ type: 'checks', key: checkKey(...chain, base), value: problem });
+      const found = (/** @type {string} */ key, /** @type {number | Problem} */ value) => store.dispatch({ type: 'checks', key, value });
+      const damaged = problem && chain.find((delta) => isDamage(problem, delta));
+      if (saved) for (const key of [checkKey(chain[0], base), ...chain.map(({ id }) => id)]) found(key, 1);
+      else if (damaged) found(damaged.id, problem);
+      else if (problem && /WRONG_BASE|BROKEN_CHAIN/.test(problem.code)) found(checkKey(...chain, base), problem);
     },
 
     async make() {
@@ -141,6 +144,7 @@ export function workActions(app) {
       const id = addDelta(store, { file: blob, path: saved.files[0].name });
       const made = /** @type {EncodeResult} */ (saved.result);
       store.dispatch({ type: 'entry', id, values: { made } });
+      store.dispatch({ type: 'checks', key: id, value: 1 });
       store.dispatch({ type: 'checks', key: checkKey({ id }, base), value: chain.length + 1 });
     },
   };

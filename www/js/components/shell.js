@@ -100,8 +100,10 @@ function fileName({ name, role }) {
 function chip({ store, actions }, entry, active, busy) {
   const { id, role, state, size, files } = entry;
   const { checks } = store.state;
-  const check = checks.get(`${id}:${entryOf(store.state, 'base')?.id}`) ?? checks.get(id);
-  const mood = state === 'failed' || typeof check === 'object' ? 'error' : check ? 'ok' : null;
+  const base = entryOf(store.state, 'base');
+  const alone = checks.get(id);
+  const fit = base ? checks.get(`${id}:${base.id}`) : alone;
+  const mood = state === 'failed' || [fit, alone].some((check) => typeof check === 'object') ? 'error' : fit ? 'ok' : null;
   return h(
     'li',
     { class: `chip ${role}${active ? ' active' : ''}`, 'aria-busy': state === 'reading' },

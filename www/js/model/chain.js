@@ -58,10 +58,11 @@ export const checkKey = (...entries) => entries.map(({ id }) => id).join(':');
 export const isBroken = (state, entry) =>
   lineageNow(state)?.links.some(({ index, state: link }) => link === 'broken' && readyDeltas(state)[index] === entry);
 
-/** A delta with those before it, where it is known to follow others. @param {State} state @param {Entry | undefined} entry @returns {Entry[] | null} */
+/** A delta with those before it, where that is known. @param {State} state @param {Entry | undefined} entry @returns {Entry[] | null} */
 export function knownPath(state, entry) {
   const lineage = lineageNow(state);
   const deltas = readyDeltas(state);
   const path = entry && lineage && pathTo(lineage, deltas.indexOf(entry));
-  return path && path.length > 1 ? path.map((at) => deltas[at]) : null;
+  const sure = path && (path.length > 1 || lineage.links.some(({ index, state: link }) => index === path[0] && link === 'verified'));
+  return sure ? path.map((at) => deltas[at]) : null;
 }

@@ -46,14 +46,7 @@ export function fileDetails(app, entry) {
   const alone = store.state.checks.get(entry.id);
   const fit = base && store.state.checks.get(checkKey(entry, base));
   const fits = typeof fit === 'number';
-  // What is wrong with the file itself is said once, whichever check has found it.
-  const sound = alone === 1 || fits;
-  const damage =
-    !sound &&
-    [fit, alone].find(
-      (check) => typeof check === 'object' && check.source === entry.name && /CHECKSUM|MALFORMED|TRUNCATED|^IO|CHANGED/.test(check.code),
-    );
-  const found = damage || alone;
+  const sound = alone === 1;
   const why = blocked(store.state);
   const place = (/** @type {{ offset: number, length: number }} */ { offset, length }) => `${exact(length)} B at ${exact(offset)}`;
   return [
@@ -70,8 +63,8 @@ export function fileDetails(app, entry) {
     h('h3', null, 'Is it intact?'),
     sound
       ? status('ok', 'Checksum and records are good.')
-      : typeof found === 'object'
-        ? problemView(found, actions.fixes({ choose: () => actions.pickFiles(entry.id), retry: () => actions.verify(entry, false) }))
+      : typeof alone === 'object'
+        ? problemView(alone, actions.fixes({ choose: () => actions.pickFiles(entry.id), retry: () => actions.verify(entry, false) }))
         : h('p', { class: 'muted' }, `Not checked. Checking reads all ${bytes(info.bytes)}.`),
     base
       ? [
@@ -79,10 +72,8 @@ export function fileDetails(app, entry) {
           fits
             ? status('ok', sentence(baseWith(fit) + ' has the expected hash'))
             : fit
-              ? damage
-                ? h('p', { class: 'muted' }, 'Not known: the file could not be checked.')
-                : problemView(fit, actions.fixes({ retry: () => actions.verify(entry, true) }))
-              : h('p', { class: 'muted' }, `Not checked. Checking also reads the base, ${bytes(base.size)}.`),
+              ? problemView(fit, actions.fixes({ retry: () => actions.verify(entry, true) }))
+              : h('p', { class: 'muted' }, typeof alone === 'object' ? 'Not known: the file could not be checked.' : `Not checked. Checking also reads the base, ${bytes(base.size)}.`),
         ]
       : null,
     h(

@@ -261,7 +261,8 @@ function summary({ store }, signal) {
     ([entry, base, checks]) => {
       const info = entry?.info;
       if (!entry || !info) return null;
-      const check = base && checks.get(checkKey(entry, base));
+      // A damaged file is held against no base.
+      const check = base && (checks.get(checkKey(entry, base)) ?? (typeof checks.get(entry.id) === 'object' ? checks.get(entry.id) : undefined));
       return [
         h('h1', { class: 'sr' }, 'Inspect ', name(entry.name)),
         h(

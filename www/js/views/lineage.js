@@ -123,7 +123,7 @@ function ordered(result, deltas) {
  * @param {App} app @param {Entry} entry @param {Link | null} link @param {number} depth @param {Entry[]} deltas
  * @param {Lineage | null} result @param {boolean} busy @param {string | null} active
  */
-function node({ actions }, entry, link, depth, deltas, result, busy, active) {
+function node({ store, actions }, entry, link, depth, deltas, result, busy, active) {
   const { info } = entry;
   const state = link?.state ?? 'not checked';
   const mood = state === 'verified' ? 'ok' : state === 'broken' ? 'error' : busy ? 'wait' : 'open';
@@ -156,7 +156,7 @@ function node({ actions }, entry, link, depth, deltas, result, busy, active) {
         'What settles it',
         state === 'broken'
           ? 'the delta that it was made against, if it is missing here, or another base'
-          : state !== 'verified' && 'the base and all deltas before this one, then “Check the links”',
+          : state !== 'verified' && `${entryOf(store.state, 'base') ? '' : 'the base, then '}“Check the links”`,
       ],
     ]),
     h(

@@ -205,10 +205,11 @@ function preflight(app) {
     );
     if (isPlan(plan)) {
       const path = knownPath(state, chain.at(-1));
+      const damaged = chain.find(({ id }) => typeof state.checks.get(id) === 'object');
       const other = path?.length !== chain.length || path.some((entry, i) => entry !== chain[i]);
       const broken = chain.find((entry) => isBroken(state, entry));
       checks.push(
-        path && other ? orderCheck(app, path) : broken ? linkCheck(app, broken) : baseCheck(app, base, chain, why),
+        damaged ? damageCheck(app, damaged) : path && other ? orderCheck(app, path) : broken ? linkCheck(app, broken) : baseCheck(app, base, chain, why),
         ...roomChecks(app, plan),
       );
     }
@@ -251,12 +252,10 @@ function baseCheck({ store, actions }, base, chain, why) {
   const sure = knownPath(store.state, chain.at(-1));
   const more = chain.length > 1 ? ` The links between the deltas are ${sure ? 'verified' : 'checked while rebuilding'}.` : '';
   if (found === 1) return { mood: 'ok', text: `The base has the expected hash.${more}` };
-  if (found && job?.kind === 'rebuild' && job.problem === found)
-    return { mood: 'error', text: `${meaning(found.code).title}; see below.` };
   if (typeof found === 'object') {
     // What would mend the first delta mends no chain.
     const own = { retry: () => actions.verify(first, true), choose: () => actions.pickFiles(first.id) };
-    return { mood: 'error', text: problemView(found, actions.fixes(found === ofAll && chain[1] ? {} : own)) };
+    return barred(job, found, actions.fixes(found === ofAll && chain[1] ? {} : own));
   }
   return {
     mood: 'note',
@@ -268,6 +267,23 @@ function baseCheck({ store, actions }, base, chain, why) {
     }),
   };
 }
+
+/** @param {App} app @param {Entry} entry that is damaged @returns {Check} */
+const damageCheck = ({ store, actions }, entry) =>
+  barred(
+    store.state.job,
+    /** @type {Problem} */ (store.state.checks.get(entry.id)),
+    actions.fixes({ retry: () => actions.verify(entry, false), choose: () => actions.pickFiles(entry.id) }),
+  );
+
+/**
+ * A problem that bars the start. The one that ended the last rebuild is shown in full there.
+ * @param {State['job']} job @param {Problem} found @param {Parameters<typeof problemView>[1]} fixes @returns {Check}
+ */
+const barred = (job, found, fixes) => ({
+  mood: 'error',
+  text: job?.kind === 'rebuild' && job.problem === found ? `${meaning(found.code).title}; see below.` : problemView(found, fixes),
+});
 
 /** @param {App} app @param {Entry} entry whose link was held against the base and all deltas @returns {Check} */
 const linkCheck = ({ actions }, { name: file }) => ({
@@ -282,9 +298,9 @@ const linkCheck = ({ actions }, { name: file }) => ({
 /** @param {App} app @param {Entry[]} path that leads to the last of the chosen deltas @returns {Check} */
 const orderCheck = ({ actions }, path) => ({
   mood: 'error',
-  text: 'The deltas are in another order, or one is not chosen.',
+  text: 'These deltas do not follow each other like this.',
   more: [
-    `These deltas belong in this order: ${path.map((entry) => plain(entry.name)).join(', ')}. `,
+    `From the base to ${plain(path[path.length - 1].name)}: ${path.map((entry) => plain(entry.name)).join(', ')}. `,
     button('Use this order', () => actions.rebuildChain(path.map(({ id }) => id)), { class: 'quiet', 'data-key': 'order' }),
   ],
 });
