@@ -34,6 +34,31 @@ function small(text) {
     .replace(/(?<![\d.])0\.(?=\d)/g, '.');
 }
 
+/** A page's link to a style sheet. */
+const SHEET = /<link rel="stylesheet" href="([^"]+)">\n/g;
+
+/**
+ * Links the style sheets that a page asks for into one, as scripts are.
+ *
+ * @param {Map<string, Buffer>} site content by path
+ */
+function oneSheet(site) {
+  const pages = [...site].filter(([path]) => path.endsWith('.html'));
+  const asked = pages.map(([, text]) => [...String(text).matchAll(SHEET)].map(([, path]) => path));
+  const [sheets] = asked;
+  if (asked.some((each) => each.join() !== sheets.join())) throw new BuildError('the pages of www/ must ask for the same style sheets.');
+  const [first] = sheets;
+  const all = sheets.map((path) => {
+    const sheet = site.get(path);
+    if (!sheet) throw new BuildError(`a page asks for ${path}, which is no part of the site.`);
+    return sheet;
+  });
+  for (const path of sheets) site.delete(path);
+  site.set(first, Buffer.concat(all));
+  for (const [path, text] of pages)
+    site.set(path, Buffer.from(String(text).replace(SHEET, (link, sheet) => (sheet === first ? link : ''))));
+}
+
 /**
  * Prints the site's size; throws if it is over its bound.
  *
@@ -84,6 +109,7 @@ export async function siteFiles(files) {
     // The pictures are those of the README.
     else if (!/^img\/|\.d\.ts$/.test(path)) site.set(path, bytes);
   }
+  oneSheet(site);
   for (const [path, content] of files) {
     if (path.endsWith('.js') && !NODE_ONLY.test(path) && !COMMAND_LINE.test(path)) modules.set(`pkg/${path}`, String(content));
     else if (path.endsWith('.wasm') || path === 'LICENSE') site.set(`pkg/${path}`, Buffer.from(content));
