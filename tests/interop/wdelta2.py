@@ -189,7 +189,7 @@ def rounded(dtype, values):
     return np.array(values).astype(numpy_type(dtype)).view(word_type(dtype))
 
 class Rans:
-    """5. Blocks."""
+    """5. Tables: rANS."""
     def __init__(self, data):
         self.states, self.words = np.frombuffer(data[:64], "<u4").tolist(), iter(np.frombuffer(data[64:], "<u2").tolist())
     def row(self, tables, contexts):
@@ -206,7 +206,7 @@ class Rans:
         return out
 
 class Tables:
-    """The tables of section 6, laid out by slot."""
+    """5. Tables: coded tables, laid out by slot."""
     def __init__(self, data, contexts, log):
         s, reach, f = Stream(data), 0, np.zeros((contexts, 256), np.int64)
         frequency = lambda n: s.appended(n, s.bit, lambda depth: s.bit("rest", min(depth, 15)))
@@ -226,7 +226,7 @@ class Tables:
         self.rest = (np.tile(np.arange(1 << log), contexts) - spread(np.cumsum(f, axis=1) - f)).tolist()
 
 class TableSet(Tables):
-    """6. Table sets."""
+    """5. Tables: table sets."""
     def __init__(self, data):
         self.log, self.q, low, high, self.classes, self.phased, more = data[:7]
         self.offset, self.level_offset = (int.from_bytes(x, "little", signed=True) for x in ((low, high), data[7:9]))
@@ -237,7 +237,7 @@ class TableSet(Tables):
         super().__init__(data[10 if more & 2 else 7:], self.levels + 8 * self.dithered, self.log)
 
 class Params:
-    """7. Parameters."""
+    """6. Parameters, and the prediction of section 7."""
     def __init__(self, data, rows, columns, tables, dtype, dither):
         self.columns, self.scales, self.rank, self.dither, self.unit = columns, np.zeros(columns, int), 0, dither, UNIT.get(dtype)
         if not data:
@@ -289,13 +289,14 @@ def key(dtype, words):
     top = words.dtype.type(1 << words.dtype.itemsize * 8 - 1)
     return np.where(words & top, ~words ^ top, words) if dtype in MANTISSA else words
 def planes(data, width, count):
+    """7. Blocks: kind 2."""
     pieces = io.BytesIO(data)
     tables, rans = Tables(take(pieces, varint(pieces)), width, 11), Rans(pieces.read())
     codes = rans.row(tables, islice(cycle(range(width)), count))
     finished(None, pieces, rans)
     return np.array(codes, np.int8).tobytes()
 def coded(data, tables, rows):
-    """Kind 0; each row is (dtype, its words of the base, its number, parameters of its tensor)."""
+    """7. Blocks: kind 0; each row is (dtype, its words of the base, its number, parameters of its tensor)."""
     pieces, changed, at, out = io.BytesIO(data), 0, 0, []
     side, words, raw = (varint(pieces) for _ in range(3))
     s, rans, raw = Stream(take(pieces, side)), Rans(take(pieces, 64 + 2 * words)), take(pieces, raw)
