@@ -100,3 +100,24 @@ fn prefixes_and_changed_bytes_are_found() {
         assert_ne!(e.code, Code::Internal, "byte {at}: {e:?}");
     }
 }
+
+#[test]
+fn the_file_that_the_specification_shows_is_a_golden_one() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join("src/format/v2/README.md")).unwrap();
+    let mut shown = Vec::new();
+    for line in text.lines() {
+        // `offset | bytes | meaning`; lines of tables begin with `|`.
+        let mut cells = line.split('|').map(str::trim);
+        let Some(offset) = cells.next().and_then(|cell| cell.parse::<usize>().ok()) else {
+            continue;
+        };
+        assert_eq!(offset, shown.len(), "{line}");
+        let bytes = cells.next().unwrap_or_default().split(' ');
+        shown.extend(bytes.map(|byte| u8::from_str_radix(byte, 16).unwrap()));
+    }
+    assert_eq!(
+        shown,
+        std::fs::read(root.join("tests/golden/v2/nothing/delta.wdelta")).unwrap()
+    );
+}
