@@ -10,7 +10,6 @@ use super::plan::Plan;
 use super::report::{found, to_found, to_json};
 use super::task::{batch, Task};
 use super::v2::chain::{open_link, Chain, Link};
-use super::v2::encode::op_name;
 use super::v2::open::is_v2;
 use super::values::{Origin, Values};
 use crate::error::{shape_text, Code, Error, Result};
@@ -336,7 +335,7 @@ async fn held(io: &Io, source: u32, base: Option<&Model>) -> Result<Vec<Held>> {
         Ok(Held {
             name: t.name.clone(),
             shape: t.shape.clone(),
-            strategy: record.map_or("", |r| op_name(r)),
+            strategy: record.map_or("", |r| r.op_name()),
             change: Change::V2(chain.moved(&t.name)?),
         })
     };

@@ -116,3 +116,13 @@ pub fn no_tensor(name: &str) -> Error {
     let text = format!("there is no tensor `{name}`; `inspect` lists the names");
     Error::new(Code::MissingTensor, text).tensor(name)
 }
+
+/// The error of a base that is not what it was a moment ago.
+pub fn source_changed(name: &str, source: u32) -> Error {
+    Error::new(
+        Code::SourceChanged,
+        format!("tensor `{name}`: the base changed while it was read; close whatever writes to it and run again"),
+    )
+    .tensor(name)
+    .source(source)
+}

@@ -59,6 +59,19 @@ pub struct TensorRecord {
     pub dithered: Option<Dithered>,
 }
 
+impl TensorRecord {
+    /// The word that reports have for how it is rebuilt.
+    pub fn op_name(&self) -> &'static str {
+        match self.op {
+            Op::Unchanged => "unchanged",
+            Op::Delta if self.dithered.is_some() => "dithered",
+            Op::Delta => "delta",
+            Op::Stored => "stored",
+            Op::Tied => "tied",
+        }
+    }
+}
+
 /// A dithered tensor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Dithered {

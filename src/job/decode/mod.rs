@@ -7,12 +7,11 @@ pub(super) use files::{written_shard, Head, Shard};
 pub use tasks::{compare_written, copy_file, decode_tensors, read_back, DecodeItem, Decoded};
 
 use super::chain::{self, ChainCheck, ChainResult, Link};
-use super::encode::source_changed;
 use super::machine::{Io, OutputFile, Role, SourceEntry};
 use super::open::{delta_sources, groups_of, open_model, OpenDelta};
 use super::options::{DecodeOptions, OutputDtype};
 use super::plan::Plan;
-use super::report::{found, to_json, Finding, Severity};
+use super::report::{found, source_changed, to_json, Finding, Severity};
 use super::task::{batch, Task};
 use super::v2::open::any_v2;
 use super::values::Origin;

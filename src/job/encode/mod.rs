@@ -19,7 +19,7 @@ use super::open::{delta_sources, groups_of, open_model, OpenDelta};
 use super::options::{EncodeOptions, HashOrder};
 use super::placed::TensorRange;
 use super::plan::Plan;
-use super::report::{from_wire, to_json, Finding};
+use super::report::{from_wire, source_changed, to_json, Finding};
 use super::survey::{Seen, SurveyItem};
 use super::task::{batch, Task};
 use super::v2::chain::{Chain, Link};
@@ -301,14 +301,4 @@ fn check_unchanged(items: &[SurveyItem], emitted: &[Emitted], order: &[String], 
         }
     }
     Ok(())
-}
-
-/// The error of a base that is not what it was a moment ago.
-pub fn source_changed(name: &str, source: u32) -> Error {
-    Error::new(
-        Code::SourceChanged,
-        format!("tensor `{name}`: the base changed while it was read; close whatever writes to it and run again"),
-    )
-    .tensor(name)
-    .source(source)
 }

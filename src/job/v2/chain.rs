@@ -3,7 +3,6 @@
 //! After a version 1 link tensors are float32; after a version 2 link they have the dtypes that it names. Whether a
 //! version 2 link follows another one shows in their indexes, before any tensor is read.
 
-use super::decode::elements;
 use super::files::{bytes_of, result_model};
 use super::open::{open_v2, OpenV2};
 use crate::dtype::Dtype;
@@ -36,7 +35,7 @@ impl Link {
     pub fn size(&self) -> (usize, u64) {
         match self {
             Link::V1(delta) => (delta.tensors.len(), delta.elements()),
-            Link::V2(delta) => (delta.index.tensors.len(), elements(delta)),
+            Link::V2(delta) => (delta.index.tensors.len(), delta.elements()),
         }
     }
 }

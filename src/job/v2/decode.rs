@@ -1,18 +1,17 @@
 //! `decode` of chains whose last link is of version 2.
 
-use super::chain::{Chain, Link, Stage};
+use super::chain::{Chain, Link};
 use super::checks::{Checks, Place, RebuildTasks};
 use super::files::{bytes_of, files};
-use super::open::{base_identity, OpenV2};
+use super::result::{copy_side_files, extra_tensors, links};
 use crate::error::{Code, Error, Result};
-use crate::job::chain::{self as v1, Care, Order};
+use crate::job::chain::Care;
 use crate::job::decode::{compare_written, Report};
-use crate::job::machine::{Io, OutputFile, Role, SourceEntry, TaskSpec};
+use crate::job::machine::{Io, OutputFile, Role, SourceEntry};
 use crate::job::open::{delta_sources, open_model};
 use crate::job::options::{DecodeOptions, OutputDtype, OutputLayout};
 use crate::job::plan::Plan;
-use crate::job::report::{hex, to_json, Finding, Severity};
-use crate::job::task::Task;
+use crate::job::report::to_json;
 use crate::offset::ByteRange;
 
 /// Runs `decode`.
@@ -58,7 +57,7 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
     if options.verify {
         tasks.extend(checks.tasks(&chain)?);
     }
-    let elements = elements(delta);
+    let elements = delta.elements();
     let plan = Plan::writing("decode", &outputs, &tasks, options.read_back, places.len(), elements);
     let bytes = plan.bytes;
     io.plan(plan.json()?).await;
@@ -87,64 +86,4 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
         links: links(&chain, &orders, options.verify),
         findings: extra_tensors(&chain),
     })
-}
-
-/// Adds files of the base's folder to the outputs, but for those that the result has itself.
-pub fn copy_side_files(
-    io: &Io,
-    sources: &[SourceEntry],
-    side_files: &[u32],
-    outputs: &mut Vec<OutputFile>,
-    tasks: &mut Vec<TaskSpec>,
-) -> Result<()> {
-    for &source in side_files {
-        let (path, size) = (sources[source as usize].path.clone(), io.size(source));
-        if outputs.iter().all(|o| o.path != path) {
-            let sink = outputs.len() as u32;
-            tasks.push(Task::Copy { source, sink }.spec(&path, "copying", 2 * size)?);
-            outputs.push(OutputFile { path, size });
-        }
-    }
-    Ok(())
-}
-
-/// The links for a report. Those of version 2 are held against digests in any case.
-pub fn links(chain: &Chain, orders: &[Order], verified: bool) -> Vec<v1::Link> {
-    let link = |(index, stage): (usize, &Stage)| v1::Link {
-        index,
-        expected: expected(&stage.link),
-        order: orders.get(index).copied().unwrap_or(Order::Sorted),
-        verified: verified || matches!(*stage.link, Link::V2(_)),
-    };
-    chain.stages.iter().enumerate().map(link).collect()
-}
-
-/// What a delta says that it was made against.
-pub fn expected(link: &Link) -> String {
-    match link {
-        Link::V1(delta) => delta.header.parent_hash.clone(),
-        Link::V2(delta) => hex(&base_identity(&delta.index)),
-    }
-}
-
-/// Number of words of all tensors.
-pub fn elements(delta: &OpenV2) -> u64 {
-    delta.placed.geometry.iter().fold(0, |n, g| n.saturating_add(g.words))
-}
-
-/// A note of the tensors of the base that the first link does without.
-pub fn extra_tensors(chain: &Chain) -> Vec<Finding> {
-    let used = match chain.stages.first().map(|s| &*s.link) {
-        Some(Link::V2(delta)) => delta.index.tensors.iter().filter(|t| t.base.is_some()).count(),
-        Some(Link::V1(delta)) => delta.tensors.len(),
-        None => return Vec::new(),
-    };
-    match chain.base.tensors.len().saturating_sub(used) {
-        0 => Vec::new(),
-        n => vec![Finding::new(
-            Severity::Note,
-            "extra-tensors",
-            format!("{n} tensors of the base are not needed by the delta"),
-        )],
-    }
 }

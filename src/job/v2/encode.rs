@@ -91,7 +91,7 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
             dtype: record.dtype.name(),
             shape: record.shape.clone(),
             elements: item.tensor.elements,
-            strategy: op_name(record),
+            strategy: record.op_name(),
             requested: strategy,
             reason: None,
             bytes: bytes + record.params,
@@ -256,17 +256,6 @@ async fn finish(io: &Io, mut file: Appender<'_>, index: &Index) -> Result<u64> {
     let size = file.at + seal.len() as u64;
     io.resize(0, size).await;
     Ok(size)
-}
-
-/// The word for how a tensor is rebuilt.
-pub fn op_name(record: &TensorRecord) -> &'static str {
-    match record.op {
-        Op::Unchanged => "unchanged",
-        Op::Delta if record.dithered.is_some() => "dithered",
-        Op::Delta => "delta",
-        Op::Stored => "stored",
-        Op::Tied => "tied",
-    }
 }
 
 fn record((item, fitted): (&Item<'_>, &Fitted)) -> TensorRecord {

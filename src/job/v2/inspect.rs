@@ -1,6 +1,5 @@
 //! `inspect` of version 2.
 
-use super::encode::op_name;
 use super::open::{base_identity, OpenV2};
 use crate::error::Result;
 use crate::format::grouping::group;
@@ -32,7 +31,7 @@ pub fn inspect(delta: &OpenV2) -> Result<String> {
             dtype: t.dtype.name(),
             shape: t.shape.clone(),
             elements: element_count(&t.shape).unwrap_or(0),
-            strategy: op_name(t),
+            strategy: t.op_name(),
             bytes: t.params,
             lossless: Some(dithered(i).is_none()),
             loss: dithered(i).map(loss),

@@ -26,6 +26,7 @@ pub mod parents;
 pub mod past;
 pub mod reader;
 pub mod rebuild;
+pub mod result;
 pub mod rounded;
 pub mod search;
 pub mod stats;

@@ -31,6 +31,11 @@ pub struct OpenV2 {
 }
 
 impl OpenV2 {
+    /// Number of words of all tensors.
+    pub fn elements(&self) -> u64 {
+        self.placed.geometry.iter().fold(0, |n, g| n.saturating_add(g.words))
+    }
+
     /// The number of a tensor of the result.
     pub fn find(&self, name: &str) -> Option<usize> {
         let tensors = &self.index.tensors;

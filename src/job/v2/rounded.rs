@@ -3,10 +3,10 @@
 
 use super::chain::{Chain, Link};
 use super::checks::{blame_base, Checks};
-use super::decode::{copy_side_files, extra_tensors, links};
 use super::files::{bytes_of, files};
 use super::past::Past;
 use super::reader::Reader;
+use super::result::{copy_side_files, extra_tensors, links};
 use crate::dtype::Dtype;
 use crate::error::{Code, Error, Result};
 use crate::format::safetensors::index;

@@ -1,7 +1,6 @@
 //! `stats` of a version 2 delta, or of the last of a chain that has one.
 
 use super::chain::{Chain, Link};
-use super::encode::op_name;
 use crate::error::{Code, Error, Result};
 use crate::format::v2::TensorRecord;
 use crate::job::chain::Care;
@@ -59,7 +58,7 @@ pub async fn stats(io: Io, sources: Vec<SourceEntry>, options: StatsOptions) -> 
             name: &t.name,
             dtype: t.dtype.name(),
             shape: &t.shape,
-            strategy: op_name(t),
+            strategy: t.op_name(),
             change: Change::V2(chain.moved(&t.name)?),
         };
         let item = look(&io, &looked_at, options.bins)
