@@ -1,12 +1,12 @@
 //! The decoded delta of a tensor as a stream of float32: what a version 1 delta holds, or how far a version 2 delta moves
 //! each value of the base.
 
+use super::delta_stream::DeltaStream;
 use super::machine::Io;
 use super::placed::DeltaTensor;
 use super::v2::past::{Level, Past};
 use super::v2::reader::Reader;
 use super::v2::verdict::{blame, verdict};
-use super::values::DeltaStream;
 use crate::dtype::Dtype;
 use crate::error::Result;
 use crate::job::wire::{wire, wire_enum};

@@ -1,11 +1,11 @@
 //! Deltas of version 1 without a base: whether their records decode, and to what.
 
+use super::delta_stream::DeltaStream;
 use super::machine::{Io, TaskSpec};
 use super::open::OpenDelta;
 use super::placed::DeltaTensor;
 use super::report::{found, to_found, Finding, Severity};
 use super::task::{batch, Task};
-use super::values::DeltaStream;
 use crate::error::Result;
 use crate::job::wire::wire;
 use crate::limits::BLOCK_ELEMENTS;

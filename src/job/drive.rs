@@ -1,8 +1,7 @@
 //! Runs machines natively over anything that can read and write at a position.
 
 use super::machine::{Machine, OutputFile, SourceEntry, Step, TaskSpec, Transfer};
-use super::start_job;
-use super::task::start_task;
+use super::{start_job, start_task};
 use crate::error::{Code, Error, Result};
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, VecDeque};

@@ -1,7 +1,7 @@
 //! What the core does for a user: one module per job, each a step machine over sources that the host opened.
 //!
 //! A job is an `async` function over [`machine::Io`]; it plans, hands out [`task::Task`]s and judges their reports.
-//! [`start_job`] begins one by name, [`task::start_task`] begins a task in a worker. The host answers every
+//! [`start_job`] begins one by name, [`start_task`] begins a task in a worker. The host answers every
 //! [`machine::Step`]; with feature `drive`, `drive` does so for native callers.
 
 pub mod buffers;
@@ -11,6 +11,7 @@ pub mod check;
 pub mod choose;
 pub mod chunks;
 pub mod decode;
+pub mod delta_stream;
 pub mod diff;
 #[cfg(any(feature = "drive", test))]
 pub mod drive;
@@ -28,6 +29,7 @@ pub mod pair;
 pub mod pieces;
 pub mod placed;
 pub mod plan;
+pub mod read_back;
 pub mod report;
 pub mod stats;
 pub mod survey;
@@ -40,6 +42,9 @@ pub mod wire;
 
 use crate::error::{quoted, Code, Error, Result};
 use machine::{Machine, SourceEntry};
+use std::future::Future;
+use std::pin::Pin;
+use task::Task;
 
 /// Begins the job `kind` with options as JSON over these sources.
 ///
@@ -67,4 +72,32 @@ pub fn start_job(kind: &str, options: &str, sources: Vec<SourceEntry>) -> Result
             format!("there is no job {other}", other = quoted(other)),
         )),
     }
+}
+
+type Boxed = Pin<Box<dyn Future<Output = Result<Vec<u8>>>>>;
+
+/// A machine for the task `spec` over sources of these sizes.
+pub fn start_task(spec: &[u8], sizes: Vec<u64>) -> Result<Machine> {
+    let task: Task = report::from_wire(spec)?;
+    // Each in a box: one future for all of them would be one function that is inlined into.
+    Ok(Machine::new(sizes, |io| -> Boxed {
+        match task {
+            Task::HashModel { order } => Box::pin(hashing::hash_model(io, order)),
+            Task::HashFile { source, len } => Box::pin(hashing::hash_file(io, source, len)),
+            Task::HashValues { tensors, links } => Box::pin(hashing::hash_values(io, tensors, links)),
+            Task::Survey { items } => Box::pin(survey::survey(io, items)),
+            Task::Emit { items } => Box::pin(emit::emit(io, items)),
+            Task::Decode { items } => Box::pin(decode::tasks::decode_tensors(io, items)),
+            Task::Check { items } => Box::pin(check::check_records(io, items)),
+            Task::Diff { items } => Box::pin(diff::compare::diff_tensors(io, items)),
+            Task::Copy { source, sink } => Box::pin(decode::tasks::copy_file(io, source, sink)),
+            Task::Fit(work) => Box::pin(v2::fit::fit_tensors(io, work)),
+            Task::Pack(pack) => Box::pin(v2::pack::pack(io, pack)),
+            Task::Rebuild(work) => Box::pin(v2::rebuild::rebuild(io, work)),
+            Task::Examine(coded) => Box::pin(v2::examine::examine(io, coded)),
+            Task::Round(work) => Box::pin(v2::round::round(io, work)),
+            Task::Identify(work) => Box::pin(v2::identify::identify(io, work)),
+            Task::ReadBack { source, items } => Box::pin(read_back::read_back(io, source, items)),
+        }
+    }))
 }

@@ -1,15 +1,17 @@
-//! The tasks that workers run: plain data in, a machine out.
+//! The tasks that workers run, as plain data. [`super::start_task`] begins one.
 
-use super::machine::{Machine, TaskSpec};
+use super::decode::tasks::DecodeItem;
+use super::diff::compare::DiffItem;
+use super::emit::EmitItem;
+use super::machine::TaskSpec;
 use super::placed::{DeltaTensor, TensorRange};
-use super::report::{from_wire, to_wire};
+use super::report::to_wire;
+use super::survey::SurveyItem;
+use super::v2;
 use super::values::Origin;
 use super::wire::wire_enum;
-use super::{check, decode, diff, emit, hashing, survey, v2};
 use crate::error::Result;
 use crate::offset::ByteRange;
-use std::future::Future;
-use std::pin::Pin;
 
 /// Everything that a worker can be asked to do.
 #[derive(Debug)]
@@ -22,15 +24,15 @@ pub enum Task {
     /// SHA-256 over names and float32 values after each of these numbers of links.
     HashValues { tensors: Vec<Origin>, links: Vec<usize> },
     /// Look at deltas before their layout is decided.
-    Survey { items: Vec<survey::SurveyItem> },
+    Survey { items: Vec<SurveyItem> },
     /// Write payloads at their places.
-    Emit { items: Vec<emit::EmitItem> },
+    Emit { items: Vec<EmitItem> },
     /// Rebuild tensors.
-    Decode { items: Vec<decode::DecodeItem> },
+    Decode { items: Vec<DecodeItem> },
     /// Decode records without a base, to see that they can be.
     Check { items: Vec<(String, DeltaTensor)> },
     /// Compare tensors.
-    Diff { items: Vec<diff::DiffItem> },
+    Diff { items: Vec<DiffItem> },
     /// Copy a file.
     Copy { source: u32, sink: u32 },
     /// Find the scales and predictions of tensors for version 2.
@@ -42,7 +44,7 @@ pub enum Task {
     /// Look at the parts of a version 2 delta without a base.
     Examine(v2::coded::Coded),
     /// Write tensors after a version 1 link that comes after a version 2 link.
-    Round(v2::rounded::Round),
+    Round(v2::round::Round),
     /// Hash models that links rebuild.
     Identify(v2::identify::Identify),
     /// Read back what was written and compare its fast hash.
@@ -90,34 +92,6 @@ impl Task {
             spec: to_wire(self)?,
         })
     }
-}
-
-type Boxed = Pin<Box<dyn Future<Output = Result<Vec<u8>>>>>;
-
-/// A machine for the task `spec` over sources of these sizes.
-pub fn start_task(spec: &[u8], sizes: Vec<u64>) -> Result<Machine> {
-    let task: Task = from_wire(spec)?;
-    // Each in a box: one future for all of them would be one function that is inlined into.
-    Ok(Machine::new(sizes, |io| -> Boxed {
-        match task {
-            Task::HashModel { order } => Box::pin(hashing::hash_model(io, order)),
-            Task::HashFile { source, len } => Box::pin(hashing::hash_file(io, source, len)),
-            Task::HashValues { tensors, links } => Box::pin(hashing::hash_values(io, tensors, links)),
-            Task::Survey { items } => Box::pin(survey::survey(io, items)),
-            Task::Emit { items } => Box::pin(emit::emit(io, items)),
-            Task::Decode { items } => Box::pin(decode::decode_tensors(io, items)),
-            Task::Check { items } => Box::pin(check::check_records(io, items)),
-            Task::Diff { items } => Box::pin(diff::diff_tensors(io, items)),
-            Task::Copy { source, sink } => Box::pin(decode::copy_file(io, source, sink)),
-            Task::Fit(work) => Box::pin(v2::fit::fit_tensors(io, work)),
-            Task::Pack(pack) => Box::pin(v2::pack::pack(io, pack)),
-            Task::Rebuild(work) => Box::pin(v2::rebuild::rebuild(io, work)),
-            Task::Examine(coded) => Box::pin(v2::examine::examine(io, coded)),
-            Task::Round(work) => Box::pin(v2::rounded::round(io, work)),
-            Task::Identify(work) => Box::pin(v2::identify::identify(io, work)),
-            Task::ReadBack { source, items } => Box::pin(decode::read_back(io, source, items)),
-        }
-    }))
 }
 
 /// Tasks above this many bytes stand alone; smaller items share one, so that a model of many small tensors does not

@@ -2,7 +2,7 @@
 
 use super::chain::{self, checksum_task, judge_checksums, Care, ChainCheck};
 use super::check::{check_findings, check_tasks};
-use super::inspect::LossReport;
+use super::inspect::report::LossReport;
 use super::machine::{Io, Role, SourceEntry, TaskSpec};
 use super::open::{delta_sources, groups_of, open_base, OpenDelta};
 use super::options::NoOptions;

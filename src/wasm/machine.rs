@@ -3,7 +3,7 @@
 use super::{error_to_js, to_js};
 use crate::job::machine::{as_bytes, Machine, OutputFile, Step, TaskSpec, Transfer};
 use crate::job::options::sources as sources_of;
-use crate::job::{start_job, task::start_task};
+use crate::job::{start_job, start_task};
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
 

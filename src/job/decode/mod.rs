@@ -1,36 +1,24 @@
 //! `decode`: base and deltas to safetensors, in the base's layout.
 
-mod files;
-mod tasks;
+pub(super) mod files;
+pub(super) mod report;
+pub mod tasks;
 
-pub(super) use files::{written_shard, Head, Shard};
-pub use tasks::{compare_written, copy_file, decode_tensors, read_back, DecodeItem, Decoded};
-
-use super::chain::{self, ChainCheck, ChainResult, Link};
+use super::chain::{self, ChainCheck, ChainResult};
 use super::machine::{Io, OutputFile, Role, SourceEntry};
 use super::open::{delta_sources, groups_of, open_model, OpenDelta};
 use super::options::{DecodeOptions, OutputDtype};
 use super::plan::Plan;
+use super::read_back::compare_written;
 use super::report::{found, source_changed, to_json, Finding, Severity};
 use super::task::{batch, Task};
 use super::v2::open::any_v2;
 use super::values::Origin;
 use crate::error::{Code, Error, Result};
 use crate::format::model::{Model, Tensor};
-use files::{layout, rebuilt_index};
-use serde::Serialize;
-
-/// What `decode` did.
-#[derive(Serialize)]
-pub(super) struct Report {
-    pub(super) job: &'static str,
-    pub(super) bytes: u64,
-    pub(super) dtype: OutputDtype,
-    pub(super) files: Vec<OutputFile>,
-    pub(super) tensors: usize,
-    pub(super) links: Vec<Link>,
-    pub(super) findings: Vec<Finding>,
-}
+use files::{layout, rebuilt_index, Head, Shard};
+use report::Report;
+use tasks::{DecodeItem, Decoded};
 
 /// Runs the job.
 pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -> Result<String> {

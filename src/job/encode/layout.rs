@@ -1,6 +1,5 @@
 //! Where everything goes in a version 1 file: its header, and the places of its records.
 
-use super::names;
 use super::wanted::Wanted;
 use crate::error::Result;
 use crate::format::model::Model;
@@ -10,6 +9,11 @@ use crate::job::choose::Choice;
 use crate::job::options::EncodeOptions;
 use crate::job::survey::SurveyItem;
 use crate::strategy::Strategy;
+
+/// The names of all tensors, sorted.
+pub(super) fn names(model: &Model) -> Vec<String> {
+    model.tensors.iter().map(|t| t.name.clone()).collect()
+}
 
 /// The order of the records: sorted, or, as the reference's path-based writer has it, by shards of both sides.
 pub(super) fn record_order(base: &Model, finetuned: &Model, by_shards: bool) -> Vec<String> {

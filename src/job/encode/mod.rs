@@ -5,10 +5,8 @@
 
 mod fit;
 mod layout;
-mod report;
+pub(super) mod report;
 mod wanted;
-
-pub(super) use report::{Report, TensorReport};
 
 use super::chain::{self, ChainCheck};
 use super::choose::{choose, Choice, Decision};
@@ -23,8 +21,9 @@ use super::report::{from_wire, source_changed, to_json, Finding};
 use super::survey::{Seen, SurveyItem};
 use super::task::{batch, Task};
 use super::v2::chain::{Chain, Link};
-use super::v2::identify;
+use super::v2::identify::hashes;
 use super::v2::open::any_v2;
+use super::v2::parent_hash::hash_task;
 use super::v2::parents::Parents;
 use super::values::Origin;
 use crate::error::{Code, Error, Result};
@@ -33,7 +32,7 @@ use crate::format::v1::CHECKSUM_BYTES;
 use crate::job::wire::Wire;
 use crate::order::sorted_positions;
 use fit::{compare_models, not_in_parents};
-use layout::{layout, record_order};
+use layout::{layout, names, record_order};
 use report::report;
 use wanted::{check_v2, Wanted};
 
@@ -98,7 +97,7 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     let of_checks = &reports[hash_tasks..hash_tasks + n_checks];
     let base_hash = match &mixed {
         Some(_) => ModelHash {
-            sha256: identify::hashes(&reports[0])?.swap_remove(0),
+            sha256: hashes(&reports[0])?.swap_remove(0),
             fast: Vec::new(),
         },
         None => from_wire(&reports[0])?,
@@ -196,10 +195,6 @@ fn emit_items(items: &[SurveyItem], choices: &[Choice], records: Vec<Vec<u64>>, 
     items.iter().zip(beside).map(item).collect()
 }
 
-fn names(model: &Model) -> Vec<String> {
-    model.tensors.iter().map(|t| t.name.clone()).collect()
-}
-
 /// The order in which the base's tensors are hashed.
 fn hash_names(base: &Model, record_order: &[String], options: &EncodeOptions, wanted: &Wanted) -> Vec<String> {
     match (options.hash_order, wanted.reference) {
@@ -218,7 +213,7 @@ fn chain_hash(chain: &Chain, root: &Model, order: &[String]) -> Result<TaskSpec>
         _ => order,
     };
     let order: Vec<&str> = order.iter().map(String::as_str).collect();
-    identify::task(chain, chain.stages.len(), &order, false)
+    hash_task(chain, chain.stages.len(), &order, false)
 }
 
 fn survey_tasks(items: &[SurveyItem]) -> Result<Vec<TaskSpec>> {

@@ -3,8 +3,8 @@
 
 use super::chain::{Chain, Link};
 use super::files::bytes_of;
-use super::identify::{judge_parent, parent_tasks};
 use super::open::OpenV2;
+use super::parent_hash::{judge_parent, parent_tasks};
 use super::rebuild::{Output, Rebuild, Rebuilt};
 use crate::error::{Code, Error, Result};
 use crate::format::v2::Op;

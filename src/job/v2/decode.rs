@@ -6,11 +6,12 @@ use super::files::{bytes_of, files};
 use super::result::{copy_side_files, extra_tensors, links};
 use crate::error::{Code, Error, Result};
 use crate::job::chain::Care;
-use crate::job::decode::{compare_written, Report};
+use crate::job::decode::report::Report;
 use crate::job::machine::{Io, OutputFile, Role, SourceEntry};
 use crate::job::open::{delta_sources, open_model};
 use crate::job::options::{DecodeOptions, OutputDtype, OutputLayout};
 use crate::job::plan::Plan;
+use crate::job::read_back::compare_written;
 use crate::job::report::to_json;
 use crate::offset::ByteRange;
 

@@ -16,7 +16,7 @@ use crate::format::model::Tensor;
 use crate::format::v2::index::{check_paths, Digest, Lost};
 use crate::format::v2::{BaseRef, FileRecord, Index, Op, TensorRecord, PREAMBLE};
 use crate::job::chain::Care;
-use crate::job::encode::{Report, TensorReport};
+use crate::job::encode::report::{Report, TensorReport};
 use crate::job::machine::{Io, OutputFile, Role, SourceEntry};
 use crate::job::open::{delta_sources, open_model};
 use crate::job::options::{EncodeOptions, Fidelity};

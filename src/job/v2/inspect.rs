@@ -6,7 +6,7 @@ use crate::format::grouping::group;
 use crate::format::v1::CHECKSUM_BYTES;
 use crate::format::v2::index::Dithered;
 use crate::format::v2::{Index, Op, PREAMBLE, TRAILER};
-use crate::job::inspect::{LayoutReport, LossReport, OptionsReport, Place, RecordReport, Report, TensorReport};
+use crate::job::inspect::report::{LayoutReport, LossReport, OptionsReport, Place, RecordReport, Report, TensorReport};
 use crate::job::report::{hex, to_json, Finding, Severity};
 use crate::offset::{element_count, ByteRange};
 use crate::strategy::lossy::loss::Loss;

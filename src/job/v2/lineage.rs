@@ -4,11 +4,12 @@
 //! a version 1 link rebuilds.
 
 use super::chain::{Chain, Link};
-use super::identify::{self, judge_parent, parent_tasks};
+use super::identify::hashes;
 use super::open::OpenV2;
+use super::parent_hash::{hash_task, judge_parent, parent_tasks};
 use crate::error::Result;
 use crate::format::model::Model;
-use crate::job::lineage::{path_to, Parent, Tree};
+use crate::job::lineage::tree::{path_to, Parent, Tree};
 use crate::job::machine::Io;
 use crate::job::report::{hex, list_names};
 use std::rc::Rc;
@@ -103,10 +104,10 @@ pub fn by_index(links: &[Rc<Link>], i: usize) -> Option<usize> {
 /// Digests in hex of all tensors of the model after `n` links, in its order.
 async fn all_digests(io: &Io, chain: &Chain, n: usize) -> Result<Vec<String>> {
     let names: Vec<&str> = chain.model(n).tensors.iter().map(|t| t.name.as_str()).collect();
-    let tasks = names.chunks(AT_ONCE).map(|some| identify::task(chain, n, some, true));
+    let tasks = names.chunks(AT_ONCE).map(|some| hash_task(chain, n, some, true));
     let mut digests = Vec::with_capacity(names.len());
     for report in io.run(tasks.collect::<Result<_>>()?).await? {
-        digests.extend(identify::hashes(&report)?);
+        digests.extend(hashes(&report)?);
     }
     Ok(digests)
 }

@@ -4,85 +4,20 @@
 use super::chain::{Chain, Link};
 use super::checks::{blame_base, Checks};
 use super::files::{bytes_of, files};
-use super::past::Past;
-use super::reader::Reader;
 use super::result::{copy_side_files, extra_tensors, links};
+use super::round::{Round, RoundOutput};
 use crate::dtype::Dtype;
 use crate::error::{Code, Error, Result};
 use crate::format::safetensors::index;
-use crate::job::decode::{self, compare_written, written_shard, Report, Shard};
+use crate::job::decode::files::{written_shard, Head, Shard};
+use crate::job::decode::report::Report;
 use crate::job::machine::{Io, OutputFile, SourceEntry};
 use crate::job::options::{DecodeOptions, OutputDtype, OutputLayout};
 use crate::job::plan::Plan;
-use crate::job::report::{from_wire, to_json, to_wire};
+use crate::job::read_back::compare_written;
+use crate::job::report::{from_wire, to_json};
 use crate::job::task::{Task, BATCH_BYTES};
-use crate::job::wire::wire;
-use crate::limits::CHUNK_ELEMENTS;
 use crate::offset::ByteRange;
-use xxhash_rust::xxh3::Xxh3;
-
-/// Tensors after a version 1 link, to be written.
-#[derive(Debug, Default)]
-pub struct Round {
-    /// The models.
-    pub past: Past,
-    /// Where they go.
-    pub outputs: Vec<RoundOutput>,
-}
-wire!(Round { past, outputs });
-
-/// Where a tensor goes.
-#[derive(Debug)]
-pub struct RoundOutput {
-    /// Its name.
-    pub name: String,
-    /// Its number in the last model.
-    pub tensor: u32,
-    /// Number of the sink.
-    pub sink: u32,
-    /// Position of its first byte there.
-    pub offset: u64,
-    /// Its dtype there: its own, or that of the last model that has files.
-    pub dtype: Dtype,
-}
-wire!(RoundOutput {
-    name,
-    tensor,
-    sink,
-    offset,
-    dtype
-});
-
-/// Runs the task; reports the fast hash of each result, or what is wrong with the links.
-pub async fn round(io: Io, work: Round) -> Result<Vec<u8>> {
-    to_wire(&write(&io, work).await)
-}
-
-async fn write(io: &Io, work: Round) -> Result<Vec<u64>> {
-    let mut reader = Reader::new(work.past);
-    let top = reader.top();
-    let mut written = Vec::with_capacity(work.outputs.len());
-    for o in work.outputs {
-        let (dtype, len) = reader.shape_of(top, o.tensor);
-        let step = CHUNK_ELEMENTS as u64 * dtype.bits() / 8;
-        let (mut done, mut put) = (0, 0);
-        let mut hasher = Xxh3::new();
-        while done < len {
-            let n = step.min(len - done);
-            let read = reader.read(io, top, o.tensor, done, n as usize).await;
-            let mut bytes = read.map_err(|e| e.tensor(&o.name))?;
-            if dtype != o.dtype {
-                bytes = reader.rooted(io, o.tensor, done / 4, &bytes).await?;
-            }
-            hasher.update(&bytes);
-            io.write(&mut [(o.sink, o.offset + put, &mut bytes)]).await;
-            put += bytes.len() as u64;
-            done += n;
-        }
-        written.push(hasher.digest());
-    }
-    Ok(written)
-}
 
 /// Path and bytes of a file that is not a shard.
 type SideFile = (String, Vec<u8>);
@@ -130,7 +65,7 @@ fn layout(chain: &Chain, options: &DecodeOptions) -> Result<(Vec<Shard>, Vec<Sid
         }
         shards.push(Shard {
             path: file.path.clone(),
-            head: decode::Head::Written(head),
+            head: Head::Written(head),
             tensors,
             size: at,
         });
@@ -213,8 +148,8 @@ pub async fn decode(
     io.plan(plan.json()?).await;
     io.create(outputs.clone()).await;
     let heads = shards.into_iter().map(|s| match s.head {
-        decode::Head::Written(head) => head,
-        decode::Head::OfBase { .. } => Vec::new(),
+        Head::Written(head) => head,
+        Head::OfBase { .. } => Vec::new(),
     });
     for (mut head, sink) in heads.chain(others.into_iter().map(|(_, bytes)| bytes)).zip(0..) {
         io.write(&mut [(sink, 0, &mut head)]).await;

@@ -11,7 +11,7 @@ use crate::job::options::StatsOptions;
 use crate::job::plan::Plan;
 use crate::job::report::no_tensor;
 use crate::job::report::to_json;
-use crate::job::stats::{look, Looked};
+use crate::job::stats::look::{look, Looked};
 
 /// Runs the job: one item a tensor. What is stored without a base counts as moved from 0.
 pub async fn stats(io: Io, sources: Vec<SourceEntry>, options: StatsOptions) -> Result<String> {

@@ -1,26 +1,15 @@
-//! `stats`: what the decoded delta of each tensor looks like.
+//! What `stats` says of one tensor's decoded delta, of either version.
 
-use super::chain;
-use super::changes::{Change, Changes};
-use super::machine::{Io, Read, Role, SourceEntry};
-use super::open::{delta_sources, groups_of, open_base, OpenDelta};
-use super::options::StatsOptions;
-use super::placed::{DeltaTensor, TensorRange};
-use super::plan::Plan;
-use super::report::to_json;
-use super::v2::open::any_v2;
-use crate::error::{Code, Error, Result};
-use crate::format::v1::header::V1Tensor;
-use crate::job::report::no_tensor;
+use crate::error::Result;
+use crate::job::changes::{Change, Changes};
+use crate::job::machine::{Io, Read};
+use crate::job::placed::{DeltaTensor, TensorRange};
 use crate::kernels::convert;
 use crate::kernels::float16;
 use crate::kernels::stats::{histogram, Moments};
 use crate::limits::{BLOCK_ELEMENTS, CHUNK_ELEMENTS};
 use crate::strategy::{rows_cols, Strategy};
 use serde::Serialize;
-
-/// Most bars of a histogram: more than a screen has columns.
-const MAX_BINS: u32 = 4096;
 
 /// Most rows that are reported one by one; more are taken together.
 const MAX_ROWS: u64 = 256;
@@ -49,7 +38,7 @@ pub struct Item {
     rows: Rows,
     outliers: Outliers,
     #[serde(skip_serializing_if = "Option::is_none")]
-    levels: Option<Levels>,
+    pub(super) levels: Option<Levels>,
 }
 
 #[derive(Serialize)]
@@ -75,80 +64,9 @@ struct Outliers {
 /// The sixteen values of an `int4` tensor lie at `zeroPoint + q * scale`.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Levels {
+pub(super) struct Levels {
     scale: f64,
     zero_point: f64,
-}
-
-/// Runs the job: one item a tensor.
-pub async fn stats(io: Io, sources: Vec<SourceEntry>, options: StatsOptions) -> Result<String> {
-    if options.bins == 0 || options.bins > MAX_BINS {
-        return Err(Error::new(
-            Code::Usage,
-            format!("bins must be from 1 to {MAX_BINS}, not {}", options.bins),
-        ));
-    }
-    if any_v2(&io, &sources, groups_of(&sources, Role::Delta)).await? {
-        return super::v2::stats::stats(io, sources, options).await;
-    }
-    let &[source] = &delta_sources(&sources)[..] else {
-        return Err(Error::new(Code::Usage, "stats takes one .wdelta file"));
-    };
-    let base = open_base(&io, &sources).await?;
-    let model = base.as_ref();
-    let opened = chain::open_chain(&io, &[source], model, chain::Care::Sampled).await?;
-    let delta = &opened[0];
-    if let Some(model) = model {
-        chain::check_fit(model, &[delta])?;
-    }
-    let chosen = wanted(delta, options.names.as_ref())?;
-    let range_of = |t: &V1Tensor| model.and_then(|m| m.find(&t.name)).map(TensorRange::from);
-    // Each delta is read for its range and once more for its histogram.
-    let reads = chosen
-        .iter()
-        .map(|(t, d)| 2 * d.bytes() + range_of(t).map_or(0, |r| r.range.len))
-        .sum();
-    io.plan(
-        Plan::reading(
-            "stats",
-            reads,
-            chosen.len(),
-            chosen.iter().map(|(_, d)| d.elements).sum(),
-        )
-        .json()?,
-    )
-    .await;
-    for (header, placed) in chosen {
-        let base = range_of(header);
-        let looked_at = Looked {
-            name: &header.name,
-            dtype: base.as_ref().map_or("F32", |b| b.dtype.name()),
-            shape: &header.shape,
-            strategy: placed.strategy.name(),
-            change: Change::V1(placed.clone()),
-        };
-        let mut item = look(&io, &looked_at, options.bins).await?;
-        if let Some(base) = base.filter(|b| b.dtype.to_f32_defined()) {
-            item.set_base(base_norm(&io, &base).await?);
-        }
-        item.levels = levels(&io, placed).await?;
-        if let Strategy::Int4 | Strategy::Sparse = placed.strategy {
-            item.set_outliers(placed.fields.first().map_or(0, |f| f.elements));
-        }
-        io.item(to_json(&item)?, None).await;
-    }
-    to_json(&())
-}
-
-fn wanted<'a>(delta: &'a OpenDelta, names: Option<&Vec<String>>) -> Result<Vec<(&'a V1Tensor, &'a DeltaTensor)>> {
-    let pairs = || delta.header.tensors.iter().zip(&delta.tensors);
-    let Some(names) = names else {
-        return Ok(pairs().collect());
-    };
-    names
-        .iter()
-        .map(|n| pairs().find(|(t, _)| t.name == *n).ok_or_else(|| no_tensor(n)))
-        .collect()
 }
 
 /// A tensor that is looked at.
@@ -167,12 +85,12 @@ pub struct Looked<'a> {
 
 impl Item {
     /// Adds what the base has.
-    fn set_base(&mut self, norm: f64) {
+    pub(super) fn set_base(&mut self, norm: f64) {
         self.base_norm = Some(norm);
         self.relative = (norm > 0.0).then(|| self.norm / norm);
     }
 
-    fn set_outliers(&mut self, count: u64) {
+    pub(super) fn set_outliers(&mut self, count: u64) {
         let n = self.elements.max(1) as f64;
         self.outliers = Outliers {
             count,
@@ -272,7 +190,7 @@ fn add_rows(sums: &mut [f64], values: &[f32], at: u64, group: u64) {
     }
 }
 
-async fn base_norm(io: &Io, base: &TensorRange) -> Result<f64> {
+pub(super) async fn base_norm(io: &Io, base: &TensorRange) -> Result<f64> {
     let width = base.dtype.bytes().unwrap_or(1);
     let mut moments = Moments::default();
     let (mut bytes, mut values) = (Vec::new(), vec![0.0f32; BLOCK_ELEMENTS]);
@@ -297,7 +215,7 @@ async fn base_norm(io: &Io, base: &TensorRange) -> Result<f64> {
     Ok(moments.sum_sq().sqrt())
 }
 
-async fn levels(io: &Io, placed: &DeltaTensor) -> Result<Option<Levels>> {
+pub(super) async fn levels(io: &Io, placed: &DeltaTensor) -> Result<Option<Levels>> {
     if placed.strategy != Strategy::Int4 {
         return Ok(None);
     }

@@ -1,105 +1,18 @@
 //! `inspect`: what a delta is and where each byte lies, from header bytes alone.
 
+pub(super) mod report;
+
 use super::machine::{Io, Role, SourceEntry};
 use super::open::{open_delta, sources_of, OpenDelta, Placement};
 use super::options::NoOptions;
 use super::report::{to_json, Finding, Severity};
 use super::v2::open::open_v2;
 use crate::error::{Code, Error, Result};
-use crate::format::grouping::{group, Group};
+use crate::format::grouping::group;
 use crate::format::v1::header::ResultDtype;
 use crate::format::v1::CHECKSUM_BYTES;
 use crate::strategy::Strategy;
-use serde::Serialize;
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Report {
-    pub(super) version: u32,
-    pub(super) strategy: String,
-    pub(super) bytes: u64,
-    pub(super) base_hash: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) base_name: Option<String>,
-    pub(super) elements: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) lossless: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) loss: Option<LossReport>,
-    pub(super) layout: LayoutReport,
-    pub(super) tensors: Vec<TensorReport>,
-    pub(super) findings: Vec<Finding>,
-}
-
-#[derive(Serialize)]
-pub(super) struct LayoutReport {
-    pub(super) header: Place,
-    pub(super) payload: Place,
-    pub(super) checksum: Place,
-    /// The table sets of version 2.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) sets: Vec<Place>,
-}
-
-#[derive(Serialize)]
-pub(super) struct Place {
-    pub(super) offset: u64,
-    pub(super) length: u64,
-}
-
-#[derive(Serialize)]
-pub(super) struct TensorReport {
-    pub(super) name: String,
-    pub(super) dtype: &'static str,
-    pub(super) shape: Vec<u64>,
-    pub(super) elements: u64,
-    pub(super) strategy: &'static str,
-    pub(super) bytes: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) lossless: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) loss: Option<LossReport>,
-    pub(super) options: OptionsReport,
-    pub(super) group: Group,
-    pub(super) records: Vec<RecordReport>,
-}
-
-/// What a lossy delta of version 2 says was lost.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct LossReport {
-    /// Steps in units of the rows' mean changes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) step: Option<f64>,
-    /// Norm of the error over norm of the change.
-    pub(super) relative_error: f64,
-    /// Largest magnitude of an error.
-    pub(super) largest_error: f64,
-    /// Norm of the error.
-    pub(super) error: f64,
-    /// Norm of the change.
-    pub(super) change: f64,
-    /// Sum of the products of error and change.
-    pub(super) product: f64,
-}
-
-#[derive(Serialize, Default)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct OptionsReport {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) outlier_fraction: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) sparsity: Option<String>,
-}
-
-#[derive(Serialize)]
-pub(super) struct RecordReport {
-    pub(super) field: &'static str,
-    pub(super) dtype: &'static str,
-    pub(super) offset: u64,
-    pub(super) length: u64,
-    pub(super) elements: u64,
-}
+use report::{LayoutReport, OptionsReport, Place, RecordReport, Report, TensorReport};
 
 /// Runs the job.
 pub async fn inspect(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<String> {
@@ -110,10 +23,10 @@ pub async fn inspect(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<
         return super::v2::inspect::inspect(&delta);
     }
     let delta = open_delta(&io, source, Placement::Sample(&[])).await?;
-    to_json(&report(&delta))
+    to_json(&described(&delta))
 }
 
-fn report(delta: &OpenDelta) -> Report {
+fn described(delta: &OpenDelta) -> Report {
     let header = &delta.header;
     let tensors = header
         .tensors

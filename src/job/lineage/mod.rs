@@ -2,6 +2,8 @@
 //!
 //! The tree grows from the base: what is known is held against every delta that is left.
 
+pub(super) mod tree;
+
 use super::chain::{self, short, Care};
 use super::hashing::{self, ModelHash};
 use super::machine::{Io, Role, SourceEntry};
@@ -10,13 +12,13 @@ use super::options::NoOptions;
 use super::plan::Plan;
 use super::report::{from_wire, to_json, Finding, Severity};
 use super::v2;
-use super::v2::chain::{of_v1, open_links, Link};
+use super::v2::chain::{of_v1, open_links};
 use super::v2::open::any_v2;
 use super::v2::result::expected;
 use crate::error::{Code, Error, Result};
 use crate::format::model::Model;
 use serde::Serialize;
-use std::rc::Rc;
+use tree::{path_to, Parent, Tree};
 
 #[derive(Serialize)]
 struct Report {
@@ -36,22 +38,6 @@ struct LinkReport {
     found: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
-}
-
-/// `"base"`, or the number of a delta.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Parent {
-    Base,
-    Delta(usize),
-}
-
-impl Serialize for Parent {
-    fn serialize<S: serde::Serializer>(&self, s: S) -> std::result::Result<S::Ok, S::Error> {
-        match self {
-            Parent::Base => s.serialize_str("base"),
-            Parent::Delta(i) => s.serialize_u64(*i as u64),
-        }
-    }
 }
 
 /// Runs the job. Deltas may come in any order and may branch.
@@ -88,19 +74,6 @@ pub async fn lineage(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<
         None => {}
     }
     to_json(&tree.report(base.is_some()))
-}
-
-/// What is known so far.
-pub(super) struct Tree {
-    pub(super) links: Vec<Rc<Link>>,
-    pub(super) parents: Vec<Option<Parent>>,
-    /// Why a delta does not follow the base.
-    pub(super) reasons: Vec<Option<String>>,
-    /// The deltas that have a parent, in the order in which it was found.
-    pub(super) order: Vec<usize>,
-    /// Hash of the model that was rebuilt last, where the links know their parents by such hashes alone.
-    found: Option<String>,
-    any_v2: bool,
 }
 
 /// Grows the tree of deltas of version 1: hash what is known, attach the deltas that name it, go on with what those rebuild.
@@ -236,16 +209,4 @@ fn without_base(links: &[LinkReport], any_v2: bool) -> Vec<Finding> {
         }
     }
     findings
-}
-
-/// The deltas from the base to `i`, in order.
-pub(super) fn path_to(parents: &[Option<Parent>], i: usize) -> Vec<usize> {
-    let mut path = vec![i];
-    let mut at = i;
-    while let Some(Parent::Delta(p)) = parents[at] {
-        path.push(p);
-        at = p;
-    }
-    path.reverse();
-    path
 }

@@ -1,0 +1,74 @@
+//! The task that writes tensors after a version 1 link, rounded to the dtypes that their files have.
+
+use super::past::Past;
+use super::reader::Reader;
+use crate::dtype::Dtype;
+use crate::error::Result;
+use crate::job::machine::Io;
+use crate::job::report::to_wire;
+use crate::job::wire::wire;
+use crate::limits::CHUNK_ELEMENTS;
+use xxhash_rust::xxh3::Xxh3;
+
+/// Tensors after a version 1 link, to be written.
+#[derive(Debug, Default)]
+pub struct Round {
+    /// The models.
+    pub past: Past,
+    /// Where they go.
+    pub outputs: Vec<RoundOutput>,
+}
+wire!(Round { past, outputs });
+
+/// Where a tensor goes.
+#[derive(Debug)]
+pub struct RoundOutput {
+    /// Its name.
+    pub name: String,
+    /// Its number in the last model.
+    pub tensor: u32,
+    /// Number of the sink.
+    pub sink: u32,
+    /// Position of its first byte there.
+    pub offset: u64,
+    /// Its dtype there: its own, or that of the last model that has files.
+    pub dtype: Dtype,
+}
+wire!(RoundOutput {
+    name,
+    tensor,
+    sink,
+    offset,
+    dtype
+});
+
+/// Runs the task; reports the fast hash of each result, or what is wrong with the links.
+pub async fn round(io: Io, work: Round) -> Result<Vec<u8>> {
+    to_wire(&write(&io, work).await)
+}
+
+async fn write(io: &Io, work: Round) -> Result<Vec<u64>> {
+    let mut reader = Reader::new(work.past);
+    let top = reader.top();
+    let mut written = Vec::with_capacity(work.outputs.len());
+    for o in work.outputs {
+        let (dtype, len) = reader.shape_of(top, o.tensor);
+        let step = CHUNK_ELEMENTS as u64 * dtype.bits() / 8;
+        let (mut done, mut put) = (0, 0);
+        let mut hasher = Xxh3::new();
+        while done < len {
+            let n = step.min(len - done);
+            let read = reader.read(io, top, o.tensor, done, n as usize).await;
+            let mut bytes = read.map_err(|e| e.tensor(&o.name))?;
+            if dtype != o.dtype {
+                bytes = reader.rooted(io, o.tensor, done / 4, &bytes).await?;
+            }
+            hasher.update(&bytes);
+            io.write(&mut [(o.sink, o.offset + put, &mut bytes)]).await;
+            put += bytes.len() as u64;
+            done += n;
+        }
+        written.push(hasher.digest());
+    }
+    Ok(written)
+}
