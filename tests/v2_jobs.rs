@@ -405,3 +405,44 @@ fn another_base_is_named_wherever_a_whole_tensor_is_read() {
         assert!(e.tensor.is_some() || job == "decode", "{job}: {e}");
     }
 }
+
+/// What `--dry-run` shows of a decode is what the decode reports: in both versions, and in chains of both.
+#[test]
+fn plan_and_result_name_the_same_findings() {
+    let w = normal(1, 6400, 0.1);
+    let moved = |step: u64| {
+        let by = normal(1 + step, 6400, 0.001);
+        let values: Vec<f32> = w.iter().zip(by).map(|(v, d)| v + d).collect();
+        one(safetensors(&[("w", "BF16", &[100, 64], &bf16s(&values))]))
+    };
+    let same = |name| (name, "BF16", &[100u64, 64][..], bf16s(&w));
+    let base = |names: &[&'static str]| {
+        let tensors: Vec<_> = names.iter().map(|&name| same(name)).collect();
+        let of = tensors
+            .iter()
+            .map(|(name, dtype, shape, bytes)| (*name, *dtype, *shape, &bytes[..]));
+        one(safetensors(&of.collect::<Vec<_>>()))
+    };
+    let v1 = encode_with(&base(&["w"]), &moved(1), r#"{"strategy":"int4"}"#, false).0;
+    let v2 = encode(&base(&["w"]), &moved(1));
+    let after = encode_after(&base(&["w"]), &[&v2], &moved(2), r#"{"strategy":"int4"}"#, false);
+    let after = after.unwrap().0;
+    for deltas in [vec![&v1[..]], vec![&v2[..]], vec![&v2[..], &after[..]]] {
+        for (names, found) in [
+            (&["w"][..], None),
+            (&["w", "x"], Some("1 tensor of the base is not used")),
+            (&["v", "w", "x"], Some("2 tensors of the base are not used")),
+        ] {
+            let mut host = with_deltas(&base(names), &deltas);
+            let report = host.run("decode", "{}").unwrap();
+            let plan: Value = serde_json::from_str(&host.plans[0]).unwrap();
+            assert_eq!(plan["problems"], report["findings"], "{names:?}");
+            let findings = report["findings"].as_array().unwrap();
+            assert_eq!(findings.len(), found.iter().len(), "{names:?}");
+            if let (Some(text), Some(finding)) = (found, findings.first()) {
+                assert_eq!(finding["code"], "extra-tensors");
+                assert!(finding["message"].as_str().unwrap().starts_with(text), "{finding}");
+            }
+        }
+    }
+}

@@ -6,9 +6,10 @@ use crate::format::model::{Model, ModelFile};
 use crate::format::safetensors::header::Entry;
 use crate::format::safetensors::{index, writer};
 use crate::job::chain;
-use crate::job::machine::{Io, SourceEntry};
+use crate::job::machine::{Io, OutputFile, SourceEntry, TaskSpec};
 use crate::job::open::OpenModel;
 use crate::job::options::{DecodeOptions, OutputDtype, OutputLayout};
+use crate::job::task::Task;
 use crate::job::values::Origin;
 use crate::offset::{element_count, ByteRange};
 use crate::order::{rearranged, sorted_positions};
@@ -161,4 +162,23 @@ pub(super) async fn rebuilt_index(
         .map(|(_, _, range)| range.len)
         .sum();
     Ok(Some((path, index::rewrite_index(index, &map, total))))
+}
+
+/// Adds files of the base's folder to the outputs, but for those that the result has itself; gives the tasks that copy them.
+pub(in crate::job) fn copy_side_files(
+    io: &Io,
+    sources: &[SourceEntry],
+    side_files: &[u32],
+    outputs: &mut Vec<OutputFile>,
+) -> Result<Vec<TaskSpec>> {
+    let mut tasks = Vec::new();
+    for &source in side_files {
+        let (path, size) = (sources[source as usize].path.clone(), io.size(source));
+        if outputs.iter().all(|o| o.path != path) {
+            let sink = outputs.len() as u32;
+            tasks.push(Task::Copy { source, sink }.spec(&path, "copying", 2 * size)?);
+            outputs.push(OutputFile { path, size });
+        }
+    }
+    Ok(tasks)
 }

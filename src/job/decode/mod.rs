@@ -10,14 +10,13 @@ use super::open::{delta_sources, groups_of, open_model, OpenDelta};
 use super::options::{DecodeOptions, OutputDtype};
 use super::plan::Plan;
 use super::read_back::compare_written;
-use super::report::{found, source_changed, to_json, Finding, Severity};
+use super::report::{found, source_changed, to_json};
 use super::task::{batch, Task};
 use super::v2::open::any_v2;
 use super::values::Origin;
 use crate::error::{Code, Error, Result};
-use crate::format::model::{Model, Tensor};
-use files::{layout, rebuilt_index, Head, Shard};
-use report::Report;
+use files::{copy_side_files, layout, rebuilt_index, Head, Shard};
+use report::{extra_tensors, Report};
 use tasks::{DecodeItem, Decoded};
 
 /// Runs the job.
@@ -42,16 +41,10 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
 
     let shards = layout(base, &origins, &options)?;
     let index = rebuilt_index(&io, &opened, &sources, &shards, &options).await?;
-    let findings = left_out(base, &origins);
+    let findings = extra_tensors(base.tensors.len() - origins.len());
     let mut outputs = outputs_of(&shards, index.as_ref());
     let side_files: &[u32] = if options.side_files { &opened.side_files } else { &[] };
-    let first_side_file = outputs.len() as u32;
-    for &s in side_files {
-        outputs.push(OutputFile {
-            path: sources[s as usize].path.clone(),
-            size: io.size(s),
-        });
-    }
+    let copies = copy_side_files(&io, &sources, side_files, &mut outputs)?;
 
     let items = decode_items(&shards, &origins);
     let mut check = ChainCheck::new(base, &deltas)?;
@@ -69,13 +62,7 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
         |items| Task::Decode { items },
     )?);
     let n_codec = tasks.len();
-    for (i, &source) in side_files.iter().enumerate() {
-        let task = Task::Copy {
-            source,
-            sink: first_side_file + i as u32,
-        };
-        tasks.push(task.spec(&sources[source as usize].path, "copying", 2 * io.size(source))?);
-    }
+    tasks.extend(copies);
     let elements = origins.iter().map(|o| o.base.elements).sum();
     let plan = Plan {
         problems: findings.clone(),
@@ -124,19 +111,6 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
         links: checked.map_or(Vec::new(), |c| c.links),
         findings,
     })
-}
-
-/// What there is to say of tensors of the base that the deltas do not have.
-fn left_out(base: &Model, origins: &[Origin]) -> Vec<Finding> {
-    let is_extra = |t: &&Tensor| chain::find_origin(origins, &t.name).is_none();
-    match base.tensors.iter().filter(is_extra).count() {
-        0 => Vec::new(),
-        extra => vec![Finding::new(
-            Severity::Note,
-            "extra-tensors",
-            format!("{extra} tensors of the base are not in the delta and are left out of the result"),
-        )],
-    }
 }
 
 /// The files with tensors, and their index if there is one.

@@ -3,7 +3,7 @@
 use crate::job::chain::Link;
 use crate::job::machine::OutputFile;
 use crate::job::options::OutputDtype;
-use crate::job::report::Finding;
+use crate::job::report::{Finding, Severity};
 use serde::Serialize;
 
 /// What `decode` did.
@@ -16,4 +16,16 @@ pub(in crate::job) struct Report {
     pub(in crate::job) tensors: usize,
     pub(in crate::job) links: Vec<Link>,
     pub(in crate::job) findings: Vec<Finding>,
+}
+
+/// The finding of so many tensors of the base that the deltas do not use, if there are any.
+pub(in crate::job) fn extra_tensors(n: usize) -> Vec<Finding> {
+    let (tensors, are) = match n {
+        0 => return Vec::new(),
+        1 => ("tensor", "is"),
+        _ => ("tensors", "are"),
+    };
+    let text =
+        format!("{n} {tensors} of the base {are} not used by the delta; the result has only what the delta lists");
+    vec![Finding::new(Severity::Note, "extra-tensors", text)]
 }

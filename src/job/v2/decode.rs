@@ -3,9 +3,10 @@
 use super::chain::{Chain, Link};
 use super::checks::{Checks, Place, RebuildTasks};
 use super::files::{bytes_of, files};
-use super::result::{copy_side_files, extra_tensors, links};
+use super::result::{extra_tensors, links};
 use crate::error::{Code, Error, Result};
 use crate::job::chain::Care;
+use crate::job::decode::files::copy_side_files;
 use crate::job::decode::report::Report;
 use crate::job::machine::{Io, OutputFile, Role, SourceEntry};
 use crate::job::open::{delta_sources, open_model};
@@ -52,14 +53,18 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
     let mut rebuild = RebuildTasks::new(&chain, n, &places, options.read_back)?;
     let mut tasks = rebuild.take();
     let n_rebuild = tasks.len();
-    copy_side_files(&io, &sources, side_files, &mut outputs, &mut tasks)?;
+    tasks.extend(copy_side_files(&io, &sources, side_files, &mut outputs)?);
     let mut checks = Checks::default();
     let first_check = tasks.len();
     if options.verify {
         tasks.extend(checks.tasks(&chain)?);
     }
     let elements = delta.elements();
-    let plan = Plan::writing("decode", &outputs, &tasks, options.read_back, places.len(), elements);
+    let findings = extra_tensors(&chain);
+    let plan = Plan {
+        problems: findings.clone(),
+        ..Plan::writing("decode", &outputs, &tasks, options.read_back, places.len(), elements)
+    };
     let bytes = plan.bytes;
     io.plan(plan.json()?).await;
     io.create(outputs.clone()).await;
@@ -85,6 +90,6 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
         files: outputs,
         tensors: places.len(),
         links: links(&chain, &orders, options.verify),
-        findings: extra_tensors(&chain),
+        findings,
     })
 }

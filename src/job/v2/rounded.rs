@@ -4,12 +4,12 @@
 use super::chain::{Chain, Link};
 use super::checks::{blame_base, Checks};
 use super::files::{bytes_of, files};
-use super::result::{copy_side_files, extra_tensors, links};
+use super::result::{extra_tensors, links};
 use super::round::{Round, RoundOutput};
 use crate::dtype::Dtype;
 use crate::error::{Code, Error, Result};
 use crate::format::safetensors::index;
-use crate::job::decode::files::{written_shard, Head, Shard};
+use crate::job::decode::files::{copy_side_files, written_shard, Head, Shard};
 use crate::job::decode::report::Report;
 use crate::job::machine::{Io, OutputFile, SourceEntry};
 use crate::job::options::{DecodeOptions, OutputDtype, OutputLayout};
@@ -136,14 +136,18 @@ pub async fn decode(
         }
     }
     let n_round = tasks.len();
-    copy_side_files(&io, sources, side_files, &mut outputs, &mut tasks)?;
+    tasks.extend(copy_side_files(&io, sources, side_files, &mut outputs)?);
     let mut checks = Checks::default();
     let first_check = tasks.len();
     if options.verify {
         tasks.extend(checks.tasks(chain)?);
     }
     let elements = chain.last().tensors.iter().map(|t| t.elements).sum();
-    let plan = Plan::writing("decode", &outputs, &tasks, options.read_back, places.len(), elements);
+    let findings = extra_tensors(chain);
+    let plan = Plan {
+        problems: findings.clone(),
+        ..Plan::writing("decode", &outputs, &tasks, options.read_back, places.len(), elements)
+    };
     let bytes = plan.bytes;
     io.plan(plan.json()?).await;
     io.create(outputs.clone()).await;
@@ -177,6 +181,6 @@ pub async fn decode(
         files: outputs,
         tensors: places.len(),
         links: links(chain, &orders, options.verify),
-        findings: extra_tensors(chain),
+        findings,
     })
 }
