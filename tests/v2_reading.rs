@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::pairs::{decode, encode_with, one, safetensors, variety, Files};
+use common::pairs::{decode, encode_with, one, safetensors, variety, with_deltas, Files};
 use common::{bf16s, noise as normal, Memory};
 use serde_json::Value;
 use std::ops::Range;
@@ -98,5 +98,30 @@ fn a_change_between_the_rows_that_are_looked_at_is_found() {
             assert!(delta.len() < 4000, "{}", delta.len());
             assert_eq!(decode(&base, &delta, "{}", false).unwrap(), fine);
         }
+    }
+}
+
+#[test]
+fn small_tensors_that_share_blocks_are_not_decoded_for_each() {
+    const TENSORS: usize = 400;
+    let names: Vec<String> = (0..TENSORS).map(|i| format!("layer.{i}.norm")).collect();
+    let model = |seed| {
+        let values = bf16s(&normal(seed, TENSORS * 64, 0.1));
+        let shape: &[u64] = &[64];
+        let tensors = names.iter().zip(values.chunks(128));
+        let tensors: Vec<_> = tensors
+            .map(|(name, bytes)| (name.as_str(), "BF16", shape, bytes))
+            .collect();
+        one(safetensors(&tensors))
+    };
+    let (base, fine) = (model(1), model(2));
+    let (delta, _) = encode_with(&base, &fine, "{}", false);
+    for (job, options) in [("stats", "{}"), ("tensors", "{}"), ("tensors", r#"{"rows":[3,9]}"#)] {
+        let mut host = with_deltas(&base, &[&delta]);
+        host.run(job, options).unwrap();
+        assert_eq!(host.items.len(), TENSORS, "{job} {options}");
+        let read: u64 = host.read.values().sum();
+        let all = (base[0].1.len() + delta.len()) as u64;
+        assert!(read < 4 * all, "{job} {options}: {read} bytes read of {all}");
     }
 }

@@ -20,20 +20,18 @@ use crate::limits::{BLOCK_ELEMENTS, CHUNK_ELEMENTS};
 pub enum Change {
     /// A version 1 delta.
     V1(DeltaTensor),
-    /// A version 2 delta: the tensor after it, less the one before it.
-    V2(Moved),
+    /// A version 2 delta: the tensor after it, less the one before it; the models up to the delta.
+    V2(Past, Moved),
 }
 wire_enum!(Change {
     0: V1 { 0: tensor },
-    1: V2 { 0: moved }
+    1: V2 { 0: past, 1: moved }
 });
 
-/// A tensor before and after a version 2 link.
+/// A tensor before and after a version 2 link, in a [`Past`].
 #[derive(Clone, Debug)]
 pub struct Moved {
-    /// The models up to the link.
-    pub past: Past,
-    /// Number of the tensor in the last one.
+    /// Number of the tensor in the last model.
     pub tensor: u32,
     /// Number of the one that it is coded against in the model before.
     pub base: Option<u32>,
@@ -45,7 +43,6 @@ pub struct Moved {
     pub cost: u64,
 }
 wire!(Moved {
-    past,
     tensor,
     base,
     words,
@@ -58,7 +55,7 @@ impl Change {
     pub fn values(&self) -> u64 {
         match self {
             Change::V1(delta) => delta.elements,
-            Change::V2(moved) => moved.words,
+            Change::V2(_, moved) => moved.words,
         }
     }
 
@@ -66,7 +63,7 @@ impl Change {
     pub fn bytes(&self) -> u64 {
         match self {
             Change::V1(delta) => delta.bytes(),
-            Change::V2(moved) => moved.cost,
+            Change::V2(_, moved) => moved.cost,
         }
     }
 }
@@ -75,32 +72,51 @@ impl Change {
 pub struct Changes(Kind);
 
 enum Kind {
-    V1(Box<DeltaStream>),
+    V1(String, Box<(DeltaTensor, DeltaStream)>),
     V2(Box<MovedStream>),
 }
 
 impl Changes {
     /// A stream from the first value of the tensor `name`.
     pub async fn open(io: &Io, name: &str, change: &Change) -> Result<Self> {
-        Ok(Self(match change {
-            Change::V1(delta) => Kind::V1(Box::new(DeltaStream::open(io, name, delta).await?)),
-            Change::V2(moved) => Kind::V2(Box::new(MovedStream::new(name, moved.clone()))),
-        }))
+        match change {
+            Change::V1(delta) => Self::of_v1(io, name, delta).await,
+            Change::V2(past, moved) => Ok(Self::of_v2(name, Reader::new(past.clone()), moved.clone())),
+        }
     }
 
-    /// A stream of what has been streamed to its end before: a version 2 link is not held against its digest again.
-    pub async fn again(io: &Io, name: &str, change: &Change) -> Result<Self> {
-        let mut changes = Self::open(io, name, change).await?;
-        if let Kind::V2(stream) = &mut changes.0 {
-            stream.hasher = None;
+    /// A stream of a version 1 delta.
+    pub async fn of_v1(io: &Io, name: &str, delta: &DeltaTensor) -> Result<Self> {
+        let stream = DeltaStream::open(io, name, delta).await?;
+        Ok(Self(Kind::V1(name.to_owned(), Box::new((delta.clone(), stream)))))
+    }
+
+    /// A stream of how far a tensor moved, by way of a reader that knows its past.
+    pub fn of_v2(name: &str, reader: Reader, moved: Moved) -> Self {
+        Self(Kind::V2(Box::new(MovedStream::new(name, reader, moved))))
+    }
+
+    /// Back to the first value, after the last: a version 2 link is not held against its digest again.
+    pub async fn rewind(&mut self, io: &Io) -> Result<()> {
+        match &mut self.0 {
+            Kind::V1(name, of) => of.1 = DeltaStream::open(io, name, &of.0).await?,
+            Kind::V2(stream) => stream.rewind(),
         }
-        Ok(changes)
+        Ok(())
+    }
+
+    /// The reader of a version 2 link, with what it keeps.
+    pub fn into_reader(self) -> Option<Reader> {
+        match self.0 {
+            Kind::V1(..) => None,
+            Kind::V2(stream) => Some(stream.reader),
+        }
     }
 
     /// The next `out.len()` values.
     pub async fn next(&mut self, io: &Io, out: &mut [f32]) -> Result<()> {
         match &mut self.0 {
-            Kind::V1(stream) => stream.expand(io, out).await,
+            Kind::V1(_, of) => of.1.expand(io, out).await,
             Kind::V2(stream) => stream.next(io, out).await,
         }
     }
@@ -108,7 +124,7 @@ impl Changes {
     /// The values of the base that have passed, if they were read.
     pub fn base(&self) -> Option<&Moments> {
         match &self.0 {
-            Kind::V1(_) => None,
+            Kind::V1(..) => None,
             Kind::V2(stream) => stream.moved.base.map(|_| &stream.of_base),
         }
     }
@@ -128,17 +144,24 @@ struct MovedStream {
 }
 
 impl MovedStream {
-    fn new(name: &str, mut moved: Moved) -> Self {
+    fn new(name: &str, reader: Reader, moved: Moved) -> Self {
         Self {
             name: name.to_owned(),
             hasher: Some(blake3::Hasher::new()),
-            reader: Reader::new(std::mem::take(&mut moved.past)),
+            reader,
             moved,
             done: 0,
             ready: Vec::new(),
             used: 0,
             of_base: Moments::default(),
         }
+    }
+
+    fn rewind(&mut self) {
+        self.hasher = None;
+        self.done = 0;
+        self.ready.clear();
+        self.used = 0;
     }
 
     async fn next(&mut self, io: &Io, out: &mut [f32]) -> Result<()> {

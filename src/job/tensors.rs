@@ -56,25 +56,21 @@ impl Rebuilt {
             Self::V2(chain) => chain.cost(chain.stages.len(), name),
         }
     }
+}
 
-    /// Hands out what the options name of a tensor.
-    async fn stream(&self, io: &Io, tensor: &Tensor, options: &TensorsOptions) -> Result<()> {
-        let dtype = match (self, options.form) {
-            (Self::V2(chain), form) => v2::dtype_of(chain, tensor, form)?,
-            (Self::V1(..), As::Stored) => tensor.dtype,
-            (Self::V1(..), As::Float32) => Dtype::F32,
-        };
-        let Some(part) = part_of(tensor, dtype, options)? else {
-            return Ok(());
-        };
-        let mut gather = Gather::new(io, tensor, dtype, part);
-        match self {
-            Self::V2(chain) => v2::stream(&mut gather, chain).await,
-            Self::V1(_, origins) => match chain::find_origin(origins, &tensor.name) {
-                Some(origin) if !origin.is_unchanged() || dtype != tensor.dtype => add(&mut gather, origin).await,
-                _ => copy(&mut gather).await,
-            },
-        }
+/// Hands out what the options name of a tensor that links of version 1, or none, rebuild.
+async fn stream(io: &Io, origins: &[Origin], tensor: &Tensor, options: &TensorsOptions) -> Result<()> {
+    let dtype = match options.form {
+        As::Stored => tensor.dtype,
+        As::Float32 => Dtype::F32,
+    };
+    let Some(part) = part_of(tensor, dtype, options)? else {
+        return Ok(());
+    };
+    let mut gather = Gather::new(io, tensor, dtype, part);
+    match chain::find_origin(origins, &tensor.name) {
+        Some(origin) if !origin.is_unchanged() || dtype != tensor.dtype => add(&mut gather, origin).await,
+        _ => copy(&mut gather).await,
     }
 }
 
@@ -91,8 +87,13 @@ pub async fn tensors(io: Io, sources: Vec<SourceEntry>, options: TensorsOptions)
     let elements = wanted.iter().map(|t| t.elements).sum();
     io.plan(Plan::reading("tensors", reads, wanted.len(), elements).json()?)
         .await;
-    for tensor in wanted {
-        rebuilt.stream(&io, tensor, &options).await?;
+    match &rebuilt {
+        Rebuilt::V2(chain) => v2::stream(&io, chain, &wanted, &options).await?,
+        Rebuilt::V1(_, origins) => {
+            for tensor in wanted {
+                stream(&io, origins, tensor, &options).await?;
+            }
+        }
     }
     to_json(&())
 }

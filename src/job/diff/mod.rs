@@ -177,7 +177,10 @@ async fn held(io: &Io, source: u32, base: Option<&Model>) -> Result<Vec<Held>> {
             name: t.name.clone(),
             shape: t.shape.clone(),
             strategy: record.map_or("", |r| r.op_name()),
-            change: Change::V2(chain.moved(&t.name)?),
+            change: {
+                let (past, mut moved) = chain.moved(&[&t.name])?;
+                Change::V2(past, moved.swap_remove(0))
+            },
         })
     };
     chain.last().tensors.iter().map(of).collect()

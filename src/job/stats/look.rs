@@ -1,7 +1,7 @@
 //! What `stats` says of one tensor's decoded delta, of either version.
 
 use crate::error::Result;
-use crate::job::changes::{Change, Changes};
+use crate::job::changes::Changes;
 use crate::job::machine::{Io, Read};
 use crate::job::placed::{DeltaTensor, TensorRange};
 use crate::kernels::convert;
@@ -79,8 +79,8 @@ pub struct Looked<'a> {
     pub shape: &'a [u64],
     /// How it is stored.
     pub strategy: &'static str,
-    /// Its decoded delta.
-    pub change: Change,
+    /// Values of its decoded delta.
+    pub values: u64,
 }
 
 impl Item {
@@ -99,9 +99,9 @@ impl Item {
     }
 }
 
-/// What the decoded delta of a tensor looks like.
-pub async fn look(io: &Io, of: &Looked<'_>, bins: u32) -> Result<Item> {
-    let n = of.change.values();
+/// What the decoded delta of a tensor looks like, which is streamed twice.
+pub async fn look(io: &Io, of: &Looked<'_>, changes: &mut Changes, bins: u32) -> Result<Item> {
+    let n = of.values;
     let rows = match of.shape.len() {
         0 | 1 => 1,
         _ => rows_cols(of.shape).0,
@@ -112,22 +112,22 @@ pub async fn look(io: &Io, of: &Looked<'_>, bins: u32) -> Result<Item> {
     let mut moments = Moments::default();
     let mut block = vec![0.0f32; BLOCK_ELEMENTS];
     let mut at = 0u64;
-    let mut first = Changes::open(io, of.name, &of.change).await?;
     while at < n {
         let len = (n - at).min(block.len() as u64) as usize;
-        first.next(io, &mut block[..len]).await?;
+        changes.next(io, &mut block[..len]).await?;
         moments.feed(&block[..len]);
         add_rows(&mut row_sums, &block[..len], at, cols * per);
         at += len as u64;
     }
+    let base_norm = changes.base().map(|base| base.sum_sq().sqrt());
     let largest = moments.largest();
     let mut counts = vec![0; bins as usize];
     if largest > 0.0 {
-        let mut second = Changes::again(io, of.name, &of.change).await?;
+        changes.rewind(io).await?;
         let mut left = n;
         while left > 0 {
             let len = left.min(block.len() as u64) as usize;
-            second.next(io, &mut block[..len]).await?;
+            changes.next(io, &mut block[..len]).await?;
             histogram(&block[..len], -largest, largest, &mut counts);
             left -= len as u64;
         }
@@ -165,8 +165,8 @@ pub async fn look(io: &Io, of: &Looked<'_>, bins: u32) -> Result<Item> {
         outliers: Outliers { count: 0, share: 0.0 },
         levels: None,
     };
-    if let Some(base) = first.base() {
-        item.set_base(base.sum_sq().sqrt());
+    if let Some(norm) = base_norm {
+        item.set_base(norm);
     }
     Ok(item)
 }

@@ -3,7 +3,7 @@
 pub mod look;
 
 use super::chain;
-use super::changes::Change;
+use super::changes::Changes;
 use super::machine::{Io, Role, SourceEntry};
 use super::open::{delta_sources, groups_of, open_base, OpenDelta};
 use super::options::StatsOptions;
@@ -65,9 +65,10 @@ pub async fn stats(io: Io, sources: Vec<SourceEntry>, options: StatsOptions) -> 
             dtype: base.as_ref().map_or("F32", |b| b.dtype.name()),
             shape: &header.shape,
             strategy: placed.strategy.name(),
-            change: Change::V1(placed.clone()),
+            values: placed.elements,
         };
-        let mut item = look(&io, &looked_at, options.bins).await?;
+        let mut changes = Changes::of_v1(&io, &header.name, placed).await?;
+        let mut item = look(&io, &looked_at, &mut changes, options.bins).await?;
         if let Some(base) = base.filter(|b| b.dtype.to_f32_defined()) {
             item.set_base(base_norm(&io, &base).await?);
         }

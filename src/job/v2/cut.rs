@@ -21,6 +21,10 @@ use crate::offset::ByteRange;
 use crate::order::{rearranged, sorted_positions};
 use std::ops::Range;
 
+/// Most bytes of tensors that a run has, unless it is of one: twice what a reader keeps decoded, so that what of a block
+/// is decoded again is at most half.
+const RUN_BYTES: u64 = 8 << 20;
+
 /// Bytes of a tensor that are wanted.
 struct Want {
     tensor: usize,
@@ -214,27 +218,45 @@ impl Chain {
         Ok(origins)
     }
 
-    /// A tensor of the model after the last link, which is of version 2, and what that moved it from.
-    pub fn moved(&self, name: &str) -> Result<Moved> {
+    /// Tensors of the model after the last link, which is of version 2, each with what that moved it from.
+    pub fn moved(&self, names: &[&str]) -> Result<(Past, Vec<Moved>)> {
         let n = self.stages.len();
-        let (past, numbers) = self.past_of(n, &[name], true)?;
-        let number = self.number(n, name).map(|t| self.origin(n, t));
-        let Some((Link::V2(delta), number)) = self.stages.last().map(|s| &*s.link).zip(number) else {
+        let (past, numbers) = self.past_of(n, names, true)?;
+        let (Some(Link::V2(delta)), Some(Level::V2(coded))) =
+            (self.stages.last().map(|s| &*s.link), past.levels.last())
+        else {
             return Err(Error::new(Code::Internal, "the last link is not of version 2"));
         };
-        let geometry = &delta.placed.geometry[number];
-        let base = match past.levels.last() {
-            Some(Level::V2(coded)) => coded.tensors[numbers[0] as usize].base,
-            _ => None,
-        };
-        Ok(Moved {
-            past,
-            tensor: numbers[0],
-            base,
-            words: geometry.words,
-            common: geometry.common,
-            cost: 2 * self.cost_of(n, number),
-        })
+        let moved = names.iter().zip(numbers).map(|(name, tensor)| {
+            let number = self.number(n, name).map(|t| self.origin(n, t)).ok_or_else(lost)?;
+            let geometry = &delta.placed.geometry[number];
+            Ok(Moved {
+                tensor,
+                base: coded.tensors[tensor as usize].base,
+                words: geometry.words,
+                common: geometry.common,
+                cost: 2 * self.cost_of(n, number),
+            })
+        });
+        let moved = moved.collect::<Result<_>>()?;
+        Ok((past, moved))
+    }
+
+    /// Cuts tensors, in the order in which they are read, into runs that one reader serves: those that are small share
+    /// blocks, which it decodes once for all of a run, and a run's [`Past`] stays small.
+    pub fn runs<'a, T>(&self, tensors: &'a [T], bytes: &dyn Fn(&T) -> u64) -> Vec<&'a [T]> {
+        let (mut runs, mut rest) = (Vec::new(), tensors);
+        while !rest.is_empty() {
+            let mut sum = 0u64;
+            let fits = rest.iter().take_while(|t| {
+                sum = sum.saturating_add(bytes(t));
+                sum <= RUN_BYTES
+            });
+            let (run, after) = rest.split_at(fits.count().max(1));
+            runs.push(run);
+            rest = after;
+        }
+        runs
     }
 }
 

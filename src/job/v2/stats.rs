@@ -1,10 +1,12 @@
 //! `stats` of a version 2 delta, or of the last of a chain that has one.
 
 use super::chain::{Chain, Link};
+use super::files::bytes_of;
+use super::reader::{lost, Reader};
 use crate::error::{Code, Error, Result};
 use crate::format::v2::TensorRecord;
 use crate::job::chain::Care;
-use crate::job::changes::Change;
+use crate::job::changes::Changes;
 use crate::job::machine::{Io, Role, SourceEntry};
 use crate::job::open::{delta_sources, open_model, sources_of};
 use crate::job::options::StatsOptions;
@@ -53,18 +55,25 @@ pub async fn stats(io: Io, sources: Vec<SourceEntry>, options: StatsOptions) -> 
         .json()?,
     )
     .await;
-    for t in chosen {
-        let looked_at = Looked {
-            name: &t.name,
-            dtype: t.dtype.name(),
-            shape: &t.shape,
-            strategy: t.op_name(),
-            change: Change::V2(chain.moved(&t.name)?),
-        };
-        let item = look(&io, &looked_at, options.bins)
-            .await
-            .map_err(|e| e.tensor(&t.name))?;
-        io.item(to_json(&item)?, None).await;
+    for run in chain.runs(&chosen, &|t| bytes_of(t)) {
+        let names: Vec<&str> = run.iter().map(|t| t.name.as_str()).collect();
+        let (past, moved) = chain.moved(&names)?;
+        let mut reader = Reader::new(past);
+        for (t, moved) in run.iter().zip(moved) {
+            let looked_at = Looked {
+                name: &t.name,
+                dtype: t.dtype.name(),
+                shape: &t.shape,
+                strategy: t.op_name(),
+                values: moved.words,
+            };
+            let mut changes = Changes::of_v2(&t.name, reader, moved);
+            let item = look(&io, &looked_at, &mut changes, options.bins)
+                .await
+                .map_err(|e| e.tensor(&t.name))?;
+            io.item(to_json(&item)?, None).await;
+            reader = changes.into_reader().ok_or_else(lost)?;
+        }
     }
     to_json(&())
 }

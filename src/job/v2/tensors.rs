@@ -7,14 +7,16 @@ use super::verdict::{blame, verdict};
 use crate::dtype::Dtype;
 use crate::error::{Code, Error, Result};
 use crate::format::model::Tensor;
-use crate::job::options::As;
-use crate::job::pieces::Gather;
+use crate::job::machine::Io;
+use crate::job::options::{As, TensorsOptions};
+use crate::job::pieces::{part_of, Gather};
 use crate::kernels::convert;
 use crate::limits::CHUNK_ELEMENTS;
+use std::ops::Range;
 
 /// The dtype in which a tensor is handed out; `UNSUPPORTED_DTYPE` if that cannot be. As stored means here what `decode`
 /// would write: after a version 1 link, the dtype of the last model that has files.
-pub fn dtype_of(chain: &Chain, tensor: &Tensor, form: As) -> Result<Dtype> {
+fn dtype_of(chain: &Chain, tensor: &Tensor, form: As) -> Result<Dtype> {
     let name = tensor.name.as_str();
     let dtype = match form {
         As::Stored => chain.model(chain.rooted()).find(name).map_or(tensor.dtype, |t| t.dtype),
@@ -28,15 +30,39 @@ pub fn dtype_of(chain: &Chain, tensor: &Tensor, form: As) -> Result<Dtype> {
     Err(Error::new(Code::UnsupportedDtype, text).tensor(name))
 }
 
+/// Hands out parts of tensors of the last model.
+pub async fn stream(io: &Io, chain: &Chain, wanted: &[&Tensor], options: &TensorsOptions) -> Result<()> {
+    for run in chain.runs(wanted, &|t| t.range.len) {
+        let mut gathers = Vec::with_capacity(run.len());
+        for tensor in run {
+            let dtype = dtype_of(chain, tensor, options.form)?;
+            if let Some(part) = part_of(tensor, dtype, options)? {
+                gathers.push(Gather::new(io, tensor, dtype, part));
+            }
+        }
+        let parts: Vec<_> = gathers.iter().map(|g| (g.tensor.name.as_str(), bytes_of(g))).collect();
+        let (past, numbers) = chain.past(chain.stages.len(), &parts, true)?;
+        let mut reader = Reader::new(past);
+        for (gather, number) in gathers.iter_mut().zip(numbers) {
+            one(gather, &mut reader, number).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Bytes of the tensor that a part has.
+fn bytes_of(gather: &Gather<'_>) -> Range<u64> {
+    let bytes_at = |element: u64| element * gather.tensor.dtype.bits() / 8;
+    bytes_at(gather.part.first)..bytes_at(gather.part.end)
+}
+
 /// Hands out a part of a tensor. A whole one is held against its digest at the end.
-pub async fn stream(gather: &mut Gather<'_>, chain: &Chain) -> Result<()> {
-    let (io, tensor, n) = (gather.io, gather.tensor, chain.stages.len());
+async fn one(gather: &mut Gather<'_>, reader: &mut Reader, number: u32) -> Result<()> {
+    let (io, tensor, n) = (gather.io, gather.tensor, reader.top());
     let name = tensor.name.as_str();
     let bytes_at = |element: u64| element * tensor.dtype.bits() / 8;
     let (first, end) = (gather.part.first, gather.part.end);
     let whole = first == 0 && end == tensor.elements;
-    let (past, numbers) = chain.past(n, &[(name, bytes_at(first)..bytes_at(end))], whole)?;
-    let (mut reader, number) = (Reader::new(past), numbers[0]);
     let of_link = match &reader.levels()[n] {
         Level::V2(coded) => Some(coded.source),
         _ => None,
@@ -49,7 +75,7 @@ pub async fn stream(gather: &mut Gather<'_>, chain: &Chain) -> Result<()> {
         let read = reader.read(io, n, number, from, (to - from) as usize).await;
         let mut bytes = match read {
             Ok(bytes) => bytes,
-            Err(e) if whole => return Err(blame(io, &mut reader, number, e).await.tensor(name)),
+            Err(e) if whole => return Err(blame(io, reader, number, e).await.tensor(name)),
             Err(e) => return Err(e.tensor(name)),
         };
         if of_link.is_some() && whole {
@@ -66,7 +92,7 @@ pub async fn stream(gather: &mut Gather<'_>, chain: &Chain) -> Result<()> {
         at = next;
     }
     if let (Some(source), true) = (of_link, whole) {
-        if let Some(e) = verdict(io, &mut reader, number, &hasher).await? {
+        if let Some(e) = verdict(io, reader, number, &hasher).await? {
             return Err(e.tensor(name).source(source));
         }
     }
