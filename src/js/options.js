@@ -141,7 +141,7 @@ const TYPES = {
  * @param {string} type
  */
 function checkType(name, value, type) {
-  const [fits, wanted] = TYPES[type] ?? [(one) => type.split('|').includes(typeof one) && !Number.isNaN(one), `a ${type.replace('|', ' or ')}`];
+  const [fits, wanted] = TYPES[type] ?? [(one) => type.split('|').includes(typeof one) && (typeof one !== 'number' || Number.isFinite(one)), `a ${type.replace('|', ' or ')}`];
   if (!fits(value)) throw usage(`${name} must be ${wanted}, not ${said(value)}`);
 }
 

@@ -179,6 +179,7 @@ const mistakes = {
   'an unknown option': [() => encode({ base, finetuned: base, outlierFractoin: 1 }), /did you mean outlierFraction/],
   'an option of another call': [() => decode({ base, deltas, sparsity: 1 }), /no option of decode\(\) called "sparsity"/],
   'a wrong type': [() => decode({ base, deltas, verify: 'no' }), /verify must be a boolean, not "no"/],
+  'a number without end': [() => encode({ base, finetuned: base, ratio: Infinity }), /ratio must be a number or string, not Infinity/],
   'a number that is none': [() => encode({ base, finetuned: base, sparsity: NaN }), /sparsity must be a number or string, not NaN/],
   'a missing argument': [() => decode({ base }), /decode\(\) needs deltas/],
   'no delta': [() => decode({ base, deltas: [] }), /empty list/],
