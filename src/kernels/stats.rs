@@ -224,7 +224,8 @@ impl Likeness {
         assert_eq!(a.len(), b.len());
         let pairs = || a.iter().zip(b);
         self.n += a.len() as u64;
-        self.equal += pairs().filter(|(x, y)| x == y).count() as u64;
+        // Equal bits are equal, whatever they stand for; so are 0 and -0.
+        self.equal += pairs().filter(|(x, y)| x == y || x.to_bits() == y.to_bits()).count() as u64;
         let both = |a: f32, b: f32| is_finite(a) && is_finite(b);
         if count_wild(a) + count_wild(b) == 0 {
             return self.add(a, b);
@@ -277,7 +278,7 @@ impl Likeness {
         total(self.apart_sq)
     }
 
-    /// Number of pairs of equal numbers; NaN equals nothing.
+    /// Number of pairs of equal numbers, or of the same bits.
     pub fn equal(&self) -> u64 {
         self.equal
     }
@@ -339,5 +340,8 @@ mod tests {
         let mut l = Likeness::default();
         l.feed(&[0.0, f32::NAN], &[1.0, 1.0]);
         assert_eq!((l.cosine(), l.non_finite()), (None, 1));
+        let mut l = Likeness::default();
+        l.feed(&[f32::NAN, f32::NAN, 0.0], &[f32::NAN, -f32::NAN, -0.0]);
+        assert_eq!((l.equal(), l.non_finite()), (2, 2));
     }
 }
