@@ -279,6 +279,28 @@ fn shards_headers_and_index_come_back_byte_for_byte() {
 }
 
 #[test]
+fn metadata_of_any_length_comes_back() {
+    let weights = bf16s(&normal(1, 64, 0.1));
+    let model = |len: usize| {
+        let text = "tag ".repeat(len / 4);
+        let mut header = format!(
+            r#"{{"__metadata__":{{"tags":"{text}"}},"w":{{"dtype":"BF16","shape":[64],"data_offsets":[0,128]}}}}"#
+        );
+        header.extend(std::iter::repeat_n(
+            ' ',
+            header.len().next_multiple_of(8) - header.len(),
+        ));
+        let mut file = (header.len() as u64).to_le_bytes().to_vec();
+        file.extend(header.bytes());
+        file.extend(&weights);
+        one(file)
+    };
+    for len in [65_536, 65_540, 2_000_000] {
+        round_trip(&model(0), &model(len));
+    }
+}
+
+#[test]
 fn an_older_reader_says_what_it_lacks() {
     let (a, b) = (noise(1280, 1), noise(1280, 2));
     let delta = encode(&sharded(&a, &a), &sharded(&b, &b));

@@ -9,6 +9,7 @@ use crate::format::v2::placed::Geometry;
 use crate::format::v2::{FileRecord, Head};
 use crate::job::machine::{Io, SourceEntry};
 use crate::job::open::OpenModel;
+use crate::limits::MAX_NAME_BYTES;
 use crate::order::sorted_positions;
 
 /// Most pairs of names that are compared to find renamed tensors.
@@ -112,7 +113,10 @@ fn described(path: String, before: Vec<u8>, tensors: Option<(&ModelFile, &[usize
         };
         let placed: Vec<_> = order.iter().map(place).collect();
         let written = writer::header_bytes(&model.header.metadata, &placed);
-        if matches!(&file.head, Head::Verbatim(before) if *before == written) {
+        // A long text goes with the bytes of the file, which may be longer.
+        let short = |(key, value): &(String, String)| key.len().max(value.len()) <= MAX_NAME_BYTES;
+        let metadata = &model.header.metadata;
+        if metadata.iter().all(short) && matches!(&file.head, Head::Verbatim(before) if *before == written) {
             file.head = Head::Written(model.header.metadata.clone());
         }
         file.tensors = order.len() as u64;
