@@ -16,8 +16,8 @@ function scaled(n, units) {
 /** `988 MB`: decimal, as model hubs count. @param {number} n */
 export const formatBytes = (n) => scaled(n, ['B', 'kB', 'MB', 'GB', 'TB', 'PB']);
 
-/** `494 M`. @param {number} n */
-export const formatCount = (n) => scaled(n, ['', 'k', 'M', 'G', 'T']);
+/** `494 M`, `7.00 B`. @param {number} n */
+export const formatCount = (n) => scaled(n, ['', 'k', 'M', 'B', 'T']);
 
 /** `3 s`, `2 min`, `1 h 5 min`. @param {number} seconds */
 export function formatDuration(seconds) {

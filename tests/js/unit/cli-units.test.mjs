@@ -5,7 +5,7 @@ import { columns, formatBytes, formatCount, formatDuration, printable, shorten }
 
 test('numbers have three digits and a unit', () => {
   assert.deepEqual([0, 999, 1000, 12_345, 999_499, 999_500, 988_097_824].map(formatBytes), ['0 B', '999 B', '1.00 kB', '12.3 kB', '999 kB', '1.00 MB', '988 MB']);
-  assert.deepEqual([64, 32_768, 494_032_768].map(formatCount), ['64', '32.8 k', '494 M']);
+  assert.deepEqual([64, 32_768, 494_032_768, 7e9].map(formatCount), ['64', '32.8 k', '494 M', '7.00 B']);
   assert.deepEqual([0.2, 59, 100, 3599, 7500].map(formatDuration), ['1 s', '59 s', '2 min', '1 h 0 min', '2 h 5 min']);
 });
 
