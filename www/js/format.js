@@ -59,10 +59,12 @@ export const shape = (dims) => (dims.length ? dims.join('\u00a0×\u00a0') : 'sca
 /** @param {number} seconds */
 export function duration(seconds) {
   if (seconds < 1) return 'under 1\u00a0s';
-  if (seconds < 60) return `${Math.round(seconds)}\u00a0s`;
-  if (seconds < 3600)
-    return `${Math.floor(seconds / 60)}\u00a0min ${String(Math.round(seconds % 60)).padStart(2, '0')}\u00a0s`;
-  return `${Math.floor(seconds / 3600)}\u00a0h ${Math.round((seconds % 3600) / 60)}\u00a0min`;
+  // Rounded before it is split, or there would be minutes of 60 seconds.
+  const whole = Math.round(seconds);
+  const minutes = Math.round(whole / 60);
+  if (whole < 60) return `${whole}\u00a0s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)}\u00a0min ${String(whole % 60).padStart(2, '0')}\u00a0s`;
+  return `${Math.floor(minutes / 60)}\u00a0h ${minutes % 60}\u00a0min`;
 }
 
 /** @param {number} seconds an estimate: rounded, never more exact than it is */
