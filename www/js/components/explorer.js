@@ -58,7 +58,12 @@ export function picture(app, signal, topic) {
     },
     signal,
   );
-  const bar = live(
+  return h('section', { class: 'picture-panel', 'aria-label': 'Picture' }, pictureBar(app, signal, topic), map.element, depth);
+}
+
+/** What the picture shows, and how. @param {App} app @param {AbortSignal} signal @param {Topic} topic */
+const pictureBar = ({ store }, signal, topic) =>
+  live(
     store,
     signal,
     h('div', { class: 'bar' }),
@@ -115,8 +120,28 @@ export function picture(app, signal, topic) {
       ];
     },
   );
-  return h('section', { class: 'picture-panel', 'aria-label': 'Picture' }, bar, map.element, depth);
-}
+
+/** What the table shows depends on. @param {State} state @param {Topic} topic */
+const contentOf = (state, topic) => ({
+  rows: topic.rows(state),
+  measure: measureOf(state, topic),
+  columns: topic.columns(state),
+  filter: state.filter,
+  cell: state.cell,
+  open: state.open,
+  brush: state.brush,
+  log: state.log,
+  revision: state.revision,
+  sort: state.sort,
+  group: state.group,
+  closed: state.closed,
+  tensor: state.tensor,
+  hidden: state.prefs.hidden,
+  dense: state.prefs.dense,
+});
+
+/** @param {State['brush']} brush whether it leaves something out */
+const brushed = ([low, high]) => low > 0 || high < 1;
 
 /** @param {App} app @param {AbortSignal} signal @param {Topic} topic @param {string} caption */
 export function tableSection(app, signal, topic, caption) {
@@ -125,60 +150,32 @@ export function tableSection(app, signal, topic, caption) {
     onSelect: (name, opened) => actions.select(name, !opened),
     onSort: (column) =>
       store.set({ sort: { column, descending: store.state.sort.column === column && !store.state.sort.descending } }),
-    onToggle: (group) =>
-      store.set({
-        closed: store.state.closed.includes(group)
-          ? store.state.closed.filter((other) => other !== group)
-          : [...store.state.closed, group],
-      }),
+    onToggle: (group) => store.set({ closed: toggled(store.state.closed, group) }),
   });
   app.table = table;
   signal.addEventListener('abort', () => (app.table = null));
 
   const found = h('span', { class: 'num muted', role: 'status' });
-  /** @type {unknown[]} */
-  let last = [];
+  /** @type {Partial<ReturnType<typeof contentOf>>} */
+  let last = {};
   /** @type {Row[]} */
   let shown = [];
+  /** @type {Column[]} */
+  let kept = [];
   store.watch(
-    (state) => [topic.rows(state), measureOf(state, topic), topic.columns(state), state],
-    ([rows, measure, columns, state]) => {
-      const deps = [
-        rows,
-        measure,
-        columns,
-        state.filter,
-        state.cell,
-        state.open,
-        state.brush,
-        state.sort,
-        state.group,
-        state.closed,
-        state.tensor,
-        state.prefs,
-        state.log,
-        state.revision,
-      ];
-      if (deps.every((value, i) => Object.is(value, last[i]))) return;
-      const filtering =
-        [0, 1, 3, 4, 5, 6, 12].some((i) => !Object.is(deps[i], last[i])) ||
-        ((state.brush[0] > 0 || state.brush[1] < 1) && state.revision !== last[13]);
+    (state) => Object.values(contentOf(state, topic)),
+    () => {
+      const { state } = store;
+      const content = contentOf(state, topic);
+      const { rows, measure, columns, brush, hidden, sort, group, closed, tensor, dense } = content;
+      const changed = (/** @type {(keyof typeof content)[]} */ ...names) => names.some((name) => content[name] !== last[name]);
       // A measure that arrives while the table is sorted by it moves rows only once it is complete.
-      if (filtering) shown = visible(rows, state, measure);
-      else if (state.revision !== last[13]) shown = [...shown];
-      last = deps;
-      const hidden = new Set(state.prefs.hidden);
-      const kept = columns.filter(({ id }) => !hidden.has(id));
-      table.update({
-        rows: shown,
-        columns: columnsOf(kept, columns),
-        sort: state.sort,
-        group: state.group,
-        closed: state.closed,
-        tensor: state.tensor,
-        dense: state.prefs.dense,
-        caption,
-      });
+      if (changed('rows', 'measure', 'filter', 'cell', 'open', 'brush', 'log') || (changed('revision') && brushed(brush)))
+        shown = visible(rows, state, measure);
+      else if (changed('revision')) shown = [...shown];
+      if (changed('columns', 'hidden')) kept = columns.filter(({ id }) => !hidden.includes(id));
+      last = content;
+      table.update({ rows: shown, columns: kept, sort, group, closed, tensor, dense, caption });
       found.textContent =
         shown.length === rows.length
           ? plural(rows.length, 'tensor')
@@ -187,6 +184,24 @@ export function tableSection(app, signal, topic, caption) {
     signal,
   );
 
+  return h(
+    'section',
+    { class: 'table-panel', 'aria-label': caption },
+    h(
+      'search',
+      { class: 'bar' },
+      filterBox(app, signal),
+      groupChoice(app, signal),
+      found,
+      h('span', { class: 'grow' }),
+      h('div', { class: 'inline' }, columnMenu(app, signal, topic), exportButtons(table)),
+    ),
+    table.element,
+  );
+}
+
+/** @param {App} app @param {AbortSignal} signal */
+function filterBox({ store }, signal) {
   const filter = h('input', {
     type: 'search',
     id: 'filter',
@@ -203,8 +218,35 @@ export function tableSection(app, signal, topic, caption) {
     ([text]) => text !== filter.value && (filter.value = text),
     signal,
   );
+  return filter;
+}
 
-  const columnMenu = live(
+/** How rows are grouped, and the way out of what the picture leaves out. @param {App} app @param {AbortSignal} signal */
+const groupChoice = ({ store }, signal) =>
+  live(
+    store,
+    signal,
+    h('div', { class: 'inline' }),
+    (state) => [state.group, state.cell, state.brush],
+    ([group, cell, brush]) => [
+      select(
+        'Group by',
+        [
+          ['', 'No groups'],
+          ...Object.keys(GROUPS).map((key) => /** @type {[string, string]} */ ([key, `By ${key}`])),
+        ],
+        group,
+        (value) => store.set({ group: value, closed: [] }),
+      ),
+      cell !== null || brushed(brush)
+        ? button('Clear picture filter', () => store.set({ cell: null, brush: [0, 1] }), { 'data-key': 'clear' })
+        : null,
+    ],
+  );
+
+/** Which columns there are: a menu and its button. @param {App} app @param {AbortSignal} signal @param {Topic} topic */
+function columnMenu({ store, actions }, signal, topic) {
+  const menu = live(
     store,
     signal,
     h('div', { id: 'columns', class: 'menu', popover: 'auto' }),
@@ -218,70 +260,22 @@ export function tableSection(app, signal, topic, caption) {
             type: 'checkbox',
             checked: !hidden.includes(id),
             'data-key': `column ${id}`,
-            on: {
-              change: () =>
-                actions.prefer({
-                  hidden: hidden.includes(id) ? hidden.filter((other) => other !== id) : [...hidden, id],
-                }),
-            },
+            on: { change: () => actions.prefer({ hidden: toggled(hidden, id) }) },
           }),
           ` ${label}`,
         ),
       ),
   );
-  const columnButton = h('button', { type: 'button', popovertarget: 'columns' }, 'Columns');
-  under(columnMenu, columnButton);
-
-  return h(
-    'section',
-    { class: 'table-panel', 'aria-label': caption },
-    h(
-      'search',
-      { class: 'bar' },
-      filter,
-      live(
-        store,
-        signal,
-        h('div', { class: 'inline' }),
-        (state) => [state.group, state.cell, state.brush],
-        ([group, cell, brush]) => [
-          select(
-            'Group by',
-            [
-              ['', 'No groups'],
-              ...Object.keys(GROUPS).map((key) => /** @type {[string, string]} */ ([key, `By ${key}`])),
-            ],
-            group,
-            (value) => store.set({ group: value, closed: [] }),
-          ),
-          cell !== null || brush[0] > 0 || brush[1] < 1
-            ? button('Clear picture filter', () => store.set({ cell: null, brush: [0, 1] }), { 'data-key': 'clear' })
-            : null,
-        ],
-      ),
-      found,
-      h('span', { class: 'grow' }),
-      h(
-        'div',
-        { class: 'inline' },
-        columnButton,
-        columnMenu,
-        button('CSV', () => table.export('csv'), { 'aria-label': 'Export as CSV' }),
-        button('JSON', () => table.export('json'), { 'aria-label': 'Export as JSON' }),
-      ),
-    ),
-    table.element,
-  );
+  const opener = h('button', { type: 'button', popovertarget: 'columns' }, 'Columns');
+  under(menu, opener);
+  return [opener, menu];
 }
 
-/** @type {WeakMap<Column[], { kept: string, columns: Column[] }>} */
-const keptColumns = new WeakMap();
+/** @param {TensorTable} table */
+const exportButtons = (table) => [
+  button('CSV', () => table.export('csv'), { 'aria-label': 'Export as CSV' }),
+  button('JSON', () => table.export('json'), { 'aria-label': 'Export as JSON' }),
+];
 
-/** The same list as long as the choice is the same. @param {Column[]} kept @param {Column[]} all */
-function columnsOf(kept, all) {
-  const key = kept.map(({ id }) => id).join();
-  const before = keptColumns.get(all);
-  if (before?.kept === key) return before.columns;
-  keptColumns.set(all, { kept: key, columns: kept });
-  return kept;
-}
+/** A list without an item that it has, or with one that it has not. @param {string[]} list @param {string} item */
+const toggled = (list, item) => (list.includes(item) ? list.filter((other) => other !== item) : [...list, item]);
