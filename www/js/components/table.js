@@ -172,6 +172,7 @@ export class TensorTable {
     const last = Math.min(this.#items.length, first + inSight + 2 * SPARE);
     if (first === this.#first && last === this.#last) return;
     [this.#first, this.#last] = [first, last];
+    const { scrollTop } = this.#scroller;
     const cursorOut = this.#cursor < first || this.#cursor >= last;
     fill(
       this.#body,
@@ -188,6 +189,8 @@ export class TensorTable {
       spacer((this.#items.length - last) * this.#height, content.columns.length),
       this.#items.length ? null : h('tr', null, h('td', { colspan: content.columns.length, class: 'muted' }, 'No tensors.')),
     );
+    // Without its rows it was too short for a moment, which takes some browsers to its top.
+    if (this.#scroller.scrollTop !== scrollTop) this.#scroller.scrollTop = scrollTop;
   }
 
   /** @param {Row | Heading} item @param {number} index @param {boolean} stop whether Tab stops here */
