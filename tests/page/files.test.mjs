@@ -11,6 +11,7 @@ import { decode, encode } from '../../pkg/node.js';
 import { readModel, writeModel } from '../../pkg-scripts/lib/safetensors.mjs';
 import { start } from './browser.mjs';
 import { DATA } from './data.mjs';
+import { hollowDelta } from './models.mjs';
 
 const model = (name) => fileURLToPath(new URL(`${name}.safetensors`, DATA));
 const [BASE, SFT, STEP1, STEP2] = ['base', 'ft-sft', 'ft-step1', 'ft-step2'].map(model);
@@ -260,6 +261,26 @@ test('damaged files are told apart, and do not take others down', async () => {
   assert.match(await rebuild.problem('CHECKSUM'), /flipped\.wdelta/);
   assert.deepEqual(await rebuild.privateFiles(), {});
   await rebuild.close();
+});
+
+test('that a tensor cannot be measured is said beside the table, which stays', async () => {
+  const bytes = hollowDelta(Array.from({ length: 40 }, (_, i) => [`layers.${i}`, [4, 4]]));
+  // The index of an outlier of the first tensor: it lies before the name of the next record.
+  bytes[bytes.indexOf('outlier_vals') - 4 - 'layers.0'.length - 4 - 8] = 99;
+  const driven = await site.open();
+  const { page } = driven;
+  await driven.give(named('odd.wdelta', bytes));
+  const rows = page.locator('.tensors tbody tr');
+  await rows.first().waitFor();
+  const top = () => page.evaluate(() => scrollY + document.querySelector('.scroller').getBoundingClientRect().top);
+  const before = await top();
+  await rows.first().click();
+  await page.locator('.details [data-code]').waitFor();
+  assert.equal(await top(), before);
+  await rows.nth(1).click();
+  await page.locator('.details dt').getByText('RMS', { exact: true }).waitFor();
+  assert.equal(await page.locator('[data-code]').count(), 0);
+  await driven.close();
 });
 
 test('of models alone all are named, and it is said what they are for', async () => {

@@ -42,6 +42,8 @@ for (const tensors of [5000, 20_000]) {
     await page.waitForFunction((n) => Number(document.querySelector('.tensors')?.getAttribute('aria-rowcount')) > n, 1200);
     await table.locator('tbody tr:not(.spacer)').first().click();
     await page.keyboard.press('End');
+    // The row that was clicked is measured, after which the table is drawn again.
+    await page.locator('.details', { hasText: 'Not measured.' }).waitFor();
     assert.equal(await page.evaluate(() => document.activeElement?.getAttribute('aria-rowindex')), String(tensors + 1));
     await driven.close();
   });

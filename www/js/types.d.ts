@@ -85,7 +85,7 @@ export interface Row {
   stats?: Stats, error?: EncodedTensor, b?: Row, diff?: DiffTensor, side?: 'a' | 'b'
 }
 
-export type JobKind = 'rebuild' | 'make' | 'measure' | 'verify' | 'lineage' | 'diff' | 'fetch'
+export type JobKind = 'rebuild' | 'make' | 'measure' | 'tensor' | 'verify' | 'lineage' | 'diff' | 'fetch'
 export interface Job {
   id: string, kind: JobKind, title: string, state: 'running' | 'cancelling' | 'done' | 'failed' | 'cancelled'
   phase: string, tensor?: string, done: number, total: number, rate?: number | null, eta?: number | null, memory?: number

@@ -62,7 +62,7 @@ export function lookActions(app) {
       const base = withBase || leansOnBase(entry) ? entryOf(store.state, 'base')?.source : undefined;
       let next = 0;
       await jobs.run(
-        'measure',
+        names ? 'tensor' : 'measure',
         names ? 'Measure tensor' : 'Measure',
         async ({ signal, onProgress }) => {
           const total = [...rows.values()].reduce(
@@ -71,7 +71,7 @@ export function lookActions(app) {
           );
           const started = performance.now();
           let done = 0;
-          onProgress({ phase: 'measuring', done, total });
+          onProgress({ phase: 'measuring', tensor: names?.[0], done, total });
           const deltas = base ? await upTo(entry) : [entry];
           const job = { deltas: deltas.map(({ source }) => source), ...(base ? { base } : {}), ...(names ? { names } : {}), signal };
           for await (const stats of (await api()).stats(job)) {

@@ -8,7 +8,7 @@ import { MEASURES } from '../model/measures.js';
 import { MEASURE_AT_ONCE, entryOf, leansOnBase } from '../model/rows.js';
 import { histogram, rowChart } from '../components/chart.js';
 import { recordView } from '../components/file.js';
-import { blocked, isRunning, status } from '../components/parts.js';
+import { blocked, status } from '../components/parts.js';
 import { copyButton, findingList, problemView } from '../components/problem.js';
 import { isTelling, storedChart } from '../components/stored.js';
 
@@ -119,7 +119,9 @@ export const detailsHead = ({ actions }, row) => [
 export function tensorDetails(app, entry, row) {
   const { store, actions } = app;
   const { stats, error } = row;
-  const running = store.state.job?.state === 'running';
+  const { job } = store.state;
+  const running = job?.state === 'running';
+  const failed = job?.kind === 'tensor' && job.tensor === row.name && job.problem;
   const read = bytes(row.bytes);
   const lacks = leansOnBase(entry) && !entryOf(store.state, 'base');
   const onLog = (/** @type {boolean} */ logCounts) => store.set({ logCounts });
@@ -174,19 +176,21 @@ export function tensorDetails(app, entry, row) {
           row.strategy === 'quantized' ? null : rowChart(stats.rows),
         ]
       : [
-          h(
-            'p',
-            { class: 'muted' },
-            isRunning(store.state.job, 'measure')
-              ? 'Measuring…'
-              : running
-                ? 'Measured when the running job has ended.'
-                : lacks
-                  ? 'Not measured: a version 2 delta tells how far values move only beside its base.'
-                  : row.bytes <= MEASURE_AT_ONCE
-                  ? 'Not measured.'
-                  : `Not measured: that reads ${read}.`,
-          ),
+          failed
+            ? problemView(failed, actions.fixes())
+            : h(
+                'p',
+                { class: 'muted' },
+                running && /measure|tensor/.test(job.kind)
+                  ? 'Measuring…'
+                  : running
+                    ? 'Measured when the running job has ended.'
+                    : lacks
+                      ? 'Not measured: a version 2 delta tells how far values move only beside its base.'
+                      : row.bytes <= MEASURE_AT_ONCE
+                        ? 'Not measured.'
+                        : `Not measured: that reads ${read}.`,
+              ),
           running
             ? null
             : lacks

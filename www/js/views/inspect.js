@@ -240,7 +240,7 @@ function explore(app, signal) {
         activeEntry(state),
         row,
         row?.stats,
-        state.job?.state === 'running',
+        state.job?.state,
         state.logCounts,
         entryOf(state, 'base'),
         state.checks,
