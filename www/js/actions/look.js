@@ -2,7 +2,7 @@
 // Looking into files: what is chosen, and the jobs that measure, check, compare and order.
 
 import { api } from '../api.js';
-import { chainOf, checkKey, knownPath, lineageKey, lineageNow, pathTo, readyDeltas } from '../model/chain.js';
+import { chainOf, checkKey, knownPath, lineageKey, lineageNow, pathTo, readyDeltas, sourcesOf } from '../model/chain.js';
 import { isDamage } from '../errors.js';
 import { MEASURE_AT_ONCE, activeEntry, entryOf, leansOnBase, rowNamed, rowsOf } from '../model/rows.js';
 
@@ -73,7 +73,7 @@ export function lookActions(app) {
           let done = 0;
           onProgress({ phase: 'measuring', tensor: names?.[0], done, total });
           const deltas = base ? await upTo(entry) : [entry];
-          const job = { deltas: deltas.map(({ source }) => source), ...(base ? { base } : {}), ...(names ? { names } : {}), signal };
+          const job = { deltas: sourcesOf(deltas), ...(base ? { base } : {}), ...(names ? { names } : {}), signal };
           for await (const stats of (await api()).stats(job)) {
             const row = rows.get(stats.name);
             if (!row) continue;
@@ -110,7 +110,7 @@ export function lookActions(app) {
         async (running) => {
           if (base) deltas = await upTo(entry);
           await (await api()).verify({
-            deltas: deltas.map(({ source }) => source),
+            deltas: sourcesOf(deltas),
             ...(base ? { base: base.source } : {}),
             ...running,
           });
@@ -146,7 +146,7 @@ export function lookActions(app) {
       if (headersOnly && lineageNow(store.state)) return;
       const base = headersOnly ? undefined : entryOf(store.state, 'base');
       const deltas = readyDeltas(store.state);
-      const job = { deltas: deltas.map(({ source }) => source), ...(base ? { base: base.source } : {}) };
+      const job = { deltas: sourcesOf(deltas), ...(base ? { base: base.source } : {}) };
       const result = headersOnly
         ? await (await api()).lineage(job).catch(() => null)
         : await jobs.run('lineage', 'Check links', async (running) => (await api()).lineage({ ...job, ...running }));

@@ -4,7 +4,7 @@
 import { api, version } from '../api.js';
 import { isDamage, problemOf } from '../errors.js';
 import { addDelta } from '../intake/intake.js';
-import { chainOf, checkKey } from '../model/chain.js';
+import { chainOf, checkKey, sourcesOf } from '../model/chain.js';
 import { estimate } from '../model/estimate.js';
 import { entryOf } from '../model/rows.js';
 import { open } from '../output/destination.js';
@@ -14,7 +14,7 @@ import { formOf, isPlan, rebuildKey, rebuildName } from '../views/rebuild.js';
 import { isEstimate, makeKey, makeName, makeOptions, parentsOf } from '../views/make.js';
 
 /** @import { App } from '../app.js' */
-/** @import { EncodeResult, Entry, Plan, Problem, Saved } from '../types.js' */
+/** @import { EncodeReport, Entry, Plan, Problem, Saved, Strategy } from '../types.js' */
 /** @import { Running } from '../jobs.js' */
 /** @import { Opened } from '../output/destination.js' */
 
@@ -23,36 +23,39 @@ export function workActions(app) {
   const { store, jobs } = app;
   /** Estimates, one after the other; a job that starts ends the one under way. */
   let turn = Promise.resolve();
-  /** @type {{ key: string, strategy: string, controller: AbortController } | null} */
+  /** @type {{ key: string, strategy: Strategy, controller: AbortController } | null} */
   let sampling = null;
 
   /** What Make reads: base, fine-tune and the deltas between. @param {import('../types.js').State} state */
   const inputsOf = (state) => {
-    const parents = parentsOf(state).map(({ source }) => source);
-    return {
-      base: entryOf(state, 'base')?.source,
-      finetuned: entryOf(state, 'finetuned')?.source,
-      ...(parents.length ? { parents } : {}),
-    };
+    const base = entryOf(state, 'base')?.source;
+    const finetuned = entryOf(state, 'finetuned')?.source;
+    return base && finetuned && { base, finetuned, parents: sourcesOf(parentsOf(state)) };
   };
 
   const actions = {
     /**
      * What a job would do, from headers alone.
      * @param {string} key what it is for; `null` in the state while it is being made
-     * @param {boolean} [again] @param {string} [strategy] of a delta to be made
+     * @param {boolean} [again] @param {Strategy} [strategy] of a delta to be made
      */
     async plan(key, again = false, strategy) {
       if (store.state.plans.has(key) && !again) return void (strategy && actions.estimate(key, strategy));
-      store.dispatch({ type: 'plans', key, value: null });
       const { state } = store;
+      const base = entryOf(state, 'base')?.source;
+      const inputs = inputsOf(state);
+      if (!base || (strategy && !inputs)) return;
+      store.dispatch({ type: 'plans', key, value: null });
       try {
         // A place that takes results of any size; a plan writes nothing. Without one the result would have to fit in memory.
         const output = await navigator.storage?.getDirectory?.().catch(() => undefined);
-        const job = strategy
-          ? { job: 'encode', ...inputsOf(state), ...makeOptions(state, strategy) }
-          : { job: 'decode', base: entryOf(state, 'base')?.source, deltas: chainOf(state).map(({ source }) => source), ...formOf(state) };
-        store.dispatch({ type: 'plans', key, value: await (await api()).plan({ ...job, output, force: true }) });
+        const shared = { output, force: true };
+        const value = await (await api()).plan(
+          strategy && inputs
+            ? { job: 'encode', ...inputs, ...makeOptions(state, strategy), ...shared }
+            : { job: 'decode', base, deltas: sourcesOf(chainOf(state)), ...formOf(state), ...shared },
+        );
+        store.dispatch({ type: 'plans', key, value });
         if (strategy) actions.estimate(key, strategy);
       } catch (error) {
         store.dispatch({ type: 'plans', key, value: problemOf(error) });
@@ -63,19 +66,20 @@ export function workActions(app) {
 
     /**
      * Replaces the size in a plan by an estimate, where only doing it tells the size.
-     * @param {string} key of the plan @param {string} strategy
+     * @param {string} key of the plan @param {Strategy} strategy
      */
     estimate(key, strategy) {
-      const current = (/** @type {{ key: string, strategy: string }} */ each) => each.key === makeKey(store.state, each.strategy);
+      const current = (/** @type {{ key: string, strategy: Strategy }} */ each) => each.key === makeKey(store.state, each.strategy);
       if (sampling && !current(sampling)) sampling.controller.abort();
       turn = turn.then(async () => {
         const { state } = store;
         const plan = state.plans.get(key);
-        if (!isEstimate(strategy) || jobs.running || !current({ key, strategy }) || !isPlan(plan) || plan.sample !== undefined) return;
+        const inputs = inputsOf(state);
+        if (!inputs || !isEstimate(strategy) || jobs.running || !current({ key, strategy }) || !isPlan(plan) || plan.sample !== undefined) return;
         if (plan.problems.some(({ severity }) => severity === 'error')) return;
         const controller = new AbortController();
         sampling = { key, strategy, controller };
-        const found = await estimate(inputsOf(state), makeOptions(state, strategy), controller.signal).catch(() => null);
+        const found = await estimate(inputs, makeOptions(state, strategy), controller.signal).catch(() => null);
         sampling = null;
         if (!controller.signal.aborted) store.dispatch({ type: 'plans', key, value: { ...plan, sample: null, ...found } });
       });
@@ -101,7 +105,7 @@ export function workActions(app) {
         async (output, running) =>
           (await api()).decode({
             base: base.source,
-            deltas: chain.map(({ source }) => source),
+            deltas: sourcesOf(chain),
             output,
             ...form,
             ...running,
@@ -119,8 +123,9 @@ export function workActions(app) {
       const { state } = store;
       const base = entryOf(state, 'base');
       const finetuned = entryOf(state, 'finetuned');
+      const inputs = inputsOf(state);
       const plan = state.plans.get(makeKey(state));
-      if (!base || !finetuned || !isPlan(plan) || jobs.running) return;
+      if (!base || !finetuned || !inputs || !isPlan(plan) || jobs.running) return;
       const options = makeOptions(state);
       const chain = parentsOf(state);
       const saved = await produce(
@@ -133,7 +138,7 @@ export function workActions(app) {
         options,
         async (output, running) =>
           (await api()).encode({
-            ...inputsOf(state),
+            ...inputs,
             output,
             ...options,
             ...running,
@@ -142,7 +147,7 @@ export function workActions(app) {
       const blob = saved?.files[0]?.blob;
       if (!saved || !blob) return;
       const id = addDelta(store, { file: blob, path: saved.files[0].name });
-      const made = /** @type {EncodeResult} */ (saved.result);
+      const made = /** @type {EncodeReport} */ (saved.result);
       store.dispatch({ type: 'entry', id, values: { made } });
       store.dispatch({ type: 'checks', key: id, value: 1 });
       store.dispatch({ type: 'checks', key: checkKey({ id }, base), value: chain.length + 1 });
@@ -154,7 +159,7 @@ export function workActions(app) {
    * @template T
    * @param {'rebuild' | 'make'} kind @param {string} title @param {string} name @param {Plan} plan @param {boolean} many
    * @param {Record<string, Entry | Entry[]>} inputs @param {object} options
-   * @param {(output: unknown, running: Running) => Promise<T>} work
+   * @param {(output: Opened['output'], running: Running) => Promise<T>} work
    * @returns {Promise<Saved | null>}
    */
   async function produce(kind, title, name, plan, many, inputs, options, work) {

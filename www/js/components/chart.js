@@ -5,7 +5,7 @@ import { button, h, segmented, svg } from '../dom.js';
 import { exact, name, number, plain } from '../format.js';
 import { gridOf } from '../model/grid.js';
 
-/** @import { Row, Stats } from '../types.js' */
+/** @import { Row, TensorStats } from '../types.js' */
 /** @import { Measure } from '../model/measures.js' */
 
 /** Width of the drawing, in its own units. */
@@ -120,7 +120,7 @@ export function barChart({ title, summary, head, bars, log, zero, ticks = [], cu
 
 /**
  * The decoded delta of one tensor.
- * @param {Stats} stats @param {boolean} log @param {(log: boolean) => void} onLog
+ * @param {TensorStats} stats @param {boolean} log @param {(log: boolean) => void} onLog
  */
 export function histogram(stats, log, onLog) {
   const { lo, hi, counts } = stats.histogram;
@@ -159,7 +159,7 @@ export function countChart({ onLog, ...chart }) {
   ];
 }
 
-/** RMS of each row, or of neighbouring rows together. @param {Stats['rows']} rows @param {string} [title] @param {string} [head] */
+/** RMS of each row, or of neighbouring rows together. @param {TensorStats['rows']} rows @param {string} [title] @param {string} [head] */
 export function rowChart({ rms, per }, title = 'RMS by row', head = 'RMS') {
   if (rms.length < 2) return null;
   const bars = rms.map((value, i) => ({

@@ -7,7 +7,7 @@ import { isModel, readRows } from '../model/rows.js';
 import { modelKey, modelName } from './collect.js';
 import { recognize } from './recognize.js';
 
-/** @import { Entry, EntryRole, Source, State } from '../types.js' */
+/** @import { DeltaSource, Entry, EntryRole, Source, State } from '../types.js' */
 /** @import { Store } from '../state.js' */
 /** @import { Picked } from './collect.js' */
 
@@ -126,7 +126,7 @@ function add(store, values, replace) {
 async function read(store, id, source) {
   try {
     // In a worker even when the header is small: thousands of tensors take longer than a frame to read.
-    const info = await (await api()).inspect(source, { workers: 1 });
+    const info = await (await api()).inspect(/** @type {DeltaSource} */ (source), { workers: 1 });
     await readRows(info);
     store.dispatch({ type: 'entry', id, values: { state: 'ready', info, reading: undefined } });
   } catch (error) {

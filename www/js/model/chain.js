@@ -3,7 +3,7 @@
 
 import { entryOf } from './rows.js';
 
-/** @import { Entry, Lineage, State } from '../types.js' */
+/** @import { DeltaSource, Entry, Lineage, State } from '../types.js' */
 
 /** @param {State} state @returns {Entry[]} the deltas to apply, in order */
 export const chainOf = ({ chain, entries }) =>
@@ -14,6 +14,9 @@ export const chainOf = ({ chain, entries }) =>
 
 /** The deltas that have been read, in the order of the tray. @param {State} state */
 export const readyDeltas = ({ entries }) => entries.filter((entry) => entry.role === 'delta' && entry.info);
+
+/** What the package reads deltas from. @param {Entry[]} deltas */
+export const sourcesOf = (deltas) => deltas.map(({ source }) => /** @type {DeltaSource} */ (source));
 
 /** Names a set of files, so that a result is not shown for others. @param {State} state */
 export const lineageKey = (state) =>

@@ -3,7 +3,7 @@
 
 import { api } from '../api.js';
 
-/** @import { Source } from '../types.js' */
+/** @import { DeltaSource, Source } from '../types.js' */
 
 /** Bytes of a fine-tune that are encoded to estimate a delta's size, and bytes taken at each place: a second of work. */
 const SAMPLE_BYTES = 8e6;
@@ -15,7 +15,7 @@ const SAMPLE_PART = 5e5;
  */
 
 /**
- * @param {{ base?: Source, finetuned?: Source, parents?: Source[] }} models
+ * @param {{ base: Source, finetuned: Source, parents: DeltaSource[] }} models
  * @param {object} options of the encoder
  * @param {AbortSignal} signal
  * @returns {Promise<{ bytes: number, sample: number } | null>} the size, and the share of the fine-tune it was told from;
@@ -23,7 +23,7 @@ const SAMPLE_PART = 5e5;
  */
 export async function estimate({ base, finetuned, parents }, options, signal) {
   const { encode, tensors } = await api();
-  if (!base || !finetuned || [base, finetuned, ...(parents ?? [])].some((source) => typeof source === 'string')) return null;
+  if ([base, finetuned, ...parents].some((source) => typeof source === 'string')) return null;
   /** @type {Part[]} */
   const all = [];
   let total = 0;
@@ -36,7 +36,7 @@ export async function estimate({ base, finetuned, parents }, options, signal) {
   const parts = total > SAMPLE_BYTES ? spread(all, total) : all;
   const sides = [];
   let size = 0;
-  for (const side of [{ base, ...(parents ? { deltas: parents } : {}) }, { base: finetuned }]) {
+  for (const side of [{ base, ...(parents.length ? { deltas: parents } : {}) }, { base: finetuned }]) {
     /** @type {Record<string, object>} */
     const header = {};
     /** @type {Uint8Array[]} */

@@ -4,7 +4,7 @@
 import { inSlices, nextFrame } from '../dom.js';
 import { gridOf } from './grid.js';
 
-/** @import { DiffTensor, Entry, Finding, Inspection, Row, State, TensorInfo } from '../types.js' */
+/** @import { DiffTensor, Entry, Finding, Inspection, Row, State, InspectedTensor } from '../types.js' */
 
 /** Bytes a single tensor may have to be measured at once when it is chosen. */
 export const MEASURE_AT_ONCE = 16e6;
@@ -51,7 +51,7 @@ export function rowsOf(entry) {
   return rows;
 }
 
-/** @param {TensorInfo} tensor @param {Finding[]} findings @returns {Row} */
+/** @param {InspectedTensor} tensor @param {Finding[]} findings @returns {Row} */
 function rowOf({ lossless, loss, ...tensor }, findings) {
   return { ...tensor, key: naturalKey(tensor.name), findings, loss: lossless ? 0 : loss?.relativeError };
 }

@@ -57,7 +57,7 @@ export function destinations(size, folder) {
 /**
  * An opened way out.
  * @typedef {{
- *   output: unknown,
+ *   output: FileSystemFileHandle | FileSystemDirectoryHandle | undefined,
  *   where: string,
  *   copy?: string,
  *   blobs(result: { data?: Uint8Array, files?: { path: string, size: number }[] }): Promise<{ name: string, size: number, blob?: Blob }[]>,

@@ -5,7 +5,7 @@ import { api } from '../api.js';
 import { button, h, live } from '../dom.js';
 import { problemOf } from '../errors.js';
 import { middle, plain, plural } from '../format.js';
-import { chainOf } from '../model/chain.js';
+import { chainOf, sourcesOf } from '../model/chain.js';
 import { entryOf } from '../model/rows.js';
 import { blocked } from '../components/parts.js';
 import { problemView } from '../components/problem.js';
@@ -75,7 +75,7 @@ export function tryPanel({ store }, signal) {
     const weights = [
       await collect(wdelta.tensors({ base: base.source, as: 'float32', signal: stop })),
       await collect(
-        wdelta.tensors({ base: base.source, deltas: chain.map(({ source }) => source), as: 'float32', signal: stop }),
+        wdelta.tensors({ base: base.source, deltas: sourcesOf(chain), as: 'float32', signal: stop }),
       ),
     ];
     return { tokenizer: new Tokenizer(tokenizer), models: weights.map((each) => new Llama(config, each)) };

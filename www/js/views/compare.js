@@ -13,7 +13,7 @@ import { NAME_COLUMN, SHAPE_COLUMN } from '../components/table.js';
 import { choose, detailsHead, detailsPanel } from './details.js';
 
 /** @import { App } from '../app.js' */
-/** @import { DiffTensor, Diff, Entry, Finding, Row, State } from '../types.js' */
+/** @import { DiffTensor, DiffReport, Entry, Finding, Row, State } from '../types.js' */
 /** @import { Column } from '../components/table.js' */
 
 /** @param {(diff: DiffTensor) => number | null} value @param {(value: number | null) => string} text @returns {Pick<Column, 'value' | 'cell'>} */
@@ -142,7 +142,7 @@ function compare(app, signal) {
     if (!both) return memo.rows;
     const deps = [both[0].info, both[1].info, diffOf(state, both)];
     if (!deps.every((value, i) => value === memo.deps[i]) || memo.deps.length === 0) {
-      const diff = /** @type {Diff | null} */ (deps[2]);
+      const diff = /** @type {DiffReport | null} */ (deps[2]);
       memo = {
         deps,
         rows:
@@ -256,7 +256,7 @@ function compare(app, signal) {
   ];
 }
 
-/** @param {Row[]} rows @param {Entry} a @param {Entry} b @param {Diff | null} diff */
+/** @param {Row[]} rows @param {Entry} a @param {Entry} b @param {DiffReport | null} diff */
 function pairFacts(rows, a, b, diff) {
   const changed = rows.filter((row) => row.b && !row.side && row.strategy !== row.b.strategy).length;
   return h(
@@ -307,7 +307,7 @@ function rowDetails(app, row) {
   ];
 }
 
-/** @param {App} app @param {Diff} diff */
+/** @param {App} app @param {DiffReport} diff */
 function totals({ actions }, diff) {
   /** @type {Finding[]} */
   const findings = [

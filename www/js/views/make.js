@@ -12,9 +12,9 @@ import { isPlan, planChecks, roomChecks } from './rebuild.js';
 
 /** @import { App } from '../app.js' */
 /** @import { Check } from '../components/parts.js' */
-/** @import { EncodeResult, Plan, State } from '../types.js' */
+/** @import { EncodeReport, Plan, State, Strategy } from '../types.js' */
 
-/** @type {[id: string, note: string][]} */
+/** @type {[id: Strategy, note: string][]} */
 export const STRATEGIES = [
   ['lossless', 'Every bit of the fine-tune comes back.'],
   ['lossy', 'Close to the fine-tune, as small as its quality says.'],
@@ -23,7 +23,7 @@ export const STRATEGIES = [
   ['quantized', 'One sign per value, one scale per row. Small, and the coarsest.'],
 ];
 
-/** Names what a plan was made for. @param {State} state @param {string} [strategy] */
+/** Names what a plan was made for. @param {State} state @param {Strategy} [strategy] */
 export function makeKey(state, strategy = state.make.strategy) {
   const options = JSON.stringify(optionsOf(state.make, strategy));
   const parents = parentsOf(state).map(({ id }) => id);
@@ -33,7 +33,7 @@ export function makeKey(state, strategy = state.make.strategy) {
 /** The deltas that lead from the base to what the new one is made against. @param {State} state */
 export const parentsOf = (state) => (state.make.against === 'chain' ? chainOf(state) : []);
 
-/** What a strategy is given, as it was typed: the package says what it cannot take. @param {State['make']} make @param {string} strategy @returns {Record<string, string>} */
+/** What a strategy is given, as it was typed: the package says what it cannot take. @param {State['make']} make @param {Strategy} strategy @returns {Record<string, string>} */
 function optionsOf({ outlierFraction, sparsity, quality, ratio }, strategy) {
   if (strategy === 'int4') return { outlierFraction };
   if (strategy === 'sparse') return { sparsity };
@@ -41,7 +41,7 @@ function optionsOf({ outlierFraction, sparsity, quality, ratio }, strategy) {
   return ratio ? { ratio } : { quality };
 }
 
-/** @param {State} state @param {string} [strategy] the options for the package */
+/** @param {State} state @param {Strategy} [strategy] the options for the package */
 export const makeOptions = ({ make }, strategy = make.strategy) => ({
   strategy,
   ...optionsOf(make, strategy),
@@ -79,7 +79,7 @@ export const makeView = (app, signal) =>
     form: formOf,
     preflight,
     result: (saved) => {
-      const made = /** @type {EncodeResult} */ (saved.result);
+      const made = /** @type {EncodeReport} */ (saved.result);
       return [madeView(made), errorTable(made), seeMade(app, made)];
     },
   });
@@ -90,7 +90,7 @@ export const isEstimate = (strategy) => strategy === 'lossless' || strategy === 
 /** Whether the size is still, or stays, unknown. @param {Plan} plan @param {string} strategy */
 const awaits = (plan, strategy) => isEstimate(strategy) && !plan.sample;
 
-/** @param {State} state @param {string} strategy */
+/** @param {State} state @param {Strategy} strategy */
 function sizeOf(state, strategy) {
   const plan = state.plans.get(makeKey(state, strategy));
   if (!isPlan(plan)) return plan ? 'not possible' : '…';
@@ -211,7 +211,7 @@ function preflight(app) {
   return { checks, ready: isPlan(plan) };
 }
 
-/** @param {EncodeResult} result */
+/** @param {EncodeReport} result */
 function madeView(result) {
   const other = result.tensors.filter(({ strategy, requested }) => strategy !== requested).length;
   return [
@@ -229,14 +229,14 @@ function madeView(result) {
   ];
 }
 
-/** @param {App} app @param {EncodeResult} result */
+/** @param {App} app @param {EncodeReport} result */
 function seeMade({ store, actions }, result) {
   const entry = store.state.entries.find(({ made }) => made === result);
   const measure = result.strategy === 'lossless' ? 'bytes' : 'error';
   return entry && button('See it in Inspect', () => actions.activate(entry.id, 'inspect', measure), { 'data-key': 'see made' });
 }
 
-/** Error per tensor, worst first. @param {EncodeResult} result */
+/** Error per tensor, worst first. @param {EncodeReport} result */
 function errorTable(result) {
   const worst = [...result.tensors].sort((a, b) => (b.relativeError ?? -1) - (a.relativeError ?? -1));
   return h(

@@ -12,7 +12,7 @@ import { workView } from '../components/work.js';
 
 /** @import { App } from '../app.js' */
 /** @import { Check } from '../components/parts.js' */
-/** @import { DecodeResult, Entry, Finding, Plan, Problem, State } from '../types.js' */
+/** @import { DecodeReport, Entry, Finding, Plan, Problem, State } from '../types.js' */
 
 /** @param {Plan | Problem | null | undefined} plan @returns {plan is Plan} whether there is one, and not what kept it from being made */
 export const isPlan = (plan) => Boolean(plan && 'outputs' in plan);
@@ -66,7 +66,7 @@ export function rebuildView(app, signal) {
     },
     form: choices,
     preflight,
-    result: ({ result }) => [resultFacts(/** @type {DecodeResult} */ (result))],
+    result: ({ result }) => [resultFacts(/** @type {DecodeReport} */ (result))],
     below: tried,
   });
 }
@@ -347,7 +347,7 @@ export function roomChecks(app, plan) {
   ];
 }
 
-/** @param {DecodeResult} result */
+/** @param {DecodeReport} result */
 const resultFacts = ({ dtype, files, tensors, findings }) => [
   facts([
     ['Tensors', exact(tensors)],
