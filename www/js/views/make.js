@@ -3,7 +3,7 @@
 
 import { button, facts, h } from '../dom.js';
 import { bytes, exact, name, number, percent, plain, plural, shape } from '../format.js';
-import { chainOf } from '../model/chain.js';
+import { chainOf, sourcesOf } from '../model/chain.js';
 import { entryOf, isModel } from '../model/rows.js';
 import { blocked, destinationChoice, entrySelect, radio, textField } from '../components/parts.js';
 import { findingList } from '../components/problem.js';
@@ -32,6 +32,13 @@ export function makeKey(state, strategy = state.make.strategy) {
 
 /** The deltas that lead from the base to what the new one is made against. @param {State} state */
 export const parentsOf = (state) => (state.make.against === 'chain' ? chainOf(state) : []);
+
+/** What is read: base, fine-tune and the deltas between; nothing before both models are there. @param {State} state */
+export function makeInputs(state) {
+  const base = entryOf(state, 'base')?.source;
+  const finetuned = entryOf(state, 'finetuned')?.source;
+  return base && finetuned && { base, finetuned, parents: sourcesOf(parentsOf(state)) };
+}
 
 /** What a strategy is given, as it was typed: the package says what it cannot take. @param {State['make']} make @param {Strategy} strategy @returns {Record<string, string>} */
 function optionsOf({ outlierFraction, sparsity, quality, ratio }, strategy) {
