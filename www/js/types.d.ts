@@ -5,7 +5,7 @@ export type Child = Node | string | number | null | undefined | false | Child[]
 
 export type View = 'inspect' | 'compare' | 'lineage' | 'rebuild' | 'make'
 
-export type { DecodeReport, DiffReport, EncodeReport, EncodedTensor, Finding, InspectedTensor, Inspection, Lineage, TensorStats } from '../pkg/index.js'
+export type { DecodeReport, DiffReport, EncodeReport, EncodedTensor, Finding, InspectedTensor, Inspection, Lineage, StatsOptions, TensorStats } from '../pkg/index.js'
 import type { DiffReport, EncodeOptions, EncodeReport, EncodedTensor, Finding, InspectedTensor, Inspection, Lineage, Plan as PackagePlan, ProgressEvent, TensorStats } from '../pkg/index.js'
 
 export type Strategy = NonNullable<EncodeOptions['strategy']>

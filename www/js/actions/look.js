@@ -7,16 +7,21 @@ import { isDamage } from '../errors.js';
 import { MEASURE_AT_ONCE, activeEntry, entryOf, leansOnBase, rowNamed, rowsOf } from '../model/rows.js';
 
 /** @import { App } from '../app.js' */
-/** @import { Entry, Problem } from '../types.js' */
+/** @import { Running } from '../jobs.js' */
+/** @import { Entry, Problem, Row, StatsOptions } from '../types.js' */
 
 /** Milliseconds between two pictures while tensors are measured. */
 const REDRAW_EVERY = 150;
 
+/** What the package reads. @param {Entry[]} deltas @param {Entry} [base] */
+const read = (deltas, base) => ({ deltas: sourcesOf(deltas), ...(base ? { base: base.source } : {}) });
+
 /** @param {App} app */
 export function lookActions(app) {
   const { store, jobs } = app;
-  /** A delta, with those before it: as their headers say, else as chosen in Rebuild. @param {Entry} entry */
-  const upTo = async (entry) => {
+  /** A delta, beside the base with those before it: as their headers say, else as chosen in Rebuild. @param {Entry} entry @param {Entry} [base] */
+  const upTo = async (entry, base) => {
+    if (!base) return [entry];
     await actions.lineage(true);
     const chain = chainOf(store.state);
     return knownPath(store.state, entry) ?? (chain.includes(entry) ? chain.slice(0, chain.indexOf(entry) + 1) : [entry]);
@@ -58,42 +63,13 @@ export function lookActions(app) {
     async measure(names, withBase) {
       const entry = activeEntry(store.state);
       if (!entry) return;
-      const rows = new Map(rowsOf(entry).map((row) => [row.name, row]));
-      const base = withBase || leansOnBase(entry) ? entryOf(store.state, 'base')?.source : undefined;
-      let next = 0;
+      const base = withBase || leansOnBase(entry) ? entryOf(store.state, 'base') : undefined;
+      const rows = rowsOf(entry).filter(({ name }) => !names || names.includes(name));
       await jobs.run(
         names ? 'tensor' : 'measure',
         names ? 'Measure tensor' : 'Measure',
-        async ({ signal, onProgress }) => {
-          const total = [...rows.values()].reduce(
-            (sum, { name, bytes }) => (!names || names.includes(name) ? sum + bytes : sum),
-            0,
-          );
-          const started = performance.now();
-          let done = 0;
-          onProgress({ phase: 'measuring', tensor: names?.[0], done, total });
-          const deltas = base ? await upTo(entry) : [entry];
-          const job = { deltas: sourcesOf(deltas), ...(base ? { base } : {}), ...(names ? { names } : {}), signal };
-          for await (const stats of (await api()).stats(job)) {
-            const row = rows.get(stats.name);
-            if (!row) continue;
-            row.stats = stats;
-            done += row.bytes;
-            const bytesPerSecond = (done * 1000) / (performance.now() - started);
-            onProgress({
-              phase: 'measuring',
-              tensor: row.name,
-              done,
-              total,
-              bytesPerSecond,
-              etaSeconds: (total - done) / bytesPerSecond,
-            });
-            // Redrawing table and picture for each of thousands of tensors would take longer than measuring them.
-            if (performance.now() < next) continue;
-            redraw();
-            next = performance.now() + Math.max(REDRAW_EVERY, rows.size / 4);
-          }
-        },
+        async (running) =>
+          measureRows(rows, { ...read(await upTo(entry, base), base), ...(names ? { names } : {}) }, running, redraw),
         { quiet: names !== null },
       );
       redraw();
@@ -108,12 +84,8 @@ export function lookActions(app) {
         'verify',
         'Check',
         async (running) => {
-          if (base) deltas = await upTo(entry);
-          await (await api()).verify({
-            deltas: sourcesOf(deltas),
-            ...(base ? { base: base.source } : {}),
-            ...running,
-          });
+          deltas = await upTo(entry, base);
+          await (await api()).verify({ ...read(deltas, base), ...running });
           return deltas.length;
         },
         {
@@ -146,7 +118,7 @@ export function lookActions(app) {
       if (headersOnly && lineageNow(store.state)) return;
       const base = headersOnly ? undefined : entryOf(store.state, 'base');
       const deltas = readyDeltas(store.state);
-      const job = { deltas: sourcesOf(deltas), ...(base ? { base: base.source } : {}) };
+      const job = read(deltas, base);
       const result = headersOnly
         ? await (await api()).lineage(job).catch(() => null)
         : await jobs.run('lineage', 'Check links', async (running) => (await api()).lineage({ ...job, ...running }));
@@ -158,7 +130,32 @@ export function lookActions(app) {
           store.dispatch({ type: 'checks', key: `${deltas[index].id}:${base?.id}`, value: path.length });
       }
     },
-
   };
   return actions;
+}
+
+/**
+ * Puts statistics into rows as they come.
+ * @param {Row[]} rows @param {Pick<StatsOptions, 'deltas' | 'base' | 'names'>} sources
+ * @param {Running} running @param {() => void} redraw
+ */
+async function measureRows(rows, sources, { signal, onProgress }, redraw) {
+  const named = new Map(rows.map((row) => [row.name, row]));
+  const total = rows.reduce((sum, { bytes }) => sum + bytes, 0);
+  const started = performance.now();
+  let done = 0;
+  let next = 0;
+  onProgress({ phase: 'measuring', tensor: sources.names?.[0], done, total });
+  for await (const stats of (await api()).stats({ ...sources, signal })) {
+    const row = named.get(stats.name);
+    if (!row) continue;
+    row.stats = stats;
+    done += row.bytes;
+    const bytesPerSecond = (done * 1000) / (performance.now() - started);
+    onProgress({ phase: 'measuring', tensor: row.name, done, total, bytesPerSecond, etaSeconds: (total - done) / bytesPerSecond });
+    // Redrawing table and picture for each of thousands of tensors would take longer than measuring them.
+    if (performance.now() < next) continue;
+    redraw();
+    next = performance.now() + Math.max(REDRAW_EVERY, rows.length / 4);
+  }
 }
