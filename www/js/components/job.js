@@ -31,7 +31,8 @@ export function jobBar({ store, jobs }, signal) {
         document.title = title;
         return;
       }
-      const share = job.total ? Math.min(1, job.done / job.total) : null;
+      // A job that goes on when all is read and written that was foreseen, as further passes do, does not tell how far it is.
+      const share = job.done < job.total ? job.done / job.total : null;
       if (share === null) bar.removeAttribute('value');
       else bar.value = share;
       document.title = `${share === null ? '' : `${Math.floor(share * 100)} % · `}${job.title.toLowerCase()}`;
@@ -47,10 +48,11 @@ export function jobBar({ store, jobs }, signal) {
           job.state === 'cancelling' ? 'cancelling' : job.phase,
           job.tensor && job.state === 'running' ? h('span', { class: 'wide' }, ' ', name(job.tensor, 36)) : null,
         ),
-        share === null ? null : h('span', null, `${Math.floor(share * 100)}\u00a0%`),
-        job.total ? h('span', null, `${bytes(job.done)} of ${bytes(job.total)}`) : null,
+        share === null
+          ? null
+          : [h('span', null, `${Math.floor(share * 100)}\u00a0%`), h('span', null, `${bytes(job.done)} of ${bytes(job.total)}`)],
         job.rate ? h('span', null, `${bytes(job.rate)}/s`) : null,
-        elapsed > ETA_AFTER && eta.shown ? h('span', null, about(eta.shown)) : null,
+        share !== null && elapsed > ETA_AFTER && eta.shown ? h('span', null, about(eta.shown)) : null,
         job.memory ? h('span', { class: 'wide' }, `memory ${bytes(job.memory)}`) : null,
       );
     },
