@@ -11,6 +11,7 @@ import { dropped, picked } from './intake/collect.js';
 import { take } from './intake/intake.js';
 import { remember } from './intake/recent.js';
 import { sweep } from './output/private.js';
+import { brushed } from './model/filter.js';
 import { linkOf, openLink, remote } from './intake/remote.js';
 import { compareView } from './views/compare.js';
 import { inspectView } from './views/inspect.js';
@@ -22,9 +23,7 @@ import { rebuildView } from './views/rebuild.js';
 
 /** @type {Record<View, (app: App, signal: AbortSignal) => Node[]>} */
 const SHOW = { inspect: inspectView, compare: compareView, lineage: lineageView, rebuild: rebuildView, make: makeView };
-
-/** In the order of their keys 1 to 5. */
-const VIEWS = /** @type {View[]} */ (Object.keys(SHOW));
+const VIEWS = /** @type {View[]} */ (Object.keys(TITLES));
 
 const app = new App();
 // The file dialog of every browser.
@@ -186,7 +185,7 @@ function escape(event) {
     if (filter) store.set({ filter: '' });
     else app.table?.focus();
   } else if (tensor !== null) actions.select(null);
-  else if (cell !== null || brush[0] > 0 || brush[1] < 1) store.set({ cell: null, brush: [0, 1] });
+  else if (cell !== null || brushed(brush)) store.set({ cell: null, brush: [0, 1] });
   else if (filter) store.set({ filter: '' });
 }
 

@@ -3,7 +3,7 @@
 
 import { button, h, live, segmented, select, under } from '../dom.js';
 import { exact, plural } from '../format.js';
-import { visible } from '../model/filter.js';
+import { brushed, visible } from '../model/filter.js';
 import { isLog } from '../model/measures.js';
 import { depthLines } from './chart.js';
 import { BytesMap } from './map.js';
@@ -139,9 +139,6 @@ const contentOf = (state, topic) => ({
   hidden: state.prefs.hidden,
   dense: state.prefs.dense,
 });
-
-/** @param {State['brush']} brush whether it leaves something out */
-const brushed = ([low, high]) => low > 0 || high < 1;
 
 /** @param {App} app @param {AbortSignal} signal @param {Topic} topic @param {string} caption */
 export function tableSection(app, signal, topic, caption) {

@@ -11,7 +11,7 @@ import { problemView } from './problem.js';
 /** @import { App } from '../app.js' */
 /** @import { Entry, EntryRole, View } from '../types.js' */
 
-/** @type {Record<View, string>} */
+/** The views, in the order of tabs and of the keys 1 to 5. @type {Record<View, string>} */
 export const TITLES = { inspect: 'Inspect', compare: 'Compare', lineage: 'Lineage', rebuild: 'Rebuild', make: 'Make' };
 
 /** @param {App} app @param {AbortSignal} signal */

@@ -7,6 +7,9 @@ import { isLog, scaleOf } from './measures.js';
 /** @import { Row, State } from '../types.js' */
 /** @import { Measure } from './measures.js' */
 
+/** Whether a stretch of the legend leaves something out. @param {State['brush']} brush */
+export const brushed = ([low, high]) => low > 0 || high < 1;
+
 /**
  * @param {Row[]} rows
  * @param {Pick<State, 'filter' | 'cell' | 'open' | 'brush' | 'log'>} state
@@ -17,14 +20,14 @@ export function visible(rows, state, measure) {
   const { filter, cell, open, brush } = state;
   let shown = rows;
   const [low, high] = brush;
-  if (cell !== null || low > 0 || high < 1) {
+  if (cell !== null || brushed(brush)) {
     const cells = cellsOf(gridOf(rows, open));
     const values = cells.map((each) => measure.of(each.rows));
     const scale = scaleOf(values, isLog(state, measure), measure.signed);
     const kept = cells.filter(({ key }, i) => {
       const value = values[i];
       if (cell !== null && key !== cell) return false;
-      return (low <= 0 && high >= 1) || (value !== null && scale.at(value) >= low && scale.at(value) <= high);
+      return !brushed(brush) || (value !== null && scale.at(value) >= low && scale.at(value) <= high);
     });
     const members = new Set(kept.flatMap((each) => each.rows));
     shown = shown.filter((row) => members.has(row));
