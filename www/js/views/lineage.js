@@ -79,8 +79,8 @@ export function lineageView(app, signal) {
                 : h('span', { class: 'muted' }, 'unknown'),
             ),
           ),
-          ordered(result, deltas).map(({ entry, link, depth }) =>
-            node(app, entry, link, depth, deltas, result, busy, active),
+          ordered(result, deltas).map((placed, i, all) =>
+            node(app, placed, passing(all.map(({ depth }) => depth), i), deltas, result, busy, active),
           ),
         ),
         findings.length ? [h('h2', null, 'Findings'), findingList(findings, null)] : null,
@@ -100,12 +100,14 @@ function summaryOf(result, n) {
   return `${plural(n, 'delta')}; links: ${parts.join(', ')}.`;
 }
 
-/** Deltas below their parents. @param {Lineage | null} result @param {Entry[]} deltas @returns {{ entry: Entry, link: Link | null, depth: number }[]} */
+/** @typedef {{ entry: Entry, link: Link | null, depth: number }} Placed a delta, and how far it is moved in, from 1 */
+
+/** Deltas below their parents. @param {Lineage | null} result @param {Entry[]} deltas @returns {Placed[]} */
 function ordered(result, deltas) {
   if (!result) return deltas.map((entry) => ({ entry, link: null, depth: 1 }));
   const order = [...result.order, ...deltas.map((_, i) => i).filter((i) => !result.order.includes(i))];
   const links = new Map(result.links.map((link) => [link.index, link]));
-  /** @type {{ entry: Entry, link: Link | null, depth: number }[]} */
+  /** @type {Placed[]} */
   const list = [];
   const placed = new Set();
   const place = (/** @type {number} */ index, /** @type {number} */ depth) => {
@@ -119,11 +121,18 @@ function ordered(result, deltas) {
   return list;
 }
 
+/** The depths whose lines pass a delta on their way to one that follows. @param {number[]} depths @param {number} at */
+const passing = (depths, at) =>
+  Array.from({ length: Math.min(depths[at] - 1, DEEPEST) }, (_, i) => i + 1).filter((depth) => {
+    const next = depths.slice(at + 1).find((each) => each <= depth + 1);
+    return next === depth + 1 || (next && depth === 1);
+  });
+
 /**
- * @param {App} app @param {Entry} entry @param {Link | null} link @param {number} depth @param {Entry[]} deltas
+ * @param {App} app @param {Placed} placed @param {number[]} lines of depths above it that go on @param {Entry[]} deltas
  * @param {Lineage | null} result @param {boolean} busy @param {string | null} active
  */
-function node({ store, actions }, entry, link, depth, deltas, result, busy, active) {
+function node({ store, actions }, { entry, link, depth }, lines, deltas, result, busy, active) {
   const { info } = entry;
   const state = link?.state ?? 'not checked';
   const mood = state === 'verified' ? 'ok' : state === 'broken' ? 'error' : busy ? 'wait' : 'open';
@@ -136,6 +145,7 @@ function node({ store, actions }, entry, link, depth, deltas, result, busy, acti
       class: `node ${state.replace(' ', '-')}${entry.id === active ? ' active' : ''}${depth > 1 && depth - 1 <= DEEPEST ? ' nested' : ''}`,
       vars: { '--depth': Math.min(depth - 1, DEEPEST) },
     },
+    lines.map((each) => h('i', { vars: { '--up': Math.min(depth - 1, DEEPEST) + 1 - each } })),
     h(
       'div',
       { class: 'link-state' },
