@@ -53,6 +53,25 @@ after(async () => {
   await rm(folder, { recursive: true });
 });
 
+test('two models of the same name are told apart, and what a link needs does not close them', async () => {
+  const driven = await site.open({ path: '#make' });
+  const { page } = driven;
+  await driven.give(named('model.safetensors', await readFile(BASE)), named('model.safetensors', await readFile(SFT)));
+  assert.deepEqual(
+    await page.locator('.chip .name').evaluateAll((names) => names.map((name) => name.title)),
+    ['model.safetensors', 'model (2).safetensors'],
+  );
+  await page.locator('[data-key=start]:enabled').click();
+  await page.locator('[data-result]').waitFor();
+  assert.deepEqual(await page.locator('.saved button').filter({ hasText: 'Download' }).allTextContents(), ['Download model (2).wdelta']);
+  await page.getByRole('button', { name: 'More ways to open' }).click();
+  const opened = page.context().waitForEvent('page');
+  await page.getByRole('button', { name: 'Link…' }).click();
+  assert.match((await opened).url(), /remote\.html$/);
+  assert.equal(await page.locator('.chip').count(), 3);
+  await driven.close();
+});
+
 test('what the page must not do is noticed', async () => {
   const driven = await site.open();
   await driven.page.evaluate(async () => {

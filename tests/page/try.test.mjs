@@ -42,6 +42,13 @@ test('the sample is inspected, rebuilt and writes what its weights say', async (
   await page.locator('.chip').nth(4).waitFor();
   const summary = page.locator('.summary');
   await summary.getByText('lossless · v2').waitFor();
+  // Asked for again, it brings what is not open any more.
+  await page.getByRole('button', { name: 'Remove stories260k-step-2.wdelta' }).click();
+  await page.locator('.chip').nth(4).waitFor({ state: 'detached' });
+  await page.getByRole('button', { name: 'More ways to open' }).click();
+  await page.getByRole('button', { name: 'The sample' }).click();
+  await page.locator('.chip').nth(4).waitFor();
+  assert.equal(await page.locator('.chip').count(), 5);
   assert.match(await summary.innerText(), /Tensors\s+47\s+Parameters\s+260\sk\s+Stored\s+121\skB/);
   assert.ok((await page.locator('[role=grid] tbody tr, table[aria-rowcount] tbody tr').count()) > 5, 'the table has rows');
 

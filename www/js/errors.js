@@ -24,7 +24,7 @@ const TABLE = /** @type {[code: string, title: string, advice: string, action?: 
   ['BROKEN_CHAIN', 'The deltas do not follow each other', 'One may be missing, or their order wrong.', 'lineage'],
   [
     'MISSING_TENSOR',
-    'A tensor is on one side only',
+    'The tensors are not the same',
     'Check that both are of the same model, and no shard is missing.',
     'base',
   ],

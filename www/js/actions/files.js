@@ -55,7 +55,8 @@ export function fileActions(app) {
             store.say('sample', problem.message),
         },
       );
-      if (files) await take(store, files, { sample: true });
+      const { entries } = store.state;
+      if (files) await take(store, files.filter(({ path }) => !entries.some(({ sample, name }) => sample && name === path)), { sample: true });
     },
 
     /** @param {string} id */

@@ -149,8 +149,11 @@ export function textField(label, value, onChange, props = {}) {
   return h('label', { class: 'field' }, h('span', null, label), input);
 }
 
-/** An empty part of a view: what is missing, and how to get it. @param {App} app @param {string} title @param {[done: boolean, text: Child][]} needs */
-export function missing({ actions }, title, needs) {
+/**
+ * An empty part of a view: what is missing, and how to get it.
+ * @param {App} app @param {string} title @param {[done: boolean, text: Child][]} needs @param {boolean} [sample] whether the sample has that
+ */
+export function missing({ store, actions }, title, needs, sample = true) {
   return h(
     'section',
     { class: 'missing' },
@@ -161,7 +164,7 @@ export function missing({ actions }, title, needs) {
       { class: 'actions' },
       button('Open files…', () => actions.pickFiles(), { class: 'primary' }),
       button('Open folder…', () => actions.pickFolder()),
-      button('Try the sample', () => actions.sample()),
+      sample && !store.state.entries.some((entry) => entry.sample) ? button('Try the sample', () => actions.sample()) : null,
     ),
   );
 }

@@ -24,7 +24,8 @@ export function header(app, signal) {
     button('Link…', () => {
       close();
       if (remote) /** @type {HTMLElement | null} */ (document.querySelector('#link'))?.focus();
-      else location.assign('./remote.html');
+      // What is open here stays open.
+      else open('./remote.html', store.state.entries.length ? '_blank' : '_self', 'noopener');
     }),
     button('The sample', () => (close(), actions.sample())),
   );

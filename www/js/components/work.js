@@ -14,7 +14,7 @@ import { blocked, checklist, missing, savedView } from './parts.js';
  * @param {App} app @param {AbortSignal} signal
  * @param {{
  *   kind: 'rebuild' | 'make', title: string, start: string,
- *   lacks(state: State): [title: string, needs: [done: boolean, text: Child][]] | null,
+ *   lacks(state: State): [title: string, needs: [done: boolean, text: Child][], sample?: boolean] | null,
  *   plan(state: State): void,
  *   form(app: App): Child[],
  *   preflight(app: App): { checks: Check[], ready: boolean },
@@ -89,7 +89,11 @@ export function workView(app, signal, { kind, title, start, lacks, plan, form, p
   store.watch(
     (state) => [state.saved],
     () => {
-      if (count() > known) /** @type {HTMLElement | null} */ (results.querySelector('[data-result]'))?.focus();
+      const fresh = /** @type {HTMLElement | null} */ (results.querySelector('[data-result]'));
+      if (count() > known) {
+        fresh?.focus();
+        fresh?.parentElement?.scrollIntoView({ block: 'nearest' });
+      }
       known = count();
     },
     signal,

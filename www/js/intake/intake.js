@@ -112,6 +112,7 @@ function freeRole({ entries }) {
 /** @param {Store} store @param {Omit<Entry, 'id' | 'state'>} values @param {string} [replace] */
 function add(store, values, replace) {
   const id = newId();
+  values = { ...values, ...distinct(store.state, values, replace) };
   const delta = values.role === 'delta';
   store.dispatch({
     type: 'add',
@@ -120,6 +121,19 @@ function add(store, values, replace) {
   });
   if (delta) void read(store, id, values.source);
   return id;
+}
+
+/**
+ * Another name for what is called as something that is open: two models are often called the same.
+ * @param {State} state @param {Omit<Entry, 'id' | 'state'>} values @param {string} [replace] @returns {Partial<Entry>}
+ */
+function distinct({ entries }, { name, source }, replace) {
+  const taken = (/** @type {string} */ wanted) => entries.some((entry) => entry.id !== replace && entry.name === wanted);
+  let own = name;
+  for (let n = 2; taken(own); n++) own = name.replace(/(\.\w+)?$/, ` (${n})$1`);
+  if (own === name) return {};
+  // The package calls a file by its name, too.
+  return { name: own, source: source instanceof File ? new File([source], own, { lastModified: source.lastModified }) : source };
 }
 
 /** @param {Store} store @param {string} id @param {Source} source */

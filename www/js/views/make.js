@@ -78,6 +78,7 @@ export const makeView = (app, signal) =>
                 'The fine-tune, with the same tensor names: the second model opened, unless its chip says otherwise.',
               ],
             ],
+            false,
           ];
     },
     plan: (state) => {
@@ -223,7 +224,7 @@ function madeView(result) {
   const other = result.tensors.filter(({ strategy, requested }) => strategy !== requested).length;
   return [
     facts([
-      ['Error of the delta', result.strategy === 'lossless' ? 'none: every bit comes back' : result.relativeError === null ? '–' : `${percent(result.relativeError)} relative RMS`],
+      ['Error of the delta', result.strategy === 'lossless' ? 'none: every bit comes back' : result.relativeError === null ? '–' : `${percent(result.relativeError)} of the change (RMS)`],
       ['Against the fine-tune', `${number(result.finetunedBytes / result.bytes)}× smaller`],
       ['Unchanged tensors', exact(result.tensors.filter(({ unchanged, elements }) => unchanged === elements).length)],
       // Version 2 chooses an operation for each tensor, by size.
