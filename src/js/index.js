@@ -6,7 +6,7 @@
  * ```js
  * import { decode, inspect } from 'wdelta';
  * const { tensors } = await inspect(file);
- * await decode({ base: folder, deltas: [file], output: handle, onProgress: ({ done, total }) => show(done / total) });
+ * await decode({ base: folder, deltas: [file], output: handle, onProgress: ({ phase, done, total }) => show(phase, done, total) });
  * ```
  * @module wdelta
  */

@@ -53,6 +53,15 @@ test('the command is executable and starts with a line for node', () => {
   assert.equal(statSync(path).mode & 0o111, 0o111);
 });
 
+test('the README has every call and every error code', async () => {
+  const library = await import('../../../pkg/node.js');
+  await library.init();
+  const readme = readFileSync(join(pkg, 'README.md'), 'utf8');
+  for (const name of Object.keys(library)) assert.match(readme, new RegExp(`^\\|.*\`${name}\\b`, 'm'), name);
+  const codes = [...readme.matchAll(/^\| `([A-Z_]+)` \|/gm)].map(([, code]) => code);
+  assert.deepEqual(codes.sort(), (await library.errorCodes()).map(({ code }) => code).sort());
+});
+
 test('the tarball holds the package, whole and alone', () => {
   assert.deepEqual(installed.packed, list(pkg));
   assert.deepEqual(list(installed.root), list(pkg));
