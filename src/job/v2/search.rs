@@ -11,10 +11,11 @@ use crate::job::machine::Io;
 use crate::kernels::v2::dither::LEVELS;
 use crate::kernels::v2::element::Layout;
 use crate::order::sorted_positions;
+use crate::strategy::lossless::estimate::{length_with_tables, side_length};
 use crate::strategy::lossless::factors::FACTOR_CLASSES;
 use crate::strategy::lossless::fit::VARIANTS;
 use crate::strategy::lossless::model::Window;
-use crate::strategy::lossy::fit::{length, side_length, DITHER_CLASSES};
+use crate::strategy::lossy::fit::DITHER_CLASSES;
 use crate::strategy::lossy::quality;
 
 /// Bytes of the index, digests and parameters of a tensor, about.
@@ -162,7 +163,7 @@ fn size(items: &[Item<'_>], fitted: &[Fitted]) -> f64 {
         let classes = Window::for_width(width).classes as usize;
         let all = |n: usize, of: fn(&Coding) -> &Sparse, bits: u32| -> u64 {
             let counts = narrowed(&sum(n, of_width().map(of)));
-            length(&counts, bits)
+            length_with_tables(&counts, bits)
         };
         let q8 = all(VARIANTS * classes, |f| &f.counts, width)
             + all(FACTOR_CLASSES, |f| &f.factor_counts, 8)

@@ -50,7 +50,7 @@ pub fn normalise(counts: &[u32; SYMBOLS], log: u32, width: u32) -> Freqs {
     order.retain(|&s| s != escape);
     let mut cost_of = |counts: &[u32], raw: u64| {
         scale(counts, log, &mut scaled);
-        length(counts, &scaled, log) + (raw << FRACTION)
+        length_under(counts, &scaled, log) + (raw << FRACTION)
     };
     let mut best = (cost_of(&kept, 0), 0);
     for (i, &s) in order.iter().enumerate() {
@@ -79,7 +79,7 @@ pub fn normalise(counts: &[u32; SYMBOLS], log: u32, width: u32) -> Freqs {
 }
 
 /// Length in 2^-8 bits of `counts` symbols under `freqs`; every counted symbol has a frequency. Raw bits not included.
-pub fn length(counts: &[u32], freqs: &[u16], log: u32) -> u64 {
+pub fn length_under(counts: &[u32], freqs: &[u16], log: u32) -> u64 {
     let mut sum = 0;
     for (&c, &f) in counts.iter().zip(freqs) {
         if c > 0 {

@@ -1,13 +1,14 @@
 //! The writing side of a block.
 
 use super::block::CODED;
+use super::estimate::move_length;
 use super::factors::{low, symbol, Factors};
 use super::fit::{mean_scale, octave_factors, power, row_octave, row_scale, VARIANTS};
 use super::model::TableSet;
 use super::params::nearest;
 use super::projector::Projector;
 use super::rows::{Moved, Parts};
-use super::side::{move_length, Scales};
+use super::side::Scales;
 use super::wire::{put_states, put_varint, seal};
 use crate::kernels::v2::adaptive::Encoder;
 use crate::kernels::v2::alphabet::raw_bits;

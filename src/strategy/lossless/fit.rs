@@ -3,11 +3,12 @@
 //! Row scales and the rows' factors are found again when a row is encoded; what is kept from here are the columns' part
 //! and the counts.
 
+use super::estimate::costs;
 use super::factors::{symbol, Factors, FACTOR_CLASSES};
 use super::model::Window;
 use super::rank::low_rank;
-use super::scaled::{costs, Prediction, Scaled};
 pub use super::scaled::{mean_scale, octave_factors, power, row_octave, row_scale};
+use super::scaled::{Prediction, Scaled};
 use crate::kernels::v2::analyse::differs;
 use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::read_row::Contexts;
@@ -205,7 +206,7 @@ pub fn fit(sample: &Sample, effort: Effort) -> Fit {
     for _ in 0..rounds {
         // Lengths need no more counts than there are in a part of a large sample.
         let counts = scaled.count((scaled.rows.len() / COUNT_ROWS).max(1));
-        scaled.refine(&costs(sample.window, sample.layout.bits, &counts, 64.0), with_columns);
+        scaled.refine(&costs(sample.window, sample.layout.bits, &counts), with_columns);
     }
     let counts = scaled.count(1);
     Fit {

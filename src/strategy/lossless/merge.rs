@@ -1,10 +1,15 @@
 //! From the counts of many tensors to shared tables.
 
+use super::estimate::joined_length;
 use super::fit::Counts;
 use super::model::{code_tables, TableSet, Window};
 use crate::kernels::v2::adaptive::Meter;
 use crate::kernels::v2::log2::FRACTION;
-use crate::kernels::v2::tables::{length, normalise, normalise_all, Freqs, SYMBOLS};
+use crate::kernels::v2::tables::{normalise, normalise_all, Freqs, SYMBOLS};
+
+/// What a symbol is charged that a table leaves to the escape: nothing, where tables of dithered weights charge what it
+/// takes. To charge it here as well would join other classes, and change every file.
+const LEFT_OUT_BITS: u32 = 0;
 
 /// Tables for the sum of all counts; neighbouring classes at either end of the window are joined while that is shorter.
 ///
@@ -17,18 +22,7 @@ pub fn tables(
     factor_counts: &Counts,
     raw_factors: bool,
 ) -> TableSet {
-    let cost = |c: &[u32; SYMBOLS]| {
-        let f = normalise(c, log, width);
-        let mut symbols = 0;
-        let mut kept = *c;
-        for (k, f) in kept.iter_mut().zip(&f) {
-            symbols += (*f > 0) as u64;
-            if *f == 0 {
-                *k = 0;
-            }
-        }
-        length(&kept, &f, log) + ((symbols * 5 + 4) << FRACTION)
-    };
+    let cost = |c: &[u32; SYMBOLS]| joined_length(c, log, width, LEFT_OUT_BITS);
     let classes = window.classes as usize;
     let add = |a: &[u32; SYMBOLS], b: &[u32; SYMBOLS]| -> [u32; SYMBOLS] { std::array::from_fn(|s| a[s] + b[s]) };
     // Predicted weights have contexts of their own from the first class to the last for which that pays.

@@ -8,6 +8,7 @@
 //! | [`rows`] | a tensor as rows, a row as classes and codes |
 //! | [`fit`] | column scales and predictions of a tensor, and counts of its symbols |
 //! | [`scaled`] | rows and columns with their scales, while fitting |
+//! | [`estimate`] | lengths that are estimated, to choose by |
 //! | [`factors`] | a low-rank prediction: factors of rows and columns |
 //! | `low_rank`, `rank` | finding the factors of a tensor, and how many pay |
 //! | `projector` | a row's factors, given those of the columns |
@@ -22,6 +23,7 @@
 pub mod block;
 mod check;
 mod encode;
+pub mod estimate;
 pub mod factors;
 pub mod fit;
 mod low_rank;

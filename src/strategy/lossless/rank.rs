@@ -1,9 +1,10 @@
 //! Choosing a prediction's rank, and how fine its factors are.
 
+use super::estimate::entropy_length;
 use super::factors::Factors;
 use super::fit::{octave_factors, row_octave, Sample};
 use super::low_rank::{Candidates, Spectrum};
-use super::scaled::{length, Prediction, Scaled};
+use super::scaled::{Prediction, Scaled};
 use crate::kernels::v2::analyse::normalise;
 use crate::kernels::v2::element::power_of_two;
 use crate::kernels::v2::subspace::MAX_RANK;
@@ -63,7 +64,7 @@ pub(super) fn low_rank(plain: &mut Scaled<'_>) -> Option<Found> {
     trial.load(None);
     trial.rows = every(&plain.rows);
     trial.columns.clone_from(&plain.columns);
-    let plain_length = length(&trial.count(1), layout.bits);
+    let plain_length = entropy_length(&trial.count(1), layout.bits);
     let words = some.len() as u64;
     let share = some.n_rows() as f32 / n_rows as f32;
     let mut length_of = |candidates: &Candidates, rank: usize| -> u64 {
@@ -78,7 +79,7 @@ pub(super) fn low_rank(plain: &mut Scaled<'_>) -> Option<Found> {
             octaves: &some_octaves,
         }));
         trial.take_means(0);
-        length(&trial.count(1), layout.bits) + (bits * 256.0) as u64
+        entropy_length(&trial.count(1), layout.bits) + (bits * 256.0) as u64
     };
     let (mut best, mut candidates) = search(&spectrum, None, words, &mut length_of);
     if best.rank == MAX_RANK / 2 {

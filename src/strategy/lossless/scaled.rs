@@ -1,19 +1,17 @@
-//! Rows and columns of a sample with their scales, and what they make of its symbols' lengths.
+//! Rows and columns of a sample with their scales, and the counts that they make of its symbols.
 
+use super::estimate::move_length;
 use super::factors::Factors;
-use super::fit::{Counts, Sample, VARIANTS};
-use super::model::Window;
+use super::fit::{Counts, Sample};
 use super::rows::{Moved, Parts};
-use super::side::{move_length, MAX_SCALE};
-use crate::kernels::v2::alphabet::raw_bits;
+use super::side::MAX_SCALE;
 use crate::kernels::v2::analyse::{add_magnitudes, differ, index_row, weighted_sum};
 use crate::kernels::v2::cost::{add_columns, add_row, best_shift, CostTable, SHIFTS};
 use crate::kernels::v2::element::{power_of_two, Layout};
-use crate::kernels::v2::log2::{log2_q8, steps, FRACTION};
+use crate::kernels::v2::log2::steps;
 use crate::kernels::v2::predict::MAX_OCTAVE;
 use crate::kernels::v2::subspace::MAX_RANK;
 use crate::kernels::v2::tables::SYMBOLS;
-use std::sync::OnceLock;
 
 /// Rows on which the columns' scales are refined, at least, if there are as many.
 const COLUMN_ROWS: usize = 128;
@@ -37,112 +35,6 @@ pub fn power(x: i32, log2_q: u32) -> f32 {
 /// Scale of a row or column from the mean of its absolute differences in value: `q * log2(mean)`, in steps of exponent.
 pub fn mean_scale(layout: Layout, mean: f32, log2_q: u32) -> i32 {
     (steps(mean, log2_q).max(-MAX_SCALE) + (layout.unit_exponent() << log2_q)).clamp(-MAX_SCALE, MAX_SCALE)
-}
-
-/// Lengths under a two-sided geometric distribution whose mean magnitude is `2^((class - offset) / q)`.
-fn prior(window: Window, class: usize) -> [f64; SYMBOLS] {
-    let mu = power(class as i32 - window.offset as i32, window.log2_q) as f64;
-    let theta = ((1.0 + mu * mu).sqrt() - 1.0) / mu;
-    let zero = (1.0 - theta) / (1.0 + theta);
-    let mut p = [0.0; SYMBOLS];
-    p[0] = zero;
-    let mut t = zero;
-    let mut m = 1;
-    let mut tail = (1.0 - zero) / 2.0;
-    while m <= 32 {
-        t *= theta;
-        p[m] = t;
-        p[SYMBOLS - m] = t;
-        tail -= t;
-        m += 1;
-    }
-    // Buckets: the mass of v = 32.. in halves of octaves, theta^n by repeated multiplication.
-    let mut rest = tail.max(1e-12);
-    let mut m = 33;
-    let mut width = 16u64;
-    while m <= 126 {
-        for _ in 0..2 {
-            let mut tn = 1.0f64;
-            let mut b = theta;
-            let mut n = width;
-            while n > 0 {
-                if n & 1 == 1 {
-                    tn *= b;
-                }
-                b *= b;
-                n >>= 1;
-            }
-            let mass = rest * (1.0 - tn);
-            p[m] = mass;
-            p[SYMBOLS - m] = mass;
-            rest *= tn;
-            m += 1;
-        }
-        width *= 2;
-    }
-    p
-}
-
-/// [`prior`] of every class, found once for each width of elements.
-fn priors(window: Window, width: u32) -> &'static [[f64; SYMBOLS]] {
-    static PRIORS: [OnceLock<Vec<[f64; SYMBOLS]>>; 4] = [const { OnceLock::new() }; 4];
-    let which = (width.trailing_zeros() as usize).saturating_sub(3).min(3);
-    PRIORS[which].get_or_init(|| (0..window.classes as usize).map(|class| prior(window, class)).collect())
-}
-
-/// Costs from counts, smoothed by a prior worth `weight` symbols per class. Codes that were not counted cost nothing.
-pub(in crate::strategy) fn costs(window: Window, width: u32, counts: &Counts, weight: f64) -> CostTable {
-    let classes = window.classes as usize;
-    let context = |variant: usize, class: usize| match variant {
-        0 => class,
-        variant => classes + 2 * class + variant - 1,
-    };
-    let mut used = vec![false; VARIANTS * SYMBOLS];
-    for variant in 0..VARIANTS {
-        for class in 0..classes {
-            for (used, &c) in used[variant * SYMBOLS..]
-                .iter_mut()
-                .zip(&counts[context(variant, class)])
-            {
-                *used |= c > 0;
-            }
-        }
-    }
-    let priors = priors(window, width);
-    let totals: Vec<f64> = counts
-        .iter()
-        .map(|c| weight + c.iter().map(|&c| c as u64).sum::<u64>() as f64)
-        .collect();
-    CostTable::new(classes, &used, |class, code| {
-        let (context, s) = (context(code >> 8, class), code & 255);
-        let p = (counts[context][s] as f64 + weight * priors[class][s]) / totals[context];
-        let scaled = (p * (1u64 << 32) as f64) as u64;
-        (32 << FRACTION) - log2_q8(scaled.max(1 << 12)).min(32 << FRACTION)
-            + (raw_bits(s as u8 as i8, width) << FRACTION)
-    })
-}
-
-/// Length of counted symbols under their own frequencies, raw bits included, in 2^-8 bits.
-pub(in crate::strategy) fn length(counts: &Counts, width: u32) -> u64 {
-    let mut sum = 0;
-    for table in counts {
-        let mut total = 0;
-        for &c in table {
-            total += c as u64;
-        }
-        if total == 0 {
-            continue;
-        }
-        sum += total * log2_q8(total) as u64;
-        for (s, &c) in table.iter().enumerate() {
-            if c == 0 {
-                continue;
-            }
-            sum -= c as u64 * log2_q8(c as u64) as u64;
-            sum += c as u64 * (raw_bits(s as u8 as i8, width) << FRACTION) as u64;
-        }
-    }
-    sum
 }
 
 /// A prediction of every row of a sample.

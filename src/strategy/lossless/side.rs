@@ -37,13 +37,3 @@ impl Scales {
         self.octave.code(coder, octave).clamp(-MAX_SCALE, MAX_SCALE)
     }
 }
-
-/// Length of a scale's move against the one before it, in 2^-8 bits, about: for the choice of scales.
-pub fn move_length(step: i32) -> u32 {
-    match step.unsigned_abs() {
-        0 => 300,
-        1 => 600,
-        2 => 1000,
-        n => 900 + 512 * (32 - n.leading_zeros()),
-    }
-}

@@ -1,18 +1,17 @@
 //! Whether a tensor is dithered, with which columns and which prediction, and counts of its symbols.
 
 use super::row::settle;
-use crate::kernels::v2::adaptive::Meter;
-use crate::kernels::v2::alphabet::{self, raw_bits, ESCAPE, ZERO};
+use crate::kernels::v2::alphabet::{self, ESCAPE, ZERO};
 use crate::kernels::v2::analyse::add_magnitudes;
 use crate::kernels::v2::dither::{can_dither, nearest, Dither, LEVELS};
-use crate::kernels::v2::log2::{log2_q8, steps, FRACTION};
+use crate::kernels::v2::log2::{steps, FRACTION};
 use crate::kernels::v2::rans::LANES;
 use crate::kernels::v2::subspace::MAX_RANK;
 use crate::kernels::v2::tables::SYMBOLS;
+use crate::strategy::lossless::estimate::{factors_length, length_with_tables, side_length};
 use crate::strategy::lossless::factors::{Factors, FACTOR_CLASSES};
 use crate::strategy::lossless::fit::{count_factors, power, Counts, Effort, Fit, Sample};
 use crate::strategy::lossless::scaled::{Prediction, Scaled};
-use crate::strategy::lossless::side::Scales;
 
 /// Classes of dithered weights that are counted.
 pub const DITHER_CLASSES: usize = 64;
@@ -20,14 +19,9 @@ pub const DITHER_CLASSES: usize = 64;
 /// Constant of the classes that are counted.
 pub const DITHER_OFFSET: i16 = 32;
 
-/// Bytes that a loss has to be worth: a dithered tensor takes 14 more in the index, and its tables are not shared yet.
-const WORTH_BYTES: u64 = 64;
-
-/// Bits of a symbol's frequency in a table, about.
-const SYMBOL_BITS: u64 = 8;
-
-/// Bytes of a tensor's parameters beside the scales themselves.
-const PARAMS_BYTES: u64 = 9;
+/// Bytes that the loss of one tensor has to be worth: dithered it takes 14 more in the index, and its tables are not shared
+/// yet. What the losses of all tensors have to be worth together is in the job, where tables are known.
+const TENSOR_WORTH_BYTES: u64 = 64;
 
 /// Weights on which the kind of way is chosen, at least, if there are as many.
 const TRIAL_WEIGHTS: usize = 1 << 17;
@@ -73,7 +67,7 @@ pub fn choose(sample: &Sample, effort: Effort, step: u8, share: u64, fit: &Fit) 
         return None;
     }
     let bits = sample.layout.bits;
-    let exact = length(&fit.counts, bits)
+    let exact = length_with_tables(&fit.counts, bits)
         + factors_length(&fit.factor_counts, fit.factors.as_ref())
         + side_length(&fit.columns, fit.factors.is_some()) / share;
     let mut kinds = vec![Kind::Rows];
@@ -101,7 +95,7 @@ pub fn choose(sample: &Sample, effort: Effort, step: u8, share: u64, fit: &Fit) 
         // All steps are below the type's own.
         return None;
     }
-    let worth = (WORTH_BYTES << (FRACTION + 3)) / share;
+    let worth = (TENSOR_WORTH_BYTES << (FRACTION + 3)) / share;
     // Lengths are estimates; what gains less than a 32nd is not worth a loss.
     if best.length + best.length / 32 + worth >= exact {
         return None;
@@ -163,8 +157,8 @@ impl<'a> Trial<'a> {
         for c in exact.iter_mut().chain(&mut dithered).flatten() {
             *c = c.saturating_mul(self.stride as u32);
         }
-        let length = length(&exact, bits)
-            + length(&dithered, bits)
+        let length = length_with_tables(&exact, bits)
+            + length_with_tables(&dithered, bits)
             + factors_length(&factor_counts, factors.as_ref())
             + side_length(&scaled.columns, factors.is_some()) / self.share;
         Way {
@@ -242,41 +236,4 @@ fn count(scaled: &Scaled<'_>, step: u8) -> (Counts, Counts) {
         }
     }
     (exact, dithered)
-}
-
-/// Length of counted symbols in tables of their own, the tables included, in 2^-8 bits. `width`: 0 for symbols that have no
-/// raw bits.
-pub fn length(counts: &Counts, width: u32) -> u64 {
-    let mut sum = 0;
-    for table in counts {
-        let total: u64 = table.iter().map(|&c| c as u64).sum();
-        sum += total * log2_q8(total) as u64;
-        for (s, &c) in table.iter().enumerate().filter(|(_, &c)| c > 0) {
-            let c = c as u64;
-            if width > 0 {
-                sum += c * (raw_bits(s as u8 as i8, width) << FRACTION) as u64;
-            }
-            sum -= c * log2_q8(c) as u64;
-            sum += SYMBOL_BITS << FRACTION;
-        }
-    }
-    sum
-}
-
-/// Length of counted factors and their raw bits, in 2^-8 bits.
-fn factors_length(counts: &Counts, factors: Option<&Factors>) -> u64 {
-    let n: u64 = counts.iter().flatten().map(|&c| c as u64).sum();
-    length(counts, 0) + ((n * factors.map_or(0, |f| f.raw_bits as u64)) << FRACTION)
-}
-
-/// Length of the columns' scales, in 2^-8 bits.
-pub fn side_length(columns: &[i16], factors: bool) -> u64 {
-    if !factors && columns.iter().all(|&c| c == 0) {
-        return 0;
-    }
-    let (mut meter, mut scales) = (Meter::default(), Scales::default());
-    for &c in columns {
-        scales.scale(&mut meter, c as i32);
-    }
-    meter.q8 + (PARAMS_BYTES << (FRACTION + 3))
 }

@@ -2,8 +2,8 @@
 
 use super::fit::{DITHER_CLASSES, DITHER_OFFSET};
 use crate::kernels::v2::dither::LEVELS;
-use crate::kernels::v2::log2::FRACTION;
-use crate::kernels::v2::tables::{length, normalise, SYMBOLS};
+use crate::kernels::v2::tables::{normalise, SYMBOLS};
+use crate::strategy::lossless::estimate::joined_length;
 use crate::strategy::lossless::fit::Counts;
 use crate::strategy::lossless::model::TableSet;
 use crate::strategy::lossless::params::{MAX_CONTEXTS, MAX_DITHER_CLASSES};
@@ -11,24 +11,10 @@ use crate::strategy::lossless::params::{MAX_CONTEXTS, MAX_DITHER_CLASSES};
 /// The tables of one class.
 type Class = [[u32; SYMBOLS]; LEVELS];
 
-/// Length of counted symbols and of their table, in 2^-8 bits, about.
-fn cost(counts: &[u32; SYMBOLS], log: u32, width: u32) -> u64 {
-    let freqs = normalise(counts, log, width);
-    let mut kept = *counts;
-    let mut symbols = 0;
-    let mut raw = 0;
-    for (k, f) in kept.iter_mut().zip(&freqs) {
-        symbols += (*f > 0) as u64;
-        if *f == 0 {
-            raw += *k as u64 * (width + log) as u64;
-            *k = 0;
-        }
-    }
-    length(&kept, &freqs, log) + ((symbols * 5 + 4 + raw) << FRACTION)
-}
-
-fn class_cost(class: &Class, log: u32, width: u32) -> u64 {
-    class.iter().map(|c| cost(c, log, width)).sum()
+/// Length of a class with its tables, in 2^-8 bits. A symbol that a table leaves out takes an escape, the rarest symbol,
+/// and its word.
+fn class_length(class: &Class, log: u32, width: u32) -> u64 {
+    class.iter().map(|c| joined_length(c, log, width, width + log)).sum()
 }
 
 fn sum(a: &Class, b: &Class) -> Class {
@@ -50,13 +36,13 @@ pub fn add_tables(set: &mut TableSet, width: u32, counts: &Counts) {
     classes.truncate(last + 1);
     classes.drain(..first);
     let most = ((MAX_CONTEXTS - set.freqs.len()) / LEVELS).min(MAX_DITHER_CLASSES as usize);
-    let mut costs: Vec<u64> = classes.iter().map(|c| class_cost(c, set.log, width)).collect();
+    let mut costs: Vec<u64> = classes.iter().map(|c| class_length(c, set.log, width)).collect();
     let mut offset = DITHER_OFFSET - first as i16;
     while classes.len() > 1 {
         let n = classes.len();
         let low = sum(&classes[0], &classes[1]);
         let high = sum(&classes[n - 1], &classes[n - 2]);
-        let (low_cost, high_cost) = (class_cost(&low, set.log, width), class_cost(&high, set.log, width));
+        let (low_cost, high_cost) = (class_length(&low, set.log, width), class_length(&high, set.log, width));
         let low_loss = low_cost as i64 - (costs[0] + costs[1]) as i64;
         let high_loss = high_cost as i64 - (costs[n - 1] + costs[n - 2]) as i64;
         if low_loss.min(high_loss) > 0 && n <= most {
