@@ -13,7 +13,9 @@ const LEFT_OUT_BITS: u32 = 0;
 
 /// Tables for the sum of all counts; neighbouring classes at either end of the window are joined while that is shorter.
 ///
-/// `raw_factors`: whether factors have raw bits.
+/// `counts`: [`VARIANTS`](super::fit::VARIANTS) contexts for each class of `window`, in the order of
+/// [`TableSet::context`] with all classes phased; `width`: bits of a word; `log`: logarithm of a table's size;
+/// `factor_counts`: a context for each class of factors; `raw_factors`: whether factors have raw bits.
 pub fn tables(
     window: Window,
     width: u32,
@@ -22,79 +24,21 @@ pub fn tables(
     factor_counts: &Counts,
     raw_factors: bool,
 ) -> TableSet {
-    let cost = |c: &[u32; SYMBOLS]| joined_length(c, log, width, LEFT_OUT_BITS);
-    let classes = window.classes as usize;
-    let add = |a: &[u32; SYMBOLS], b: &[u32; SYMBOLS]| -> [u32; SYMBOLS] { std::array::from_fn(|s| a[s] + b[s]) };
-    // Predicted weights have contexts of their own from the first class to the last for which that pays.
-    let mut plain: Counts = counts[..classes].to_vec();
-    let mut apart: Vec<_> = counts[classes..].chunks_exact(2).map(|p| (p[0], p[1])).collect();
-    let (mut phased, mut most, mut gain) = (0, 0i64, 0i64);
-    for (class, (a, b)) in apart.iter().enumerate() {
-        let joined = add(&add(a, b), &plain[class]);
-        gain += cost(&joined) as i64 - cost(a) as i64 - cost(b) as i64 - cost(&plain[class]) as i64;
-        if gain > most {
-            (phased, most) = (class + 1, gain);
-        }
-    }
-    for (plain, (a, b)) in plain.iter_mut().zip(&apart).skip(phased) {
-        *plain = add(&add(a, b), plain);
-    }
-    apart.truncate(phased);
-    let (mut lo, mut hi) = (0, classes - 1);
-    while lo < hi {
-        let joined = add(&plain[lo], &plain[lo + 1]);
-        let mut gain = cost(&plain[lo]) as i64 + cost(&plain[lo + 1]) as i64 - cost(&joined) as i64;
-        let mut joined_apart = None;
-        if lo < phased {
-            if lo + 1 >= phased {
-                break;
-            }
-            let (a, b) = (&apart[lo], &apart[lo + 1]);
-            let both = (add(&a.0, &b.0), add(&a.1, &b.1));
-            gain += cost(&a.0) as i64 + cost(&a.1) as i64 + cost(&b.0) as i64 + cost(&b.1) as i64;
-            gain -= cost(&both.0) as i64 + cost(&both.1) as i64;
-            joined_apart = Some(both);
-        }
-        if gain < 0 {
-            break;
-        }
-        plain[lo + 1] = joined;
-        if let Some(both) = joined_apart {
-            apart[lo + 1] = both;
-        }
-        lo += 1;
-    }
-    while lo < hi && hi > phased {
-        let joined = add(&plain[hi], &plain[hi - 1]);
-        if cost(&joined) > cost(&plain[hi]) + cost(&plain[hi - 1]) {
-            break;
-        }
-        plain[hi - 1] = joined;
-        hi -= 1;
-    }
-    let mut freqs: Vec<Freqs> = plain[lo..=hi].iter().map(|c| normalise(c, log, width)).collect();
-    for (a, b) in apart.iter().skip(lo) {
-        freqs.push(normalise(a, log, width));
-        freqs.push(normalise(b, log, width));
-    }
-    if factor_counts.iter().flatten().any(|&c| c > 0) {
-        freqs.extend(factor_counts.iter().enumerate().map(|(class, c)| {
-            if raw_factors || class >= LARGE_CLASS {
-                normalise_all(&filled(c), log)
-            } else {
-                normalise(c, log, 8)
-            }
-        }));
-    }
+    let mut classes = Classes::new(window.classes as usize, width, log, counts);
+    classes.choose_phased();
+    classes.join_low();
+    classes.join_high();
+    let mut freqs = classes.freqs();
+    freqs.extend(factor_freqs(log, factor_counts, raw_factors));
     TableSet {
         raw_factors,
         narrow: None,
         window: Window {
             log2_q: window.log2_q,
-            offset: window.offset - lo as i16,
-            classes: (hi - lo + 1) as u8,
+            offset: window.offset - classes.first as i16,
+            classes: classes.plain.len() as u8,
         },
-        phased: phased.saturating_sub(lo) as u8,
+        phased: classes.phased.len() as u8,
         log,
         dither_offset: 0,
         dither_classes: 0,
@@ -102,12 +46,158 @@ pub fn tables(
     }
 }
 
+/// Counts of one context.
+type Table = [u32; SYMBOLS];
+
+fn sum(a: &Table, b: &Table) -> Table {
+    std::array::from_fn(|s| a[s] + b[s])
+}
+
+/// Counts of a class's predicted weights, by what rounding the prediction left over.
+struct Phases {
+    /// Less than a quarter of a step.
+    near: Table,
+    /// More.
+    far: Table,
+}
+
+impl Phases {
+    fn both(&self) -> Table {
+        sum(&self.near, &self.far)
+    }
+
+    fn with(&self, other: &Self) -> Self {
+        Self {
+            near: sum(&self.near, &other.near),
+            far: sum(&self.far, &other.far),
+        }
+    }
+}
+
+/// The classes that get tables.
+struct Classes {
+    width: u32,
+    log: u32,
+    /// Which class of the counted window is the first one here.
+    first: usize,
+    /// Counts of each class: of predicted weights too where these have no contexts of their own.
+    plain: Vec<Table>,
+    /// Counts of predicted weights, for the classes from the first that have contexts of their own for them.
+    phased: Vec<Phases>,
+}
+
+impl Classes {
+    /// All `n` classes, each phased.
+    fn new(n: usize, width: u32, log: u32, counts: &Counts) -> Self {
+        let phases = |p: &[Table]| Phases { near: p[0], far: p[1] };
+        Self {
+            width,
+            log,
+            first: 0,
+            plain: counts[..n].to_vec(),
+            phased: counts[n..].chunks_exact(2).map(phases).collect(),
+        }
+    }
+
+    /// Length of a context with its table, in 2^-8 bits.
+    fn length(&self, table: &Table) -> i64 {
+        joined_length(table, self.log, self.width, LEFT_OUT_BITS) as i64
+    }
+
+    fn phases_length(&self, phases: &Phases) -> i64 {
+        self.length(&phases.near) + self.length(&phases.far)
+    }
+
+    /// Leaves predicted weights contexts of their own from the first class to the last for which that pays.
+    fn choose_phased(&mut self) {
+        let (mut n, mut most, mut gain) = (0, 0, 0);
+        for (class, (phases, plain)) in self.phased.iter().zip(&self.plain).enumerate() {
+            let joined = sum(&phases.both(), plain);
+            gain += self.length(&joined) - self.phases_length(phases) - self.length(plain);
+            if gain > most {
+                (n, most) = (class + 1, gain);
+            }
+        }
+        for (plain, phases) in self.plain.iter_mut().zip(&self.phased).skip(n) {
+            *plain = sum(&phases.both(), plain);
+        }
+        self.phased.truncate(n);
+    }
+
+    /// Joins the first class to the second while that is not longer; the last phased class is joined to none.
+    fn join_low(&mut self) {
+        while let [first, second, ..] = &self.plain[..] {
+            let joined = sum(first, second);
+            let mut gain = self.length(first) + self.length(second) - self.length(&joined);
+            let phases = match &self.phased[..] {
+                [] => None,
+                [_] => return,
+                [first, second, ..] => {
+                    let joined = first.with(second);
+                    gain += self.phases_length(first) + self.phases_length(second) - self.phases_length(&joined);
+                    Some(joined)
+                }
+            };
+            if gain < 0 {
+                return;
+            }
+            self.first += 1;
+            self.plain.remove(0);
+            self.plain[0] = joined;
+            if let Some(joined) = phases {
+                self.phased.remove(0);
+                self.phased[0] = joined;
+            }
+        }
+    }
+
+    /// Joins the last class to the one before while that is not longer and neither is phased.
+    fn join_high(&mut self) {
+        while let [.., before, last] = &self.plain[..] {
+            let joined = sum(last, before);
+            if self.plain.len() <= self.phased.len() + 1
+                || self.length(&joined) > self.length(last) + self.length(before)
+            {
+                return;
+            }
+            self.plain.pop();
+            self.plain.pop();
+            self.plain.push(joined);
+        }
+    }
+
+    /// Frequencies of all contexts, in the order of a [`TableSet`].
+    fn freqs(&self) -> Vec<Freqs> {
+        let phases = self.phased.iter().flat_map(|p| [&p.near, &p.far]);
+        let tables = self.plain.iter().chain(phases);
+        tables.map(|c| normalise(c, self.log, self.width)).collect()
+    }
+}
+
+/// Frequencies of factors by their class; none where there are no factors.
+fn factor_freqs(log: u32, counts: &Counts, raw_factors: bool) -> Vec<Freqs> {
+    if counts.iter().flatten().all(|&c| c == 0) {
+        return Vec::new();
+    }
+    let freqs = counts.iter().enumerate().map(|(class, c)| {
+        if raw_factors || class >= LARGE_CLASS {
+            normalise_all(&filled(c), log)
+        } else {
+            normalise(c, log, FACTOR_BITS)
+        }
+    });
+    freqs.collect()
+}
+
+/// Bits of a factor's symbol.
+const FACTOR_BITS: u32 = 8;
+
 /// First class of factors so large that one of them counts for much.
 const LARGE_CLASS: usize = 11;
 
 /// Counts with every symbol that other rows may have: a quarter further out than those that were seen. A factor whose
 /// table does not have its symbol moves to the next one that it has, and its whole row or column is predicted worse.
-fn filled(counts: &[u32; SYMBOLS]) -> [u32; SYMBOLS] {
+fn filled(counts: &Table) -> Table {
     let mut filled = *counts;
     let seen = |m: &usize| counts[*m] > 0 || counts[SYMBOLS - m] > 0;
     let reach = (1..128).rev().find(seen).unwrap_or(0);
