@@ -7,13 +7,11 @@
 //! fifth of the wasm module.
 
 use crate::error::{quoted, Code, Error, Result};
+use crate::limits::{MAX_JSON_DEPTH, MAX_UNKNOWN_KEYS};
 use std::borrow::Cow;
 
 /// Bytes of a wrong value that messages show.
 const SHOWN_BYTES: usize = 24;
-
-/// Most objects and lists inside each other.
-const MAX_DEPTH: u32 = 127;
 
 /// A place in a JSON text that is part of a file.
 pub(crate) struct Reader<'a> {
@@ -113,7 +111,7 @@ impl<'a> Reader<'a> {
             return Err(self.wrong(wanted));
         }
         self.depth += 1;
-        match self.depth > MAX_DEPTH {
+        match self.depth > MAX_JSON_DEPTH {
             true => Err(self.wrong("less depth")),
             false => Ok(()),
         }
@@ -383,9 +381,6 @@ impl Value {
         }
     }
 }
-
-/// Most keys of one object that we do not know. Real files have none.
-const MAX_UNKNOWN_KEYS: usize = 64;
 
 /// The keys of one object that we do not know, so that even they cannot come twice.
 #[derive(Default)]

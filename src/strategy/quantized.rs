@@ -7,6 +7,7 @@ use crate::kernels::float16::{f16_to_f32, f32_to_f16};
 use crate::kernels::loss::Spread;
 use crate::kernels::pairwise::MagnitudeSum;
 use crate::kernels::signbits;
+use crate::limits::MAX_EMPTY_ROWS;
 
 const SCALES: usize = 0;
 const SIGNS: usize = 1;
@@ -149,9 +150,6 @@ impl Rows {
         }
     }
 }
-
-/// Most rows without a single column that are written; their scales are all that such a tensor has.
-const MAX_EMPTY_ROWS: u64 = 1 << 20;
 
 #[derive(Clone, Debug)]
 pub(super) struct Emitter {

@@ -4,14 +4,8 @@ use super::header::check_name;
 use super::writer::push_text;
 use crate::error::{quoted, Code, Error, Result};
 use crate::format::json::{inside, once, twice, Reader, UnknownKeys};
-use crate::limits::{MAX_INDEX_BYTES, MAX_TENSORS};
+use crate::limits::{MAX_FILE_NAME_BYTES, MAX_INDEX_BYTES, MAX_INDEX_METADATA, MAX_TENSORS};
 use crate::order::sorted_positions;
-
-/// Most entries under `metadata`. Real files have two.
-const MAX_METADATA: usize = 1_000;
-
-/// Longest file name, in bytes: what file systems allow.
-const MAX_FILE_NAME_BYTES: usize = 255;
 
 /// A parsed index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -158,8 +152,8 @@ fn read_metadata(json: &mut Reader<'_>) -> Result<Vec<(String, String)>> {
         if entries.iter().any(|(k, _)| *k == key) {
             return Err(twice(&key));
         }
-        if entries.len() == MAX_METADATA {
-            let text = format!("the index has more than {MAX_METADATA} entries under metadata");
+        if entries.len() == MAX_INDEX_METADATA {
+            let text = format!("the index has more than {MAX_INDEX_METADATA} entries under metadata");
             return Err(Error::new(Code::Limit, text));
         }
         entries.push((key.into_owned(), json.skip()?.to_owned()));

@@ -5,7 +5,7 @@ use crate::error::{quoted, shape_text, Code, Error, Result};
 use crate::format::damaged_entry;
 use crate::format::json::{inside, once, Reader, UnknownKeys};
 use crate::format::safetensors::header::check_name;
-use crate::limits::{MAX_HEADER_BYTES, MAX_RANK, MAX_TENSORS};
+use crate::limits::{MAX_HEADER_BYTES, MAX_OPTION_BYTES, MAX_RANK, MAX_TENSORS};
 use crate::offset::element_count;
 use crate::order::sorted_positions;
 use crate::strategy::Strategy;
@@ -217,9 +217,6 @@ struct Raw {
     sparsity: Option<Option<String>>,
     outlier_fraction: Option<Option<String>>,
 }
-
-/// Longest spelling of an option that is kept. Python's shortest form of any f64 has at most 24 characters.
-const MAX_OPTION_BYTES: usize = 64;
 
 fn read_entry(json: &mut Reader<'_>, name: &str) -> Result<V1Tensor> {
     let mut raw = Raw::default();

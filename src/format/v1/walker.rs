@@ -5,15 +5,14 @@ use super::placed::{Placed, PlacedRecord};
 use super::record::{parse_record, Record, MAX_RECORD_HEADER};
 use super::CHECKSUM_BYTES;
 use crate::error::{quoted, Code, Error, Result};
-use crate::limits::MAX_TENSORS;
+use crate::limits::{MAX_RECORDS, MAX_TENSORS};
 use crate::offset::ByteRange;
 use crate::strategy::{array_elements, Strategy, MAX_FIELDS};
 
 /// Bytes that are asked for at once: several records of small tensors, one of a large one.
 const WINDOW: u64 = 4096;
 
-/// Most records that are visited, those included that no tensor needs.
-const MAX_RECORDS: u64 = 2 * (MAX_TENSORS * MAX_FIELDS) as u64;
+const _: () = assert!(MAX_RECORDS == 2 * (MAX_TENSORS * MAX_FIELDS) as u64);
 
 /// A walk over the records of one file.
 ///

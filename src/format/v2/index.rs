@@ -8,11 +8,8 @@ use crate::error::{quoted, Code, Error, Result};
 use crate::kernels::v2::adaptive::{Coder, Decoder, Encoder};
 use crate::kernels::v2::dither::can_dither;
 use crate::kernels::v2::element::Layout;
-use crate::limits::{MAX_HEADER_BYTES, MAX_NAME_BYTES, MAX_RANK, MAX_TENSORS};
+use crate::limits::{MAX_BLOCKS, MAX_HEADER_BYTES, MAX_NAME_BYTES, MAX_RANK, MAX_TENSORS};
 use crate::order::sorted_positions;
-
-/// Most blocks of a file: 16 TiB of result at the usual size.
-const MAX_BLOCKS: u64 = 1 << 23;
 
 /// The adaptive models of an index.
 #[derive(Default)]

@@ -16,9 +16,6 @@ pub const PREAMBLE: [u8; 12] = *b"wdelta\0\x02\0\0\0\0";
 /// Bytes after the index: its position, its length, its xxh3, and the SHA-256 of everything before.
 pub const TRAILER: u64 = 24 + CHECKSUM_BYTES;
 
-/// Most bytes of a result that one block covers.
-pub const MAX_BLOCK_BYTES: u64 = 8 << 20;
-
 /// Bytes of a result that a block is cut at.
 pub const BLOCK_BYTES: u64 = 2 << 20;
 

@@ -1,9 +1,10 @@
 //! Where everything lies: what follows from an index and the position at which it stands.
 
-use super::{malformed, Index, Op, TensorRecord, MAX_BLOCK_BYTES, PREAMBLE};
+use super::{malformed, Index, Op, TensorRecord, PREAMBLE};
 use crate::dtype::Dtype;
 use crate::error::Result;
 use crate::kernels::v2::element::Layout;
+use crate::limits::{MAX_BLOCK_BYTES, MAX_SECTION_BYTES};
 use crate::offset::{element_count, ByteRange};
 use crate::order::sorted_positions;
 use crate::strategy::lossless::rows;
@@ -11,9 +12,6 @@ use std::ops::Range;
 
 /// Shortest one: something and its checksum.
 const MIN_SECTION_BYTES: u64 = 9;
-
-/// Longest table set, parameters or block: none needs as much.
-const MAX_SECTION_BYTES: u64 = 4 * MAX_BLOCK_BYTES;
 
 /// A tensor as words in rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
