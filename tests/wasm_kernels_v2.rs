@@ -21,7 +21,7 @@ use wdelta::kernels::v2::element::Layout;
 use wdelta::kernels::v2::predict::{predict_row, predict_row_scalar, Columns, Moves};
 use wdelta::kernels::v2::rans::{self, Words, LANES};
 use wdelta::kernels::v2::read_row::{self, Contexts, Decoding, Scratch, Source, Start, Streams};
-use wdelta::kernels::v2::subspace::{times, times_scalar, transposed_times, transposed_times_scalar, MAX_RANK};
+use wdelta::kernels::v2::subspace::{times, times_scalar, transposed_times, transposed_times_scalar, MAX_COMPONENTS};
 use wdelta::kernels::v2::tables::{normalise, DecodeTables, EncodeTables, Freqs, ESC, SYMBOLS};
 use wdelta::kernels::v2::write_row::{self, write_row, write_row_scalar, Coding};
 
@@ -357,11 +357,11 @@ fn predicting_rows() {
     for dtype in [Dtype::BF16, Dtype::F16, Dtype::F32] {
         let layout = Layout::of(dtype);
         for n in LENGTHS {
-            for rank in [1, 2, 3, 16, MAX_RANK] {
+            for rank in [1, 2, 3, 16, MAX_COMPONENTS] {
                 let right: Vec<i16> = (0..rank * n).map(|_| rng.next() as i16).collect();
                 let octaves: Vec<i16> = (0..n).map(|_| rng.below(9) as i16 - 4).collect();
                 let columns = Columns::new(rank, &right, &octaves);
-                let mut left = [0i16; MAX_RANK];
+                let mut left = [0i16; MAX_COMPONENTS];
                 left[..rank].fill_with(|| rng.next() as i16 >> rng.below(12));
                 let scale = f32::from_bits((90 + rng.below(60)) << 23);
                 let base = rng.bytes(n * layout.bytes());

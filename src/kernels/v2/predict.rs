@@ -7,7 +7,7 @@
 //! more) chooses the table.
 
 use super::element::{power_of_two, Layout, Word};
-use super::subspace::MAX_RANK;
+use super::subspace::MAX_COMPONENTS;
 use half::f16;
 
 /// Set in a context where the difference is coded with its sign flipped. The other bits are the variant of the table:
@@ -30,7 +30,7 @@ pub struct Columns {
 }
 
 impl Columns {
-    /// `right`: `rank` factors per column, 1 to [`MAX_RANK`] of them; `octaves`: one per column.
+    /// `right`: `rank` factors per column, 1 to [`MAX_COMPONENTS`] of them; `octaves`: one per column.
     pub fn new(rank: usize, right: &[i16], octaves: &[i16]) -> Self {
         let columns = octaves.len();
         let padded = columns.div_ceil(16) * 16;
@@ -49,10 +49,10 @@ impl Columns {
         Self { pairs, factors, scales }
     }
 
-    /// True when these are the factors of at least so many columns, 1 to [`MAX_RANK`] for each.
+    /// True when these are the factors of at least so many columns, 1 to [`MAX_COMPONENTS`] for each.
     pub fn fits(&self, rank: usize, columns: usize) -> bool {
         let padded = columns.div_ceil(16) * 16;
-        (1..=MAX_RANK).contains(&rank)
+        (1..=MAX_COMPONENTS).contains(&rank)
             && self.pairs == rank.div_ceil(2)
             && self.scales.len() >= padded
             && self.factors.len() >= padded * 2 * self.pairs
@@ -64,7 +64,7 @@ pub struct Moves<'a> {
     /// The columns' factors.
     pub columns: &'a Columns,
     /// The row's factors times their gains, padded with zeros.
-    pub left: &'a [i16; MAX_RANK],
+    pub left: &'a [i16; MAX_COMPONENTS],
     /// `2^octave` of the row.
     pub scale: f32,
 }

@@ -6,7 +6,7 @@
 use crate::order::sorted_positions;
 
 /// Most components.
-pub const MAX_RANK: usize = 64;
+pub const MAX_COMPONENTS: usize = 64;
 
 /// Rows of the first iteration, at least, if there are as many.
 const FIRST_ROWS: usize = 96;
@@ -14,7 +14,7 @@ const FIRST_ROWS: usize = 96;
 /// `y[i] = sum over j of z[i][j] * v[j]`, for `p` components at once: the sum over the even `j` and that over the odd.
 ///
 /// Only every `stride`-th row of `z` is taken, for as many as `y` has. `v` and `y` have rows of `p` components, a multiple
-/// of 8 up to [`MAX_RANK`].
+/// of 8 up to [`MAX_COMPONENTS`].
 pub fn times(z: &[f32], columns: usize, stride: usize, p: usize, v: &[f32], y: &mut [f32]) {
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
     super::simd128::subspace::times(z, columns, stride, p, v, y);
@@ -25,7 +25,7 @@ pub fn times(z: &[f32], columns: usize, stride: usize, p: usize, v: &[f32], y: &
 /// The scalar twin of [`times`].
 pub fn times_scalar(z: &[f32], columns: usize, stride: usize, p: usize, v: &[f32], y: &mut [f32]) {
     for (row, y) in z.chunks_exact(columns).step_by(stride).zip(y.chunks_exact_mut(p)) {
-        let mut sums = [[0f32; MAX_RANK]; 2];
+        let mut sums = [[0f32; MAX_COMPONENTS]; 2];
         for (j, (&z, v)) in row.iter().zip(v.chunks_exact(p)).enumerate() {
             for (s, v) in sums[j % 2].iter_mut().zip(v) {
                 *s += z * v;
@@ -58,12 +58,12 @@ pub fn transposed_times_scalar(z: &[f32], columns: usize, stride: usize, p: usiz
 }
 
 /// A square matrix, of which the first rows and columns are used.
-type Square = [[f64; MAX_RANK]; MAX_RANK];
+type Square = [[f64; MAX_COMPONENTS]; MAX_COMPONENTS];
 
 #[allow(clippy::needless_range_loop)] // indices as in the formula
 fn gram(y: &[f32], p: usize) -> Square {
-    let mut g = [[0f64; MAX_RANK]; MAX_RANK];
-    let mut wide = [0f64; MAX_RANK];
+    let mut g = [[0f64; MAX_COMPONENTS]; MAX_COMPONENTS];
+    let mut wide = [0f64; MAX_COMPONENTS];
     for y in y.chunks_exact(p) {
         for (w, &y) in wide.iter_mut().zip(y) {
             *w = y as f64;
@@ -85,7 +85,7 @@ fn gram(y: &[f32], p: usize) -> Square {
 /// Multiplies every row of `y` by a matrix: `sum over k of y[k] * m[k]`. With `upper`, `m[k][i]` is 0 for `i < k`.
 fn apply(y: &mut [f32], p: usize, m: &Square, upper: bool) {
     for y in y.chunks_exact_mut(p) {
-        let mut out = [0f64; MAX_RANK];
+        let mut out = [0f64; MAX_COMPONENTS];
         for (k, (&x, m)) in y.iter().zip(m).enumerate() {
             let first = if upper { k } else { 0 };
             let x = x as f64;
@@ -109,7 +109,7 @@ pub fn orthonormalise(y: &mut [f32], p: usize) {
     }
     let ridge = trace * 1e-9 + 1e-30;
     // g = l * l^T
-    let mut l = [[0f64; MAX_RANK]; MAX_RANK];
+    let mut l = [[0f64; MAX_COMPONENTS]; MAX_COMPONENTS];
     for i in 0..p {
         for j in 0..=i {
             let mut s = g[i][j];
@@ -124,7 +124,7 @@ pub fn orthonormalise(y: &mut [f32], p: usize) {
         }
     }
     // inverse[k][i]: of the lower triangle, transposed, so that a row of y is multiplied along its components.
-    let mut inverse = [[0f64; MAX_RANK]; MAX_RANK];
+    let mut inverse = [[0f64; MAX_COMPONENTS]; MAX_COMPONENTS];
     for k in 0..p {
         inverse[k][k] = 1.0 / l[k][k];
         for i in k + 1..p {
@@ -141,7 +141,7 @@ pub fn orthonormalise(y: &mut [f32], p: usize) {
 /// Eigenvectors (as columns) and eigenvalues of a symmetric matrix, the largest first, by Jacobi rotations.
 #[allow(clippy::needless_range_loop)] // indices as in the formula
 fn eigen(mut a: Square, n: usize) -> (Square, Vec<f64>) {
-    let mut e = [[0f64; MAX_RANK]; MAX_RANK];
+    let mut e = [[0f64; MAX_COMPONENTS]; MAX_COMPONENTS];
     for (k, row) in e.iter_mut().enumerate() {
         row[k] = 1.0;
     }
@@ -187,7 +187,7 @@ fn eigen(mut a: Square, n: usize) -> (Square, Vec<f64>) {
     }
     let order = sorted_positions(n, &|i, j| a[j][j].total_cmp(&a[i][i]));
     let values = order.iter().map(|&k| a[k][k].max(0.0)).collect();
-    let mut vectors = [[0f64; MAX_RANK]; MAX_RANK];
+    let mut vectors = [[0f64; MAX_COMPONENTS]; MAX_COMPONENTS];
     for (vectors, e) in vectors.iter_mut().zip(&e[..n]) {
         for (v, &k) in vectors.iter_mut().zip(&order) {
             *v = e[k];

@@ -15,7 +15,7 @@ use crate::kernels::v2::dither::{self, Dither};
 use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::rans::{Words, LANES, LOWER};
 use crate::kernels::v2::read_row::{self, Decoding, Scratch, Source, Streams};
-use crate::kernels::v2::subspace::MAX_RANK;
+use crate::kernels::v2::subspace::MAX_COMPONENTS;
 use crate::kernels::v2::tables::DecodeTables;
 
 /// First byte of a block that is coded against a base.
@@ -139,16 +139,16 @@ impl BlockReader<'_> {
     }
 
     /// The factors of the next row, times their gains.
-    fn left_factors(&mut self, factors: &Factors) -> [i16; MAX_RANK] {
+    fn left_factors(&mut self, factors: &Factors) -> [i16; MAX_COMPONENTS] {
         let tables = self.decoding.tables;
-        let mut contexts = [tables.padding(); MAX_RANK];
+        let mut contexts = [tables.padding(); MAX_COMPONENTS];
         for (c, &class) in contexts.iter_mut().zip(&factors.left_classes) {
             *c = self.set.factor_context(class) as u8;
         }
-        let mut symbols = [0; MAX_RANK];
+        let mut symbols = [0; MAX_COMPONENTS];
         let n = factors.rank.div_ceil(LANES) * LANES;
         self.streams.codes(tables, &contexts[..n], &mut symbols[..n]);
-        let mut left = [0; MAX_RANK];
+        let mut left = [0; MAX_COMPONENTS];
         for (l, &s) in left[..factors.rank].iter_mut().zip(&symbols) {
             *l = factor(s, self.streams.raw.get(factors.raw_bits), factors.raw_bits);
         }

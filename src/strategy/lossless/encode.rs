@@ -19,7 +19,7 @@ use crate::kernels::v2::element::{power_of_two, Layout};
 use crate::kernels::v2::log2::{log2_q8, FRACTION};
 use crate::kernels::v2::rans::{self, LANES};
 use crate::kernels::v2::read_row::Source;
-use crate::kernels::v2::subspace::MAX_RANK;
+use crate::kernels::v2::subspace::MAX_COMPONENTS;
 use crate::kernels::v2::tables::{EncodeTables, ESC, SYMBOLS};
 use crate::kernels::v2::write_row::{write_row, Coding, Scratch, Streams};
 use crate::strategy::lossy::row::{settle, Dithering, RowWriter};
@@ -260,7 +260,7 @@ impl BlockWriter<'_> {
         let octave = row_octave(layout, row_scale(layout, deltas, &rows.weights, q), q);
         normalise(deltas, power_of_two(-octave), column_factors);
         let exact = projector.solve(deltas);
-        let mut left = [0i16; MAX_RANK];
+        let mut left = [0i16; MAX_COMPONENTS];
         let Streams { index, raw } = &mut self.streams;
         let end = index.len() + factors.rank.div_ceil(LANES) * LANES;
         for ((a, x), &class) in left.iter_mut().zip(exact).zip(&factors.left_classes) {

@@ -2,7 +2,7 @@
 
 use crate::kernels::v2::element::power_of_two;
 use crate::kernels::v2::predict::Columns;
-use crate::kernels::v2::subspace::MAX_RANK;
+use crate::kernels::v2::subspace::MAX_COMPONENTS;
 
 /// Classes of factors by their size: half octaves of their rms, from 2^-2 on.
 pub const FACTOR_CLASSES: usize = 14;
@@ -85,8 +85,8 @@ impl Factors {
     }
 
     /// A row's factors times the gains, in units of symbols.
-    pub fn scaled_left(&self, left: &[i16]) -> [i16; MAX_RANK] {
-        let mut out = [0; MAX_RANK];
+    pub fn scaled_left(&self, left: &[i16]) -> [i16; MAX_COMPONENTS] {
+        let mut out = [0; MAX_COMPONENTS];
         for ((o, &l), &g) in out.iter_mut().zip(left).zip(&self.gains) {
             *o = ((l as i32 * g as i32 + half(self.raw_bits)) >> self.raw_bits).clamp(-32767, 32767) as i16;
         }

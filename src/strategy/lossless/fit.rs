@@ -12,7 +12,7 @@ use super::scaled::{Prediction, Scaled};
 use crate::kernels::v2::analyse::differs;
 use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::read_row::Contexts;
-use crate::kernels::v2::subspace::MAX_RANK;
+use crate::kernels::v2::subspace::MAX_COMPONENTS;
 use crate::kernels::v2::tables::SYMBOLS;
 use std::ops::Range;
 
@@ -45,7 +45,7 @@ pub struct Fit {
     /// Counts of factors by their class.
     pub factor_counts: Counts,
     /// The factors of the sample's rows, where there is a prediction.
-    pub left: Vec<[i16; MAX_RANK]>,
+    pub left: Vec<[i16; MAX_COMPONENTS]>,
     /// The octaves of the sample's rows, where there is a prediction.
     pub octaves: Vec<i32>,
 }
@@ -220,7 +220,7 @@ pub fn fit(sample: &Sample, effort: Effort) -> Fit {
 }
 
 /// Counts a prediction's factors by their class.
-pub(in crate::strategy) fn count_factors(factors: &Factors, left: &[[i16; MAX_RANK]], counts: &mut Counts) {
+pub(in crate::strategy) fn count_factors(factors: &Factors, left: &[[i16; MAX_COMPONENTS]], counts: &mut Counts) {
     for left in left {
         for (&class, &a) in factors.left_classes.iter().zip(left) {
             counts[class as usize][symbol(a, factors.raw_bits) as u8 as usize] += 1;

@@ -4,14 +4,14 @@ use super::factors::{Factors, FACTOR_CLASSES, MAX_RAW_BITS};
 use crate::kernels::v2::element::power_of_two;
 use crate::kernels::v2::log2::{log2_q8, steps};
 use crate::kernels::v2::predict::Columns;
-use crate::kernels::v2::subspace::{components, Components, MAX_RANK};
+use crate::kernels::v2::subspace::{components, Components, MAX_COMPONENTS};
 
 /// A component's rows and columns before the rank is chosen.
 pub struct Candidates {
     /// Everything for the largest rank.
     pub all: Factors,
-    /// Rows' factors of the sample, [`MAX_RANK`] per row.
-    pub left: Vec<[i16; MAX_RANK]>,
+    /// Rows' factors of the sample, [`MAX_COMPONENTS`] per row.
+    pub left: Vec<[i16; MAX_COMPONENTS]>,
     /// Estimated length of one factor of each component, in bits, for rows and columns.
     pub bits: Vec<(f32, f32)>,
     /// Gains before they are rounded.
@@ -31,8 +31,8 @@ pub struct Spectrum {
     octaves: Vec<i16>,
     /// Root mean square of what the components leave over.
     residual: f32,
-    peak_left: [f32; MAX_RANK],
-    peak_right: [f32; MAX_RANK],
+    peak_left: [f32; MAX_COMPONENTS],
+    peak_right: [f32; MAX_COMPONENTS],
 }
 
 impl Spectrum {
@@ -41,8 +41,8 @@ impl Spectrum {
     pub fn new(z: &[f32], columns: usize, octaves: Vec<i16>, more: bool) -> Option<Self> {
         let rows = z.len() / columns;
         let p = match rows.min(columns) {
-            512.. if more => MAX_RANK,
-            512.. => MAX_RANK / 2,
+            512.. if more => MAX_COMPONENTS,
+            512.. => MAX_COMPONENTS / 2,
             96.. => 24,
             24.. => 8,
             _ => return None,
@@ -118,7 +118,7 @@ impl Spectrum {
             octaves: octaves.clone(),
             right: vec![0; columns * p],
         };
-        let mut left = vec![[0i16; MAX_RANK]; rows];
+        let mut left = vec![[0i16; MAX_COMPONENTS]; rows];
         let mut bits = Vec::new();
         let mut gains = Vec::new();
         for k in 0..p {
@@ -170,8 +170,8 @@ impl Spectrum {
 const LARGEST: f32 = 127.0;
 
 /// The largest magnitude of each of `p` components.
-fn peaks(x: &[f32], p: usize) -> [f32; MAX_RANK] {
-    let mut peaks = [0f32; MAX_RANK];
+fn peaks(x: &[f32], p: usize) -> [f32; MAX_COMPONENTS] {
+    let mut peaks = [0f32; MAX_COMPONENTS];
     for x in x.chunks_exact(p) {
         for (p, x) in peaks.iter_mut().zip(x) {
             // f32::max would be a call in wasm.

@@ -13,7 +13,7 @@ use crate::kernels::v2::dither::LEVELS;
 use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::predict::{Columns, MAX_OCTAVE};
 use crate::kernels::v2::rans::{self, Words, LANES, LOWER};
-use crate::kernels::v2::subspace::MAX_RANK;
+use crate::kernels::v2::subspace::MAX_COMPONENTS;
 use crate::kernels::v2::tables::{DecodeTables, EncodeTables, ESC, LOGS, SYMBOLS};
 
 /// Largest constant of a window, either way.
@@ -162,7 +162,10 @@ fn code(coder: &mut dyn Coder, params: &mut Params, raw_factors: bool) {
         columns: Columns::default(),
         right: Vec::new(),
     });
-    let rank = models.rank.code(coder, factors.rank as i32).clamp(1, MAX_RANK as i32) as usize;
+    let rank = models
+        .rank
+        .code(coder, factors.rank as i32)
+        .clamp(1, MAX_COMPONENTS as i32) as usize;
     factors.rank = rank;
     factors.shift = models.shift.code(coder, factors.shift).clamp(-MAX_SCALE, MAX_SCALE);
     if raw_factors {

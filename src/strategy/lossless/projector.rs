@@ -2,7 +2,7 @@
 
 use super::factors::Factors;
 use crate::kernels::v2::element::power_of_two;
-use crate::kernels::v2::subspace::{times, MAX_RANK};
+use crate::kernels::v2::subspace::{times, MAX_COMPONENTS};
 
 /// Finds a row's factors: the least-squares solution, given the columns' rounded factors.
 pub struct Projector {
@@ -44,11 +44,11 @@ impl Projector {
 
     /// The factors of a row of normalised differences, not rounded yet.
     #[inline(never)]
-    pub fn solve(&self, z: &[f32]) -> [f32; MAX_RANK] {
-        let mut t = [0f32; MAX_RANK];
+    pub fn solve(&self, z: &[f32]) -> [f32; MAX_COMPONENTS] {
+        let mut t = [0f32; MAX_COMPONENTS];
         let columns = self.basis.len() / self.padded;
         times(z, columns, 1, self.padded, &self.basis, &mut t[..self.padded]);
-        let mut out = [0f32; MAX_RANK];
+        let mut out = [0f32; MAX_COMPONENTS];
         for (o, row) in out.iter_mut().zip(self.inverse.chunks_exact(self.rank)) {
             let mut sum = 0f64;
             for (&a, &t) in row.iter().zip(&t) {

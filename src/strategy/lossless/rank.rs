@@ -7,7 +7,7 @@ use super::low_rank::{Candidates, Spectrum};
 use super::scaled::{Prediction, Scaled};
 use crate::kernels::v2::analyse::normalise;
 use crate::kernels::v2::element::power_of_two;
-use crate::kernels::v2::subspace::MAX_RANK;
+use crate::kernels::v2::subspace::MAX_COMPONENTS;
 
 /// Ranks that are tried.
 const RANKS: [usize; 9] = [2, 4, 8, 12, 16, 24, 32, 48, 64];
@@ -27,7 +27,7 @@ const TRIAL_ROWS: usize = 96;
 /// A prediction of a sample.
 pub(super) struct Found {
     pub factors: Factors,
-    pub left: Vec<[i16; MAX_RANK]>,
+    pub left: Vec<[i16; MAX_COMPONENTS]>,
     pub octaves: Vec<i32>,
 }
 
@@ -82,7 +82,7 @@ pub(super) fn low_rank(plain: &mut Scaled<'_>) -> Option<Found> {
         entropy_length(&trial.count(1), layout.bits) + (bits * 256.0) as u64
     };
     let (mut best, mut candidates) = search(&spectrum, None, words, &mut length_of);
-    if best.rank == MAX_RANK / 2 {
+    if best.rank == MAX_COMPONENTS / 2 {
         let octaves = candidates.all.octaves.clone();
         if let Some(spectrum) = Spectrum::new(&z, columns, octaves, true) {
             let (higher, more) = search(&spectrum, Some(best.rank), words, &mut length_of);

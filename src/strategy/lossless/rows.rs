@@ -5,7 +5,7 @@ use crate::kernels::v2::analyse::{differ, take_apart};
 use crate::kernels::v2::element::{power_of_two, Layout};
 use crate::kernels::v2::predict::{predict_row, Moves, MAX_OCTAVE};
 use crate::kernels::v2::read_row::Start;
-use crate::kernels::v2::subspace::MAX_RANK;
+use crate::kernels::v2::subspace::MAX_COMPONENTS;
 use std::ops::Range;
 
 /// Widest row, in elements.
@@ -47,7 +47,14 @@ impl Moved {
     }
 
     /// Moves `base` by a prediction. `left`: the row's factors times the gains.
-    pub fn predict(&mut self, layout: Layout, factors: &Factors, left: &[i16; MAX_RANK], octave: i32, base: &[u8]) {
+    pub fn predict(
+        &mut self,
+        layout: Layout,
+        factors: &Factors,
+        left: &[i16; MAX_COMPONENTS],
+        octave: i32,
+        base: &[u8],
+    ) {
         let scale = power_of_two((octave - factors.shift).clamp(-MAX_OCTAVE, MAX_OCTAVE));
         self.from.resize(base.len(), 0);
         self.variants.resize(base.len() / layout.bytes(), 0);

@@ -10,7 +10,7 @@ use crate::kernels::v2::cost::{add_columns, add_row, best_shift, CostTable, SHIF
 use crate::kernels::v2::element::{power_of_two, Layout};
 use crate::kernels::v2::log2::steps;
 use crate::kernels::v2::predict::MAX_OCTAVE;
-use crate::kernels::v2::subspace::MAX_RANK;
+use crate::kernels::v2::subspace::MAX_COMPONENTS;
 use crate::kernels::v2::tables::SYMBOLS;
 
 /// Rows on which the columns' scales are refined, at least, if there are as many.
@@ -41,7 +41,7 @@ pub fn mean_scale(layout: Layout, mean: f32, log2_q: u32) -> i32 {
 #[derive(Clone, Copy)]
 pub(in crate::strategy) struct Prediction<'a> {
     pub factors: &'a Factors,
-    pub left: &'a [[i16; MAX_RANK]],
+    pub left: &'a [[i16; MAX_COMPONENTS]],
     pub octaves: &'a [i32],
 }
 

@@ -6,7 +6,7 @@ use crate::kernels::v2::analyse::add_magnitudes;
 use crate::kernels::v2::dither::{can_dither, nearest, Dither, LEVELS};
 use crate::kernels::v2::log2::{steps, FRACTION};
 use crate::kernels::v2::rans::LANES;
-use crate::kernels::v2::subspace::MAX_RANK;
+use crate::kernels::v2::subspace::MAX_COMPONENTS;
 use crate::kernels::v2::tables::SYMBOLS;
 use crate::strategy::lossless::estimate::{factors_length, length_with_tables, side_length};
 use crate::strategy::lossless::factors::{Factors, FACTOR_CLASSES};
@@ -107,7 +107,7 @@ pub fn choose(sample: &Sample, effort: Effort, step: u8, share: u64, fit: &Fit) 
 struct Trial<'a> {
     scaled: Scaled<'a>,
     all_factors: Option<&'a Factors>,
-    left: Vec<[i16; MAX_RANK]>,
+    left: Vec<[i16; MAX_COMPONENTS]>,
     octaves: Vec<i32>,
     step: u8,
     share: u64,

@@ -5,7 +5,7 @@ use super::values::{from_f16, load, Bf16, Float, F16, F32};
 use crate::kernels::simd128::convert::f16;
 use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::predict::{Columns, Moves, FLIP};
-use crate::kernels::v2::subspace::MAX_RANK;
+use crate::kernels::v2::subspace::MAX_COMPONENTS;
 use core::arch::wasm32::*;
 
 /// See [`predict_row`](crate::kernels::v2::predict::predict_row).
@@ -31,8 +31,8 @@ fn run<T: Move>(moves: &Moves<'_>, base: &[u8], from: &mut [u8], variants: &mut 
     let n = variants.len();
     let group = 16 * T::BYTES;
     assert!(base.len() == T::BYTES * n && from.len() == T::BYTES * n);
-    assert!(columns.pairs <= MAX_RANK / 2);
-    let mut pairs = [i16x8_splat(0); MAX_RANK / 2];
+    assert!(columns.pairs <= MAX_COMPONENTS / 2);
+    let mut pairs = [i16x8_splat(0); MAX_COMPONENTS / 2];
     for (p, l) in pairs.iter_mut().zip(left.chunks_exact(2)) {
         *p = i32x4_splat((l[0] as u16 as u32 | (l[1] as u16 as u32) << 16) as i32);
     }
