@@ -10,6 +10,23 @@ use crate::kernels::stats::{Range, Squares};
 use crate::kernels::topk::Extremes;
 use crate::offset::element_count;
 
+/// Most that float16 scales may be off by, as the ratio of the squared error to the squared deltas: by 1 %, as outliers
+/// may. A normal float16 is off by 0.05 % at most, so this is about scales that are subnormal there.
+const MAX_SCALE_ERROR_SQ: f64 = 1e-4;
+
+/// Most that the one level of a flat tensor may be off by, relative to its values: four times the rounding of a normal
+/// float16.
+const MAX_LEVEL_ERROR: f64 = 1.0 / 512.0;
+
+/// Most that the step of 4-bit codes may be off by, relative to itself: over the fifteen steps of a range that is 0.3 of one.
+const MAX_STEP_ERROR: f64 = 0.02;
+
+/// Most that the zero point may be off by, in steps: as much as rounding to a code.
+const MAX_ZERO_POINT_ERROR: f64 = 0.5;
+
+/// The least magnitude that is infinite as float16.
+const INFINITE_F16: f32 = 65_520.0;
+
 /// What a survey has found. `sum_sq` leaves out what is not finite.
 #[derive(Clone, Debug)]
 pub struct Surveyed {
@@ -165,7 +182,7 @@ impl Survey {
             Some(format!(
                 "the mean magnitude of {infinite} of its rows is not finite as float16"
             ))
-        } else if error_sq > 1e-4 * sum_sq {
+        } else if error_sq > MAX_SCALE_ERROR_SQ * sum_sq {
             let share = 100.0 * (error_sq / sum_sq).sqrt();
             Some(format!(
                 "its rows are too small for float16 scales, which would be off by {} %",
@@ -190,18 +207,18 @@ impl Survey {
             // One level for all: it must be right for both ends.
             let hi = f64::from(hi);
             let off = (zero_point - lo).abs().max((zero_point - hi).abs());
-            if off > lo.abs().max(hi.abs()) / 512.0 {
+            if off > lo.abs().max(hi.abs()) * MAX_LEVEL_ERROR {
                 return Some(format!("its values around {} have no equal in float16", brief(lo)));
             }
         } else {
             let step = range / 15.0;
-            if (f64::from(f16_to_f32(scale.scale)) - step).abs() > 0.02 * step {
+            if (f64::from(f16_to_f32(scale.scale)) - step).abs() > MAX_STEP_ERROR * step {
                 return Some(format!(
                     "the step of its 4-bit codes, {}, has no equal in float16",
                     brief(step)
                 ));
             }
-            if (zero_point - lo).abs() > 0.5 * step {
+            if (zero_point - lo).abs() > MAX_ZERO_POINT_ERROR * step {
                 return Some(format!(
                     "its smallest value, {}, is off as float16 by more than half a step of {}",
                     brief(lo),
@@ -210,7 +227,7 @@ impl Survey {
             }
         }
         let is_outlier = |bits: u32| bits > cut.magnitude || (bits == cut.magnitude && cut.ties > 0);
-        if self.range.largest() >= 65_520.0 && is_outlier(self.range.largest().to_bits()) {
+        if self.range.largest() >= INFINITE_F16 && is_outlier(self.range.largest().to_bits()) {
             return Some(format!(
                 "its largest value, {}, is infinite as float16",
                 brief(self.range.largest().into())

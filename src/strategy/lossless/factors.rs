@@ -10,6 +10,13 @@ pub const FACTOR_CLASSES: usize = 14;
 /// Most raw bits of a factor.
 pub const MAX_RAW_BITS: u32 = 7;
 
+/// Largest gain of factors without raw bits: the most that files could say before factors had raw bits. The largest gain
+/// is scaled to less than 2^9, so only one that is not finite meets it.
+const MAX_WHOLE_GAIN: i32 = 1023;
+
+/// Largest gain of factors with raw bits: the most that a file can say.
+pub const MAX_GAIN: i32 = 32767;
+
 /// What predicts a tensor, apart from the rows' own factors.
 #[derive(Clone, Debug)]
 pub struct Factors {
@@ -57,7 +64,7 @@ impl Factors {
     pub(super) fn take_gains(&mut self, gains: &[f32], scale: i32) {
         let unit = power_of_two(scale);
         self.shift = scale - self.raw_bits as i32;
-        let most = if self.raw_bits == 0 { 1023 } else { 32767 };
+        let most = if self.raw_bits == 0 { MAX_WHOLE_GAIN } else { MAX_GAIN };
         self.gains = gains
             .iter()
             .map(|g| ((g * unit).round_ties_even() as i32).clamp(0, most) as i16)

@@ -22,6 +22,17 @@ pub struct Candidates {
 /// than the error that this step makes.
 const STEP: f32 = 3.0;
 
+/// Smaller side of a matrix, from which on there may be twice as many components: what a merged adapter adds has a rank of up
+/// to 64.
+const WIDE: usize = 512;
+
+/// Components that are looked for, by the smaller side of a matrix at least; the kernels take multiples of 8. The wider a
+/// matrix, the higher is the rank that pays: language models of width 64 take 2 or none, those of width 256 mostly 16 and
+/// at times 24.
+const COMPONENTS: [(usize, usize); 3] = [(WIDE, 32), (96, 24), (24, 8)];
+
+const _: () = assert!(2 * COMPONENTS[0].1 == MAX_COMPONENTS);
+
 /// A matrix's leading components, from which [`Candidates`] are rounded.
 pub struct Spectrum {
     components: Components,
@@ -40,12 +51,10 @@ impl Spectrum {
     /// divided by. `more`: twice as many components of a large matrix.
     pub fn new(z: &[f32], columns: usize, octaves: Vec<i16>, more: bool) -> Option<Self> {
         let rows = z.len() / columns;
-        let p = match rows.min(columns) {
-            512.. if more => MAX_COMPONENTS,
-            512.. => MAX_COMPONENTS / 2,
-            96.. => 24,
-            24.. => 8,
-            _ => return None,
+        let side = rows.min(columns);
+        let p = match *COMPONENTS.iter().find(|&&(from, _)| side >= from)? {
+            (WIDE, p) if more => 2 * p,
+            (_, p) => p,
         };
         let components = components(z, columns, p);
         let energy: f64 = z.iter().map(|&z| z as f64 * z as f64).sum();

@@ -1,7 +1,7 @@
 //! What blocks need beside their own bytes: a table set, and the scales and factors of a tensor's columns.
 
 use super::check::MAX_CLASSES;
-use super::factors::{factor, low, symbol, Factors, FACTOR_CLASSES, MAX_RAW_BITS};
+use super::factors::{factor, low, symbol, Factors, FACTOR_CLASSES, MAX_GAIN, MAX_RAW_BITS};
 use super::model::{code_tables, TableSet, Window};
 use super::side::{Scales, MAX_SCALE};
 use super::wire::{malformed, put_states, put_varint, seal, take, take_states, take_varint, unseal};
@@ -24,9 +24,6 @@ pub(in crate::strategy) const MAX_DITHER_CLASSES: u8 = 24;
 
 /// Most contexts of a set: the extra one has a number of 8 bits, too.
 pub(in crate::strategy) const MAX_CONTEXTS: usize = 255;
-
-/// Largest gain of a component.
-const MAX_GAIN: i32 = 32767;
 
 /// Columns' scales and factors of one tensor.
 #[derive(Clone, Debug, Default)]

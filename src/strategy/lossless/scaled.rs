@@ -37,6 +37,15 @@ pub fn mean_scale(layout: Layout, mean: f32, log2_q: u32) -> i32 {
     (steps(mean, log2_q).max(-MAX_SCALE) + (layout.unit_exponent() << log2_q)).clamp(-MAX_SCALE, MAX_SCALE)
 }
 
+/// Largest scale of a column either way: further than the 64 classes of a window are apart, so that only columns meet it
+/// that hardly moved or not at all.
+const MAX_COLUMN_SCALE: i32 = 40;
+
+/// Scale of a column from the mean of its differences, each divided by its row's scale: `q * log2(mean)`.
+pub(in crate::strategy) fn column_scale(mean: f32, log2_q: u32) -> i32 {
+    steps(mean, log2_q).clamp(-MAX_COLUMN_SCALE, MAX_COLUMN_SCALE)
+}
+
 /// A prediction of every row of a sample.
 #[derive(Clone, Copy)]
 pub(in crate::strategy) struct Prediction<'a> {
@@ -112,7 +121,7 @@ impl<'a> Scaled<'a> {
                 add_magnitudes(&deltas[range], power((layout.unit_exponent() << q) - r, q), &mut sums);
             }
             for ((c, w), sum) in self.columns.iter_mut().zip(&mut weights).zip(&sums) {
-                let scale = steps(*sum / n_rows, q).clamp(-40, 40);
+                let scale = column_scale(*sum / n_rows, q);
                 *c = scale as i16;
                 *w = power(-scale, q);
             }

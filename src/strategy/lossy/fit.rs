@@ -4,14 +4,14 @@ use super::row::settle;
 use crate::kernels::v2::alphabet::{self, ESCAPE, ZERO};
 use crate::kernels::v2::analyse::add_magnitudes;
 use crate::kernels::v2::dither::{can_dither, nearest, Dither, LEVELS};
-use crate::kernels::v2::log2::{steps, FRACTION};
+use crate::kernels::v2::log2::FRACTION;
 use crate::kernels::v2::rans::LANES;
 use crate::kernels::v2::subspace::MAX_COMPONENTS;
 use crate::kernels::v2::tables::SYMBOLS;
 use crate::strategy::lossless::estimate::{factors_length, length_with_tables, side_length};
 use crate::strategy::lossless::factors::{Factors, FACTOR_CLASSES};
 use crate::strategy::lossless::fit::{count_factors, power, Counts, Effort, Fit, Sample};
-use crate::strategy::lossless::scaled::{Prediction, Scaled};
+use crate::strategy::lossless::scaled::{column_scale, Prediction, Scaled};
 
 /// Classes of dithered weights that are counted.
 pub const DITHER_CLASSES: usize = 64;
@@ -198,7 +198,7 @@ fn column_scales(scaled: &Scaled<'_>) -> Vec<i16> {
         add_magnitudes(&scaled.parts.deltas[range], unit, &mut sums);
     }
     let n = scaled.rows.len() as f32;
-    sums.iter().map(|sum| steps(sum / n, q).clamp(-40, 40) as i16).collect()
+    sums.iter().map(|sum| column_scale(sum / n, q) as i16).collect()
 }
 
 /// Counts of exact weights by context, and of dithered ones.

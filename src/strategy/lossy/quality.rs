@@ -2,8 +2,8 @@
 
 use crate::kernels::v2::dither::UNIT_STEP;
 
-/// The quality whose step is as large as a row's mean change, eight less double it. That of 50
-/// is about twice the root of a row's mean squared change.
+/// The quality whose step is as large as a row's mean change. Each 8 points lower doubles the step; that of 50 is about
+/// twice the root of a row's mean squared change.
 const UNIT_QUALITY: i32 = 62;
 
 /// The step number of a quality from 1 to 99.
