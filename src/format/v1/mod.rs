@@ -8,8 +8,6 @@ pub mod record;
 pub mod walker;
 pub mod writer;
 
-use std::ops::Range;
-
 /// The first bytes of every `.wdelta` file, of any version.
 pub const MAGIC: [u8; 7] = *b"wdelta\0";
 
@@ -21,7 +19,3 @@ pub const PREFIX_BYTES: u64 = 15;
 
 /// Bytes after the records: a SHA-256.
 pub const CHECKSUM_BYTES: u64 = 32;
-
-/// Where the 64 hex digits of the parent hash stand in every file that [`writer`] makes, so that they can be filled in
-/// once the base was hashed: after the prefix and `{"parent_hash":"`.
-pub const PARENT_HASH_AT: Range<u64> = 31..95;
