@@ -11,7 +11,7 @@ mod v2;
 use safetensors::SafeTensors;
 use std::time::Instant;
 use wdelta::dtype::Dtype;
-use wdelta::strategy::lossless::{fit::Effort, merge};
+use wdelta::strategy::lossless::fit::Effort;
 
 const PAIRS: [(&str, &str, &str, f64); 14] = [
     ("minilm-bf16", "base", "ft-lr1e-4", 4.97),
@@ -85,7 +85,7 @@ fn pair(name: &str, target: f64, base: &SafeTensors<'_>, fine: &SafeTensors<'_>)
         assert!(t.fine == *out, "not rebuilt");
     }
     let headers = 110 * tensors.len() as u64;
-    let (tables, columns) = (merge::table_bytes(&coded.set), v2::column_bytes(&coded));
+    let (tables, columns) = (v2::table_bytes(&coded.set), v2::column_bytes(&coded));
     let bits = |b: u64| b as f64 * 8.0 / n as f64;
     println!(
         "{name:44} {:7.4} {target:7.2} {encode:7.1} {decode:7.1}  words {:.4} raw {:.4} rows {:.4} cols {:.4} tables {:.4} head {:.4}, {} classes, {} phased",

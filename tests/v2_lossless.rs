@@ -18,7 +18,7 @@ use wdelta::kernels::v2::tables::{DecodeTables, Freqs, SYMBOLS};
 use wdelta::strategy::lossless::block::{self, Segment, Stats, Target};
 use wdelta::strategy::lossless::factors::{Factors, FACTOR_CLASSES};
 use wdelta::strategy::lossless::fit::Effort;
-use wdelta::strategy::lossless::{merge, rows};
+use wdelta::strategy::lossless::rows;
 use xxhash_rust::xxh3::xxh3_64;
 
 #[cfg(target_arch = "wasm32")]
@@ -59,7 +59,7 @@ fn assert_exact(tensors: &[Tensor], coded: &Coded) {
 /// Bits per weight with tables, columns and 110 bytes of header and digest per tensor.
 fn bits_per_weight(tensors: &[Tensor], coded: &Coded) -> f64 {
     let n: usize = tensors.iter().map(|t| t.base.len() / t.layout.bytes()).sum();
-    let beside = merge::table_bytes(&coded.set) + v2::column_bytes(coded) + 110 * tensors.len() as u64;
+    let beside = v2::table_bytes(&coded.set) + v2::column_bytes(coded) + 110 * tensors.len() as u64;
     (coded.block.len() as u64 + beside) as f64 * 8.0 / n as f64
 }
 

@@ -5,7 +5,7 @@ use wdelta::kernels::v2::adaptive::Meter;
 use wdelta::kernels::v2::element::Layout;
 use wdelta::kernels::v2::tables::{DecodeTables, SYMBOLS};
 use wdelta::strategy::lossless::fit::{self, Effort, Fit};
-use wdelta::strategy::lossless::model::{TableSet, Window};
+use wdelta::strategy::lossless::model::{code_tables, TableSet, Window};
 use wdelta::strategy::lossless::{block, factors, merge, rows, side};
 
 /// A tensor of a pair.
@@ -112,6 +112,13 @@ pub fn decode(tensors: &[Tensor], coded: &Coded, outs: &mut [Vec<u8>]) -> wdelta
         &coded.block,
         &mut targets,
     )
+}
+
+/// Bytes of a set's tables.
+pub fn table_bytes(set: &TableSet) -> u64 {
+    let mut meter = Meter::default();
+    code_tables(&mut meter, set.log, &mut set.freqs.clone());
+    meter.q8 / 2048 + 1
 }
 
 /// Bytes of the columns' scales and factors.

@@ -2,9 +2,7 @@
 
 use super::estimate::joined_length;
 use super::fit::Counts;
-use super::model::{code_tables, TableSet, Window};
-use crate::kernels::v2::adaptive::Meter;
-use crate::kernels::v2::log2::FRACTION;
+use super::model::{TableSet, Window};
 use crate::kernels::v2::tables::{normalise, normalise_all, Freqs, SYMBOLS};
 
 /// What a symbol is charged that a table leaves to the escape: nothing, where tables of dithered weights charge what it
@@ -207,11 +205,4 @@ fn filled(counts: &Table) -> Table {
         }
     }
     filled
-}
-
-/// Length of a set's tables in bytes.
-pub fn table_bytes(set: &TableSet) -> u64 {
-    let mut meter = Meter::default();
-    code_tables(&mut meter, set.log, &mut set.freqs.clone());
-    (meter.q8 >> (FRACTION + 3)) + 1
 }
