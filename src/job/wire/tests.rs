@@ -1,6 +1,7 @@
 use super::*;
 use crate::dtype::Dtype;
 use crate::error::{Code, Error};
+use crate::strategy::Surveyed;
 
 #[derive(Clone, Debug, PartialEq)]
 struct All {
@@ -94,5 +95,26 @@ fn any_bytes_give_something_of_their_size() {
             .collect();
         let list = Vec::<All>::get(&mut Reader::new(&bytes));
         assert!(list.len() <= bytes.len());
+    }
+}
+
+#[test]
+fn a_survey_of_tensors_without_extremes_comes_back() {
+    for (lo, hi) in [(f32::NAN, -f32::NAN), (-0.0, f32::MIN_POSITIVE / 4.0)] {
+        let found = Surveyed {
+            elements: u64::MAX,
+            zeros: 1,
+            non_finite: 2,
+            sum_sq: 0.1,
+            cut: None,
+            lo,
+            hi,
+            spoiled: Some("why".into()),
+        };
+        let mut out = Vec::new();
+        found.put(&mut out);
+        let back = Surveyed::get(&mut Reader::new(&out));
+        assert_eq!([back.lo, back.hi].map(f32::to_bits), [lo, hi].map(f32::to_bits));
+        assert_eq!(format!("{back:?}"), format!("{found:?}"));
     }
 }

@@ -4,7 +4,6 @@ mod naive;
 
 use super::Strategy;
 use super::*;
-use crate::job::report::{from_wire, to_wire};
 use crate::kernels::float16::f16_to_f32;
 use proptest::prelude::*;
 use proptest::strategy::Strategy as Generator;
@@ -157,12 +156,11 @@ proptest! {
         let shape = shape_of(n, cols);
         let kept = kept_int4(n as u64, share * share).unwrap();
         let found = survey(strategy, &shape, kept, &delta, &a);
-        let report = to_wire(&found).unwrap();
-        let again = to_wire(&survey(strategy, &shape, kept, &delta, &b)).unwrap();
-        prop_assert_eq!(&report, &again);
+        // As texts, in which NaN equals NaN.
+        let again = survey(strategy, &shape, kept, &delta, &b);
+        prop_assert_eq!(format!("{found:?}"), format!("{again:?}"));
 
-        let surveyed: Surveyed = from_wire(&report).unwrap();
-        let (arrays, loss) = emit(strategy, &shape, kept, &surveyed, &delta, &b).unwrap();
+        let (arrays, loss) = emit(strategy, &shape, kept, &found, &delta, &b).unwrap();
         let want = naive::encode(strategy, &shape, kept.min(n as u64) as usize, &delta);
         prop_assert_eq!(&arrays, &want);
         let counts = array_elements(strategy, &shape, kept);
