@@ -123,7 +123,7 @@ pub struct Moments {
 }
 
 impl Moments {
-    /// Takes the next values.
+    /// Takes the next values, in pieces of any length.
     pub fn feed(&mut self, values: &[f32]) {
         let finite = self.squares.feed(values);
         self.range.feed(values, finite);

@@ -48,7 +48,7 @@ impl ResultDtype {
     }
 }
 
-/// One tensor of the header.
+/// One tensor of the header, checked: shape, counts and strategy fit each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct V1Tensor {
     /// Its name.
@@ -82,7 +82,7 @@ fn too_large(shape: &[u64]) -> Error {
     )
 }
 
-/// A parsed header.
+/// A header that was parsed and checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct V1Header {
     /// SHA-256 of the base, 64 lower-case hex digits.

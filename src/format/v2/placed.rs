@@ -89,9 +89,9 @@ fn common_words(dtype: Dtype, shape: &[u64], of: Dtype, base: &[u64], words: u64
 /// Rows of one tensor in a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
-    /// Number of the tensor.
+    /// Number of the tensor in the index.
     pub tensor: usize,
-    /// Its first word.
+    /// First word of the tensor that is in it.
     pub first: u64,
     /// How many words.
     pub words: u64,
@@ -102,22 +102,22 @@ pub struct Segment {
 /// A block and what it covers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlacedBlock {
-    /// Its bytes.
+    /// Where it lies in the file.
     pub range: ByteRange,
     /// What it covers, in order.
     pub segments: Vec<Segment>,
 }
 
-/// Where everything lies.
+/// Where everything lies in a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Placed {
     /// The table sets.
     pub sets: Vec<ByteRange>,
     /// The parameters of each tensor; empty ranges for those without.
     pub params: Vec<ByteRange>,
-    /// The blocks.
+    /// The blocks in the order of the file.
     pub blocks: Vec<PlacedBlock>,
-    /// Each tensor as rows.
+    /// Each tensor of the index as rows.
     pub geometry: Vec<Geometry>,
     /// The numbers of the blocks that hold rows of each tensor.
     pub spans: Vec<Range<usize>>,

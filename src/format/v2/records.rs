@@ -51,7 +51,7 @@ pub struct TensorRecord {
     pub digest: Digest,
     /// Number of its table set, for a delta.
     pub set: u64,
-    /// Length of its parameters.
+    /// Length of its parameters in bytes; 0 where it has none.
     pub params: u64,
     /// For a tied one: how many tensors back the one is that it is the same as, which is not tied itself.
     pub back: u64,
@@ -72,7 +72,7 @@ impl TensorRecord {
     }
 }
 
-/// A dithered tensor.
+/// How a delta is dithered, and what that loses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Dithered {
     /// Its step, in eighths of an octave.
@@ -104,7 +104,7 @@ impl Lost {
         Self(values.map(|v| f32_to_bf16(v as f32)))
     }
 
-    /// Those numbers.
+    /// The numbers of [`Lost::new`], to 8 significant bits.
     pub fn values(self) -> [f64; 4] {
         self.0.map(|b| bf16_to_f32(b) as f64)
     }
@@ -161,10 +161,10 @@ impl Default for Head {
     }
 }
 
-/// A block.
+/// A block: rows of one tensor or of several, in the order of the index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Block {
-    /// Its bytes.
+    /// Its length in bytes, checksum included.
     pub len: u64,
     /// How many rows it covers.
     pub rows: u64,
@@ -175,13 +175,13 @@ pub struct Block {
 pub struct Index {
     /// Free texts, such as where the base is to be had.
     pub metadata: Vec<(String, String)>,
-    /// Length of each table set.
+    /// Length of each table set in bytes.
     pub sets: Vec<u64>,
     /// The files of the result.
     pub files: Vec<FileRecord>,
     /// The tensors of all files.
     pub tensors: Vec<TensorRecord>,
-    /// The blocks.
+    /// The blocks, in the order in which they lie in the file.
     pub blocks: Vec<Block>,
     /// The digest of each file: of its path, the bytes before its tensors, and the tensors' digests. Empty in a delta
     /// that does not give them.

@@ -134,7 +134,7 @@ impl Number {
     }
 }
 
-/// A model of yes and no.
+/// An adaptive model of a flag: one probability after each value of the one before it.
 #[derive(Clone, Default)]
 pub struct Flag([Bit; 2], bool);
 

@@ -169,7 +169,7 @@ impl Coder for Decoder<'_> {
 /// Counts bits instead of writing them, in units of 2^-8 bit.
 #[derive(Default)]
 pub struct Meter {
-    /// Length so far.
+    /// Length so far in 2^-8 bits.
     pub q8: u64,
 }
 

@@ -71,7 +71,7 @@ impl BitReader {
         }
     }
 
-    /// The next `n <= 64` bits.
+    /// The next `n <= 64` bits, the first one lowest.
     pub fn get(&mut self, n: u32) -> u64 {
         if n > 56 {
             let low = self.get_short(32);
@@ -80,7 +80,7 @@ impl BitReader {
         self.get_short(n)
     }
 
-    /// The next `n <= 56` bits.
+    /// The next `n <= 56` bits, the first one lowest.
     #[inline(always)]
     pub fn get_short(&mut self, n: u32) -> u64 {
         let byte = ((self.at >> 3) as usize).min(self.len);

@@ -35,7 +35,7 @@ pub struct Dither {
 pub struct Lattices {
     /// Number of the first context.
     pub first: u8,
-    /// The constant of their classes.
+    /// The constant of their classes, in classes.
     pub offset: i16,
     /// Number of classes; 0 where nothing can be dithered.
     pub classes: u8,
@@ -46,7 +46,7 @@ pub struct Lattices {
 pub struct RowStep {
     /// Weights with exponent fields below are dithered.
     pub below: i32,
-    /// A 32nd of a step.
+    /// A 32nd of a step, in units of value.
     pub unit: f32,
     /// What is taken from a column's scale to get the class, without the window's constant.
     pub shift: i32,

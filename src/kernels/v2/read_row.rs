@@ -14,7 +14,7 @@ use std::ops::Range;
 pub struct Contexts {
     /// Logarithm of the classes per octave.
     pub log2_q: u32,
-    /// The window's constant.
+    /// The window's constant, in classes.
     pub offset: i16,
     /// Number of classes, 1 to 64.
     pub classes: u8,
@@ -108,13 +108,13 @@ pub struct Source<'a> {
     pub columns: &'a [i16],
 }
 
-/// The streams of a block.
+/// What is left to read of the streams of a block.
 pub struct Streams {
     /// States of the lanes.
     pub states: [u32; LANES],
-    /// The words.
+    /// The 16-bit words of the lanes.
     pub words: Words,
-    /// The raw bits.
+    /// The raw bits of codes, in the order of the weights.
     pub raw: BitReader,
 }
 

@@ -60,7 +60,7 @@ pub fn cost_table(set: &TableSet, width: u32) -> CostTable {
     )
 }
 
-/// Encodes a block.
+/// Encodes a block: the bytes of the section, checksum included.
 ///
 /// Segments are sound: bases as long as fine-tunes, rows of whole elements, a scale per column.
 ///

@@ -50,7 +50,7 @@ pub struct Fit {
     pub octaves: Vec<i32>,
 }
 
-/// How much is tried.
+/// How much is tried to find scales and predictions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Effort {
     /// Only some of the rows are counted.
@@ -172,7 +172,7 @@ impl Sample {
     }
 }
 
-/// Fits a sample.
+/// Fits a sample: a pass for the scales, more for a prediction where the effort has one, one to count.
 pub fn fit(sample: &Sample, effort: Effort) -> Fit {
     if let Some(few) = sample.few(effort) {
         return fit(&few, Effort { few: false, ..effort });

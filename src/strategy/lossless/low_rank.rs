@@ -197,7 +197,7 @@ fn factor_class(mean_square: f32) -> u8 {
     (steps(mean_square.max(1e-9), 0) + 4).clamp(0, FACTOR_CLASSES as i32 - 1) as u8
 }
 
-/// Entropy of a rounded Gaussian, about.
+/// Approximate entropy of a rounded Gaussian with this mean square, in bits.
 fn factor_bits(mean_square: f32) -> f32 {
     let q16 = ((1.0 + 12.0 * mean_square.min(1e6)) * 65536.0) as u64;
     (log2_q8(q16) as f32 / 256.0 - 16.0) * 0.5 + 0.25

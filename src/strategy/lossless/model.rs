@@ -12,7 +12,7 @@ use crate::kernels::v2::tables::{DecodeTables, Freqs, ESC, SYMBOLS};
 pub struct Window {
     /// Logarithm of the classes per octave, `q`.
     pub log2_q: u32,
-    /// The constant.
+    /// The constant, in classes.
     pub offset: i16,
     /// Number of classes, 1 to 64.
     pub classes: u8,
@@ -44,7 +44,7 @@ impl Window {
 /// A window and the frequencies of its contexts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TableSet {
-    /// The classes.
+    /// The classes of weights that are not dithered.
     pub window: Window,
     /// How many classes, from the first, have tables of their own for predicted weights.
     pub phased: u8,
@@ -203,7 +203,7 @@ pub struct DecodeSet {
 }
 
 impl DecodeSet {
-    /// Reads a table set.
+    /// Reads a section with a table set. Fails as [`TableSet::parse`] does.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let tables = TableSet::parse(bytes)?;
         let decode = DecodeTables::new(&tables.freqs, tables.log);

@@ -65,7 +65,8 @@ impl TableSet {
         seal(out)
     }
 
-    /// Reads such a section.
+    /// Reads such a section. `CHECKSUM` where its bytes are not its checksum's, `MALFORMED` for tables that no
+    /// encoder writes.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let mut rest = unseal(bytes)?;
         let head = take(&mut rest, 7)?;
@@ -236,7 +237,8 @@ impl Params {
         seal(out)
     }
 
-    /// Reads such a section for a tensor of `columns` columns.
+    /// Reads such a section for a tensor of `columns` columns. `CHECKSUM` as for a set, `MALFORMED` for a
+    /// prediction that it cannot have and for streams that do not end where they should.
     pub fn parse(set: &TableSet, tables: &DecodeTables, layout: Layout, columns: usize, bytes: &[u8]) -> Result<Self> {
         let mut params = Self {
             scales: vec![0; columns],

@@ -40,7 +40,7 @@ pub struct Way {
     pub dithered: Counts,
     /// Counts of factors.
     pub factor_counts: Counts,
-    /// Length of everything in 2^-8 bits, about.
+    /// Approximate length of everything, in 2^-8 bits.
     length: u64,
 }
 

@@ -30,9 +30,9 @@ pub struct Known<'a> {
     pub name: &'a str,
     /// Its shape.
     pub shape: &'a [u64],
-    /// How many weights it has.
+    /// How many weights it has, all of them, not those of the sample.
     pub weights: u64,
-    /// See [`relative_change`].
+    /// [`relative_change`] of its sample.
     pub change: f64,
 }
 

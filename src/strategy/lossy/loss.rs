@@ -23,7 +23,7 @@ pub struct Loss {
 }
 
 impl Loss {
-    /// Adds weights; all three are as long.
+    /// Adds weights: whole elements in all three, which are as long.
     pub fn feed(&mut self, layout: Layout, base: &[u8], fine: &[u8], rebuilt: &[u8]) {
         let width = layout.bytes();
         let mut sum = LossSum::default();
