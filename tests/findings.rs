@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::{bf16s, f32s, files, manifest, noise, read_safetensors, safetensors, Memory, Tensor};
+use common::random::normal;
+use common::{bf16s, f32s, files, manifest, read_safetensors, safetensors, Memory, Tensor};
 use serde_json::{json, Value};
 use wdelta::error::Code;
 use wdelta::job::machine::Role;
@@ -53,12 +54,12 @@ fn strategy_of<'a>(report: &'a Value, name: &str) -> &'a str {
 #[test]
 fn a_chain_of_three_loads_and_a_wrong_link_is_named() {
     let shape = vec![8, 8];
-    let mut model = noise(1, 64, 0.1);
+    let mut model = normal(64, 0.1, 1);
     let base = safetensors(&[("w", "F32", shape.clone(), f32s(&model))]);
     let mut deltas: Vec<Vec<u8>> = Vec::new();
     let mut last = Vec::new();
     for (i, strategy) in ["int4", "sparse", "quantized"].iter().enumerate() {
-        model = plus(&model, &noise(2 + i as u64, 64, 0.01));
+        model = plus(&model, &normal(64, 0.01, 2 + i as u64));
         let finetuned = safetensors(&[("w", "F32", shape.clone(), f32s(&model))]);
         let mut host = Memory::new()
             .with(Role::Base, 0, "base.safetensors", base.clone())
@@ -114,12 +115,12 @@ fn sharding_does_not_matter() {
             .iter()
             .map(|n| {
                 let seed = u64::from(n.as_bytes()[0]);
-                let base = noise(seed, 36, 0.1);
+                let base = normal(36, 0.1, seed);
                 (
                     *n,
                     "BF16",
                     vec![6, 6],
-                    bf16s(&plus(&base, &noise(seed + 100, 36, extra))),
+                    bf16s(&plus(&base, &normal(36, extra, seed + 100))),
                 )
             })
             .collect();
@@ -170,14 +171,14 @@ fn sharding_does_not_matter() {
 /// shards is that of the names.
 #[test]
 fn a_resharded_base_fits() {
-    let a = ("a", "F32", vec![40], f32s(&noise(1, 40, 0.1)));
-    let b = ("b", "F32", vec![40], f32s(&noise(2, 40, 0.1)));
+    let a = ("a", "F32", vec![40], f32s(&normal(40, 0.1, 1)));
+    let b = ("b", "F32", vec![40], f32s(&normal(40, 0.1, 2)));
     let moved = |t: &Tensor<'static>, seed| {
         (
             t.0,
             t.1,
             t.2.clone(),
-            f32s(&plus(&values(&t.3), &noise(seed, 40, 0.01))),
+            f32s(&plus(&values(&t.3), &normal(40, 0.01, seed))),
         )
     };
     let finetuned = [moved(&a, 3), moved(&b, 4)];
@@ -206,7 +207,7 @@ fn a_resharded_base_fits() {
 fn what_does_not_fit_is_refused_first() {
     let t = |name, shape: Vec<u64>| {
         let n = shape.iter().product::<u64>() as usize;
-        (name, "F32", shape, f32s(&noise(9, n, 0.1)))
+        (name, "F32", shape, f32s(&normal(n, 0.1, 9)))
     };
     for (a, b) in [
         (vec![1, 4], vec![3, 4]),
@@ -233,7 +234,7 @@ fn what_does_not_fit_is_refused_first() {
     // A base with the same bytes under another shape or name hashes alike; shape and name are compared as well.
     let (_, delta) = encode(
         &[t("w", vec![4, 6])],
-        &[("w", "F32", vec![4, 6], f32s(&noise(10, 24, 0.1)))],
+        &[("w", "F32", vec![4, 6], f32s(&normal(24, 0.1, 10)))],
         INT4,
     )
     .unwrap();
@@ -250,8 +251,8 @@ fn what_does_not_fit_is_refused_first() {
 /// Entry 5: a sink that fails after any number of bytes ends the call.
 #[test]
 fn a_full_disk_ends_the_call() {
-    let base = [("w", "BF16", vec![32, 32], bf16s(&noise(1, 1024, 0.1)))];
-    let finetuned = [("w", "BF16", vec![32, 32], bf16s(&noise(2, 1024, 0.1)))];
+    let base = [("w", "BF16", vec![32, 32], bf16s(&normal(1024, 0.1, 1)))];
+    let finetuned = [("w", "BF16", vec![32, 32], bf16s(&normal(1024, 0.1, 2)))];
     let (_, delta) = encode(&base, &finetuned, INT4).unwrap();
     let total = delta.len() as u64;
     for room in [0, 1, 100, total / 2, total - 33, total - 32, total - 1] {
@@ -302,8 +303,8 @@ fn small_tensors_are_exact() {
 /// Entry 8: NaN and infinity are refused by name; where both sides have them they stay.
 #[test]
 fn non_finite_values_do_not_spread() {
-    let base = noise(1, 10_000, 0.1);
-    let mut bad = plus(&base, &noise(2, 10_000, 0.01));
+    let base = normal(10_000, 0.1, 1);
+    let mut bad = plus(&base, &normal(10_000, 0.01, 2));
     let model = |v: &[f32]| [("w", "F32", vec![100, 100], f32s(v))];
     for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         bad[777] = value;
@@ -322,7 +323,7 @@ fn non_finite_values_do_not_spread() {
     let mut masked = base.clone();
     masked[5] = f32::NEG_INFINITY;
     masked[6] = f32::from_bits(0x7fc0_1234);
-    let mut moved = plus(&masked, &noise(3, 10_000, 0.01));
+    let mut moved = plus(&masked, &normal(10_000, 0.01, 3));
     moved[5] = masked[5];
     moved[6] = masked[6];
     let (_, delta) = encode(&model(&masked), &model(&moved), INT4).unwrap();
@@ -336,7 +337,7 @@ fn non_finite_values_do_not_spread() {
 fn tiny_and_huge_deltas_are_kept() {
     let zero = vec![0.0; 4096];
     for scale in [1e-9f32, 1e-8, 3e-8, 1e6, 1e20] {
-        let finetuned = noise(7, 4096, scale);
+        let finetuned = normal(4096, scale, 7);
         let model = |v: &[f32]| [("w", "F32", vec![64, 64], f32s(v))];
         for strategy in ["int4", "quantized"] {
             let (report, delta) = encode(
@@ -359,7 +360,7 @@ fn tiny_and_huge_deltas_are_kept() {
 fn unchanged_tensors_are_the_bases_own_bytes() {
     let odd: Vec<u8> = (0..2 * 4096u32).map(|i| (i * 37 % 256) as u8).collect(); // NaN payloads and -0 among them
     let f8: Vec<u8> = (0..=255).collect();
-    let changed = noise(1, 64, 0.1);
+    let changed = normal(64, 0.1, 1);
     let base: Vec<Tensor<'_>> = vec![
         ("a", "BF16", vec![64, 64], odd.clone()),
         ("b", "F8_E4M3", vec![256], f8.clone()),
@@ -367,7 +368,7 @@ fn unchanged_tensors_are_the_bases_own_bytes() {
         ("d", "F32", vec![64], f32s(&changed)),
     ];
     let mut finetuned = base.clone();
-    finetuned[3].3 = f32s(&plus(&changed, &noise(2, 64, 0.01)));
+    finetuned[3].3 = f32s(&plus(&changed, &normal(64, 0.01, 2)));
     for strategy in ["int4", "sparse", "quantized"] {
         let (report, delta) = encode(&base, &finetuned, &json!({ "strategy": strategy }).to_string()).unwrap();
         for name in ["a", "b", "c"] {
@@ -447,11 +448,11 @@ fn another_dtype_is_another_base() {
 /// Entry 15: what the delta does not name is left out, by every way in.
 #[test]
 fn extra_tensors_of_the_base_do_no_harm() {
-    let w = ("w", "F32", vec![40], f32s(&noise(1, 40, 0.1)));
+    let w = ("w", "F32", vec![40], f32s(&normal(40, 0.1, 1)));
     let extra = ("x", "F32", vec![2], f32s(&[1.0, 2.0]));
     let (_, delta) = encode(
         std::slice::from_ref(&w),
-        &[("w", "F32", vec![40], f32s(&noise(2, 40, 0.1)))],
+        &[("w", "F32", vec![40], f32s(&normal(40, 0.1, 2)))],
         INT4,
     )
     .unwrap();
@@ -462,7 +463,7 @@ fn extra_tensors_of_the_base_do_no_harm() {
 /// Entry 25: options that do not exist, do not belong or do not fit are refused.
 #[test]
 fn wrong_options_are_refused() {
-    let t = [("w", "F32", vec![40], f32s(&noise(1, 40, 0.1)))];
+    let t = [("w", "F32", vec![40], f32s(&normal(40, 0.1, 1)))];
     for options in [
         r#"{"outlierFractoin":0.5}"#,
         r#"{"outlierFraction":1}"#,
@@ -488,8 +489,8 @@ fn wrong_options_are_refused() {
 /// A base that changes between the pass that hashes it and the pass that decodes.
 #[test]
 fn a_base_that_changes_is_noticed() {
-    let base = [("w", "F32", vec![4000], f32s(&noise(1, 4000, 0.1)))];
-    let finetuned = [("w", "F32", vec![4000], f32s(&noise(2, 4000, 0.1)))];
+    let base = [("w", "F32", vec![4000], f32s(&normal(4000, 0.1, 1)))];
+    let finetuned = [("w", "F32", vec![4000], f32s(&normal(4000, 0.1, 2)))];
     let (_, delta) = encode(&base, &finetuned, INT4).unwrap();
     let mut host = Memory::new()
         .with(Role::Base, 0, "b", safetensors(&base))
@@ -511,8 +512,8 @@ fn a_base_that_changes_is_noticed() {
 /// A pair of which a value changes between two of the passes of `encode`.
 #[test]
 fn a_pair_that_changes_is_noticed() {
-    let base = [("w", "F32", vec![4000], f32s(&noise(1, 4000, 0.1)))];
-    let finetuned = [("w", "F32", vec![4000], f32s(&noise(2, 4000, 0.1)))];
+    let base = [("w", "F32", vec![4000], f32s(&normal(4000, 0.1, 1)))];
+    let finetuned = [("w", "F32", vec![4000], f32s(&normal(4000, 0.1, 2)))];
     for strategy in ["sparse", "int4", "quantized"] {
         // The base is hashed, surveyed and encoded, the fine-tune surveyed and encoded.
         for (changing, passes) in [(0, 3), (1, 2)] {
@@ -566,7 +567,7 @@ fn a_sharded_folder_comes_back_as_it_was() {
         let mut file = (header.len() as u64).to_le_bytes().to_vec();
         file.extend_from_slice(header.as_bytes());
         for (i, _) in names.iter().enumerate() {
-            file.extend(bf16s(&noise(seed + i as u64, 16, 0.1)));
+            file.extend(bf16s(&normal(16, 0.1, seed + i as u64)));
         }
         file
     };
@@ -619,13 +620,13 @@ fn a_sharded_folder_comes_back_as_it_was() {
 #[test]
 fn long_tensors_cross_chunks() {
     let n = 1_300_000;
-    let values_of = noise(3, n, 0.05);
+    let values_of = normal(n, 0.05, 3);
     let base = vec![
         ("w", "BF16", vec![1300, 1000], bf16s(&values_of)),
-        ("v", "F32", vec![7], f32s(&noise(5, 7, 1.0))),
+        ("v", "F32", vec![7], f32s(&normal(7, 1.0, 5))),
     ];
     let mut finetuned = base.clone();
-    finetuned[0].3 = bf16s(&plus(&values_of, &noise(4, n, 0.001)));
+    finetuned[0].3 = bf16s(&plus(&values_of, &normal(n, 0.001, 4)));
     for strategy in ["int4", "sparse", "quantized"] {
         let options = json!({ "strategy": strategy }).to_string();
         let mut deltas = Vec::new();

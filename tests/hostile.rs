@@ -3,22 +3,23 @@
 
 mod common;
 
-use common::{bf16s, f32s, noise, read_safetensors, safetensors, Memory};
+use common::random::normal;
+use common::{bf16s, f32s, read_safetensors, safetensors, Memory};
 use sha2::{Digest, Sha256};
 use wdelta::error::{Code, Result};
 use wdelta::job::machine::Role;
 
 fn base() -> Vec<u8> {
     safetensors(&[
-        ("a", "BF16", vec![6, 5], bf16s(&noise(1, 30, 0.1))),
-        ("b", "F32", vec![9], f32s(&noise(2, 9, 0.1))),
+        ("a", "BF16", vec![6, 5], bf16s(&normal(30, 0.1, 1))),
+        ("b", "F32", vec![9], f32s(&normal(9, 0.1, 2))),
     ])
 }
 
 fn delta(strategy: &str) -> Vec<u8> {
     let finetuned = safetensors(&[
-        ("a", "BF16", vec![6, 5], bf16s(&noise(3, 30, 0.1))),
-        ("b", "F32", vec![9], f32s(&noise(4, 9, 0.1))),
+        ("a", "BF16", vec![6, 5], bf16s(&normal(30, 0.1, 3))),
+        ("b", "F32", vec![9], f32s(&normal(9, 0.1, 4))),
     ]);
     let mut host = Memory::new()
         .with(Role::Base, 0, "b", base())

@@ -3,8 +3,9 @@
 
 mod common;
 
-use common::pairs::{decode_chain, encode, encode_after, noise, nudged, one, safetensors, variety, with_deltas, Files};
-use common::{bf16s, f32s, noise as normal, read_safetensors};
+use common::pairs::{decode_chain, encode, encode_after, nudged, one, pt_safetensors, variety, with_deltas, Files};
+use common::random::{normal, random_bytes};
+use common::{bf16s, f32s, read_safetensors};
 use serde_json::{json, Value};
 use wdelta::error::Code;
 use wdelta::job::machine::Role;
@@ -14,7 +15,7 @@ fn third(second: &Files) -> Files {
     let tensors = read_safetensors(&second[0].1);
     let of = |name: &str| tensors[name].1.clone();
     let (bf16, grown) = (of("bf16"), of("grown"));
-    one(safetensors(&[
+    one(pt_safetensors(&[
         ("bf16", "BF16", &[30, 100], &nudged(&bf16, 6)),
         ("twin", "BF16", &[30, 100], &nudged(&bf16, 6)),
         ("f32", "F32", &[10, 64], &nudged(&of("f32"), 5)),
@@ -22,13 +23,13 @@ fn third(second: &Files) -> Files {
         ("f4", "F4", &[1400], &nudged(&of("f4"), 5)),
         ("ids", "I64", &[64], &of("ids")),
         ("widened", "F32", &[500], &nudged(&of("widened"), 8)),
-        ("same", "F16", &[500], &noise(1000, 77)),
+        ("same", "F16", &[500], &random_bytes(1000, 77)),
         ("newer.layer.0.weight", "BF16", &[30, 100], &of("new.layer.0.weight")),
         (
             "grown",
             "BF16",
             &[60, 64],
-            &[&nudged(&grown, 9)[..], &noise(896, 9)].concat(),
+            &[&nudged(&grown, 9)[..], &random_bytes(896, 9)].concat(),
         ),
         ("shrunk", "BF16", &[39, 64], &of("shrunk")[..4992]),
         ("complex", "C64", &[80], &nudged(&of("complex"), 9)),
@@ -40,15 +41,15 @@ fn third(second: &Files) -> Files {
 /// A model that version 1 can be made for, moved a little with each `step`.
 fn plain(step: u64) -> Files {
     let moved = |seed: u64, n: usize| {
-        let mut values = normal(seed, n, 0.1);
+        let mut values = normal(n, 0.1, seed);
         for s in 1..=step {
-            let by = normal(100 * s + seed, n, 0.004);
+            let by = normal(n, 0.004, 100 * s + seed);
             values.iter_mut().zip(by).for_each(|(v, d)| *v += d);
         }
         values
     };
     let ids: Vec<u8> = (0..64u64).flat_map(u64::to_le_bytes).collect();
-    one(safetensors(&[
+    one(pt_safetensors(&[
         ("w", "BF16", &[40, 64], &bf16s(&moved(1, 2560))),
         ("b", "F32", &[10, 64], &f32s(&moved(2, 640))),
         ("ids", "I64", &[64], &ids),
@@ -60,11 +61,11 @@ fn plain(step: u64) -> Files {
 fn a_chain_of_version_2_comes_back() {
     let (base, second) = variety();
     let third = third(&second);
-    let fourth = one(safetensors(&[(
+    let fourth = one(pt_safetensors(&[(
         "bf16",
         "BF16",
         &[30, 100],
-        &nudged(&noise(6000, 1), 10),
+        &nudged(&random_bytes(6000, 1), 10),
     )]));
     let d1 = encode(&base, &second);
     let (d2, report) = encode_after(&base, &[&d1], &third, "{}", false).unwrap();
@@ -104,7 +105,7 @@ fn a_wrong_link_is_named_before_any_tensor_is_read() {
     let (d1, d2) = (encode(&base, &second), encode(&second, &third));
     let other = encode(
         &base,
-        &one(safetensors(&[("bf16", "BF16", &[30, 100], &noise(6000, 5))])),
+        &one(pt_safetensors(&[("bf16", "BF16", &[30, 100], &random_bytes(6000, 5))])),
     );
     for kind in ["decode", "verify", "tensors"] {
         let mut host = with_deltas(&base, &[&d1, &other]);

@@ -4,7 +4,8 @@
 
 mod common;
 
-use common::pairs::{decode, encode, noise, one, safetensors, variety, with_deltas, Files};
+use common::pairs::{decode, encode, one, pt_safetensors, variety, with_deltas, Files};
+use common::random::random_bytes;
 use common::Memory;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -166,7 +167,7 @@ fn of_index(index: &Index) -> Vec<u8> {
 
 #[test]
 fn an_index_that_claims_the_impossible_is_refused() {
-    let base = one(safetensors(&[("t", "F32", &[4], &noise(16, 1))]));
+    let base = one(pt_safetensors(&[("t", "F32", &[4], &random_bytes(16, 1))]));
     let tensor = |shape: &[u64], op: Op| TensorRecord {
         name: "t".into(),
         shape: shape.to_vec(),

@@ -4,10 +4,11 @@
 mod common;
 
 use common::pairs::{
-    decode_chain, encode, encode_after, encode_with, nudged, nudged_model, one, safetensors, variety, with_deltas,
+    decode_chain, encode, encode_after, encode_with, nudged, nudged_model, one, pt_safetensors, variety, with_deltas,
     Files,
 };
-use common::{bf16s, noise as normal, read_safetensors, Memory};
+use common::random::normal;
+use common::{bf16s, read_safetensors, Memory};
 use serde_json::Value;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -20,13 +21,13 @@ const COLUMNS: usize = 1024;
 /// A tensor of 7 MB between two small ones, and the same moved a little.
 fn large() -> (Files, Files) {
     let model = |step: f32| {
-        let mut values = normal(5, ROWS * COLUMNS, 0.1);
-        let by = normal(6, ROWS * COLUMNS, 0.001 * step);
+        let mut values = normal(ROWS * COLUMNS, 0.1, 5);
+        let by = normal(ROWS * COLUMNS, 0.001 * step, 6);
         values.iter_mut().zip(by).for_each(|(v, d)| *v += d);
-        one(safetensors(&[
-            ("a", "BF16", &[50, 64], &bf16s(&normal(1, 3200, 0.1 + step / 1000.0))),
+        one(pt_safetensors(&[
+            ("a", "BF16", &[50, 64], &bf16s(&normal(3200, 0.1 + step / 1000.0, 1))),
             ("large", "BF16", &[ROWS as u64, COLUMNS as u64], &bf16s(&values)),
-            ("z", "BF16", &[50, 64], &bf16s(&normal(2, 3200, 0.1 + step / 1000.0))),
+            ("z", "BF16", &[50, 64], &bf16s(&normal(3200, 0.1 + step / 1000.0, 2))),
         ]))
     };
     (model(0.0), model(1.0))
@@ -122,7 +123,7 @@ fn blocks_of_several_rounds_come_in_order() {
     let model = |add: usize| {
         let at = |i: usize| ((i * 2_654_435_761) >> 9 & 0x1ff) as u16 + 0x3c00 + (i / 97 % 5 * add) as u16;
         let bytes: Vec<u8> = (0..ROWS * 1024).flat_map(|i| at(i).to_le_bytes()).collect();
-        one(safetensors(&[("w", "BF16", &[ROWS as u64, 1024], &bytes)]))
+        one(pt_safetensors(&[("w", "BF16", &[ROWS as u64, 1024], &bytes)]))
     };
     let (base, fine) = (model(0), model(1));
     let mut host = Memory::new().model(Role::Base, &base).model(Role::Finetuned, &fine);
@@ -167,7 +168,7 @@ fn every_dtype_streams() {
 fn rows_of_an_empty_tensor_are_none() {
     let model = |every: usize| {
         let bytes = nudged(&[7; 256], every);
-        one(safetensors(&[
+        one(pt_safetensors(&[
             ("empty", "F32", &[0, 4], &[]),
             ("hollow", "BF16", &[2, 0], &[]),
             ("w", "BF16", &[2, 64], &bytes),
@@ -409,11 +410,11 @@ fn another_base_is_named_wherever_a_whole_tensor_is_read() {
 /// What `--dry-run` shows of a decode is what the decode reports: in both versions, and in chains of both.
 #[test]
 fn plan_and_result_name_the_same_findings() {
-    let w = normal(1, 6400, 0.1);
+    let w = normal(6400, 0.1, 1);
     let moved = |step: u64| {
-        let by = normal(1 + step, 6400, 0.001);
+        let by = normal(6400, 0.001, 1 + step);
         let values: Vec<f32> = w.iter().zip(by).map(|(v, d)| v + d).collect();
-        one(safetensors(&[("w", "BF16", &[100, 64], &bf16s(&values))]))
+        one(pt_safetensors(&[("w", "BF16", &[100, 64], &bf16s(&values))]))
     };
     let same = |name| (name, "BF16", &[100u64, 64][..], bf16s(&w));
     let base = |names: &[&'static str]| {
@@ -421,7 +422,7 @@ fn plan_and_result_name_the_same_findings() {
         let of = tensors
             .iter()
             .map(|(name, dtype, shape, bytes)| (*name, *dtype, *shape, &bytes[..]));
-        one(safetensors(&of.collect::<Vec<_>>()))
+        one(pt_safetensors(&of.collect::<Vec<_>>()))
     };
     let v1 = encode_with(&base(&["w"]), &moved(1), r#"{"strategy":"int4"}"#, false).0;
     let v2 = encode(&base(&["w"]), &moved(1));

@@ -2,12 +2,12 @@
 //!
 //! `cargo test --test v2_lossless`, and the same with `--target wasm32-unknown-unknown` and `wasm-bindgen-test-runner`.
 
-#[path = "common/lcg.rs"]
-mod lcg;
+#[path = "common/random.rs"]
+mod random;
 #[path = "../benches/common/v2.rs"]
 mod v2;
 
-use lcg::Lcg;
+use random::Lcg;
 use safetensors::SafeTensors;
 use v2::{Coded, Tensor};
 

@@ -3,7 +3,9 @@
 
 mod common;
 
-use common::pairs::{decode, encode_with, one, safetensors, variety, Files};
+use common::pairs::{decode, encode_with, one, pt_safetensors, variety, Files};
+use common::random::{normal, random_bytes};
+use common::tables::{flat_set, sealed};
 use common::Memory;
 use serde_json::Value;
 use std::path::Path;
@@ -15,10 +17,9 @@ use wdelta::job::machine::Role;
 use wdelta::kernels::convert;
 use wdelta::kernels::v2::dither::Dither;
 use wdelta::kernels::v2::element::Layout;
-use wdelta::kernels::v2::tables::{DecodeTables, SYMBOLS};
+use wdelta::kernels::v2::tables::DecodeTables;
 use wdelta::strategy::lossless::block::{self, Target};
 use wdelta::strategy::lossless::model::{TableSet, Window};
-use xxhash_rust::xxh3::xxh3_64;
 
 fn data(name: &str) -> Files {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/stories260k-full");
@@ -52,24 +53,12 @@ fn tensor<'a>(file: &'a Files, name: &str) -> &'a [u8] {
     &file[8 + n + at(0)..8 + n + at(1)]
 }
 
-/// About Gaussian numbers of this scale.
-fn noise(n: usize, scale: f32, seed: u32) -> Vec<f32> {
-    let mut x = seed | 1;
-    let mut next = || {
-        x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (x >> 8) as f32 / (1 << 24) as f32 - 0.5
-    };
-    (0..n)
-        .map(|_| (next() + next() + next() + next()) * 1.7 * scale)
-        .collect()
-}
-
 /// A base and its fine-tune: `rows` of `columns`, changed by noise of this scale.
 fn made(dtype: &str, rows: usize, columns: usize, change: f32) -> (Vec<u8>, Vec<u8>) {
-    let base = bytes(dtype, &noise(rows * columns, 0.05, 3));
+    let base = bytes(dtype, &normal(rows * columns, 0.05, 3));
     let moved: Vec<f32> = values(dtype, &base)
         .iter()
-        .zip(noise(rows * columns, change, 7))
+        .zip(normal(rows * columns, change, 7))
         .map(|(b, d)| b + d)
         .collect();
     (base, bytes(dtype, &moved))
@@ -136,11 +125,11 @@ fn a_ratio_is_kept_within_a_tenth() {
 #[test]
 fn what_counts_for_more_has_finer_steps() {
     let model = |by: f32| {
-        let moved = |n: usize, seed: u32, change: f32| -> Vec<u8> {
-            let (of, moves) = (noise(n, 0.1, seed), noise(n, change * by, seed + 1));
+        let moved = |n: usize, seed: u64, change: f32| -> Vec<u8> {
+            let (of, moves) = (normal(n, 0.1, seed), normal(n, change * by, seed + 1));
             bytes("BF16", &of.iter().zip(moves).map(|(w, d)| w + d).collect::<Vec<_>>())
         };
-        one(safetensors(&[
+        one(pt_safetensors(&[
             ("mlp.weight", "BF16", &[512, 256], &moved(512 * 256, 1, 0.01)),
             ("v_proj.weight", "BF16", &[64, 256], &moved(64 * 256, 3, 0.02)),
             ("wpe.weight", "BF16", &[64, 256], &moved(64 * 256, 5, 0.01)),
@@ -180,7 +169,7 @@ fn no_tensor_is_larger_than_without_loss() {
     }
     for (dtype, rows, columns, base, fine) in cases {
         let shape = [rows as u64, columns as u64];
-        let file = |data: &[u8]| one(safetensors(&[("w", dtype, &shape, data)]));
+        let file = |data: &[u8]| one(pt_safetensors(&[("w", dtype, &shape, data)]));
         let (base, fine) = (file(&base), file(&fine));
         let exact = encode_with(&base, &fine, r#"{"strategy":"lossless"}"#, false).0;
         for quality in [1, 30, 50, 75, 99] {
@@ -201,7 +190,7 @@ fn no_tensor_is_larger_than_without_loss() {
 fn the_error_is_what_is_said_and_knows_nothing_of_the_change() {
     for dtype in ["BF16", "F16", "F32"] {
         let (base, fine) = made(dtype, 200, 300, 4e-3);
-        let file = |data: &[u8]| one(safetensors(&[("w", dtype, &[200, 300], data)]));
+        let file = |data: &[u8]| one(pt_safetensors(&[("w", dtype, &[200, 300], data)]));
         let (base, fine) = (file(&base), file(&fine));
         for quality in [30, 50, 60] {
             let (delta, report) = encode_with(&base, &fine, &lossy(quality), false);
@@ -262,10 +251,10 @@ fn what_has_no_step_is_exact() {
         fine[2 * at - 2..2 * at].copy_from_slice(&bits.to_le_bytes());
         odd_base[2 * at - 8..2 * at - 6].copy_from_slice(&bits.to_le_bytes());
     }
-    let whole: Vec<u8> = noise(64 * 64, 100.0, 5).iter().map(|v| *v as u8).collect();
+    let whole: Vec<u8> = normal(64 * 64, 100.0, 5).iter().map(|v| *v as u8).collect();
     let nudged: Vec<u8> = whole.iter().map(|b| b.wrapping_add(b & 1)).collect();
     let file = |w: &[u8], b: &[u8]| {
-        one(safetensors(&[
+        one(pt_safetensors(&[
             ("w", "BF16", &[64, 100], w),
             ("ids", "I32", &[16, 64], b),
             ("f8", "F8_E4M3", &[64, 64], b),
@@ -315,7 +304,7 @@ fn pruned_weights_are_cheap_and_stay_zero() {
             "{zeros} of {n}"
         );
         let masked = bytes(dtype, &masked);
-        let file = |w: &[u8]| one(safetensors(&[("w", dtype, &[96, 160], w)]));
+        let file = |w: &[u8]| one(pt_safetensors(&[("w", dtype, &[96, 160], w)]));
         let (whole, _) = encode_with(&file(&base), &file(&fine), r#"{"strategy":"lossless"}"#, false);
         let (delta, _) = encode_with(&file(&base), &file(&masked), r#"{"strategy":"lossless"}"#, false);
         assert!(
@@ -348,7 +337,7 @@ fn pruned_weights_are_cheap_and_stay_zero() {
 fn steps_below_the_types_own_lose_nothing() {
     // Changes of about one step of the type at a quality whose steps are finer.
     let (base, fine) = made("BF16", 100, 128, 2e-4);
-    let file = |data: &[u8]| one(safetensors(&[("w", "BF16", &[100, 128], data)]));
+    let file = |data: &[u8]| one(pt_safetensors(&[("w", "BF16", &[100, 128], data)]));
     let (base, fine) = (file(&base), file(&fine));
     let mut errors = Vec::new();
     for quality in [95, 70, 60] {
@@ -390,7 +379,7 @@ fn every_dtype_and_operation_is_rebuilt() {
 #[test]
 fn damage_is_found() {
     let (base, fine) = made("BF16", 60, 100, 4e-3);
-    let file = |data: &[u8]| one(safetensors(&[("w", "BF16", &[60, 100], data)]));
+    let file = |data: &[u8]| one(pt_safetensors(&[("w", "BF16", &[60, 100], data)]));
     let (base, fine) = (file(&base), file(&fine));
     let (delta, _) = encode_with(&base, &fine, &lossy(45), false);
     for n in (0..delta.len()).step_by(11) {
@@ -404,34 +393,16 @@ fn damage_is_found() {
     }
 }
 
-/// A set of flat tables: 5 classes, 2 of them dithered.
-fn flat_set() -> TableSet {
-    let mut flat = [2u16; SYMBOLS];
-    flat[0] = 512 - 2 * 255;
-    TableSet {
-        window: Window {
-            log2_q: 1,
-            offset: 7,
-            classes: 5,
-        },
-        raw_factors: false,
-        narrow: None,
-        phased: 0,
-        log: 9,
-        dither_offset: -3,
-        dither_classes: 2,
-        freqs: vec![flat; 5 + 2 * 8],
-    }
-}
-
-fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
-    bytes.extend_from_slice(&xxh3_64(&bytes).to_le_bytes());
-    bytes
-}
+/// Five classes, two of them dithered.
+const WINDOW: Window = Window {
+    log2_q: 1,
+    offset: 7,
+    classes: 5,
+};
 
 #[test]
 fn table_sets_say_which_steps_they_have() {
-    let set = flat_set();
+    let set = flat_set(WINDOW);
     let bytes = set.to_bytes();
     assert!(TableSet::parse(&bytes).unwrap() == set);
     let body = &bytes[..bytes.len() - 8];
@@ -451,7 +422,7 @@ fn table_sets_say_which_steps_they_have() {
                 _ => (bad[5], bad[9]),
             };
             assert_eq!(
-                TableSet::parse(&sealed(bad)).unwrap_err().code,
+                TableSet::parse(&sealed(&bad)).unwrap_err().code,
                 Code::Malformed,
                 "{at}: {value}"
             );
@@ -475,22 +446,22 @@ fn steps_need_tables_and_a_type_that_has_them() {
             out: &mut out,
         }];
         let tables = DecodeTables::new(&set.freqs, set.log);
-        let e = block::decode(set, &tables, &sealed(vec![0; 80]), &mut targets).unwrap_err();
+        let e = block::decode(set, &tables, &sealed(&[0; 80]), &mut targets).unwrap_err();
         (e.code, e.message.contains("steps"))
     };
-    let set = flat_set();
+    let set = flat_set(WINDOW);
     for dtype in [Dtype::F64, Dtype::I16, Dtype::F8_E4M3] {
         assert_eq!(code(&set, dtype), (Code::Malformed, true), "{dtype:?}");
     }
     assert_eq!(code(&set, Dtype::F16), (Code::Malformed, false));
-    let mut without = flat_set();
+    let mut without = flat_set(WINDOW);
     (without.dither_classes, without.dither_offset) = (0, 0);
     assert_eq!(code(&without, Dtype::BF16), (Code::Malformed, true));
 }
 
 #[test]
 fn no_made_up_block_panics() {
-    let set = flat_set();
+    let set = flat_set(WINDOW);
     let tables = DecodeTables::new(&set.freqs, set.log);
     let mut x = 1u64;
     let mut next = || {
@@ -517,7 +488,7 @@ fn no_made_up_block_panics() {
                 base: &base,
                 out: &mut out,
             }];
-            let e = block::decode(&set, &tables, &sealed(block), &mut targets).unwrap_err();
+            let e = block::decode(&set, &tables, &sealed(&block), &mut targets).unwrap_err();
             assert_eq!(e.code, Code::Malformed);
         }
     }
@@ -564,10 +535,10 @@ fn an_index_says_how_a_tensor_is_dithered() {
 #[test]
 fn a_ratio_counts_what_is_tied_once_and_says_when_it_is_out_of_reach() {
     let (base, fine) = made("BF16", 300, 300, 4e-3);
-    let (shape, other) = ([300, 300], common::pairs::noise(2 * 300 * 300, 9));
+    let (shape, other) = ([300, 300], random_bytes(2 * 300 * 300, 9));
     let model = |tensors: &[(&str, &[u8])]| {
         let tensors: Vec<_> = tensors.iter().map(|(n, b)| (*n, "BF16", &shape[..], *b)).collect();
-        one(safetensors(&tensors))
+        one(pt_safetensors(&tensors))
     };
     let options = r#"{"strategy":"lossy","ratio":20}"#;
     let base = model(&[("w", &base)]);

@@ -3,8 +3,9 @@
 
 mod common;
 
-use common::pairs::{decode, encode, encode_with, noise, nudged, one, safetensors, Files};
-use common::{bf16s, f32s, noise as normal, Memory};
+use common::pairs::{decode, encode, encode_with, nudged, one, pt_safetensors, Files};
+use common::random::{normal, random_bytes};
+use common::{bf16s, f32s, Memory};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use wdelta::error::Code;
@@ -22,7 +23,7 @@ fn round_trip(base: &Files, fine: &Files) -> (usize, Value) {
 }
 
 fn pair(base: Tensors<'_>, fine: Tensors<'_>) -> (usize, Value) {
-    round_trip(&one(safetensors(base)), &one(safetensors(fine)))
+    round_trip(&one(pt_safetensors(base)), &one(pt_safetensors(fine)))
 }
 
 fn strategy(report: &Value, name: &str) -> String {
@@ -59,13 +60,13 @@ fn every_dtype_is_exact() {
     ];
     for dtype in dtypes {
         let bits = wdelta::dtype::Dtype::parse(dtype).unwrap().bits() as usize;
-        let bytes = noise(16 * 72 * bits / 8, bits as u32);
+        let bytes = random_bytes(16 * 72 * bits / 8, bits as u32);
         let shape = [16, 72];
         let near = nudged(&bytes, 29);
         let (len, report) = pair(&[("t", dtype, &shape, &bytes)], &[("t", dtype, &shape, &near)]);
         assert_eq!(strategy(&report, "t"), "delta", "{dtype}");
         assert!(len < bytes.len() / 2 + 700, "{dtype}: {len} of {}", bytes.len());
-        let far = noise(bytes.len(), 99);
+        let far = random_bytes(bytes.len(), 99);
         pair(&[("t", dtype, &shape, &bytes)], &[("t", dtype, &shape, &far)]);
         let (_, report) = pair(&[("t", dtype, &shape, &bytes)], &[("t", dtype, &shape, &bytes)]);
         assert_eq!(strategy(&report, "t"), "unchanged", "{dtype}");
@@ -111,7 +112,7 @@ fn nan_payloads_infinities_and_both_zeros_survive() {
 
 #[test]
 fn odd_shapes_come_back() {
-    let bytes = noise(4 * 300_000, 3);
+    let bytes = random_bytes(4 * 300_000, 3);
     for shape in [
         &[][..],
         &[0],
@@ -133,16 +134,16 @@ fn odd_shapes_come_back() {
 
 #[test]
 fn resized_renamed_added_removed_and_retyped_tensors() {
-    let rows = normal(1, 64 * 90, 0.1);
+    let rows = normal(64 * 90, 0.1, 1);
     let moved: Vec<f32> = rows
         .iter()
-        .zip(normal(2, rows.len(), 0.0005))
+        .zip(normal(rows.len(), 0.0005, 2))
         .map(|(a, b)| a + b)
         .collect();
     let (base, fine) = (bf16s(&rows), bf16s(&moved));
     let plain = pair(&[("e", "BF16", &[90, 64], &base)], &[("e", "BF16", &[90, 64], &fine)]).0;
     // Added tokens cost themselves and no more; dropped ones nothing.
-    let grown = [&fine[..], &bf16s(&normal(3, 640, 0.1))].concat();
+    let grown = [&fine[..], &bf16s(&normal(640, 0.1, 3))].concat();
     let (len, report) = pair(&[("e", "BF16", &[90, 64], &base)], &[("e", "BF16", &[100, 64], &grown)]);
     assert_eq!(strategy(&report, "e"), "delta");
     assert!(len < plain + 1280 + 100, "{len} after {plain}");
@@ -181,7 +182,7 @@ fn resized_renamed_added_removed_and_retyped_tensors() {
 
 #[test]
 fn tied_weights_are_in_the_file_once() {
-    let (base, fine) = (noise(2 * 64 * 100, 1), noise(2 * 64 * 100, 2));
+    let (base, fine) = (random_bytes(2 * 64 * 100, 1), random_bytes(2 * 64 * 100, 2));
     let shape = [100, 64];
     let (single, _) = pair(&[("embed", "BF16", &shape, &base)], &[("embed", "BF16", &shape, &fine)]);
     let tied = |base: Tensors<'_>| {
@@ -225,7 +226,7 @@ fn sharded(a: &[u8], b: &[u8]) -> Files {
     let mut second = (odd.len() as u64).to_le_bytes().to_vec();
     second.extend_from_slice(odd);
     second.extend_from_slice(b);
-    let first = safetensors(&[("a", "BF16", &[10, 64], a), ("c", "BF16", &[10, 64], a)]);
+    let first = pt_safetensors(&[("a", "BF16", &[10, 64], a), ("c", "BF16", &[10, 64], a)]);
     let index = br#"{"metadata": {"total_size": 3840}, "weight_map": {"a": "1.safetensors", "c": "1.safetensors", "b": "2.safetensors"}}"#;
     vec![
         ("1.safetensors".into(), first),
@@ -236,7 +237,7 @@ fn sharded(a: &[u8], b: &[u8]) -> Files {
 
 #[test]
 fn shards_headers_and_index_come_back_byte_for_byte() {
-    let (a, b) = (noise(1280, 1), noise(1280, 2));
+    let (a, b) = (random_bytes(1280, 1), random_bytes(1280, 2));
     let fine = sharded(&nudged(&a, 9), &nudged(&b, 5));
     round_trip(&sharded(&a, &b), &fine);
     // Whatever files the base comes in, and whatever else is in it.
@@ -249,7 +250,7 @@ fn shards_headers_and_index_come_back_byte_for_byte() {
         if extra {
             tensors.push(("more", "F32", &[3], &[0; 12]));
         }
-        one(safetensors(&tensors))
+        one(pt_safetensors(&tensors))
     };
     let delta = encode(&sharded(&a, &b), &fine);
     assert!(encode(&whole(false), &fine) == delta, "the files of the base matter");
@@ -263,13 +264,13 @@ fn shards_headers_and_index_come_back_byte_for_byte() {
         "an extra tensor does no harm"
     );
     // What it needs it needs.
-    let short = one(safetensors(&[
+    let short = one(pt_safetensors(&[
         ("a", "BF16", &[10, 64], &a),
         ("c", "BF16", &[10, 64], &a),
     ]));
     let e = decode(&short, &delta, "{}", false).unwrap_err();
     assert_eq!((e.code, e.tensor.as_deref()), (Code::MissingTensor, Some("b")), "{e}");
-    let narrow = one(safetensors(&[
+    let narrow = one(pt_safetensors(&[
         ("a", "F16", &[10, 64], &a),
         ("b", "BF16", &[10, 64], &b),
         ("c", "BF16", &[10, 64], &a),
@@ -280,7 +281,7 @@ fn shards_headers_and_index_come_back_byte_for_byte() {
 
 #[test]
 fn metadata_of_any_length_comes_back() {
-    let weights = bf16s(&normal(1, 64, 0.1));
+    let weights = bf16s(&normal(64, 0.1, 1));
     let model = |len: usize| {
         let text = "tag ".repeat(len / 4);
         let mut header = format!(
@@ -302,7 +303,7 @@ fn metadata_of_any_length_comes_back() {
 
 #[test]
 fn an_older_reader_says_what_it_lacks() {
-    let (a, b) = (noise(1280, 1), noise(1280, 2));
+    let (a, b) = (random_bytes(1280, 1), random_bytes(1280, 2));
     let delta = encode(&sharded(&a, &a), &sharded(&b, &b));
     assert_eq!(delta[..11], *b"wdelta\0\x02\0\0\0");
     let mut flagged = delta.clone();
@@ -320,13 +321,16 @@ fn an_older_reader_says_what_it_lacks() {
 
 #[test]
 fn files_that_no_delta_can_hold_are_refused_before_the_work() {
-    let base = one(safetensors(&[("t", "F32", &[4], &noise(16, 1))]));
-    let (a, b) = (safetensors(&[("t", "F32", &[4], &noise(16, 2))]), noise(40, 3));
+    let base = one(pt_safetensors(&[("t", "F32", &[4], &random_bytes(16, 1))]));
+    let (a, b) = (
+        pt_safetensors(&[("t", "F32", &[4], &random_bytes(16, 2))]),
+        random_bytes(40, 3),
+    );
     for (paths, what) in [
         (["x.safetensors", "x.safetensors"], "another file has"),
         (["c:x.safetensors", "y.safetensors"], "no path"),
     ] {
-        let other = safetensors(&[("u", "U8", &[40], &b)]);
+        let other = pt_safetensors(&[("u", "U8", &[40], &b)]);
         let fine = vec![(paths[0].to_owned(), a.clone()), (paths[1].to_owned(), other)];
         let mut host = Memory::new().model(Role::Base, &base).model(Role::Finetuned, &fine);
         let e = host.run("encode", "{}").unwrap_err();
@@ -337,8 +341,8 @@ fn files_that_no_delta_can_hold_are_refused_before_the_work() {
 
 #[test]
 fn float32_with_values_of_fewer_bits_takes_what_these_take() {
-    let w = normal(5, 120 * 160, 0.05);
-    let moved: Vec<f32> = w.iter().zip(normal(6, w.len(), 0.002)).map(|(w, d)| w + d).collect();
+    let w = normal(120 * 160, 0.05, 5);
+    let moved: Vec<f32> = w.iter().zip(normal(w.len(), 0.002, 6)).map(|(w, d)| w + d).collect();
     let rounded = |v: &[f32]| -> Vec<f32> { v.iter().map(|&v| half::bf16::from_f32(v).to_f32()).collect() };
     let of = |dtype, base: &[u8], fine: &[u8]| {
         pair(&[("w", dtype, &[120, 160], base)], &[("w", dtype, &[120, 160], fine)]).0

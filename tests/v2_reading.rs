@@ -3,8 +3,9 @@
 
 mod common;
 
-use common::pairs::{decode, encode_with, one, safetensors, variety, with_deltas, Files};
-use common::{bf16s, noise as normal, Memory};
+use common::pairs::{decode, encode_with, one, pt_safetensors, variety, with_deltas, Files};
+use common::random::normal;
+use common::{bf16s, Memory};
 use serde_json::Value;
 use std::ops::Range;
 use wdelta::error::{Code, Error};
@@ -49,10 +50,10 @@ fn of_a_source_that_changes_while_it_is_read_the_last_reading_counts() {
 
 #[test]
 fn weights_that_are_tied_no_more_are_noticed() {
-    let [values, other] = [3, 4].map(|seed| bf16s(&normal(seed, 12_000, 0.1)));
+    let [values, other] = [3, 4].map(|seed| bf16s(&normal(12_000, 0.1, seed)));
     let model = |values: &[u8]| {
         let shape: &[u64] = &[40, 300];
-        one(safetensors(&[
+        one(pt_safetensors(&[
             ("head", "BF16", shape, values),
             ("embed", "BF16", shape, values),
         ]))
@@ -76,8 +77,8 @@ fn weights_that_are_tied_no_more_are_noticed() {
 fn a_change_between_the_rows_that_are_looked_at_is_found() {
     const ROWS: usize = 3500;
     const COLUMNS: usize = 1024;
-    let values = bf16s(&normal(5, ROWS * COLUMNS, 0.1));
-    let base = one(safetensors(&[(
+    let values = bf16s(&normal(ROWS * COLUMNS, 0.1, 5));
+    let base = one(pt_safetensors(&[(
         "large",
         "BF16",
         &[ROWS as u64, COLUMNS as u64],
@@ -106,13 +107,13 @@ fn small_tensors_that_share_blocks_are_not_decoded_for_each() {
     const TENSORS: usize = 400;
     let names: Vec<String> = (0..TENSORS).map(|i| format!("layer.{i}.norm")).collect();
     let model = |seed| {
-        let values = bf16s(&normal(seed, TENSORS * 64, 0.1));
+        let values = bf16s(&normal(TENSORS * 64, 0.1, seed));
         let shape: &[u64] = &[64];
         let tensors = names.iter().zip(values.chunks(128));
         let tensors: Vec<_> = tensors
             .map(|(name, bytes)| (name.as_str(), "BF16", shape, bytes))
             .collect();
-        one(safetensors(&tensors))
+        one(pt_safetensors(&tensors))
     };
     let (base, fine) = (model(1), model(2));
     let (delta, _) = encode_with(&base, &fine, "{}", false);

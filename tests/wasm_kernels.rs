@@ -4,10 +4,10 @@
 //! than natively. `cargo test --test wasm_kernels`, and the same with `--target wasm32-unknown-unknown` and
 //! `wasm-bindgen-test-runner`.
 
-#[path = "common/lcg.rs"]
-mod lcg;
+#[path = "common/random.rs"]
+mod random;
 
-use lcg::Lcg;
+use random::Lcg;
 use wdelta::dtype::Dtype;
 use wdelta::kernels::loss::Spread;
 use wdelta::kernels::stats::Moments;

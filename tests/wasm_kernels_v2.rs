@@ -4,10 +4,10 @@
 //! streams that no encoder wrote. `cargo test --test wasm_kernels_v2`, and the same with
 //! `--target wasm32-unknown-unknown` and `wasm-bindgen-test-runner`.
 
-#[path = "common/lcg.rs"]
-mod lcg;
+#[path = "common/random.rs"]
+mod random;
 
-use lcg::Lcg;
+use random::Lcg;
 use wdelta::dtype::Dtype;
 use wdelta::kernels::v2::alphabet;
 use wdelta::kernels::v2::analyse::{

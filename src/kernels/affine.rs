@@ -27,6 +27,7 @@ pub fn levels(scale: f32, zero_point: f32) -> [f32; 16] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::random::Lcg32;
 
     #[test]
     fn rounds_ties_to_even_and_clips() {
@@ -50,10 +51,9 @@ mod tests {
 
     #[test]
     fn matches_the_definition() {
-        let mut x = 7u32;
+        let mut lcg = Lcg32(7);
         for _ in 0..20_000 {
-            x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            let v = f32::from_bits(x >> 9 | 0x3f80_0000) - 1.0;
+            let v = f32::from_bits(lcg.next() >> 9 | 0x3f80_0000) - 1.0;
             let mut code = [0];
             quantize(&[v], 0.01, 0.9, &mut code);
             let want = ((v - 0.01) / 0.9 * 15.0).round_ties_even().clamp(0.0, 15.0) as u8;

@@ -120,16 +120,14 @@ pub(super) fn finite_or(v: f32, instead: f32) -> f32 {
 #[cfg(test)]
 pub(super) mod tests {
     use crate::kernels::loss::{ErrorSum, Spread};
+    use crate::kernels::random::Lcg32;
     use crate::kernels::stats::{Likeness, Moments};
 
     /// Numbers of both signs that look random.
     pub fn sample(n: usize) -> Vec<f32> {
-        let mut x = 3u32;
+        let mut lcg = Lcg32(3);
         (0..n)
-            .map(|_| {
-                x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                f32::from_bits((x >> 9) | 0x3f80_0000) - 1.6
-            })
+            .map(|_| f32::from_bits((lcg.next() >> 9) | 0x3f80_0000) - 1.6)
             .collect()
     }
 

@@ -52,6 +52,9 @@ pub mod loss;
 pub mod nibble;
 #[forbid(unsafe_code)]
 pub mod pairwise;
+#[cfg(test)]
+#[forbid(unsafe_code)]
+pub(crate) mod random;
 #[forbid(unsafe_code)]
 pub mod signbits;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]

@@ -136,6 +136,7 @@ fn leaf_sum(values: &[f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::random::Lcg32;
 
     /// The definition, word for word.
     fn tree(a: &[f32]) -> f32 {
@@ -163,12 +164,9 @@ mod tests {
 
     #[test]
     fn streams_the_tree_for_every_short_length_and_some_long_ones() {
-        let mut x = 1u32;
+        let mut lcg = Lcg32(1);
         let values: Vec<f32> = (0..70_001)
-            .map(|_| {
-                x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                f32::from_bits(x >> 9 | 0x3f00_0000) - 0.7
-            })
+            .map(|_| f32::from_bits(lcg.next() >> 9 | 0x3f00_0000) - 0.7)
             .collect();
         for n in (0..600).chain([1000, 1023, 1024, 1025, 4095, 8193, 65_536, 70_001]) {
             let want = tree(&values[..n]);

@@ -2,6 +2,8 @@
 #![allow(dead_code)] // each test binary uses a part
 
 pub mod pairs;
+pub mod random;
+pub mod tables;
 
 use serde_json::Value;
 use std::collections::HashMap;
@@ -166,7 +168,7 @@ pub fn manifest() -> Value {
 /// A tensor to put into a model: name, dtype, shape, bytes.
 pub type Tensor<'a> = (&'a str, &'a str, Vec<u64>, Vec<u8>);
 
-/// A safetensors file, written by plain text so that it does not share code with the crate.
+/// A safetensors file without padding, and with spaces in its shapes; plain text, which shares no code with the crate.
 pub fn safetensors(tensors: &[Tensor<'_>]) -> Vec<u8> {
     let mut at = 0;
     let mut entries = Vec::new();
@@ -198,18 +200,6 @@ pub fn bf16s(values: &[f32]) -> Vec<u8> {
         .iter()
         .flat_map(|v| half::bf16::from_f32(*v).to_le_bytes())
         .collect()
-}
-
-/// Reproducible numbers, roughly normal, of this scale.
-pub fn noise(seed: u64, n: usize, scale: f32) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1u32 << 24) as f32 - 0.5
-    };
-    (0..n).map(|_| (next() + next() + next() + next()) * scale).collect()
 }
 
 /// Tensor name to (dtype, bytes) of a safetensors file.

@@ -1,5 +1,6 @@
 //! Pairs of models for version 2, and the jobs over them.
 
+use super::random::random_bytes;
 use super::Memory;
 use wdelta::dtype::Dtype;
 use wdelta::error::Error;
@@ -58,8 +59,8 @@ pub fn decode(base: &Files, delta: &[u8], options: &str, backwards: bool) -> Res
     Ok(host.outputs)
 }
 
-/// A safetensors file of these tensors.
-pub fn safetensors(tensors: &[(&str, &str, &[u64], &[u8])]) -> Vec<u8> {
+/// A safetensors file as the crate writes it, and as PyTorch saves one: compact, padded, with the metadata `format`.
+pub fn pt_safetensors(tensors: &[(&str, &str, &[u64], &[u8])]) -> Vec<u8> {
     let mut data = Vec::new();
     let mut entries = Vec::new();
     for (name, dtype, shape, bytes) in tensors {
@@ -72,16 +73,7 @@ pub fn safetensors(tensors: &[(&str, &str, &[u64], &[u8])]) -> Vec<u8> {
     file
 }
 
-pub fn noise(n: usize, seed: u32) -> Vec<u8> {
-    let mut x = seed | 1;
-    let mut next = || {
-        x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (x >> 24) as u8
-    };
-    (0..n).map(|_| next()).collect()
-}
-
-/// `bytes` with a few changes.
+/// `bytes` with one more in every `every`-th of them, from the first on.
 pub fn nudged(bytes: &[u8], every: usize) -> Vec<u8> {
     let mut out = bytes.to_vec();
     for b in out.iter_mut().step_by(every) {
@@ -100,11 +92,11 @@ pub fn nudged_model(file: &[u8], every: usize) -> Vec<u8> {
 
 /// Bases and fine-tunes that cover every operation.
 pub fn variety() -> (Files, Files) {
-    let w = noise;
+    let w = random_bytes;
     let (bf16, f32s, f64s, f8) = (w(2 * 3000, 1), w(4 * 640, 2), w(8 * 200, 3), w(700, 4));
     let (ids, same, grown) = (w(8 * 64, 5), w(2 * 500, 7), w(2 * 50 * 64, 8));
     let widened: Vec<u8> = same.chunks(2).flat_map(|b| [0, 0, b[0], b[1]]).collect();
-    let base = safetensors(&[
+    let base = pt_safetensors(&[
         ("bf16", "BF16", &[30, 100], &bf16),
         ("f16", "F16", &[3000], &bf16),
         ("f32", "F32", &[10, 64], &f32s),
@@ -122,7 +114,7 @@ pub fn variety() -> (Files, Files) {
         ("retyped", "F8_E8M0", &[700], &f8),
         ("grown", "BF16", &[50, 64], &grown),
     ]);
-    let fine = safetensors(&[
+    let fine = pt_safetensors(&[
         ("bf16", "BF16", &[30, 100], &nudged(&bf16, 10)),
         ("f16", "F16", &[3000], &nudged(&bf16, 31)),
         ("f32", "F32", &[10, 64], &nudged(&f32s, 4)),

@@ -1,7 +1,8 @@
 //! Golden files that the encoder writes: what a file can say.
 
-use super::common::{self, bf16s, f32s, noise, Memory, Tensor};
-use super::Files;
+use super::common::pairs::{nudged, one, Files};
+use super::common::random::{normal, random_bytes};
+use super::common::{self, bf16s, f32s, Memory, Tensor};
 use wdelta::dtype::Dtype;
 use wdelta::job::machine::Role;
 use wdelta::kernels::convert;
@@ -36,7 +37,7 @@ pub fn case(name: &'static str, covers: &'static str, options: &str, base: Files
 }
 
 /// A safetensors file as the library itself writes it: compact and padded.
-pub fn safetensors(tensors: &[Tensor<'_>]) -> Vec<u8> {
+pub fn compact_safetensors(tensors: &[Tensor<'_>]) -> Vec<u8> {
     let plain = common::safetensors(tensors);
     let end = 8 + u64::from_le_bytes(plain[..8].try_into().unwrap()) as usize;
     let header = String::from_utf8(plain[8..end].to_vec()).unwrap().replace(", ", ",");
@@ -44,26 +45,6 @@ pub fn safetensors(tensors: &[Tensor<'_>]) -> Vec<u8> {
         &format!("{header}{}", " ".repeat(header.len().wrapping_neg() % 8)),
         &plain[end..],
     )
-}
-
-pub fn one(bytes: Vec<u8>) -> Files {
-    vec![("model.safetensors".into(), bytes)]
-}
-
-/// `n` bytes.
-pub fn bytes(n: usize, seed: u32) -> Vec<u8> {
-    let mut x = seed | 1;
-    let mut next = || {
-        x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (x >> 24) as u8
-    };
-    (0..n).map(|_| next()).collect()
-}
-
-/// `bytes` with one more in every `every`-th of them.
-pub fn nudged(bytes: &[u8], every: usize) -> Vec<u8> {
-    let nudge = |(i, b): (usize, &u8)| b.wrapping_add((i % every == 0) as u8);
-    bytes.iter().enumerate().map(nudge).collect()
 }
 
 pub fn all() -> Vec<Case> {
@@ -81,22 +62,22 @@ pub fn all() -> Vec<Case> {
 }
 
 fn operations() -> Case {
-    let (w, scales) = (bytes(2 * 1500, 1), bytes(700, 4));
-    let (same, grown) = (bytes(400, 7), bytes(2 * 20 * 64, 8));
-    let base = safetensors(&[
+    let (w, scales) = (random_bytes(2 * 1500, 1), random_bytes(700, 4));
+    let (same, grown) = (random_bytes(400, 7), random_bytes(2 * 20 * 64, 8));
+    let base = compact_safetensors(&[
         ("delta", "BF16", vec![15, 100], w.clone()),
         ("unchanged", "BF16", vec![200], same.clone()),
         ("model.old.layers.0.weight", "BF16", vec![15, 100], nudged(&w, 7)),
         ("model.old.layers.1.weight", "F16", vec![5, 300], nudged(&w, 11)),
         ("shrunk", "BF16", vec![20, 64], grown.clone()),
         ("grown", "BF16", vec![20, 64], grown.clone()),
-        ("removed", "F32", vec![3], bytes(12, 3)),
-        ("reshaped", "F32", vec![10, 10], bytes(400, 12)),
+        ("removed", "F32", vec![3], random_bytes(12, 3)),
+        ("reshaped", "F32", vec![10, 10], random_bytes(400, 12)),
         ("retyped", "F8_E8M0", vec![700], scales.clone()),
-        ("scalar", "F32", vec![], bytes(4, 5)),
+        ("scalar", "F32", vec![], random_bytes(4, 5)),
         ("empty", "F32", vec![0, 4], vec![]),
     ]);
-    let fine = safetensors(&[
+    let fine = compact_safetensors(&[
         ("delta", "BF16", vec![15, 100], nudged(&w, 10)),
         ("unchanged", "BF16", vec![200], same),
         ("renamed.layers.0.weight", "BF16", vec![15, 100], nudged(&w, 7)),
@@ -111,21 +92,21 @@ fn operations() -> Case {
             "grown",
             "BF16",
             vec![23, 64],
-            [nudged(&grown, 9), bytes(3 * 128, 9)].concat(),
+            [nudged(&grown, 9), random_bytes(3 * 128, 9)].concat(),
         ),
-        ("reshaped", "F32", vec![4, 25], nudged(&bytes(400, 12), 8)),
+        ("reshaped", "F32", vec![4, 25], nudged(&random_bytes(400, 12), 8)),
         ("retyped", "BF16", vec![350], scales),
         (
             "added.planes",
             "I32",
             vec![200],
-            bytes(200, 6).iter().flat_map(|&b| [b, 0, 0, 0]).collect(),
+            random_bytes(200, 6).iter().flat_map(|&b| [b, 0, 0, 0]).collect(),
         ),
-        ("added.plain", "U8", vec![300], bytes(300, 10)),
-        ("added.F16", "F16", vec![7, 9], bytes(126, 13)),
-        ("tied.to added", "U8", vec![300], bytes(300, 10)),
+        ("added.plain", "U8", vec![300], random_bytes(300, 10)),
+        ("added.F16", "F16", vec![7, 9], random_bytes(126, 13)),
+        ("tied.to added", "U8", vec![300], random_bytes(300, 10)),
         ("tied.to delta", "BF16", vec![15, 100], nudged(&w, 10)),
-        ("scalar", "F32", vec![], bytes(4, 14)),
+        ("scalar", "F32", vec![], random_bytes(4, 14)),
         ("empty", "F32", vec![0, 4], vec![]),
         ("added.empty", "I64", vec![2, 0], vec![]),
     ]);
@@ -169,14 +150,14 @@ fn dtypes() -> Case {
     let tensor = |i: usize, change: usize| -> Tensor<'static> {
         let (dtype, bits) = DTYPES[i];
         let n = 3 * 44 * bits / 8;
-        let mut data = bytes(n as usize, i as u32 + 20);
+        let mut data = random_bytes(n as usize, i as u32 + 20);
         if dtype == "BOOL" {
             data.iter_mut().for_each(|b| *b &= 1);
         }
         (dtype, dtype, vec![3, 44], nudged(&data, change))
     };
     let model = |change: usize| {
-        one(safetensors(
+        one(compact_safetensors(
             &(0..DTYPES.len()).map(|i| tensor(i, change)).collect::<Vec<_>>(),
         ))
     };
@@ -191,7 +172,7 @@ fn dtypes() -> Case {
 
 fn converted() -> Case {
     let special = |seed| {
-        let mut v = noise(seed, 80, 100.0);
+        let mut v = normal(80, 100.0, seed);
         v[..10].copy_from_slice(&[
             f32::INFINITY,
             -f32::INFINITY,
@@ -212,10 +193,10 @@ fn converted() -> Case {
         .flat_map(|i| (f64::from(i as f32 / 7.0 - 5.0) + 1e-9).to_le_bytes())
         .collect();
     wide.extend_from_slice(&0xfff4_5678_9abc_def0u64.to_le_bytes());
-    let halves = [&bytes(160, 30)[..], &[0x01, 0x7c, 0xff, 0xfd]].concat();
+    let halves = [&random_bytes(160, 30)[..], &[0x01, 0x7c, 0xff, 0xfd]].concat();
     let (ints, flags) = (
-        bytes(82 * 8, 31),
-        bytes(82, 32).iter().map(|b| b & 1).collect::<Vec<u8>>(),
+        random_bytes(82 * 8, 31),
+        random_bytes(82, 32).iter().map(|b| b & 1).collect::<Vec<u8>>(),
     );
     let from: [(&str, &[u8], &str, usize); 16] = [
         ("F32", &special(1), "BF16", 2),
@@ -241,7 +222,7 @@ fn converted() -> Case {
         .zip(&names)
         .map(|(t, name)| (name.as_str(), t.0, vec![82], t.1.to_vec()))
         .collect();
-    let base = one(safetensors(&tensors));
+    let base = one(compact_safetensors(&tensors));
     let near = |&(from, base, to, width): &(&str, &[u8], &str, usize)| {
         let (mut values, mut bytes) = (vec![0.0; 82], vec![0; 82 * width]);
         convert::to_f32(Dtype::parse(from).unwrap(), base, &mut values);
@@ -258,7 +239,7 @@ fn converted() -> Case {
         "bases of other dtypes: every rounding, with ties, overflow, NaN with payloads",
         LOSSLESS,
         base,
-        one(safetensors(&tensors)),
+        one(compact_safetensors(&tensors)),
     )
 }
 
@@ -269,17 +250,17 @@ fn index(places: &[(&str, &str)]) -> Vec<u8> {
 }
 
 fn shards() -> Case {
-    let w = bf16s(&noise(3, 640, 0.1));
+    let w = bf16s(&normal(640, 0.1, 3));
     let t = |name, change| -> Tensor<'static> { (name, "BF16", vec![10, 64], nudged(&w, change)) };
     let never = usize::MAX;
     let base = vec![
         (
             "model-00001-of-00002.safetensors".into(),
-            safetensors(&[t("a", never), t("b", never)]),
+            compact_safetensors(&[t("a", never), t("b", never)]),
         ),
         (
             "model-00002-of-00002.safetensors".into(),
-            safetensors(&[t("c", never), t("d", 3)]),
+            compact_safetensors(&[t("c", never), t("d", 3)]),
         ),
         (
             "model.safetensors.index.json".into(),
@@ -292,12 +273,18 @@ fn shards() -> Case {
         ),
     ];
     let fine = vec![
-        ("model-00001-of-00003.safetensors".into(), safetensors(&[t("d", 3)])),
+        (
+            "model-00001-of-00003.safetensors".into(),
+            compact_safetensors(&[t("d", 3)]),
+        ),
         (
             "model-00002-of-00003.safetensors".into(),
-            safetensors(&[t("a", 6), t("c", 20)]),
+            compact_safetensors(&[t("a", 6), t("c", 20)]),
         ),
-        ("model-00003-of-00003.safetensors".into(), safetensors(&[t("b", 4)])),
+        (
+            "model-00003-of-00003.safetensors".into(),
+            compact_safetensors(&[t("b", 4)]),
+        ),
         (
             "model.safetensors.index.json".into(),
             index(&[
@@ -317,7 +304,7 @@ fn with_header(header: &str, data: &[u8]) -> Vec<u8> {
 }
 
 fn verbatim() -> Case {
-    let data = bytes(300, 50);
+    let data = random_bytes(300, 50);
     let spaced = "{ \"b\": {\"data_offsets\":[200, 300], \"shape\":[5,10], \"dtype\":\"F16\"},\n \
                   \"a\": {\"dtype\":\"BF16\",\"shape\":[100],\"data_offsets\":[0,200]}, \"__metadata__\": {\"format\":\"pt\"} }   ";
     let plain = "{\"__metadata__\":{\"k\\n\\u0001\\\"\\\\\":\"ü\\t\u{7f}€\"},\"a\":{\"dtype\":\"BF16\",\"shape\":[100],\"data_offsets\":[0,200]},\
@@ -348,34 +335,34 @@ fn verbatim() -> Case {
 }
 
 fn nothing() -> Case {
-    let model = one(safetensors(&[
-        ("w", "BF16", vec![5, 70], bytes(700, 60)),
-        ("scalar", "I64", vec![], bytes(8, 61)),
+    let model = one(compact_safetensors(&[
+        ("w", "BF16", vec![5, 70], random_bytes(700, 60)),
+        ("scalar", "I64", vec![], random_bytes(8, 61)),
         ("empty", "F32", vec![0], vec![]),
     ]));
     case("nothing", "a model that did not change", LOSSLESS, model.clone(), model)
 }
 
 fn rows() -> Case {
-    let w = noise(4, 60 * 64, 0.05);
+    let w = normal(60 * 64, 0.05, 4);
     let moved: Vec<f32> = w
         .iter()
-        .zip(noise(5, w.len(), 0.0004))
+        .zip(normal(w.len(), 0.0004, 5))
         .enumerate()
         .map(|(i, (w, d))| if (i / 64) % 3 == 0 { w + d } else { *w })
         .collect();
-    let model = |w: &[f32]| one(safetensors(&[("embeddings", "BF16", vec![60, 64], bf16s(w))]));
+    let model = |w: &[f32]| one(compact_safetensors(&[("embeddings", "BF16", vec![60, 64], bf16s(w))]));
     case("rows", "rows that did not change", LOSSLESS, model(&w), model(&moved))
 }
 
 fn escapes() -> Case {
     let model = |seed: u64, scale: f32| {
         let halves = |v: &[f32]| v.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect();
-        one(safetensors(&[
-            ("float32", "F32", vec![12, 64], f32s(&noise(seed, 768, scale))),
-            ("float16", "F16", vec![12, 64], halves(&noise(seed + 1, 768, scale))),
-            ("bfloat16", "BF16", vec![12, 64], bf16s(&noise(seed + 2, 768, scale))),
-            ("integers", "I32", vec![70], bytes(280, seed as u32)),
+        one(compact_safetensors(&[
+            ("float32", "F32", vec![12, 64], f32s(&normal(768, scale, seed))),
+            ("float16", "F16", vec![12, 64], halves(&normal(768, scale, seed + 1))),
+            ("bfloat16", "BF16", vec![12, 64], bf16s(&normal(768, scale, seed + 2))),
+            ("integers", "I32", vec![70], random_bytes(280, seed as u32)),
         ]))
     };
     case(
@@ -388,7 +375,7 @@ fn escapes() -> Case {
 }
 
 fn digests() -> Case {
-    let (w, moves) = (noise(12, 20 * 64, 0.05), noise(13, 20 * 64, 0.003));
+    let (w, moves) = (normal(20 * 64, 0.05, 12), normal(20 * 64, 0.003, 13));
     let moved: Vec<f32> = w.iter().zip(moves).map(|(w, d)| w + d).collect();
     let (w, moved) = (bf16s(&w), bf16s(&moved));
     let t = |name, data: &[u8]| -> Tensor<'static> { (name, "BF16", vec![20, 64], data.to_vec()) };
@@ -398,9 +385,9 @@ fn digests() -> Case {
         "digests",
         "a digest of each file: shards with a written and a kept header, index.json; a tensor tied to a dithered one",
         r#"{"strategy":"lossy","quality":50}"#,
-        one(safetensors(&[t("a", &w), t("b", &w), t("c", &w)])),
+        one(compact_safetensors(&[t("a", &w), t("b", &w), t("c", &w)])),
         vec![
-            (path(1, 2), safetensors(&[t("a", &moved), t("b", &w)])),
+            (path(1, 2), compact_safetensors(&[t("a", &moved), t("b", &w)])),
             (path(2, 2), common::safetensors(&[t("c", &moved)])),
             ("model.safetensors.index.json".into(), map),
         ],

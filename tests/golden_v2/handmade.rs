@@ -1,7 +1,9 @@
 //! Golden files that the encoder does not write: other table logs and windows, several table sets, blocks of every kind
 //! for common rows, tied tensors, a prediction for complex numbers.
 
-use super::cases::{bytes, nudged, one, safetensors, Case};
+use super::cases::{compact_safetensors, Case};
+use super::common::pairs::{nudged, one};
+use super::common::random::random_bytes;
 use sha2::{Digest, Sha256};
 use wdelta::dtype::Dtype;
 use wdelta::format::v2::placed::Geometry;
@@ -80,14 +82,17 @@ fn set(log: u32, log2_q: u32, width: u32, raw_factors: bool) -> TableSet {
 }
 
 fn factors(columns: usize, raw_bits: u32) -> Factors {
-    let octaves: Vec<i16> = bytes(columns, 71).iter().map(|b| (b % 3) as i16 - 1).collect();
+    let octaves: Vec<i16> = random_bytes(columns, 71).iter().map(|b| (b % 3) as i16 - 1).collect();
     let (rank, gains, right): (_, _, Vec<i16>) = match raw_bits {
         0 => {
-            let right = bytes(3 * columns, 70).iter().map(|b| (b % 15) as i16 - 7).collect();
+            let right = random_bytes(3 * columns, 70)
+                .iter()
+                .map(|b| (b % 15) as i16 - 7)
+                .collect();
             (3, vec![40, 0, 1023], right)
         }
         _ => {
-            let pairs = bytes(2 * 35 * columns, 70);
+            let pairs = random_bytes(2 * 35 * columns, 70);
             let right = pairs
                 .chunks_exact(2)
                 .map(|b| (i16::from_le_bytes([b[0], b[1]]) >> (8 - raw_bits)).max(-(127 << raw_bits)))
@@ -128,8 +133,8 @@ fn case(name: &'static str, covers: &'static str, log: u32, log2_q: u32, dtype: 
     let rows = if fine_bits > 0 { 36 } else { 9 };
     let shape = [rows as u64, 70 / layout.parts];
     let n = rows * 70 * layout.bytes();
-    let data = bytes(n, 72);
-    let other = bytes(3 * 100, 73);
+    let data = random_bytes(n, 72);
+    let other = random_bytes(3 * 100, 73);
     let tensors: [Made; 7] = [
         ("predicted", "base", dtype, &shape, nudged(&data, 3), Kind::Coded, 0),
         ("coded", "base", dtype, &shape, nudged(&data, 17), Kind::Coded, 0),
@@ -142,7 +147,15 @@ fn case(name: &'static str, covers: &'static str, log: u32, log2_q: u32, dtype: 
             Kind::Planes,
             0,
         ),
-        ("plain", "other", Dtype::I8, &[3, 100], bytes(300, 74), Kind::Plain, 1),
+        (
+            "plain",
+            "other",
+            Dtype::I8,
+            &[3, 100],
+            random_bytes(300, 74),
+            Kind::Plain,
+            1,
+        ),
         (
             "bytes",
             "other",
@@ -155,7 +168,7 @@ fn case(name: &'static str, covers: &'static str, log: u32, log2_q: u32, dtype: 
         ("tied", "base", dtype, &shape, data.clone(), Kind::Same, 0),
         ("tied too", "base", dtype, &shape, data.clone(), Kind::Same, 0),
     ];
-    let base = safetensors(&[
+    let base = compact_safetensors(&[
         ("base", dtype.name(), shape.to_vec(), data.clone()),
         ("other", "I8", vec![3, 100], other.clone()),
     ]);
@@ -177,7 +190,7 @@ fn case(name: &'static str, covers: &'static str, log: u32, log2_q: u32, dtype: 
         let columns = geometry(*dtype, shape).columns as usize;
         let scales: Vec<i16> = match *name {
             "plain" | "planes" => vec![0; columns],
-            _ => bytes(columns, 75).iter().map(|b| (b % 7) as i16 - 3).collect(),
+            _ => random_bytes(columns, 75).iter().map(|b| (b % 7) as i16 - 3).collect(),
         };
         let factors = (*name == "predicted").then(|| factors(columns, fine_bits));
         let p = Params::new(&sets[*set as usize], scales, factors);
@@ -267,7 +280,7 @@ fn case(name: &'static str, covers: &'static str, log: u32, log2_q: u32, dtype: 
         .iter()
         .map(|t| (t.0, t.2.name(), t.3.to_vec(), t.4.clone()))
         .collect();
-    let mut fine = one(safetensors(&fine));
+    let mut fine = one(compact_safetensors(&fine));
     fine[0].0 = "a folder/model.safetensors".into();
     fine.push(("notes.txt".into(), notes));
     Case {

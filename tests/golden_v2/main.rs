@@ -11,15 +11,13 @@ mod damage;
 mod handmade;
 mod weights;
 
+use common::pairs::Files;
 use common::Memory;
 use serde_json::{json, Value};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use wdelta::error::{Error, Result};
 use wdelta::job::machine::Role;
-
-/// Paths and contents of a model.
-type Files = Vec<(String, Vec<u8>)>;
 
 /// More than any result here has, even if a block says that it covers all that it may.
 const ROOM: u64 = 64 << 20;

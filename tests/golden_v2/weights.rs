@@ -1,8 +1,9 @@
 //! Golden files that the encoder writes: what changes of weights it finds a way to say.
 
-use super::cases::{bytes, case, encode, one, safetensors, Case, LOSSLESS};
-use super::common::{bf16s, f32s, noise, Memory};
-use super::Files;
+use super::cases::{case, compact_safetensors, encode, Case, LOSSLESS};
+use super::common::pairs::{one, Files};
+use super::common::random::{normal, random_bytes};
+use super::common::{bf16s, f32s, Memory};
 use std::path::Path;
 use wdelta::job::machine::Role;
 
@@ -20,8 +21,8 @@ pub fn all() -> Vec<Case> {
 /// Every third weight is 0 and every fifth -0, where the base has neither; exactly, with a prediction, and dithered.
 fn pruned() -> Vec<Case> {
     let n = 72;
-    let (u, v) = (noise(35, n, 1.0), noise(36, n, 0.02));
-    let w = noise(37, n * n, 0.05);
+    let (u, v) = (normal(n, 1.0, 35), normal(n, 0.02, 36));
+    let w = normal(n * n, 0.05, 37);
     let zero = |i: usize, w: f32| match (i % 3, i % 5) {
         (0, _) => 0.0,
         (_, 0) => -0.0,
@@ -31,14 +32,14 @@ fn pruned() -> Vec<Case> {
     let few = &w[..16 * 40];
     let near: Vec<f32> = few
         .iter()
-        .zip(noise(38, few.len(), 0.001))
+        .zip(normal(few.len(), 0.001, 38))
         .map(|(w, d)| w + d)
         .collect();
     let near: Vec<f32> = near.iter().enumerate().map(|(i, &w)| zero(i, w)).collect();
     let halves = |v: &[f32]| v.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect();
     let doubles = |v: &[f32]| v.iter().flat_map(|&v| (v as f64).to_le_bytes()).collect();
     let model = |few: &[f32], all: &[f32]| {
-        one(safetensors(&[
+        one(compact_safetensors(&[
             ("bfloat16", "BF16", vec![16, 40], bf16s(few)),
             ("float16", "F16", vec![16, 40], halves(few)),
             ("float32", "F32", vec![16, 40], f32s(few)),
@@ -69,12 +70,12 @@ fn pruned() -> Vec<Case> {
 /// Tensors of F32 that have values of BF16 or F16: after a base like them, after one with values of its own, after one of
 /// another dtype, and dithered ones.
 fn narrow() -> Vec<Case> {
-    let w = noise(33, 48 * 72, 0.05);
-    let moved: Vec<f32> = w.iter().zip(noise(34, w.len(), 0.003)).map(|(w, d)| w + d).collect();
+    let w = normal(48 * 72, 0.05, 33);
+    let moved: Vec<f32> = w.iter().zip(normal(w.len(), 0.003, 34)).map(|(w, d)| w + d).collect();
     let bf16 = |v: &[f32]| -> Vec<f32> { v.iter().map(|&v| half::bf16::from_f32(v).to_f32()).collect() };
     let f16 = |v: &[f32]| -> Vec<f32> { v.iter().map(|&v| half::f16::from_f32(v).to_f32()).collect() };
     let shape = || vec![48, 72];
-    let base = one(safetensors(&[
+    let base = one(compact_safetensors(&[
         ("bfloat16", "F32", shape(), f32s(&bf16(&w))),
         ("float16", "F32", shape(), f32s(&f16(&w))),
         ("float32", "F32", shape(), f32s(&w)),
@@ -82,7 +83,7 @@ fn narrow() -> Vec<Case> {
     ]));
     let mut special = bf16(&moved);
     special[80..86].copy_from_slice(&[f32::INFINITY, f32::NAN, 0.0, -0.0, f32::from_bits(1 << 16), -1.0]);
-    let fine = one(safetensors(&[
+    let fine = one(compact_safetensors(&[
         ("bfloat16", "F32", shape(), f32s(&special)),
         ("float16", "F32", shape(), f32s(&f16(&moved))),
         ("float32", "F32", shape(), f32s(&bf16(&moved))),
@@ -104,13 +105,13 @@ fn narrow() -> Vec<Case> {
 /// Models into which an adapter of rank 2 was merged: factors have raw bits.
 fn adapters() -> Vec<Case> {
     let n = 96;
-    let (u, v) = (noise(30, 2 * n, 1.0), noise(31, 2 * n, 0.02));
-    let w = noise(32, n * n, 0.05);
+    let (u, v) = (normal(2 * n, 1.0, 30), normal(2 * n, 0.02, 31));
+    let w = normal(n * n, 0.05, 32);
     let at = |i: usize| u[2 * (i / n)] * v[2 * (i % n)] + u[2 * (i / n) + 1] * v[2 * (i % n) + 1];
     let moved: Vec<f32> = w.iter().enumerate().map(|(i, w)| w + at(i)).collect();
     let halves = |v: &[f32]| v.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect();
     let model = |dtype, bytes: &dyn Fn(&[f32]) -> Vec<u8>, w: &[f32]| {
-        one(safetensors(&[("w", dtype, vec![n as u64, n as u64], bytes(w))]))
+        one(compact_safetensors(&[("w", dtype, vec![n as u64, n as u64], bytes(w))]))
     };
     let pair = |name, covers, dtype, bytes: &dyn Fn(&[f32]) -> Vec<u8>| {
         let (base, fine) = (model(dtype, bytes, &w), model(dtype, bytes, &moved));
@@ -131,9 +132,9 @@ fn adapters() -> Vec<Case> {
 
 fn low_rank() -> Vec<Case> {
     let (m, n) = (72, 72);
-    let (u, v) = (noise(20, 2 * m, 1.0), noise(21, 2 * n, 0.001));
-    let w = noise(22, m * n, 0.05);
-    let rest = noise(23, m * n, 0.00002);
+    let (u, v) = (normal(2 * m, 1.0, 20), normal(2 * n, 0.001, 21));
+    let w = normal(m * n, 0.05, 22);
+    let rest = normal(m * n, 0.00002, 23);
     let at = |i: usize| u[2 * (i / n)] * v[2 * (i % n)] + u[2 * (i / n) + 1] * v[2 * (i % n) + 1];
     let moved: Vec<f32> = w
         .iter()
@@ -144,7 +145,7 @@ fn low_rank() -> Vec<Case> {
     let halves = |v: &[f32]| v.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect();
     let shape = vec![m as u64, n as u64];
     let pair = |name, dtype, bytes: &dyn Fn(&[f32]) -> Vec<u8>| {
-        let model = |w: &[f32]| one(safetensors(&[(name, dtype, shape.clone(), bytes(w))]));
+        let model = |w: &[f32]| one(compact_safetensors(&[(name, dtype, shape.clone(), bytes(w))]));
         (model(&w), model(&moved))
     };
     let all = [
@@ -192,7 +193,7 @@ fn slice(file: &str) -> Files {
         let name: &'static str = Box::leak((*name).to_owned().into_boxed_str());
         (name, dtype, shape, t.data().to_vec())
     };
-    one(safetensors(&names.iter().map(tensor).collect::<Vec<_>>()))
+    one(compact_safetensors(&names.iter().map(tensor).collect::<Vec<_>>()))
 }
 
 fn real() -> Vec<Case> {
@@ -207,20 +208,20 @@ fn real() -> Vec<Case> {
 }
 
 fn dithered() -> Vec<Case> {
-    let w = noise(30, 16 * 72, 0.05);
-    let moved: Vec<f32> = w.iter().zip(noise(31, w.len(), 0.003)).map(|(w, d)| w + d).collect();
+    let w = normal(16 * 72, 0.05, 30);
+    let moved: Vec<f32> = w.iter().zip(normal(w.len(), 0.003, 31)).map(|(w, d)| w + d).collect();
     let halves = |v: &[f32]| v.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect();
     let model = |w: &[f32]| {
         let mut kept = w.to_vec();
         // A row as in the base, and words that no step can be added to.
-        kept[72..144].copy_from_slice(&noise(32, 72, 0.05));
+        kept[72..144].copy_from_slice(&normal(72, 0.05, 32));
         kept[150..154].copy_from_slice(&[f32::INFINITY, f32::NAN, 0.0, -0.0]);
-        one(safetensors(&[
+        one(compact_safetensors(&[
             ("bfloat16", "BF16", vec![16, 72], bf16s(&kept)),
             ("float16", "F16", vec![16, 72], halves(&kept)),
             ("float32", "F32", vec![16, 72], f32s(&kept)),
             ("complex", "C64", vec![8, 72], f32s(&kept)),
-            ("integers", "I16", vec![100], bytes(200, w[0].to_bits())),
+            ("integers", "I16", vec![100], random_bytes(200, w[0].to_bits())),
         ]))
     };
     let (base, fine) = (slice("base.safetensors"), slice("ft-sft.safetensors"));
@@ -261,16 +262,16 @@ fn after(base: &Files, delta: &[u8], options: &str) -> Files {
 
 fn chains() -> Vec<Case> {
     let model = |seed: u64, scale: f32, dtype: &'static str| {
-        let moved: Vec<f32> = noise(40, 900, 0.1)
+        let moved: Vec<f32> = normal(900, 0.1, 40)
             .iter()
-            .zip(noise(seed, 900, scale))
+            .zip(normal(900, scale, seed))
             .map(|(w, d)| w + d)
             .collect();
         let bytes = match dtype {
             "F32" => f32s(&moved),
             _ => bf16s(&moved),
         };
-        one(safetensors(&[
+        one(compact_safetensors(&[
             ("w", dtype, vec![9, 100], bytes),
             ("same", "I32", vec![3], vec![7; 12]),
         ]))

@@ -159,13 +159,14 @@ pub fn encode_scalar(index: &[u16], tables: &EncodeTables) -> ([u32; LANES], Vec
 mod tests {
     use super::super::tables::{normalise, SYMBOLS};
     use super::*;
+    use crate::kernels::random::Lcg32;
 
     /// Rows of pseudo-random symbols of two contexts, with a padded last group.
     fn case(len: usize, spread: u32) -> (Vec<u8>, Vec<i8>) {
-        let mut x = 12345u32;
+        let mut lcg = Lcg32(12345);
         let mut symbols = (Vec::new(), Vec::new());
         for i in 0..len.div_ceil(LANES) * LANES {
-            x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let x = lcg.next();
             let context = (x >> 30 & 1) as u8;
             symbols.0.push(if i < len { context } else { 2 });
             let code = (((x >> 8 & 0xffff).pow(2) >> 16) * spread) >> 16;

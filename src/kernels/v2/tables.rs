@@ -234,12 +234,13 @@ impl EncodeTables {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::random::Lcg32;
 
     fn counts(seed: u32) -> [u32; SYMBOLS] {
         let mut c = [0; SYMBOLS];
-        let mut x = seed | 1;
+        let mut lcg = Lcg32(seed | 1);
         for (s, c) in c.iter_mut().enumerate() {
-            x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let x = lcg.next();
             let m = (s as u8 as i8).unsigned_abs() as u32;
             if m <= 52 {
                 *c = (x >> 8) >> (m / 2 + seed % 9).min(31);

@@ -4,16 +4,19 @@
 //! set and of parameters, two bytes each; these follow, and then the block. Without a table set a flat one is taken.
 #![no_main]
 
+#[path = "../../common/tables.rs"]
+mod tables;
+
 use libfuzzer_sys::fuzz_target;
+use tables::{flat_set, sealed};
 use wdelta::dtype::Dtype;
 use wdelta::error::{Code, Error};
 use wdelta::kernels::v2::dither::Dither;
 use wdelta::kernels::v2::element::Layout;
-use wdelta::kernels::v2::tables::{DecodeTables, SYMBOLS};
+use wdelta::kernels::v2::tables::DecodeTables;
 use wdelta::strategy::lossless::block::{self, Target};
 use wdelta::strategy::lossless::model::{TableSet, Window};
 use wdelta::strategy::lossless::params::Params;
-use xxhash_rust::xxh3::xxh3_64;
 
 const DTYPES: [Dtype; 9] = [
     Dtype::BF16,
@@ -32,29 +35,6 @@ const SECOND: u8 = 1;
 /// Steps that are coarser than the type's own.
 const DITHERED: u8 = 2;
 
-fn sealed(bytes: &[u8]) -> Vec<u8> {
-    [bytes, &xxh3_64(bytes).to_le_bytes()].concat()
-}
-
-/// Two classes without steps, two with.
-fn flat_set(bits: u32) -> TableSet {
-    let mut flat = [2u16; SYMBOLS];
-    flat[0] = 512 - 2 * 255;
-    TableSet {
-        window: Window {
-            classes: 3,
-            ..Window::for_width(bits)
-        },
-        raw_factors: false,
-        narrow: None,
-        phased: 0,
-        log: 9,
-        dither_offset: -3,
-        dither_classes: 2,
-        freqs: vec![flat; 3 + 2 * 8],
-    }
-}
-
 fn refused(e: &Error) {
     assert!(matches!(e.code, Code::Malformed | Code::Limit), "{} {e}", e.code);
 }
@@ -68,7 +48,10 @@ fuzz_target!(|data: &[u8]| {
     let (set_bytes, rest) = rest.split_at(rest.len().min(u16::from_le_bytes([a, b]) as usize));
     let (params_bytes, block_bytes) = rest.split_at(rest.len().min(u16::from_le_bytes([c, d]) as usize));
     let set = match set_bytes {
-        [] => flat_set(layout.bits),
+        [] => flat_set(Window {
+            classes: 3,
+            ..Window::for_width(layout.bits)
+        }),
         _ => match TableSet::parse(&sealed(set_bytes)) {
             Ok(set) => set,
             Err(e) => return refused(&e),
