@@ -14,7 +14,7 @@ use std::borrow::Cow;
 const SHOWN_BYTES: usize = 24;
 
 /// A place in a JSON text that is part of a file.
-pub(crate) struct Reader<'a> {
+pub(crate) struct JsonReader<'a> {
     bytes: &'a [u8],
     at: usize,
     depth: u32,
@@ -22,7 +22,7 @@ pub(crate) struct Reader<'a> {
     what: &'static str,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> JsonReader<'a> {
     /// The start of `bytes`, which stand at `start` of their file and are called `what` in messages.
     pub(crate) fn new(bytes: &'a [u8], start: u64, what: &'static str) -> Self {
         Self {
@@ -326,10 +326,10 @@ pub(crate) enum Value {
 impl Value {
     /// Parses a whole text.
     pub(crate) fn parse(json: &str) -> Result<Self> {
-        Reader::new(json.as_bytes(), 0, "the text").whole(Self::read)
+        JsonReader::new(json.as_bytes(), 0, "the text").whole(Self::read)
     }
 
-    fn read(reader: &mut Reader<'_>) -> Result<Self> {
+    fn read(reader: &mut JsonReader<'_>) -> Result<Self> {
         Ok(match reader.peek() {
             Some(b'"') => Value::Text(reader.text("a text")?.into_owned()),
             Some(b'[') => {
@@ -441,7 +441,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn accepts(json: &[u8]) -> bool {
-        Reader::new(json, 0, "the text").whole(|r| r.skip().map(drop)).is_ok()
+        JsonReader::new(json, 0, "the text")
+            .whole(|r| r.skip().map(drop))
+            .is_ok()
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::LENGTH_BYTES;
 use crate::dtype::Dtype;
 use crate::error::{quoted, shape_text, Code, Error, Result};
 use crate::format::damaged_entry;
-use crate::format::json::{inside, once, twice, Reader, UnknownKeys};
+use crate::format::json::{inside, once, twice, JsonReader, UnknownKeys};
 use crate::limits::{MAX_HEADER_BYTES, MAX_NAME_BYTES, MAX_RANK, MAX_TENSORS};
 use crate::offset::{element_count, ByteRange};
 use crate::order::sorted_positions;
@@ -76,7 +76,7 @@ pub fn parse_header(json: &[u8], data_len: u64) -> Result<Header> {
             ),
         ));
     }
-    let header = Reader::new(json, LENGTH_BYTES, "the safetensors header").whole(read_header)?;
+    let header = JsonReader::new(json, LENGTH_BYTES, "the safetensors header").whole(read_header)?;
     check_names(&header.tensors)?;
     check_layout(&header.tensors, data_len)?;
     Ok(header)
@@ -144,7 +144,7 @@ fn check_layout(tensors: &[Entry], data_len: u64) -> Result<()> {
     Ok(())
 }
 
-fn read_header(json: &mut Reader<'_>) -> Result<Header> {
+fn read_header(json: &mut JsonReader<'_>) -> Result<Header> {
     let mut metadata = None;
     let mut tensors = Vec::new();
     json.object("an object with one entry per tensor", &mut |json, name| {
@@ -182,7 +182,7 @@ pub(in crate::format) fn check_name(name: &str) -> Result<()> {
 }
 
 /// The object under `__metadata__`: texts only. `null` stands for none, as in the crate.
-fn read_metadata(json: &mut Reader<'_>) -> Result<Vec<(String, String)>> {
+fn read_metadata(json: &mut JsonReader<'_>) -> Result<Vec<(String, String)>> {
     let mut texts: Vec<(String, String)> = Vec::new();
     if json.null() {
         return Ok(texts);
@@ -203,7 +203,7 @@ fn read_metadata(json: &mut Reader<'_>) -> Result<Vec<(String, String)>> {
     }
 }
 
-fn read_entry(json: &mut Reader<'_>, name: &str) -> Result<Entry> {
+fn read_entry(json: &mut JsonReader<'_>, name: &str) -> Result<Entry> {
     let (mut dtype, mut shape, mut offsets) = (None, None, None);
     let mut unknown = UnknownKeys::default();
     json.object(

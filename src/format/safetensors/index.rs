@@ -3,7 +3,7 @@
 use super::header::check_name;
 use super::writer::push_text;
 use crate::error::{quoted, Code, Error, Result};
-use crate::format::json::{inside, once, twice, Reader, UnknownKeys};
+use crate::format::json::{inside, once, twice, JsonReader, UnknownKeys};
 use crate::limits::{MAX_FILE_NAME_BYTES, MAX_INDEX_BYTES, MAX_INDEX_METADATA, MAX_TENSORS};
 use crate::order::sorted_positions;
 
@@ -80,7 +80,7 @@ pub fn parse_index(json: &[u8]) -> Result<Index> {
             ),
         ));
     }
-    let index = Reader::new(json, 0, "the shard index").whole(read_index)?;
+    let index = JsonReader::new(json, 0, "the shard index").whole(read_index)?;
     let map = &index.weight_map;
     let order = sorted_positions(map.len(), &|a, b| map[a].0.cmp(&map[b].0));
     if let Some(pair) = order.windows(2).find(|pair| map[pair[0]].0 == map[pair[1]].0) {
@@ -109,7 +109,7 @@ fn check_file_name(file: &str) -> Result<()> {
     ))
 }
 
-fn read_index(json: &mut Reader<'_>) -> Result<Index> {
+fn read_index(json: &mut JsonReader<'_>) -> Result<Index> {
     let (mut metadata, mut weight_map) = (None, None);
     let mut unknown = UnknownKeys::default();
     json.object("an object with weight_map", &mut |json, key| match &*key {
@@ -126,7 +126,7 @@ fn read_index(json: &mut Reader<'_>) -> Result<Index> {
     })
 }
 
-fn read_weight_map(json: &mut Reader<'_>) -> Result<Vec<(String, String)>> {
+fn read_weight_map(json: &mut JsonReader<'_>) -> Result<Vec<(String, String)>> {
     let mut entries = Vec::new();
     json.object("an object from tensor to file name", &mut |json, name| {
         check_name(&name)?;
@@ -143,7 +143,7 @@ fn read_weight_map(json: &mut Reader<'_>) -> Result<Vec<(String, String)>> {
 }
 
 /// The object under `metadata`, its values as spelled; `null` stands for none.
-fn read_metadata(json: &mut Reader<'_>) -> Result<Vec<(String, String)>> {
+fn read_metadata(json: &mut JsonReader<'_>) -> Result<Vec<(String, String)>> {
     let mut entries: Vec<(String, String)> = Vec::new();
     if json.null() {
         return Ok(entries);

@@ -3,7 +3,7 @@
 use super::PREFIX_BYTES;
 use crate::error::{quoted, shape_text, Code, Error, Result};
 use crate::format::damaged_entry;
-use crate::format::json::{inside, once, Reader, UnknownKeys};
+use crate::format::json::{inside, once, JsonReader, UnknownKeys};
 use crate::format::safetensors::header::check_name;
 use crate::limits::{MAX_HEADER_BYTES, MAX_OPTION_BYTES, MAX_RANK, MAX_TENSORS};
 use crate::offset::element_count;
@@ -128,7 +128,7 @@ pub fn parse_header(json: &[u8]) -> Result<V1Header> {
             ),
         ));
     }
-    let mut header = Reader::new(json, PREFIX_BYTES, "the header of the .wdelta file").whole(read_header)?;
+    let mut header = JsonReader::new(json, PREFIX_BYTES, "the header of the .wdelta file").whole(read_header)?;
     let tensors = &header.tensors;
     let by_name: Vec<u32> = sorted_positions(tensors.len(), &|a, b| tensors[a].name.cmp(&tensors[b].name))
         .into_iter()
@@ -145,7 +145,7 @@ pub fn parse_header(json: &[u8]) -> Result<V1Header> {
     Ok(header)
 }
 
-fn read_header(json: &mut Reader<'_>) -> Result<V1Header> {
+fn read_header(json: &mut JsonReader<'_>) -> Result<V1Header> {
     let (mut hash, mut strategy, mut tensors, mut base_name) = (None, None, None, None);
     let mut unknown = UnknownKeys::default();
     json.object(
@@ -171,7 +171,7 @@ fn read_header(json: &mut Reader<'_>) -> Result<V1Header> {
     })
 }
 
-fn read_name(json: &mut Reader<'_>) -> Result<String> {
+fn read_name(json: &mut JsonReader<'_>) -> Result<String> {
     let text = json.text("a text")?;
     check_name(&text)?;
     Ok(text.into_owned())
@@ -191,7 +191,7 @@ fn check_hash(text: &str) -> Result<String> {
     ))
 }
 
-fn read_tensors(json: &mut Reader<'_>) -> Result<Vec<V1Tensor>> {
+fn read_tensors(json: &mut JsonReader<'_>) -> Result<Vec<V1Tensor>> {
     let mut tensors = Vec::new();
     json.object("an object with one entry per tensor", &mut |json, name| {
         check_name(&name)?;
@@ -218,7 +218,7 @@ struct Raw {
     outlier_fraction: Option<Option<String>>,
 }
 
-fn read_entry(json: &mut Reader<'_>, name: &str) -> Result<V1Tensor> {
+fn read_entry(json: &mut JsonReader<'_>, name: &str) -> Result<V1Tensor> {
     let mut raw = Raw::default();
     let mut unknown = UnknownKeys::default();
     json.object(

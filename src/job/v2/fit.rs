@@ -20,7 +20,7 @@ use crate::strategy::lossless::factors::Factors;
 use crate::strategy::lossless::fit::{fit, Counts, Effort, Sample};
 use crate::strategy::lossless::stored;
 use crate::strategy::lossless::wire::checksum;
-use crate::strategy::lossy::fit::choose;
+use crate::strategy::lossy::fit::choose_way;
 use crate::strategy::lossy::importance::relative_change;
 
 /// Bytes of a piece of a tensor that is not read as a whole.
@@ -256,7 +256,7 @@ async fn fit_tensor(io: &Io, look: Look, item: &FitItem, reader: &mut Reader) ->
     let (effort, stride) = (look.effort(), item.stride);
     let fit = fit(&sample, effort);
     let step = look.step.map(|step| step - item.finer);
-    let lossy = step.and_then(|step| choose(&sample, effort, step, stride, &fit));
+    let lossy = step.and_then(|step| choose_way(&sample, effort, step, stride, &fit));
     found.lossy = lossy.map(|way| Coding {
         columns: way.columns,
         factors: way.factors,

@@ -59,9 +59,9 @@ enum Kind {
 /// Chooses how a sample is dithered with steps of this number; none where exact coding, as `fit` has it, is as short.
 ///
 /// `share`: the part of the tensor's rows that the sample has, as one in so many.
-pub fn choose(sample: &Sample, effort: Effort, step: u8, share: u64, fit: &Fit) -> Option<Way> {
+pub fn choose_way(sample: &Sample, effort: Effort, step: u8, share: u64, fit: &Fit) -> Option<Way> {
     if let Some(few) = sample.few(effort) {
-        return choose(&few, Effort { few: false, ..effort }, step, share, fit);
+        return choose_way(&few, Effort { few: false, ..effort }, step, share, fit);
     }
     if !can_dither(sample.layout) || sample.is_empty() {
         return None;
