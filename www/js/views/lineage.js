@@ -12,7 +12,7 @@ import { findingList } from '../components/problem.js';
 /** @import { App } from '../app.js' */
 /** @import { Entry, Lineage, Link } from '../types.js' */
 
-/** How often a delta is moved in below its parent; deeper ones stand below each other. */
+/** How often a delta is moved in below what it was made against; deeper ones stand below each other. */
 const DEEPEST = 8;
 
 /** @param {App} app @param {AbortSignal} signal */
@@ -70,6 +70,7 @@ export function lineageView(app, signal) {
           h(
             'li',
             { class: 'node base' },
+            h('i', { class: 'own', vars: { '--up': 0 } }),
             h(
               'div',
               { class: 'node-head' },
@@ -121,12 +122,11 @@ function ordered(result, deltas) {
   return list;
 }
 
-/** The depths whose lines pass a delta on their way to one that follows. @param {number[]} depths @param {number} at */
+/** The depths, from the base's 0 to a delta's own, that have a line beside it, to a delta that follows. @param {number[]} depths @param {number} at */
 const passing = (depths, at) =>
-  Array.from({ length: Math.min(depths[at] - 1, DEEPEST) }, (_, i) => i + 1).filter((depth) => {
-    const next = depths.slice(at + 1).find((each) => each <= depth + 1);
-    return next === depth + 1 || (next && depth === 1);
-  });
+  Array.from({ length: Math.min(depths[at], DEEPEST) + 1 }, (_, depth) => depth).filter(
+    (depth) => (depths.slice(at + 1).find((each) => each <= depth + 1 || depth === DEEPEST) ?? 0) > depth,
+  );
 
 /**
  * @param {App} app @param {Placed} placed @param {number[]} lines of depths above it that go on @param {Entry[]} deltas
@@ -142,10 +142,10 @@ function node({ store, actions }, { entry, link, depth }, lines, deltas, result,
   return h(
     'li',
     {
-      class: `node ${state.replace(' ', '-')}${entry.id === active ? ' active' : ''}${depth > 1 && depth - 1 <= DEEPEST ? ' nested' : ''}`,
-      vars: { '--depth': Math.min(depth - 1, DEEPEST) },
+      class: `node ${state.replace(' ', '-')}${entry.id === active ? ' active' : ''}${depth > DEEPEST ? '' : ' nested'}`,
+      vars: { '--depth': Math.min(depth, DEEPEST) },
     },
-    lines.map((each) => h('i', { vars: { '--up': Math.min(depth - 1, DEEPEST) + 1 - each } })),
+    lines.map((each) => h('i', { class: each === depth ? 'own' : '', vars: { '--up': Math.min(depth, DEEPEST) - each } })),
     h(
       'div',
       { class: 'link-state' },

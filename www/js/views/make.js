@@ -75,7 +75,7 @@ export const makeView = (app, signal) =>
               [base, 'The base model: a .safetensors file, or a folder with shards.'],
               [
                 finetuned,
-                'The fine-tune, with the same tensor names: the second model opened, unless its chip says otherwise.',
+                'The fine-tune: the second model opened, unless its chip says otherwise.',
               ],
             ],
             false,
