@@ -5,6 +5,7 @@ use crate::decimal;
 use crate::error::{quoted, Code, Error, Result};
 use crate::format::json::Value;
 use crate::format::v1::writer::{option_text, py_float};
+use crate::strategy::Strategy;
 use serde::Serialize;
 
 /// Options as given, of which each job takes its own. What is left over was misspelt.
@@ -42,14 +43,20 @@ impl Given {
         }
     }
 
-    /// One of these words; the first is the default.
-    fn word(&mut self, name: &str, words: &[&str]) -> Result<usize> {
-        match self.text(name)? {
-            None => Ok(0),
-            Some(text) => words
-                .iter()
-                .position(|w| *w == text)
-                .ok_or_else(|| wrong(name, &format!("one of {}", words.join(", ")))),
+    /// What the word that was given stands for; it must be one of these.
+    fn word<T: Copy, const N: usize>(&mut self, name: &str, words: [(&str, T); N]) -> Result<Option<T>> {
+        let found = self.one_of(name, &words.map(|(word, _)| word))?;
+        Ok(found.map(|at| words[at].1))
+    }
+
+    /// Which of these words was given. Apart from [`Given::word`], so that it is compiled once.
+    fn one_of(&mut self, name: &str, words: &[&str]) -> Result<Option<usize>> {
+        let Some(text) = self.text(name)? else {
+            return Ok(None);
+        };
+        match words.iter().position(|w| *w == text) {
+            None => Err(wrong(name, &format!("one of {}", words.join(", ")))),
+            found => Ok(found),
         }
     }
 
@@ -62,7 +69,7 @@ impl Given {
         }
     }
 
-    /// A whole number from 0 to `most`.
+    /// A whole number in `from..=to`; `USAGE` for another one.
     fn small(&mut self, name: &str, from: u32, to: u32) -> Result<Option<u32>> {
         let value = match self.number(name)? {
             None => return Ok(None),
@@ -185,8 +192,8 @@ pub enum HashOrder {
 /// Options of `encode`.
 #[derive(Clone, Debug)]
 pub struct EncodeOptions {
-    /// `lossless`, `lossy`, `int4`, `sparse` or `quantized`; `lossless` by default, `int4` in reference mode.
-    pub strategy: String,
+    /// How deltas are stored; `lossless` by default, `int4` in reference mode.
+    pub strategy: Asked,
     /// How much `lossless` and `lossy` try, 0 to 3.
     pub effort: Option<u32>,
     /// Whether `lossless` and `lossy` try a low-rank prediction; given only when it was asked for.
@@ -218,8 +225,36 @@ pub enum Fidelity {
     Ratio(f64),
 }
 
-/// What `encode` can be asked for, of either version.
-const STRATEGIES: [&str; 5] = ["lossless", "lossy", "int4", "sparse", "quantized"];
+/// The strategies that `encode` can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Version 2, which loses nothing.
+    Lossless,
+    /// Version 2, with a loss where that pays.
+    Lossy,
+    /// Version 1.
+    V1(Strategy),
+}
+
+impl Asked {
+    /// Its word among the options.
+    pub fn name(self) -> &'static str {
+        match self {
+            Asked::Lossless => "lossless",
+            Asked::Lossy => "lossy",
+            Asked::V1(strategy) => strategy.name(),
+        }
+    }
+}
+
+/// Every strategy with its word, in the order in which an error lists them.
+const STRATEGIES: [(&str, Asked); 5] = [
+    ("lossless", Asked::Lossless),
+    ("lossy", Asked::Lossy),
+    ("int4", Asked::V1(Strategy::Int4)),
+    ("sparse", Asked::V1(Strategy::Sparse)),
+    ("quantized", Asked::V1(Strategy::Quantized)),
+];
 
 /// The quality when none is given.
 const DEFAULT_QUALITY: u32 = 50;
@@ -227,14 +262,14 @@ const DEFAULT_QUALITY: u32 = 50;
 impl EncodeOptions {
     /// What the strategies of version 2 may lose.
     pub fn fidelity(&self) -> Result<Fidelity> {
-        let lossy = self.strategy == "lossy";
+        let lossy = self.strategy == Asked::Lossy;
         match (self.quality, self.ratio) {
             (None, None) if !lossy => Ok(Fidelity::Lossless),
             _ if !lossy => Err(Error::new(
                 Code::Usage,
                 format!(
                     "quality and ratio are options of lossy, but the strategy is {}",
-                    self.strategy
+                    self.strategy.name()
                 ),
             )),
             (Some(_), Some(_)) => Err(Error::new(Code::Usage, "give a quality or a ratio, not both")),
@@ -253,13 +288,12 @@ impl Options for EncodeOptions {
     fn take(given: &mut Given) -> Result<Self> {
         let reference = given.flag("reference", false)?;
         // What the reference would take; else the one that loses nothing.
-        let default = if reference { "int4" } else { "lossless" };
+        let default = match reference {
+            true => Asked::V1(Strategy::Int4),
+            false => Asked::Lossless,
+        };
         Ok(Self {
-            strategy: match given.text("strategy")? {
-                None => default.into(),
-                Some(name) if STRATEGIES.contains(&name.as_str()) => name,
-                Some(_) => return Err(wrong("strategy", &format!("one of {}", STRATEGIES.join(", ")))),
-            },
+            strategy: given.word("strategy", STRATEGIES)?.unwrap_or(default),
             effort: given.small("effort", 0, 3)?,
             low_rank: match given.text("lowRank")?.as_deref() {
                 None => None,
@@ -273,7 +307,12 @@ impl Options for EncodeOptions {
             sparsity: given.number("sparsity")?,
             reference,
             base_name: given.text("baseName")?,
-            hash_order: [HashOrder::Paths, HashOrder::Memory][given.word("hashOrder", &["paths", "memory"])?],
+            hash_order: given
+                .word(
+                    "hashOrder",
+                    [("paths", HashOrder::Paths), ("memory", HashOrder::Memory)],
+                )?
+                .unwrap_or_default(),
         })
     }
 }
@@ -317,10 +356,20 @@ pub struct DecodeOptions {
 impl Options for DecodeOptions {
     fn take(given: &mut Given) -> Result<Self> {
         Ok(Self {
-            dtype: [OutputDtype::Base, OutputDtype::Float32][given.word("dtype", &["base", "float32"])?],
+            dtype: given
+                .word(
+                    "dtype",
+                    [("base", OutputDtype::Base), ("float32", OutputDtype::Float32)],
+                )?
+                .unwrap_or_default(),
             verify: given.flag("verify", true)?,
             side_files: given.flag("sideFiles", false)?,
-            layout: [OutputLayout::Auto, OutputLayout::Single][given.word("layout", &["auto", "single"])?],
+            layout: given
+                .word(
+                    "layout",
+                    [("auto", OutputLayout::Auto), ("single", OutputLayout::Single)],
+                )?
+                .unwrap_or_default(),
             read_back: given.flag("readBack", false)?,
         })
     }
@@ -403,7 +452,8 @@ impl Options for HashOptions {
 }
 
 fn form(given: &mut Given) -> Result<As> {
-    Ok([As::Stored, As::Float32][given.word("as", &["stored", "float32"])?])
+    let form = given.word("as", [("stored", As::Stored), ("float32", As::Float32)])?;
+    Ok(form.unwrap_or_default())
 }
 
 /// Options of jobs that have none.

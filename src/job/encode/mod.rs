@@ -14,7 +14,7 @@ use super::emit::{EmitItem, Emitted};
 use super::hashing::{self, ModelHash};
 use super::machine::{Io, OutputFile, Role, SourceEntry, TaskSpec};
 use super::open::{delta_sources, groups_of, open_model, OpenDelta};
-use super::options::{EncodeOptions, HashOrder};
+use super::options::{Asked, EncodeOptions, HashOrder};
 use super::placed::TensorRange;
 use super::plan::Plan;
 use super::report::{from_wire, source_changed, to_json, Finding};
@@ -38,11 +38,11 @@ use wanted::{check_v2, Wanted};
 
 /// Runs the job.
 pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -> Result<String> {
-    if matches!(options.strategy.as_str(), "lossless" | "lossy") {
+    let Asked::V1(strategy) = options.strategy else {
         check_v2(&options)?;
         return Box::pin(super::v2::encode::encode(io, sources, options)).await;
-    }
-    let wanted = Wanted::new(&options)?;
+    };
+    let wanted = Wanted::new(strategy, &options)?;
     let base = open_model(&io, &sources, Role::Base, 0).await?;
     let finetuned = open_model(&io, &sources, Role::Finetuned, 0).await?;
     let (base, finetuned) = (&base.model, &finetuned.model);

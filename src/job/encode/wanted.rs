@@ -12,8 +12,7 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    pub(super) fn new(options: &EncodeOptions) -> Result<Self> {
-        let strategy = Strategy::parse(&options.strategy)?;
+    pub(super) fn new(strategy: Strategy, options: &EncodeOptions) -> Result<Self> {
         options.fidelity()?;
         if options.effort.is_some() || options.low_rank.is_some() {
             return Err(Error::new(
@@ -101,7 +100,7 @@ pub(super) fn check_v2(options: &EncodeOptions) -> Result<()> {
             Code::Usage,
             format!(
                 "{name} is an option of version 1, but the strategy is {}",
-                options.strategy
+                options.strategy.name()
             ),
         )),
     }
