@@ -5,7 +5,7 @@ use super::machine::{Io, TaskSpec};
 use super::open::OpenDelta;
 use super::placed::DeltaTensor;
 use super::report::{found, to_found, Finding, Severity};
-use super::task::{batch, Task};
+use super::task::{grouped, Task};
 use crate::error::Result;
 use crate::job::wire::wire;
 use crate::limits::BLOCK_ELEMENTS;
@@ -43,7 +43,7 @@ async fn check(io: &Io, items: &[(String, DeltaTensor)]) -> Result<Vec<Checked>>
 /// The tasks that decode a delta's records into nothing.
 pub fn check_tasks(delta: &OpenDelta) -> Result<Vec<TaskSpec>> {
     let names = delta.header.tensors.iter().map(|t| t.name.clone());
-    batch(
+    grouped(
         names.zip(delta.tensors.iter().cloned()).collect(),
         "checking",
         |(_, d): &(String, DeltaTensor)| d.bytes(),

@@ -4,6 +4,7 @@
 //! [`start_job`] begins one by name, [`start_task`] begins a task in a worker. The host answers every
 //! [`machine::Step`]; with feature `drive`, `drive` does so for native callers.
 
+pub mod batch;
 pub mod buffers;
 pub mod chain;
 pub mod changes;

@@ -1,6 +1,6 @@
 //! What a job says before it does anything.
 
-use super::machine::{OutputFile, TaskSpec};
+use super::machine::OutputFile;
 use super::report::{to_json, Finding};
 use crate::error::Result;
 use serde::Serialize;
@@ -45,17 +45,17 @@ impl Plan {
         }
     }
 
-    /// Of a job whose tasks write these files from end to end, each byte once. With `read_back` it reads them afterwards.
+    /// Of a job whose tasks write these files from end to end, each byte once, and read and write `work` bytes in all. With
+    /// `read_back` it reads them afterwards.
     pub fn writing(
         job: &'static str,
         outputs: &[OutputFile],
-        tasks: &[TaskSpec],
+        work: u64,
         read_back: bool,
         tensors: usize,
         elements: u64,
     ) -> Self {
         let bytes: u64 = outputs.iter().map(|o| o.size).sum();
-        let work: u64 = tasks.iter().map(|t| t.cost).sum();
         Self {
             bytes,
             outputs: outputs.to_vec(),

@@ -96,10 +96,10 @@ impl Task {
 
 /// Tasks above this many bytes stand alone; smaller items share one, so that a model of many small tensors does not
 /// spend its time on handing out work.
-pub const BATCH_BYTES: u64 = 4 << 20;
+pub const GROUP_BYTES: u64 = 4 << 20;
 
 /// Groups items into tasks of at least 4 MiB. `cost` gives an item's bytes, `name` its tensor.
-pub fn batch<T>(
+pub fn grouped<T>(
     items: Vec<T>,
     phase: &str,
     cost: impl Fn(&T) -> u64,
@@ -113,7 +113,7 @@ pub fn batch<T>(
     while let Some(item) = items.next() {
         sum += cost(&item);
         group.push(item);
-        if sum >= BATCH_BYTES || items.peek().is_none() {
+        if sum >= GROUP_BYTES || items.peek().is_none() {
             let label = name(&group[0]).to_owned();
             specs.push(task(std::mem::take(&mut group)).spec(&label, phase, sum)?);
             sum = 0;

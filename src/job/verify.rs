@@ -1,5 +1,6 @@
 //! `verify`: checksums, parts that decode, and, with a base, every link.
 
+use super::batch::Batch;
 use super::chain::{self, checksum_task, judge_checksums, Care, ChainCheck};
 use super::check::{check_findings, check_tasks};
 use super::inspect::report::LossReport;
@@ -143,8 +144,8 @@ pub async fn verify(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<S
     }
     let deltas = of_v1(&links);
     let mut check = Check::new(&against, &links, &deltas)?;
-    let mut tasks = check.tasks()?;
-    let n_checks = tasks.len();
+    let mut batch = Batch::default();
+    let of_checks = batch.add(check.tasks()?);
     // The last link of version 2 is rebuilt, which shows all that a look at its parts would.
     let mut rebuild = match (&against, links.last().map(|l| &**l)) {
         (Against::V2(chain), Some(Link::V2(delta))) => {
@@ -153,38 +154,34 @@ pub async fn verify(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<S
         }
         _ => None,
     };
-    tasks.extend(rebuild.as_mut().map_or(Vec::new(), RebuildTasks::take));
-    let n_rebuild = tasks.len() - n_checks;
+    let of_rebuild = batch.add(rebuild.as_mut().map_or(Vec::new(), RebuildTasks::take));
     let looked_at = &links[..links.len() - rebuild.is_some() as usize];
-    let mut n_parts = Vec::with_capacity(looked_at.len());
+    let mut of_parts = Vec::with_capacity(looked_at.len());
     for link in looked_at {
-        let own = match &**link {
+        of_parts.push(batch.add(match &**link {
             Link::V1(delta) => check_tasks(delta)?,
             Link::V2(delta) => vec![examine_task(delta)?],
-        };
-        n_parts.push(own.len());
-        tasks.extend(own);
+        }));
     }
-    let reads = tasks.iter().map(|t| t.cost).sum();
     let sizes = links.iter().map(|l| l.size());
     let (tensors, elements) = sizes.fold((0, 0u64), |(t, e), (tensors, elements)| {
         (t + tensors, e.saturating_add(elements))
     });
-    io.plan(Plan::reading("verify", reads, tensors, elements).json()?).await;
-    let reports = io.run(tasks).await?;
-    let (of_checks, rest) = reports.split_at(n_checks);
-    let (of_rebuild, mut rest) = rest.split_at(n_rebuild);
-    let checked = check.judge(&io, of_checks).await;
+    io.plan(Plan::reading("verify", batch.cost(), tensors, elements).json()?)
+        .await;
+    let reports = io.run(batch.tasks()).await?;
+    let checked = check.judge(&io, of_checks.of(&reports)).await;
     if let Some(rebuild) = &rebuild {
-        rebuild.judge(&io, of_rebuild, checked.as_ref().err()).await?;
+        rebuild
+            .judge(&io, of_rebuild.of(&reports), checked.as_ref().err())
+            .await?;
     }
     let mut findings = match &against {
         Against::V2(chain) => extra_tensors(chain),
         _ => Vec::new(),
     };
-    for (link, n) in looked_at.iter().zip(n_parts) {
-        let (own, others) = rest.split_at(n);
-        rest = others;
+    for (link, slots) in looked_at.iter().zip(&of_parts) {
+        let own = slots.of(&reports);
         match &**link {
             Link::V1(delta) if checked.is_ok() => findings.extend(check_findings(delta, own)?),
             Link::V1(_) => {}

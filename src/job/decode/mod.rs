@@ -4,17 +4,19 @@ pub(super) mod files;
 pub(super) mod report;
 pub mod tasks;
 
+use super::batch::Batch;
 use super::chain::{self, ChainCheck, ChainResult};
-use super::machine::{Io, OutputFile, Role, SourceEntry};
+use super::machine::{Io, OutputFile, Role, SourceEntry, TaskSpec};
 use super::open::{delta_sources, groups_of, open_model, OpenDelta};
 use super::options::{DecodeOptions, OutputDtype};
 use super::plan::Plan;
-use super::read_back::compare_written;
+use super::read_back::{compare_written, Written};
 use super::report::{found, source_changed, to_json};
-use super::task::{batch, Task};
+use super::task::{grouped, Task};
 use super::v2::open::any_v2;
 use super::values::Origin;
 use crate::error::{Code, Error, Result};
+use crate::format::model::Model;
 use files::{copy_side_files, layout, rebuilt_index, Head, Shard};
 use report::{extra_tensors, Report};
 use tasks::{DecodeItem, Decoded};
@@ -26,91 +28,124 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
     }
     let opened = open_model(&io, &sources, Role::Base, 0).await?;
     let base = &opened.model;
-    let delta_sources = delta_sources(&sources);
-    if delta_sources.is_empty() {
-        return Err(Error::new(
-            Code::Usage,
-            "no delta was given; name one .wdelta file, or those of a chain in order",
-        ));
-    }
-    let opened_deltas = chain::open_chain(&io, &delta_sources, Some(base), chain::Care::Checked).await?;
-    let deltas: Vec<&OpenDelta> = opened_deltas.iter().collect();
-    chain::check_fit_or_damage(&io, base, &deltas).await?;
+    let links = open_links(&io, &sources, base).await?;
+    let deltas: Vec<&OpenDelta> = links.iter().collect();
     let origins = chain::origins(base, &deltas);
     check_dtypes(&origins, &options)?;
 
     let shards = layout(base, &origins, &options)?;
     let index = rebuilt_index(&io, &opened, &sources, &shards, &options).await?;
-    let findings = extra_tensors(base.tensors.len() - origins.len());
     let mut outputs = outputs_of(&shards, index.as_ref());
     let side_files: &[u32] = if options.side_files { &opened.side_files } else { &[] };
     let copies = copy_side_files(&io, &sources, side_files, &mut outputs)?;
-
     let items = decode_items(&shards, &origins);
+    let bases = items.iter().map(|i| (i.origin.name.clone(), i.origin.base.source));
+    let bases: Vec<(String, u32)> = bases.collect();
+
     let mut check = ChainCheck::new(base, &deltas)?;
-    let mut tasks = if options.verify { check.take_tasks() } else { Vec::new() };
-    let n_checks = tasks.len();
-    let names: Vec<(String, u32)> = items
-        .iter()
-        .map(|i| (i.origin.name.clone(), i.origin.base.source))
-        .collect();
-    tasks.extend(batch(
-        items,
-        "decoding",
-        DecodeItem::cost,
-        |i| &i.origin.name,
-        |items| Task::Decode { items },
-    )?);
-    let n_codec = tasks.len();
-    tasks.extend(copies);
+    let mut batch = Batch::default();
+    let of_checks = batch.add(match options.verify {
+        true => check.take_tasks(),
+        false => Vec::new(),
+    });
+    let of_tensors = batch.add(decode_tasks(items)?);
+    batch.add(copies);
     let elements = origins.iter().map(|o| o.base.elements).sum();
+    let findings = extra_tensors(base.tensors.len() - origins.len());
     let plan = Plan {
         problems: findings.clone(),
-        ..Plan::writing("decode", &outputs, &tasks, options.read_back, names.len(), elements)
+        ..Plan::writing(
+            "decode",
+            &outputs,
+            batch.cost(),
+            options.read_back,
+            bases.len(),
+            elements,
+        )
     };
     let bytes = plan.bytes;
     io.plan(plan.json()?).await;
 
     io.create(outputs.clone()).await;
-    for (sink, shard) in shards.iter().enumerate() {
-        let mut head = match &shard.head {
-            Head::Written(head) => head.clone(),
-            Head::OfBase { source, len } => io.read_vec(*source, 0, *len as usize).await?,
-        };
-        io.write(&mut [(sink as u32, 0, &mut head)]).await;
-    }
-    if let Some((_, bytes)) = index {
-        io.write(&mut [(shards.len() as u32, 0, &mut bytes.clone())]).await;
-    }
-    let reports = io.run(tasks).await?;
+    write_heads(&io, &shards, index).await?;
+    let reports = io.run(batch.tasks()).await?;
     let checked = match options.verify {
-        true => Some(check.finish(&io, &reports[..n_checks]).await?),
+        true => Some(check.finish(&io, of_checks.of(&reports)).await?),
         false => None,
     };
-    let mut decoded: Vec<Decoded> = Vec::with_capacity(names.len());
-    for report in &reports[n_checks..n_codec] {
-        decoded.extend(found::<Vec<Decoded>>(report)?);
-    }
+    let decoded = all_decoded(of_tensors.of(&reports))?;
     if let Some(checked) = &checked {
-        check_unchanged(checked, &names, &decoded)?;
+        check_unchanged(checked, &bases, &decoded)?;
     }
     if options.read_back {
-        let ranges = shards
-            .iter()
-            .zip(0..)
-            .flat_map(|(s, sink)| s.tensors.iter().map(move |(_, _, range)| (sink, *range)));
-        let written = ranges.zip(&decoded).map(|((sink, range), d)| (sink, range, d.written));
-        compare_written(&io, sources.len(), shards.len(), &Vec::from_iter(written)).await?;
+        compare_written(&io, sources.len(), shards.len(), &written(&shards, &decoded)).await?;
     }
     to_json(&Report {
         job: "decode",
         bytes,
         dtype: options.dtype,
         files: outputs,
-        tensors: names.len(),
+        tensors: bases.len(),
         links: checked.map_or(Vec::new(), |c| c.links),
         findings,
     })
+}
+
+/// Opens the deltas, which must fit the base and each other.
+async fn open_links(io: &Io, sources: &[SourceEntry], base: &Model) -> Result<Vec<OpenDelta>> {
+    let deltas = delta_sources(sources);
+    if deltas.is_empty() {
+        return Err(Error::new(
+            Code::Usage,
+            "no delta was given; name one .wdelta file, or those of a chain in order",
+        ));
+    }
+    let opened = chain::open_chain(io, &deltas, Some(base), chain::Care::Checked).await?;
+    chain::check_fit_or_damage(io, base, &opened.iter().collect::<Vec<_>>()).await?;
+    Ok(opened)
+}
+
+/// Writes what stands before the tensors of each shard, and the index, whose sink comes after those of the shards.
+async fn write_heads(io: &Io, shards: &[Shard], index: Option<(String, Vec<u8>)>) -> Result<()> {
+    for (shard, sink) in shards.iter().zip(0..) {
+        let mut head = match &shard.head {
+            Head::Written(head) => head.clone(),
+            Head::OfBase { source, len } => io.read_vec(*source, 0, *len as usize).await?,
+        };
+        io.write(&mut [(sink, 0, &mut head)]).await;
+    }
+    if let Some((_, mut bytes)) = index {
+        io.write(&mut [(shards.len() as u32, 0, &mut bytes)]).await;
+    }
+    Ok(())
+}
+
+/// The tasks that rebuild tensors.
+fn decode_tasks(items: Vec<DecodeItem>) -> Result<Vec<TaskSpec>> {
+    grouped(
+        items,
+        "decoding",
+        DecodeItem::cost,
+        |i| &i.origin.name,
+        |items| Task::Decode { items },
+    )
+}
+
+/// What the reports of [`decode_tasks`] say, one entry a tensor.
+fn all_decoded(reports: &[Vec<u8>]) -> Result<Vec<Decoded>> {
+    let mut decoded = Vec::new();
+    for report in reports {
+        decoded.extend(found::<Vec<Decoded>>(report)?);
+    }
+    Ok(decoded)
+}
+
+/// Where each tensor was written, with its fast hash.
+fn written(shards: &[Shard], decoded: &[Decoded]) -> Vec<Written> {
+    let sinks = shards.iter().zip(0..);
+    let ranges = sinks.flat_map(|(s, sink)| s.tensors.iter().map(move |(.., range)| (sink, *range)));
+    let written = ranges.zip(decoded).map(|((sink, range), d)| (sink, range, d.written));
+    written.collect()
 }
 
 /// The files with tensors, and their index if there is one.

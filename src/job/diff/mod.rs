@@ -10,7 +10,7 @@ use super::options::NoOptions;
 use super::placed::TensorRange;
 use super::plan::Plan;
 use super::report::{found, to_json};
-use super::task::{batch, Task};
+use super::task::{grouped, Task};
 use super::v2::chain::{open_link, Chain, Link};
 use super::v2::open::is_v2;
 use crate::error::{shape_text, Code, Error, Result};
@@ -79,7 +79,7 @@ pub async fn diff(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<Str
     io.plan(Plan::reading("diff", reads, items.len(), items.iter().map(DiffItem::elements).sum()).json()?)
         .await;
     let listed = items.clone();
-    let tasks = batch(
+    let tasks = grouped(
         items,
         "reading",
         DiffItem::cost,

@@ -3,11 +3,12 @@
 //! Rounds: (1) hash the base, check the chain before it and survey every tensor; (2) write the payloads, whose places
 //! are known now; (3) hash the file and seal it.
 
-mod fit;
+mod compare;
 mod layout;
 pub(super) mod report;
 mod wanted;
 
+use super::batch::Batch;
 use super::chain::{self, ChainCheck};
 use super::choose::{choose, Choice, Decision};
 use super::emit::{EmitItem, Emitted};
@@ -19,7 +20,7 @@ use super::placed::TensorRange;
 use super::plan::Plan;
 use super::report::{from_wire, source_changed, to_json, Finding};
 use super::survey::{Seen, SurveyItem};
-use super::task::{batch, Task};
+use super::task::{grouped, Task};
 use super::v2::chain::{Chain, Link};
 use super::v2::identify::hashes;
 use super::v2::open::any_v2;
@@ -31,7 +32,7 @@ use crate::format::model::{Model, Tensor};
 use crate::format::v1::CHECKSUM_BYTES;
 use crate::job::wire::Wire;
 use crate::order::sorted_positions;
-use fit::{compare_models, not_in_parents};
+use compare::{compare_models, not_in_parents};
 use layout::{layout, names, record_order};
 use report::report;
 use wanted::{check_v2, Wanted};
@@ -55,8 +56,7 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     let parents: Vec<&OpenDelta> = opened.iter().collect();
     // What the last link of version 2 rebuilds stands for the base.
     let base = mixed.as_ref().map_or(base, |c| c.model(c.rooted()));
-    let mut findings = Vec::new();
-    compare_models(base, finetuned, wanted.reference, &mut findings)?;
+    let findings = compare_models(base, finetuned, wanted.reference)?;
     chain::check_fit_or_damage(&io, base, &parents).await?;
 
     let origins = match &mixed {
@@ -78,36 +78,33 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
 
     // Round 1: the base's hash, the links before, and a look at every tensor.
     let hash_names = hash_names(base, &record_order, &options, &wanted);
-    let mut tasks = vec![match &mixed {
+    let mut batch = Batch::default();
+    let of_base = batch.add(vec![match &mixed {
         Some(chain) => chain_hash(chain, base, &hash_names)?,
         None => hashing::model_task("base", chain::ranges(base, &hash_names))?,
-    }];
-    let hash_tasks = tasks.len();
+    }]);
     let mut check = ChainCheck::new(base, &parents)?;
-    let check_tasks = check.take_tasks();
-    let n_checks = check_tasks.len();
-    tasks.extend(check_tasks);
-    if !parents.is_empty() {
-        let all = vec![parents.len()];
-        tasks.push(hashing::values_task("parent", chain::origins(base, &parents), all)?);
-    }
-    let before_surveys = tasks.len();
-    tasks.extend(survey_tasks(&items)?);
-    let reports = io.run(tasks).await?;
-    let of_checks = &reports[hash_tasks..hash_tasks + n_checks];
+    let of_checks = batch.add(check.take_tasks());
+    let of_parent = batch.add(match parents.len() {
+        0 => Vec::new(),
+        n => vec![hashing::values_task("parent", chain::origins(base, &parents), vec![n])?],
+    });
+    let of_surveys = batch.add(survey_tasks(&items)?);
+    let reports = io.run(batch.tasks()).await?;
+    let of_base = &of_base.of(&reports)[0];
     let base_hash = match &mixed {
         Some(_) => ModelHash {
-            sha256: hashes(&reports[0])?.swap_remove(0),
+            sha256: hashes(of_base)?.swap_remove(0),
             fast: Vec::new(),
         },
-        None => from_wire(&reports[0])?,
+        None => from_wire(of_base)?,
     };
-    check.finish(&io, of_checks).await?;
-    let parent_hash = match parents.len() {
-        0 => base_hash.sha256.clone(),
-        _ => from_wire::<Vec<String>>(&reports[before_surveys - 1])?.swap_remove(0),
+    check.finish(&io, of_checks.of(&reports)).await?;
+    let parent_hash = match of_parent.of(&reports).first() {
+        None => base_hash.sha256.clone(),
+        Some(report) => from_wire::<Vec<String>>(report)?.swap_remove(0),
     };
-    let seen = gather::<Seen>(&reports[before_surveys..], items.len())?;
+    let seen = gather::<Seen>(of_surveys.of(&reports), items.len())?;
     let choices = decide(&io, &items, &seen, &wanted).await?;
 
     // Round 2: every place is known.
@@ -120,7 +117,7 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     io.write(&mut [(0, 0, &mut layout.head.clone())]).await;
     let emits = emit_items(&items, &choices, layout.records, &seen);
     let costs: Vec<u64> = emits.iter().map(EmitItem::cost).collect();
-    let tasks = batch(
+    let tasks = grouped(
         emits,
         "encoding",
         EmitItem::cost,
@@ -217,7 +214,7 @@ fn chain_hash(chain: &Chain, root: &Model, order: &[String]) -> Result<TaskSpec>
 }
 
 fn survey_tasks(items: &[SurveyItem]) -> Result<Vec<TaskSpec>> {
-    batch(
+    grouped(
         items.to_vec(),
         "reading",
         SurveyItem::cost,

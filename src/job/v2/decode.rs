@@ -5,6 +5,7 @@ use super::checks::{Checks, Place, RebuildTasks};
 use super::files::{bytes_of, files};
 use super::result::{extra_tensors, links};
 use crate::error::{Code, Error, Result};
+use crate::job::batch::Batch;
 use crate::job::chain::Care;
 use crate::job::decode::files::copy_side_files;
 use crate::job::decode::report::Report;
@@ -50,20 +51,27 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
         heads.push(head);
     }
     let n_files = heads.len();
+    let mut batch = Batch::default();
     let mut rebuild = RebuildTasks::new(&chain, n, &places, options.read_back)?;
-    let mut tasks = rebuild.take();
-    let n_rebuild = tasks.len();
-    tasks.extend(copy_side_files(&io, &sources, side_files, &mut outputs)?);
+    let of_rebuild = batch.add(rebuild.take());
+    batch.add(copy_side_files(&io, &sources, side_files, &mut outputs)?);
     let mut checks = Checks::default();
-    let first_check = tasks.len();
-    if options.verify {
-        tasks.extend(checks.tasks(&chain)?);
-    }
+    let of_checks = batch.add(match options.verify {
+        true => checks.tasks(&chain)?,
+        false => Vec::new(),
+    });
     let elements = delta.elements();
     let findings = extra_tensors(&chain);
     let plan = Plan {
         problems: findings.clone(),
-        ..Plan::writing("decode", &outputs, &tasks, options.read_back, places.len(), elements)
+        ..Plan::writing(
+            "decode",
+            &outputs,
+            batch.cost(),
+            options.read_back,
+            places.len(),
+            elements,
+        )
     };
     let bytes = plan.bytes;
     io.plan(plan.json()?).await;
@@ -71,9 +79,11 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
     for (mut head, sink) in heads.into_iter().zip(0..) {
         io.write(&mut [(sink, 0, &mut head)]).await;
     }
-    let reports = io.run(tasks).await?;
-    let orders = checks.judge(&io, &chain, &reports[first_check..]).await;
-    let rebuilt = rebuild.judge(&io, &reports[..n_rebuild], orders.as_ref().err()).await?;
+    let reports = io.run(batch.tasks()).await?;
+    let orders = checks.judge(&io, &chain, of_checks.of(&reports)).await;
+    let rebuilt = rebuild
+        .judge(&io, of_rebuild.of(&reports), orders.as_ref().err())
+        .await?;
     let orders = orders?;
     if options.read_back {
         let mut written = Vec::with_capacity(rebuilt.len());

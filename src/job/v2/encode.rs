@@ -41,7 +41,7 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     };
     check_paths(&index.files).map_err(|e| Error::new(Code::Usage, format!("the fine-tune's files: {e}; rename it")))?;
     index.to_bytes()?;
-    let mut parents = Parents::new(&chain)?;
+    let parents = Parents::new(&chain)?;
     io.plan(plan(&chain, &items, finetuned_bytes, parents.cost()).json()?)
         .await;
     parents.check(&io).await?;

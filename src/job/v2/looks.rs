@@ -6,7 +6,7 @@ use super::fit::{Fit, FitItem, Fitted, Look, Purpose};
 use crate::error::Result;
 use crate::job::machine::{Io, TaskSpec};
 use crate::job::report::from_wire;
-use crate::job::task::{Task, BATCH_BYTES};
+use crate::job::task::{Task, GROUP_BYTES};
 
 /// Looks at these tensors; gives what it found, in their order.
 pub async fn look_at(io: &Io, chain: &Chain, items: &[Item<'_>], look: Look) -> Result<Vec<Fitted>> {
@@ -55,7 +55,7 @@ fn grouped<'a, 'b>(items: &'a [Item<'b>], cost: &dyn Fn(&&'a Item<'b>) -> u64) -
     for item in items {
         sum += cost(&item);
         group.push(item);
-        if sum >= BATCH_BYTES {
+        if sum >= GROUP_BYTES {
             groups.push(std::mem::take(&mut group));
             sum = 0;
         }

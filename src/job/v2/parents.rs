@@ -3,15 +3,17 @@
 use super::chain::{Chain, Link};
 use super::checks::{Checks, RebuildTasks};
 use crate::error::Result;
-use crate::job::machine::{Io, TaskSpec};
+use crate::job::batch::{Batch, Slots};
+use crate::job::machine::Io;
 
-/// The checks of all links.
+/// The tasks that check all links, and how to read their reports.
 pub struct Parents<'a> {
     chain: &'a Chain,
     checks: Checks,
-    n_checks: usize,
     rebuild: Option<RebuildTasks<'a>>,
-    tasks: Vec<TaskSpec>,
+    batch: Batch,
+    of_checks: Slots,
+    of_rebuild: Slots,
 }
 
 impl<'a> Parents<'a> {
@@ -19,8 +21,8 @@ impl<'a> Parents<'a> {
     /// link covers what comes before it.
     pub fn new(chain: &'a Chain) -> Result<Self> {
         let mut checks = Checks::default();
-        let mut tasks = checks.tasks(chain)?;
-        let n_checks = tasks.len();
+        let mut batch = Batch::default();
+        let of_checks = batch.add(checks.tasks(chain)?);
         let mut rebuild = match chain.stages.last().map(|s| &*s.link) {
             Some(Link::V2(delta)) => {
                 let nowhere = vec![None; delta.index.tensors.len()];
@@ -28,28 +30,30 @@ impl<'a> Parents<'a> {
             }
             _ => None,
         };
-        tasks.extend(rebuild.as_mut().map_or(Vec::new(), RebuildTasks::take));
+        let of_rebuild = batch.add(rebuild.as_mut().map_or(Vec::new(), RebuildTasks::take));
         Ok(Self {
             chain,
             checks,
-            n_checks,
             rebuild,
-            tasks,
+            batch,
+            of_checks,
+            of_rebuild,
         })
     }
 
     /// Bytes that are read for them.
     pub fn cost(&self) -> u64 {
-        self.tasks.iter().map(|t| t.cost).sum()
+        self.batch.cost()
     }
 
     /// Runs them; an error when a link does not hold. This comes before anything is made of what the links rebuild.
-    pub async fn check(&mut self, io: &Io) -> Result<()> {
-        let reports = io.run(std::mem::take(&mut self.tasks)).await?;
-        let (of_checks, of_rebuild) = reports.split_at(self.n_checks.min(reports.len()));
-        let checked = self.checks.judge(io, self.chain, of_checks).await;
+    pub async fn check(self, io: &Io) -> Result<()> {
+        let reports = io.run(self.batch.tasks()).await?;
+        let checked = self.checks.judge(io, self.chain, self.of_checks.of(&reports)).await;
         if let Some(rebuild) = &self.rebuild {
-            rebuild.judge(io, of_rebuild, checked.as_ref().err()).await?;
+            rebuild
+                .judge(io, self.of_rebuild.of(&reports), checked.as_ref().err())
+                .await?;
         }
         checked.map(drop)
     }

@@ -9,14 +9,15 @@ use super::round::{Round, RoundOutput};
 use crate::dtype::Dtype;
 use crate::error::{Code, Error, Result};
 use crate::format::safetensors::index;
+use crate::job::batch::Batch;
 use crate::job::decode::files::{copy_side_files, written_shard, Head, Shard};
 use crate::job::decode::report::Report;
-use crate::job::machine::{Io, OutputFile, SourceEntry};
+use crate::job::machine::{Io, OutputFile, SourceEntry, TaskSpec};
 use crate::job::options::{DecodeOptions, OutputDtype, OutputLayout};
 use crate::job::plan::Plan;
 use crate::job::read_back::compare_written;
 use crate::job::report::{from_wire, to_json};
-use crate::job::task::{Task, BATCH_BYTES};
+use crate::job::task::{Task, GROUP_BYTES};
 use crate::offset::ByteRange;
 
 /// Path and bytes of a file that is not a shard.
@@ -86,35 +87,15 @@ fn layout(chain: &Chain, options: &DecodeOptions) -> Result<(Vec<Shard>, Vec<Sid
     Ok((shards, others))
 }
 
-/// Runs `decode`.
-pub async fn decode(
-    io: Io,
-    sources: &[SourceEntry],
-    options: DecodeOptions,
-    chain: &Chain,
-    side_files: &[u32],
-) -> Result<String> {
+/// The tasks that write the tensors of these shards.
+fn round_tasks(chain: &Chain, shards: &[Shard]) -> Result<Vec<TaskSpec>> {
     let n = chain.stages.len();
-    let (shards, others) = layout(chain, &options)?;
-    let mut outputs: Vec<OutputFile> = Vec::new();
-    for (path, size) in shards
-        .iter()
-        .map(|s| (&s.path, s.size))
-        .chain(others.iter().map(|(path, bytes)| (path, bytes.len() as u64)))
-    {
-        outputs.push(OutputFile {
-            path: path.clone(),
-            size,
-        });
-    }
     let mut tasks = Vec::new();
-    let mut places = Vec::new();
-    for (sink, shard) in (0..).zip(&shards) {
+    for (sink, shard) in (0..).zip(shards) {
         let (mut first, mut cost) = (0, 0);
         for (i, (name, _, range)) in shard.tensors.iter().enumerate() {
-            places.push((sink, *range));
             cost += chain.cost(n, name) + range.len;
-            if cost < BATCH_BYTES && i + 1 < shard.tensors.len() {
+            if cost < GROUP_BYTES && i + 1 < shard.tensors.len() {
                 continue;
             }
             let own = &shard.tensors[first..=i];
@@ -135,18 +116,52 @@ pub async fn decode(
             (first, cost) = (i + 1, 0);
         }
     }
-    let n_round = tasks.len();
-    tasks.extend(copy_side_files(&io, sources, side_files, &mut outputs)?);
-    let mut checks = Checks::default();
-    let first_check = tasks.len();
-    if options.verify {
-        tasks.extend(checks.tasks(chain)?);
+    Ok(tasks)
+}
+
+/// Runs `decode`.
+pub async fn decode(
+    io: Io,
+    sources: &[SourceEntry],
+    options: DecodeOptions,
+    chain: &Chain,
+    side_files: &[u32],
+) -> Result<String> {
+    let (shards, others) = layout(chain, &options)?;
+    let mut outputs: Vec<OutputFile> = Vec::new();
+    for (path, size) in shards
+        .iter()
+        .map(|s| (&s.path, s.size))
+        .chain(others.iter().map(|(path, bytes)| (path, bytes.len() as u64)))
+    {
+        outputs.push(OutputFile {
+            path: path.clone(),
+            size,
+        });
     }
+    let mut batch = Batch::default();
+    let of_round = batch.add(round_tasks(chain, &shards)?);
+    batch.add(copy_side_files(&io, sources, side_files, &mut outputs)?);
+    let mut checks = Checks::default();
+    let of_checks = batch.add(match options.verify {
+        true => checks.tasks(chain)?,
+        false => Vec::new(),
+    });
+    let sinks = shards.iter().zip(0..);
+    let ranges = sinks.flat_map(|(s, sink)| s.tensors.iter().map(move |(.., range)| (sink, *range)));
+    let places: Vec<(u32, ByteRange)> = ranges.collect();
     let elements = chain.last().tensors.iter().map(|t| t.elements).sum();
     let findings = extra_tensors(chain);
     let plan = Plan {
         problems: findings.clone(),
-        ..Plan::writing("decode", &outputs, &tasks, options.read_back, places.len(), elements)
+        ..Plan::writing(
+            "decode",
+            &outputs,
+            batch.cost(),
+            options.read_back,
+            places.len(),
+            elements,
+        )
     };
     let bytes = plan.bytes;
     io.plan(plan.json()?).await;
@@ -158,10 +173,10 @@ pub async fn decode(
     for (mut head, sink) in heads.chain(others.into_iter().map(|(_, bytes)| bytes)).zip(0..) {
         io.write(&mut [(sink, 0, &mut head)]).await;
     }
-    let reports = io.run(tasks).await?;
-    let orders = checks.judge(&io, chain, &reports[first_check..]).await?;
+    let reports = io.run(batch.tasks()).await?;
+    let orders = checks.judge(&io, chain, of_checks.of(&reports)).await?;
     let mut written = Vec::with_capacity(places.len());
-    for report in &reports[..n_round] {
+    for report in of_round.of(&reports) {
         match from_wire::<Result<Vec<u64>>>(report)? {
             Ok(hashes) => written.extend(hashes),
             Err(e) => return Err(blame_base(&io, chain, e).await?),

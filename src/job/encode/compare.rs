@@ -4,13 +4,10 @@ use crate::error::{shape_text, Code, Error, Result};
 use crate::format::model::Model;
 use crate::job::report::{list_names, Finding, Severity};
 
-/// Names and shapes must be the same on both sides: version 1 cannot say anything else.
-pub(super) fn compare_models(
-    base: &Model,
-    finetuned: &Model,
-    reference: bool,
-    findings: &mut Vec<Finding>,
-) -> Result<()> {
+/// Names and shapes must be the same on both sides: version 1 cannot say anything else. Gives a finding for each tensor that
+/// has another dtype.
+pub(super) fn compare_models(base: &Model, finetuned: &Model, reference: bool) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
     let only = |a: &Model, b: &Model| {
         a.tensors
             .iter()
@@ -73,7 +70,7 @@ pub(super) fn compare_models(
             );
         }
     }
-    Ok(())
+    Ok(findings)
 }
 
 pub(super) fn not_in_parents(name: &str) -> Error {
