@@ -194,7 +194,7 @@ pub fn find_origin<'a>(origins: &'a [Origin], name: &str) -> Option<&'a Origin> 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Order {
-    /// Sorted names.
+    /// By name, as the reference's loader in memory has it.
     Sorted,
     /// Sorted names grouped by base shard.
     Grouped,
@@ -238,22 +238,22 @@ pub struct ChainCheck<'a> {
     tasks: Vec<TaskSpec>,
 }
 
-/// A link that holds.
+/// A link that holds, for reports.
 #[derive(Clone, Debug, Serialize)]
 pub struct Link {
     /// Number of the delta, from 0.
     pub index: usize,
-    /// The hash that it names.
+    /// The hash, in hex, that it names of the model before it.
     pub expected: String,
     /// The order in which the base gives that hash.
     pub order: Order,
-    /// Whether this was checked.
+    /// Whether that hash was compared with the model's.
     pub verified: bool,
 }
 
-/// What a chain check found.
+/// What [`ChainCheck::finish`] found.
 pub struct ChainResult {
-    /// One entry a delta.
+    /// One entry a delta, in order.
     pub links: Vec<Link>,
     /// Fast hash of each base tensor while it was hashed, by sorted names.
     fast: Vec<(String, u64)>,

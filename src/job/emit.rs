@@ -18,9 +18,9 @@ const FLUSH_BYTES: usize = 1 << 20;
 pub struct EmitItem {
     /// What the decoder will start from.
     pub origin: Origin,
-    /// What it shall give.
+    /// The tensor of the fine-tune, which it shall give.
     pub finetuned: TensorRange,
-    /// Shape of both.
+    /// Dimensions of base and fine-tune.
     pub shape: Vec<u64>,
     /// How it is stored.
     pub strategy: Strategy,
@@ -30,7 +30,7 @@ pub struct EmitItem {
     pub surveyed: Option<Surveyed>,
     /// See [`Pair::open`].
     pub keep_equal: bool,
-    /// Number of the sink.
+    /// Number of the output file.
     pub sink: u32,
     /// Position of each record's header.
     pub records: Vec<u64>,

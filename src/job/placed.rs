@@ -12,7 +12,7 @@ use crate::strategy::{Strategy, MAX_FIELDS};
 pub struct TensorRange {
     /// Number of the source.
     pub source: u32,
-    /// Its bytes there.
+    /// Where its bytes lie in that file.
     pub range: ByteRange,
     /// Its dtype.
     pub dtype: Dtype,

@@ -9,7 +9,7 @@ use serde::Serialize;
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
-    /// The job's name.
+    /// The job's name: `encode`, `decode` and so on.
     pub job: &'static str,
     /// Bytes of all outputs.
     pub bytes: u64,
@@ -17,7 +17,7 @@ pub struct Plan {
     pub exact: bool,
     /// The files that will be written.
     pub outputs: Vec<OutputFile>,
-    /// What was noticed.
+    /// What was noticed so far; the result names it again.
     pub problems: Vec<Finding>,
     /// Bytes that will be read.
     pub reads: u64,
@@ -69,7 +69,7 @@ impl Plan {
         }
     }
 
-    /// As JSON.
+    /// The plan as JSON, for the host.
     pub fn json(&self) -> Result<String> {
         to_json(self)
     }

@@ -18,9 +18,9 @@ use crate::strategy::{Strategy, Survey, Surveyed};
 pub struct SurveyItem {
     /// What the decoder will start from.
     pub origin: Origin,
-    /// What it shall give.
+    /// The tensor of the fine-tune, which it shall give.
     pub finetuned: TensorRange,
-    /// Shape of both.
+    /// Dimensions of base and fine-tune.
     pub shape: Vec<u64>,
     /// The strategy that is considered.
     pub strategy: Strategy,

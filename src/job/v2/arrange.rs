@@ -17,11 +17,11 @@ const MAX_COMPARED: usize = 4_000_000;
 
 /// A tensor of the fine-tune and what it is coded against.
 pub struct Item<'a> {
-    /// The tensor.
+    /// The fine-tune's tensor.
     pub tensor: &'a Tensor,
-    /// What it is coded against.
+    /// The tensor of the base, or of the last link before, that it is coded against; none where it is stored.
     pub base: Option<&'a Tensor>,
-    /// Both as rows.
+    /// How many words and columns it has, and how many of the words the base has too.
     pub geometry: Geometry,
     /// By how many steps it is dithered more finely than what was asked for.
     pub finer: u8,

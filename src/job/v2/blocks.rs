@@ -21,11 +21,11 @@ use std::slice;
 /// written, those of the next are encoded.
 const ROUND_BYTES: u64 = 64 << 20;
 
-/// The file as it grows.
+/// The delta as it grows, from end to end; all that is appended goes into its hash.
 pub struct Appender<'a> {
-    /// Where to.
+    /// Takes the bytes, for sink 0.
     pub io: &'a Io,
-    /// Bytes so far.
+    /// Bytes appended so far.
     pub at: u64,
 }
 
@@ -39,13 +39,18 @@ impl Appender<'_> {
 }
 
 /// What blocks are made from.
-#[allow(missing_docs)] // each is what it says
 pub struct Made<'a> {
+    /// The base, and the links before the new one.
     pub chain: &'a Chain,
+    /// The tensors, in the order of the file.
     pub items: &'a [Item<'a>],
+    /// What the index says of each so far.
     pub records: &'a [TensorRecord],
+    /// The table sets as in the file, which records give the numbers of.
     pub sets: &'a [Vec<u8>],
+    /// The parameters of each tensor as in the file; empty for one that is no delta.
     pub params: &'a [Vec<u8>],
+    /// Level of effort, 0 to 3.
     pub effort: u32,
 }
 
@@ -110,11 +115,11 @@ impl Made<'_> {
 
 /// What became of the tensors in the blocks.
 pub struct Written {
-    /// The blocks.
+    /// Length and rows of each block, in the order of the file.
     pub blocks: Vec<Block>,
-    /// Bytes that each tensor takes of them.
+    /// Bytes that each tensor takes of the blocks.
     pub bytes: Vec<u64>,
-    /// What was lost of each.
+    /// What was lost of each tensor.
     pub losses: Vec<Loss>,
     /// Digests of the base, of the fine-tune and of what is rebuilt of it with a loss, of what was read for blocks.
     pub digests: Vec<[Digest; 3]>,
@@ -224,6 +229,7 @@ fn cut(items: &[Item<'_>], records: &[TensorRecord]) -> Vec<Vec<Cut>> {
                         len: if coded { n * base_width } else { 0 },
                     },
                 };
+                // Above half a block few others would fit beside it.
                 let small = coded && n == end - start && bytes <= BLOCK_BYTES / 2;
                 match (&mut open, blocks.last_mut()) {
                     (Some((set, sum)), Some(block)) if small && *set == record.set && *sum + bytes <= BLOCK_BYTES => {

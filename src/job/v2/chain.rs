@@ -14,11 +14,11 @@ use crate::job::open::OpenDelta;
 use crate::job::report::list_names;
 use std::rc::Rc;
 
-/// A delta.
+/// A delta that was opened, of either version.
 pub enum Link {
-    /// Of version 1.
+    /// Made by `int4`, `sparse` or `quantized`, or by the reference.
     V1(OpenDelta),
-    /// Of version 2.
+    /// Made by `lossless` or `lossy`.
     V2(OpenV2),
 }
 
@@ -40,7 +40,7 @@ impl Link {
     }
 }
 
-/// The links of version 1.
+/// Those of the links that are of version 1, in order.
 pub fn of_v1(links: &[Rc<Link>]) -> Vec<&OpenDelta> {
     let links = links.iter().filter_map(|link| match &**link {
         Link::V1(delta) => Some(delta),
@@ -49,9 +49,9 @@ pub fn of_v1(links: &[Rc<Link>]) -> Vec<&OpenDelta> {
     links.collect()
 }
 
-/// The model after a link.
+/// A link, and the model that it rebuilds.
 pub struct Stage {
-    /// The link.
+    /// The delta.
     pub link: Rc<Link>,
     /// The model. Its places are those in the files that `decode` would write, which need not exist.
     pub model: Model,
@@ -63,9 +63,9 @@ pub struct Stage {
 
 /// A base and the links after it.
 pub struct Chain {
-    /// The base.
+    /// The model that everyone has.
     pub base: Model,
-    /// One entry a link.
+    /// The links in order, the one after the base first.
     pub stages: Vec<Stage>,
 }
 
@@ -119,7 +119,7 @@ impl Chain {
         }
     }
 
-    /// The model after all links.
+    /// The model after all links; the base where there are none.
     pub fn last(&self) -> &Model {
         self.model(self.stages.len())
     }

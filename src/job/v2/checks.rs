@@ -19,7 +19,7 @@ const TASK_BYTES: u64 = 8 << 20;
 /// Where a tensor's bytes are in the result.
 #[derive(Clone, Copy)]
 pub struct Place {
-    /// Number of the sink.
+    /// Number of the output file.
     pub sink: u32,
     /// Position of its first byte there.
     pub offset: u64,
@@ -33,7 +33,7 @@ pub struct Checks {
 }
 
 impl Checks {
-    /// The tasks.
+    /// One task for each file, in the order of the links, then those for the models before version 1 links.
     pub fn tasks(&mut self, chain: &Chain) -> Result<Vec<TaskSpec>> {
         let mut tasks = Vec::new();
         for stage in &chain.stages {

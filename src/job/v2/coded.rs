@@ -37,19 +37,19 @@ pub struct CodedTensor {
     pub name: String,
     /// Its dtype.
     pub dtype: Dtype,
-    /// Its length.
+    /// Its length in bytes.
     pub bytes: u64,
     /// Words per row.
     pub columns: u64,
-    /// Its table set; empty for a tensor that is not coded against a base.
+    /// Where its table set lies in the delta; empty for a tensor that is not coded against a base.
     pub set: ByteRange,
-    /// Its parameters.
+    /// Where its parameters (scales of the columns, a prediction) lie in the delta; empty as `set` is.
     pub params: ByteRange,
     /// Number of the tensor in the model before.
     pub base: Option<u32>,
-    /// Digest that it must have.
+    /// Digest that its bytes must have.
     pub digest: Digest,
-    /// True when it is the base's.
+    /// True when it is the tensor of the model before, byte for byte.
     pub unchanged: bool,
     /// Its dither, if it has one.
     pub dither: Option<Dither>,
@@ -67,22 +67,22 @@ wire!(CodedTensor {
     dither
 });
 
-/// One block.
+/// One block of a version 2 delta.
 #[derive(Clone, Debug)]
 pub struct CodedBlock {
-    /// Its bytes.
+    /// Where it lies in the delta.
     pub range: ByteRange,
-    /// What it covers.
+    /// The rows that it covers, in their order in the block.
     pub segments: Vec<CodedSegment>,
 }
 wire!(CodedBlock { range, segments });
 
-/// Rows of one tensor.
+/// Rows of one tensor, in a block.
 #[derive(Clone, Debug)]
 pub struct CodedSegment {
-    /// Which.
+    /// Number of the tensor in [`Coded::tensors`].
     pub tensor: u32,
-    /// First word.
+    /// First word, counted from the start of the tensor.
     pub first: u64,
     /// Number of words.
     pub words: u64,

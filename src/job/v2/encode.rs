@@ -25,6 +25,23 @@ use crate::job::report::{hex, to_json, Finding, Severity};
 use crate::strategy::lossless::wire::checksum;
 use crate::strategy::lossy::{loss::Loss, quality};
 
+/// How many times smaller than the fine-tune the file is taken to become before anything but headers was read: a guess, as
+/// the plan says.
+const GUESSED_RATIO: u64 = 4;
+
+/// No block is longer than what it covers, but for its head, which takes less than this part of a block of usual length.
+const HEADS_PART: u64 = 64;
+
+/// Bytes that a tensor takes at most besides, about: its record in the index, and heads of blocks that are shorter.
+const TENSOR_BYTES: u64 = 512;
+
+/// Bytes of the rest of the index, about: files, with what those that are unusual start with, and texts.
+const REST_BYTES: u64 = 1 << 20;
+
+/// A file misses its ratio when it is larger by more than this part. Estimates, by which it
+/// is searched for, are usually closer.
+const MISSED_PART: u64 = 5;
+
 /// Runs the job.
 pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -> Result<String> {
     let fidelity = options.fidelity()?;
@@ -132,7 +149,7 @@ fn elements(items: &[Item<'_>]) -> u64 {
 fn plan(chain: &Chain, items: &[Item<'_>], finetuned_bytes: u64, parents: u64) -> Plan {
     let of_base = |b: &Tensor| chain.cost(chain.stages.len(), &b.name);
     let base_bytes: u64 = items.iter().filter_map(|i| i.base).map(of_base).sum();
-    let guess = finetuned_bytes / 4;
+    let guess = finetuned_bytes / GUESSED_RATIO;
     Plan {
         job: "encode",
         bytes: guess,
@@ -179,9 +196,9 @@ async fn begin<'a>(
     sets: &[Vec<u8>],
     params: &[Vec<u8>],
 ) -> Appender<'a> {
-    // No block is longer than what it covers, but for its head.
     let sections: u64 = sets.iter().chain(params).map(|s| s.len() as u64).sum();
-    let bound = finetuned_bytes + finetuned_bytes / 64 + items.len() as u64 * 512 + (1 << 20) + sections;
+    let heads = finetuned_bytes / HEADS_PART + items.len() as u64 * TENSOR_BYTES;
+    let bound = finetuned_bytes + heads + sections + REST_BYTES;
     io.create(vec![OutputFile {
         path: String::new(),
         size: bound,
@@ -202,7 +219,7 @@ fn missed(fidelity: Fidelity, finetuned: u64, size: u64) -> Vec<Finding> {
         return Vec::new();
     };
     let wanted = (finetuned as f64 / ratio) as u64;
-    if size <= wanted + wanted / 5 {
+    if size <= wanted + wanted / MISSED_PART {
         return Vec::new();
     }
     let text = format!("the file has {size} bytes, where the ratio asks for {wanted}; give a higher one, or a quality");

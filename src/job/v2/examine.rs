@@ -13,7 +13,7 @@ use crate::offset::ByteRange;
 use crate::strategy::lossless::model::DecodeSet;
 use crate::strategy::lossless::wire::unseal;
 
-/// The task that looks at them.
+/// The task that looks at the parts of a delta: see [`examine`].
 pub fn examine_task(delta: &OpenV2) -> Result<TaskSpec> {
     let name = delta.index.tensors.first().map_or("", |t| &t.name);
     Task::Examine(examined(delta)?).spec(name, "checking", delta.index_range.offset)

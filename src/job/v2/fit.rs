@@ -67,13 +67,13 @@ wire_enum!(Purpose {
 /// How tensors are looked at.
 #[derive(Clone, Copy, Debug)]
 pub struct Look {
-    /// Level of effort.
+    /// Level of effort, 0 to 3.
     pub effort: u32,
     /// Whether predictions are tried.
     pub low_rank: bool,
     /// Number of the step that they are dithered with if that pays; none to lose nothing.
     pub step: Option<u8>,
-    /// What for.
+    /// What it is for: whether a part of each tensor is enough, and what has to be found.
     pub purpose: Purpose,
 }
 wire!(Look {
@@ -109,11 +109,11 @@ impl Look {
 /// Tensors to be fitted.
 #[derive(Debug)]
 pub struct Fit {
-    /// The models before.
+    /// The models that the delta is made against.
     pub past: Past,
     /// How they are looked at.
     pub look: Look,
-    /// The tensors.
+    /// The tensors, whose [`Fitted`] are reported in this order.
     pub items: Vec<FitItem>,
 }
 wire!(Fit { past, look, items });
@@ -121,15 +121,15 @@ wire!(Fit { past, look, items });
 /// A tensor to be fitted.
 #[derive(Debug, Clone)]
 pub struct FitItem {
-    /// The fine-tune's bytes.
+    /// The fine-tune's tensor.
     pub fine: TensorRange,
     /// Number of the base's tensor in the last model of the past, if it has some.
     pub base: Option<u32>,
     /// Words per row.
     pub columns: u64,
-    /// Words that both have.
+    /// Words that fine-tune and base both have, from the first on.
     pub common: u64,
-    /// Of how many pieces one is read.
+    /// Of how many pieces of rows one is read.
     pub stride: u64,
     /// By how many steps it is dithered more finely than the look says.
     pub finer: u8,
@@ -190,17 +190,17 @@ impl Fitted {
 /// A way to code a tensor.
 #[derive(Debug, Default)]
 pub struct Coding {
-    /// Scales of the columns.
+    /// For each column, its scale as parameters have it: see `strategy::lossless::params`.
     pub columns: Vec<i16>,
-    /// The prediction.
+    /// The low-rank prediction of the delta, where one pays.
     pub factors: Option<Factors>,
-    /// Counts of symbols by context.
+    /// Counts of the symbols that weights become, by context, for all rows of the tensor.
     pub counts: Sparse,
     /// Counts of factors by class.
     pub factor_counts: Sparse,
     /// Number of its step, if it is dithered.
     pub step: Option<u8>,
-    /// Counts of dithered weights.
+    /// Counts of the symbols of dithered weights, by context, for all rows of the tensor.
     pub dither_counts: Sparse,
 }
 wire!(Coding {
@@ -287,7 +287,7 @@ async fn mark(io: &Io, look: Look, fine: &TensorRange, found: &mut Fitted) -> Re
     let mut bytes = Vec::new();
     while chunks.next(io, &mut bytes).await? {
         hasher.update(&bytes);
-        // For the search for a ratio; whether it is one is not known here.
+        // Only a ratio needs it. A look that codes with a step may be for a quality as well: it is not told which.
         if look.purpose == Purpose::Estimate || (look.purpose == Purpose::Code && look.step.is_some()) {
             let width = Layout::of(fine.dtype).bytes();
             found.alone = stored::encode(&bytes, width).len() as f64 / bytes.len() as f64;

@@ -12,7 +12,7 @@ use crate::limits::CHUNK_BYTES;
 /// Tensors of the last model of a past, to be hashed.
 #[derive(Debug)]
 pub struct Identify {
-    /// The models.
+    /// The models up to the one that is hashed.
     pub past: Past,
     /// Names and numbers of the tensors, in order.
     pub order: Vec<(String, u32)>,

@@ -20,11 +20,11 @@ pub struct OpenV2 {
     pub source: u32,
     /// Length of the file.
     pub size: u64,
-    /// What it says.
+    /// Its index: files, tensors and blocks of the result.
     pub index: Index,
-    /// Where that stands.
+    /// Where the index stands in the file.
     pub index_range: ByteRange,
-    /// Where everything lies.
+    /// Where table sets, parameters and blocks lie in the file, and which rows each block covers.
     pub placed: Placed,
     /// The numbers of the tensors in the order of their names.
     by_name: Vec<usize>,

@@ -12,7 +12,7 @@ use crate::job::wire::{wire, wire_enum};
 /// Models, each made of the one before; the first one lies in files.
 #[derive(Clone, Debug, Default)]
 pub struct Past {
-    /// The models.
+    /// The models, the base first, each made of the one before.
     pub levels: Vec<Level>,
 }
 wire!(Past { levels });
@@ -20,7 +20,7 @@ wire!(Past { levels });
 /// The tensors of one model.
 #[derive(Clone, Debug)]
 pub enum Level {
-    /// In files.
+    /// The base: its tensors lie in files.
     Base(Vec<BaseTensor>),
     /// After a version 1 link.
     V1(Vec<AddedTensor>),
@@ -36,7 +36,7 @@ wire_enum!(Level {
 /// A tensor that lies in a file.
 #[derive(Clone, Debug)]
 pub struct BaseTensor {
-    /// Where.
+    /// Source and range, dtype and number of elements.
     pub place: TensorRange,
     /// The digest that the next link names, where the task is to compare it.
     pub expected: Option<Digest>,
@@ -54,9 +54,9 @@ pub struct AddedTensor {
     pub delta: Option<DeltaTensor>,
     /// Its dtype.
     pub dtype: Dtype,
-    /// Its length.
+    /// Its length in bytes.
     pub bytes: u64,
-    /// As in [`BaseTensor`].
+    /// As [`BaseTensor::expected`].
     pub expected: Option<Digest>,
 }
 wire!(AddedTensor {
@@ -69,7 +69,7 @@ wire!(AddedTensor {
 });
 
 impl Past {
-    /// A past of files alone.
+    /// A past that is a base with these tensors alone.
     pub fn files(tensors: impl IntoIterator<Item = TensorRange>) -> Self {
         let base = |place| BaseTensor { place, expected: None };
         Self {

@@ -39,7 +39,7 @@ struct State {
     stream: Option<(u32, u64, DeltaStream)>,
     /// The table set that was used last.
     set: Option<(ByteRange, DecodeSet)>,
-    /// Parameters that were read.
+    /// For each tensor its parameters, from the first block that needs them to the last.
     params: Vec<Option<Params>>,
     /// For each tensor, its segments: block, number in the block.
     places: Vec<Vec<(u32, u32)>>,
@@ -77,12 +77,12 @@ impl Reader {
         }
     }
 
-    /// Number of the last model.
+    /// Number of the last model; the base is 0.
     pub fn top(&self) -> usize {
         self.levels.len() - 1
     }
 
-    /// The models.
+    /// The models, the base first.
     pub fn levels(&self) -> &[Level] {
         &self.levels
     }

@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::Xxh3;
 /// Tensors of the last model of a past, which a version 2 link makes, to be rebuilt.
 #[derive(Debug)]
 pub struct Rebuild {
-    /// The models.
+    /// The models to the last one, and what each is made of.
     pub past: Past,
     /// Where results go: for each a tensor of the last model, in the order of the tensors.
     pub outputs: Vec<Output>,
@@ -29,10 +29,10 @@ wire!(Rebuild {
     read_back
 });
 
-/// One result.
+/// Where a tensor goes.
 #[derive(Debug)]
 pub struct Output {
-    /// Number of the tensor.
+    /// Number of the tensor in the last model of the past.
     pub tensor: u32,
     /// Where it goes; none to see only whether it can be rebuilt.
     pub sink: Option<u32>,
@@ -44,14 +44,14 @@ wire!(Output { tensor, sink, offset });
 /// What became of a result: what was wrong with it, or the fast hash of its bytes.
 #[derive(Debug)]
 pub struct Rebuilt {
-    /// What was wrong.
+    /// What was wrong; none where the tensor has its digest.
     pub fault: Option<Error>,
     /// xxh3 of the result, if it is read back.
     pub written: u64,
 }
 wire!(Rebuilt { fault, written });
 
-/// A tensor on its way.
+/// A tensor of which some bytes are rebuilt.
 #[derive(Default)]
 struct Progress {
     of_result: blake3::Hasher,

@@ -13,9 +13,9 @@ use xxhash_rust::xxh3::Xxh3;
 /// Tensors after a version 1 link, to be written.
 #[derive(Debug, Default)]
 pub struct Round {
-    /// The models.
+    /// The models up to the last link, which is of version 1.
     pub past: Past,
-    /// Where they go.
+    /// The tensors, and where they go.
     pub outputs: Vec<RoundOutput>,
 }
 wire!(Round { past, outputs });
@@ -23,11 +23,11 @@ wire!(Round { past, outputs });
 /// Where a tensor goes.
 #[derive(Debug)]
 pub struct RoundOutput {
-    /// Its name.
+    /// Its name, for errors.
     pub name: String,
     /// Its number in the last model.
     pub tensor: u32,
-    /// Number of the sink.
+    /// Number of the output file.
     pub sink: u32,
     /// Position of its first byte there.
     pub offset: u64,

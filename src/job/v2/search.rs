@@ -1,4 +1,4 @@
-//! Lossy within a size.
+//! `encode --ratio`: the finest step of dither with which a lossy file keeps within a size, found by estimates.
 
 use super::arrange::Item;
 use super::chain::Chain;
@@ -100,11 +100,13 @@ struct Search {
     fine: u8,
     /// The finest step that keeps within.
     coarse: u8,
-    /// The size at `coarse`.
+    /// Bytes of the file at `coarse`, about.
     size: f64,
+    /// Bytes that the file may have.
     wanted: f64,
-    /// Logarithms of the sizes about `fine` and at `coarse`, over and under the wanted one.
+    /// Logarithm of the size before `fine` over the wanted one, halved each time that this end stays.
     over: f64,
+    /// Logarithm of the wanted size over that at `coarse`, halved likewise.
     under: f64,
 }
 

@@ -41,7 +41,7 @@ const WORTH_BYTES: u64 = 256;
 pub struct Sections {
     /// The table sets, one for each width of coded words that has deltas.
     pub sets: Vec<Vec<u8>>,
-    /// Parameters of each tensor.
+    /// Parameters of each tensor; empty for one that is no delta.
     pub params: Vec<Vec<u8>>,
 }
 

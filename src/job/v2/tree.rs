@@ -13,9 +13,9 @@ const PIECE: usize = 1 << 14;
 pub struct Part {
     /// Bytes before the first whole piece.
     head: Vec<u8>,
-    /// Whole pieces.
+    /// Chaining values of whole pieces.
     pieces: Vec<ChainingValue>,
-    /// Bytes after the last.
+    /// Bytes after the last whole piece.
     tail: Vec<u8>,
 }
 wire!(Part { head, pieces, tail });
@@ -51,7 +51,7 @@ impl Part {
     }
 }
 
-/// The parts so far, in order.
+/// A tensor of which the first parts were hashed.
 #[derive(Default)]
 pub struct Tree {
     pieces: Vec<ChainingValue>,
@@ -75,7 +75,7 @@ impl Tree {
         self.pending.clear();
     }
 
-    /// The digest of everything.
+    /// The digest of all parts.
     pub fn finish(mut self) -> Digest {
         let hash = if self.pieces.is_empty() {
             blake3::hash(&self.pending)
