@@ -283,8 +283,7 @@ impl Reader {
     /// What block `number` of a version 2 link covers, one buffer for each segment; decoded anew.
     pub async fn block(&mut self, io: &Io, level: usize, number: usize) -> Result<Vec<Vec<u8>>> {
         let b = self.coded(level)?.blocks[number].clone();
-        let mut bytes = Vec::new();
-        let mut from = self.gather(io, level, &b.segments, b.range, &mut bytes).await?;
+        let (bytes, mut from) = self.gather(io, level, &b.segments, b.range).await?;
         for (from, s) in from.iter_mut().zip(&b.segments) {
             let t = &self.coded(level)?.tensors[s.tensor as usize];
             let (Some(base), false) = (t.base, s.stored) else {
@@ -325,16 +324,15 @@ impl Reader {
         Ok(out)
     }
 
-    /// Reads a block and what it needs, in one step where the model before lies in files; gives the words of the base for
-    /// those segments that have them there.
+    /// Reads a block and what it needs, in one step where the model before lies in files. Gives the block's bytes, and for
+    /// each segment the base's, if it has some and they lie in files.
     async fn gather(
         &mut self,
         io: &Io,
         level: usize,
         segments: &[CodedSegment],
         range: ByteRange,
-        block: &mut Vec<u8>,
-    ) -> Result<Vec<Vec<u8>>> {
+    ) -> Result<(Vec<u8>, Vec<Vec<u8>>)> {
         let coded = self.coded(level)?;
         let source = coded.source;
         let state = &self.states[level];
@@ -374,7 +372,7 @@ impl Reader {
             .collect();
         io.read(&mut reads).await?;
         let mut bytes = bytes.into_iter();
-        *block = bytes.next().unwrap_or_default();
+        let block = bytes.next().unwrap_or_default();
         let mut of_base: Vec<Vec<u8>> = bytes.by_ref().take(n_base).collect();
         if let Some(range) = unread_set {
             let parsed = DecodeSet::parse(&bytes.next().unwrap_or_default()).map_err(|e| damaged(e, source, range))?;
@@ -392,7 +390,7 @@ impl Reader {
             let has = of_files && !s.stored && coded.tensors[s.tensor as usize].base.is_some();
             has.then(|| of_base.next()).flatten().unwrap_or_default()
         });
-        Ok(words.collect())
+        Ok((block, words.collect()))
     }
 }
 
