@@ -447,3 +447,65 @@ fn plan_and_result_name_the_same_findings() {
         }
     }
 }
+
+#[test]
+fn encode_says_what_a_user_may_not_expect() {
+    let w = normal(6400, 0.1, 1);
+    let model = |names: &[&str], by: f32| {
+        let values: Vec<f32> = w.iter().zip(normal(6400, by, 2)).map(|(v, d)| v + d).collect();
+        let bytes = bf16s(&values);
+        // One of the same shape would count as renamed.
+        let shape = |name: &str| match name.starts_with("other") {
+            true => &[6400u64][..],
+            false => &[100, 64],
+        };
+        let tensors: Vec<_> = names
+            .iter()
+            .map(|&name| (name, "BF16", shape(name), &bytes[..]))
+            .collect();
+        one(pt_safetensors(&tensors))
+    };
+    let found = |base: &Files, fine: &Files, options: &str| {
+        let mut host = Memory::new().model(Role::Base, base).model(Role::Finetuned, fine);
+        let report = host.run("encode", options).unwrap();
+        let plan: Value = serde_json::from_str(&host.plans[0]).unwrap();
+        let codes = |of: &Value| {
+            let findings = of.as_array().unwrap().iter();
+            findings
+                .map(|f| f["code"].as_str().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        (codes(&plan["problems"]), codes(&report["findings"]))
+    };
+    let before_and_after = |code: &str| (vec![code.to_owned()], vec![code.to_owned()]);
+    let (base, fine) = (model(&["a", "b"], 0.0), model(&["a", "b"], 0.001));
+    assert_eq!(found(&base, &fine, "{}"), (vec![], vec![]));
+
+    // Weights that the index does not name.
+    let index = br#"{"weight_map":{"a":"model.safetensors","b":"model.safetensors"}}"#.to_vec();
+    let name = |name: &str, of: &Files| (name.to_owned(), of[0].1.clone());
+    let folder = vec![
+        name("model.safetensors", &fine),
+        name("optimizer.safetensors", &model(&["m"], 0.1)),
+        ("model.safetensors.index.json".to_owned(), index),
+    ];
+    for options in ["{}", r#"{"strategy":"int4"}"#] {
+        assert_eq!(
+            found(&base, &folder, options),
+            before_and_after("left-out"),
+            "{options}"
+        );
+    }
+
+    // Another model's base.
+    let other = model(&["a", "other1", "other2"], 0.001);
+    assert_eq!(found(&base, &other, "{}"), before_and_after("strangers"));
+    assert_eq!(
+        found(&base, &model(&["a", "other"], 0.001), "{}").1,
+        Vec::<String>::new()
+    );
+
+    let lossy = |quality| found(&base, &fine, &format!(r#"{{"strategy":"lossy","quality":{quality}}}"#));
+    assert_eq!(lossy(20), (vec![], vec!["coarse".to_owned()]));
+    assert_eq!(lossy(50), (vec![], vec![]));
+}

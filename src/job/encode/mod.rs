@@ -14,7 +14,7 @@ use super::choose::{choose, Choice, Decision};
 use super::emit::{EmitItem, Emitted};
 use super::hashing::{self, ModelHash};
 use super::machine::{Io, OutputFile, Role, SourceEntry, TaskSpec};
-use super::open::{delta_sources, groups_of, open_model, OpenDelta};
+use super::open::{delta_sources, groups_of, left_out, open_model, OpenDelta};
 use super::options::{Asked, EncodeOptions, HashOrder};
 use super::placed::TensorRange;
 use super::plan::Plan;
@@ -56,7 +56,8 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     let parents: Vec<&OpenDelta> = opened.iter().collect();
     // What the last link of version 2 rebuilds stands for the base.
     let base = mixed.as_ref().map_or(base, |c| c.model(c.rooted()));
-    let findings = compare_models(base, finetuned, wanted.reference)?;
+    let mut findings = compare_models(base, finetuned, wanted.reference)?;
+    findings.extend(left_out(&sources, finetuned));
     chain::check_fit_or_damage(&io, base, &parents).await?;
 
     let origins = match &mixed {

@@ -18,7 +18,7 @@ use crate::format::v2::{BaseRef, FileRecord, Index, Op, TensorRecord, PREAMBLE};
 use crate::job::chain::Care;
 use crate::job::encode::report::{Report, TensorReport};
 use crate::job::machine::{Io, OutputFile, Role, SourceEntry};
-use crate::job::open::{delta_sources, open_model};
+use crate::job::open::{delta_sources, left_out, open_model};
 use crate::job::options::{EncodeOptions, Fidelity};
 use crate::job::plan::Plan;
 use crate::job::report::{hex, to_json, Finding, Severity};
@@ -42,6 +42,10 @@ const REST_BYTES: u64 = 1 << 20;
 /// is searched for, are usually closer.
 const MISSED_PART: u64 = 5;
 
+/// Errors relative to the changes from which on a user is told: there, models that were measured got worse faster than
+/// their deltas became small (benches/RESULTS.md, quality 30 and below).
+const COARSE: f64 = 3.5;
+
 /// Runs the job.
 pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -> Result<String> {
     let fidelity = options.fidelity()?;
@@ -59,8 +63,11 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     check_paths(&index.files).map_err(|e| Error::new(Code::Usage, format!("the fine-tune's files: {e}; rename it")))?;
     index.to_bytes()?;
     let parents = Parents::new(&chain)?;
-    io.plan(plan(&chain, &items, finetuned_bytes, parents.cost()).json()?)
-        .await;
+    let mut findings = left_out(&sources, &opened.model);
+    findings.extend(strangers(&items));
+    let mut plan = plan(&chain, &items, finetuned_bytes, parents.cost());
+    plan.problems.clone_from(&findings);
+    io.plan(plan.json()?).await;
     parents.check(&io).await?;
 
     let look = Look {
@@ -98,6 +105,9 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     index.blocks = written.blocks;
     let bytes = finish(&io, file, &index).await?;
 
+    let relative_error = total(&written.losses).relative_error();
+    findings.extend(missed(fidelity, finetuned_bytes, bytes));
+    findings.extend(coarse(relative_error));
     let strategy = strategy_name(fidelity);
     let tensors = items
         .iter()
@@ -128,9 +138,9 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
         finetuned_bytes,
         elements: elements(&items),
         base_hash: hex(&super::open::base_identity(&index)),
-        relative_error: total(&written.losses).relative_error(),
+        relative_error,
         tensors,
-        findings: missed(fidelity, finetuned_bytes, bytes),
+        findings,
     })
 }
 
@@ -214,16 +224,34 @@ async fn begin<'a>(
 }
 
 /// A warning where the file is much larger than what was asked for.
-fn missed(fidelity: Fidelity, finetuned: u64, size: u64) -> Vec<Finding> {
-    let Fidelity::Ratio(ratio) = fidelity else {
-        return Vec::new();
-    };
+fn missed(fidelity: Fidelity, finetuned: u64, size: u64) -> Option<Finding> {
+    let Fidelity::Ratio(ratio) = fidelity else { return None };
     let wanted = (finetuned as f64 / ratio) as u64;
     if size <= wanted + wanted / MISSED_PART {
-        return Vec::new();
+        return None;
     }
     let text = format!("the file has {size} bytes, where the ratio asks for {wanted}; give a higher one, or a quality");
-    vec![Finding::new(Severity::Warning, "ratio-missed", text)]
+    Some(Finding::new(Severity::Warning, "ratio-missed", text))
+}
+
+/// A warning where most tensors have nothing to be coded against.
+fn strangers(items: &[Item<'_>]) -> Option<Finding> {
+    let (n, known) = (items.len(), items.iter().filter(|i| i.base.is_some()).count());
+    if 2 * known >= n {
+        return None;
+    }
+    let text =
+        format!("{known} of {n} tensors are in the base, and the others are stored whole; is it the right base?");
+    Some(Finding::new(Severity::Warning, "strangers", text))
+}
+
+/// A warning where so much is lost that the result may be worse than its size.
+fn coarse(relative_error: f64) -> Option<Finding> {
+    if relative_error < COARSE {
+        return None;
+    }
+    let text = "errors are several times as large as the changes: try what is rebuilt, or give a higher quality";
+    Some(Finding::new(Severity::Warning, "coarse", text))
 }
 
 /// Enters into the records what writing the blocks found; gives what each tensor lost.
