@@ -36,7 +36,7 @@ pub enum Task {
     /// Copy a file.
     Copy { source: u32, sink: u32 },
     /// Find the scales and predictions of tensors for version 2.
-    Fit(v2::fit::Fit),
+    Fit(v2::fitted::Fit),
     /// Encode a block of version 2.
     Pack(v2::pack::Pack),
     /// Rebuild tensors from blocks of version 2, or see that they can be.

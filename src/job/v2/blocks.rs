@@ -2,10 +2,9 @@
 
 use super::arrange::Item;
 use super::chain::Chain;
-use super::fit::block_words;
 use super::pack::{Pack, PackSegment, Packed};
 use super::tree::Tree;
-use super::width_of_base;
+use super::{block_words, width_of_base};
 use crate::error::Result;
 use crate::format::v2::index::Digest;
 use crate::format::v2::placed::Geometry;

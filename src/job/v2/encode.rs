@@ -4,7 +4,7 @@ use super::arrange::{arrange, Item};
 use super::blocks::{write_blocks, Appender, Made, Written};
 use super::chain::Chain;
 use super::files;
-use super::fit::{Fitted, Look, Purpose};
+use super::fitted::{Fitted, Look, Purpose};
 use super::looks::look_at;
 use super::parents::Parents;
 use super::search::fit_to_size;

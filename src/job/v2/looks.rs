@@ -2,7 +2,7 @@
 
 use super::arrange::Item;
 use super::chain::Chain;
-use super::fit::{Fit, FitItem, Fitted, Look, Purpose};
+use super::fitted::{Fit, FitItem, Fitted, Look, Purpose};
 use crate::error::Result;
 use crate::job::machine::{Io, TaskSpec};
 use crate::job::report::from_wire;

@@ -16,6 +16,7 @@ pub mod encode;
 pub mod examine;
 pub mod files;
 pub mod fit;
+pub mod fitted;
 pub mod identify;
 pub mod inspect;
 pub mod lineage;
@@ -31,6 +32,7 @@ pub mod result;
 pub mod round;
 pub mod rounded;
 pub mod search;
+pub mod sides;
 pub mod stats;
 pub mod tables;
 pub mod tensors;
@@ -42,6 +44,7 @@ pub mod weigh;
 use super::placed::TensorRange;
 use crate::dtype::Dtype;
 use crate::format::v2::index::Digest;
+use crate::format::v2::BLOCK_BYTES;
 use crate::kernels::convert;
 use crate::kernels::v2::element::Layout;
 
@@ -86,4 +89,14 @@ fn width_of_base(from: Dtype, to: Dtype) -> u64 {
 /// Position and length of `words` words from word `first` of a tensor whose words have `width` bytes.
 fn part(tensor: &TensorRange, first: u64, words: u64, width: u64) -> (u64, usize) {
     (tensor.range.offset + first * width, (words * width) as usize)
+}
+
+/// Words of the rows that a piece of about `bytes` bytes has.
+fn piece_words(bytes: u64, columns: u64, width: u64) -> u64 {
+    (bytes / (columns * width)).max(1) * columns
+}
+
+/// Words that a block has of a tensor that has blocks of its own.
+fn block_words(columns: u64, width: u64) -> u64 {
+    piece_words(BLOCK_BYTES, columns, width)
 }

@@ -2,7 +2,7 @@
 
 use super::arrange::Item;
 use super::chain::Chain;
-use super::fit::{Coding, Fitted, Look, Purpose, Sparse};
+use super::fitted::{Coding, Fitted, Look, Purpose, Sparse};
 use super::looks::look_at;
 use super::tables::{narrowed, sum};
 use super::weigh::weigh;

@@ -1,7 +1,7 @@
 //! From what fitting found in all tensors to the sections of a file that blocks need.
 
 use super::arrange::Item;
-use super::fit::{Coding, Fitted, Sparse};
+use super::fitted::{Coding, Fitted, Sparse};
 use crate::dtype::Dtype;
 use crate::format::v2::index::{Dithered, Lost};
 use crate::format::v2::{Op, TensorRecord};

@@ -4,7 +4,7 @@
 
 use super::arrange::Item;
 use super::chain::Chain;
-use super::fit::{Fitted, Look, Purpose};
+use super::fitted::{Fitted, Look, Purpose};
 use super::looks::look_at;
 use crate::error::{Code, Error, Result};
 use crate::format::v2::index::Digest;

@@ -1,7 +1,7 @@
 //! Before a lossy encode: by how much each tensor's steps are to be finer than what was asked for.
 
 use super::arrange::Item;
-use super::fit::Fitted;
+use super::fitted::Fitted;
 use crate::strategy::lossy::importance::{finer, Known};
 
 /// Sets [`Item::finer`] by how far each tensor moved.
