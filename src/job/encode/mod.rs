@@ -33,7 +33,7 @@ use crate::format::v1::CHECKSUM_BYTES;
 use crate::job::wire::Wire;
 use crate::order::sorted_positions;
 use compare::{compare_models, not_in_parents};
-use layout::{layout, names, record_order};
+use layout::{layout, names, record_order, FileLayout};
 use report::report;
 use wanted::{check_v2, Wanted};
 
@@ -44,100 +44,190 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
         return Box::pin(super::v2::encode::encode(io, sources, options)).await;
     };
     let wanted = Wanted::new(strategy, &options)?;
-    let base = open_model(&io, &sources, Role::Base, 0).await?;
-    let finetuned = open_model(&io, &sources, Role::Finetuned, 0).await?;
-    let (base, finetuned) = (&base.model, &finetuned.model);
-    let parent_sources = delta_sources(&sources);
-    let (mut opened, mut mixed) = (Vec::new(), None);
-    match any_v2(&io, &sources, groups_of(&sources, Role::Delta)).await? {
-        true => mixed = Some(Chain::open(&io, base.clone(), &parent_sources, chain::Care::Checked).await?),
-        false => opened = chain::open_chain(&io, &parent_sources, Some(base), chain::Care::Checked).await?,
-    }
-    let parents: Vec<&OpenDelta> = opened.iter().collect();
-    // What the last link of version 2 rebuilds stands for the base.
-    let base = mixed.as_ref().map_or(base, |c| c.model(c.rooted()));
+    let opened = Opened::new(&io, &sources).await?;
+    let before = opened.before();
+    let (base, finetuned) = (before.root, &opened.finetuned);
     let mut findings = compare_models(base, finetuned, wanted.reference)?;
     findings.extend(left_out(&sources, finetuned));
-    chain::check_fit_or_damage(&io, base, &parents).await?;
-
-    let origins = match &mixed {
-        Some(chain) => chain.origins()?,
-        None => chain::origins(base, &parents),
-    };
-    let items = survey_items(finetuned, &origins, &wanted)?;
+    chain::check_fit_or_damage(&io, base, &before.parents).await?;
+    let items = survey_items(finetuned, &before.origins()?, &wanted)?;
 
     // What it would be if every tensor took the strategy asked for: exact in reference mode.
     let straight: Vec<Choice> = items.iter().map(Choice::as_asked).collect();
-    let record_order = record_order(base, finetuned, wanted.reference && parents.is_empty());
+    let record_order = record_order(base, finetuned, wanted.reference && before.parents.is_empty());
     let guess = layout(&items, &straight, &wanted, &record_order, &options, &"0".repeat(64))?;
     io.plan(plan_of(&items, guess.size, &wanted, findings.clone()).json()?)
         .await;
 
-    if let Some(chain) = &mixed {
-        Parents::new(chain)?.check(&io).await?;
+    let hash_names = hash_names(base, &record_order, &options, &wanted);
+    let Surveyed {
+        base_hash,
+        parent_hash,
+        seen,
+    } = survey(&io, &before, &hash_names, &items).await?;
+    let choices = decide(&io, &items, &seen, &wanted).await?;
+
+    let layout = layout(&items, &choices, &wanted, &record_order, &options, &parent_hash)?;
+    let size = layout.size;
+    let emitted = write(&io, &items, &choices, layout, &seen).await?;
+    check_unchanged(&items, &emitted, &hash_names, &base_hash)?;
+    seal(&io, sources.len() as u32, size).await?;
+
+    let sizes = (size, finetuned.files.iter().map(|f| io.size(f.source)).sum());
+    let report = report(&items, &choices, &emitted, &wanted, sizes, parent_hash, findings);
+    to_json(&report)
+}
+
+/// What was given.
+struct Opened {
+    base: Model,
+    finetuned: Model,
+    /// The deltas before, where all of them are of version 1.
+    parents: Vec<OpenDelta>,
+    /// Base and deltas before, where one of these is of version 2.
+    mixed: Option<Chain>,
+}
+
+impl Opened {
+    async fn new(io: &Io, sources: &[SourceEntry]) -> Result<Self> {
+        let base = open_model(io, sources, Role::Base, 0).await?.model;
+        let finetuned = open_model(io, sources, Role::Finetuned, 0).await?.model;
+        let deltas = delta_sources(sources);
+        let (mut parents, mut mixed) = (Vec::new(), None);
+        match any_v2(io, sources, groups_of(sources, Role::Delta)).await? {
+            true => mixed = Some(Chain::open(io, base.clone(), &deltas, chain::Care::Checked).await?),
+            false => parents = chain::open_chain(io, &deltas, Some(&base), chain::Care::Checked).await?,
+        }
+        Ok(Self {
+            base,
+            finetuned,
+            parents,
+            mixed,
+        })
     }
 
-    // Round 1: the base's hash, the links before, and a look at every tensor.
-    let hash_names = hash_names(base, &record_order, &options, &wanted);
+    fn before(&self) -> Before<'_> {
+        let mixed = self.mixed.as_ref();
+        Before {
+            root: mixed.map_or(&self.base, |c| c.model(c.rooted())),
+            parents: self.parents.iter().collect(),
+            mixed,
+        }
+    }
+}
+
+/// What the delta is made against.
+struct Before<'a> {
+    /// The base, or in its stead what the last link of version 2 rebuilds.
+    root: &'a Model,
+    /// As in [`Opened`].
+    parents: Vec<&'a OpenDelta>,
+    /// As in [`Opened`].
+    mixed: Option<&'a Chain>,
+}
+
+impl Before<'_> {
+    /// What each tensor is rebuilt from before the delta.
+    fn origins(&self) -> Result<Vec<Origin>> {
+        match self.mixed {
+            Some(chain) => chain.origins(),
+            None => Ok(chain::origins(self.root, &self.parents)),
+        }
+    }
+
+    /// The task that hashes the base, or what a chain with links of version 2 rebuilds.
+    fn hash_task(&self, names: &[String]) -> Result<TaskSpec> {
+        match self.mixed {
+            Some(chain) => chain_hash(chain, self.root, names),
+            None => hashing::model_task("base", chain::ranges(self.root, names)),
+        }
+    }
+
+    /// What the report of [`Before::hash_task`] says.
+    fn hash_of(&self, report: &[u8]) -> Result<ModelHash> {
+        match self.mixed {
+            Some(_) => Ok(ModelHash {
+                sha256: hashes(report)?.swap_remove(0),
+                fast: Vec::new(),
+            }),
+            None => from_wire(report),
+        }
+    }
+}
+
+/// What the first round found.
+struct Surveyed {
+    /// Of the base, or of what stands in its stead.
+    base_hash: ModelHash,
+    /// Of the model that the delta is made against, in hex.
+    parent_hash: String,
+    /// One entry a tensor.
+    seen: Vec<Seen>,
+}
+
+/// Round 1: the base's hash, the links before, and a look at every tensor.
+async fn survey(io: &Io, before: &Before<'_>, hash_names: &[String], items: &[SurveyItem]) -> Result<Surveyed> {
+    if let Some(chain) = before.mixed {
+        Parents::new(chain)?.check(io).await?;
+    }
+    let parents = &before.parents;
     let mut batch = Batch::default();
-    let of_base = batch.add(vec![match &mixed {
-        Some(chain) => chain_hash(chain, base, &hash_names)?,
-        None => hashing::model_task("base", chain::ranges(base, &hash_names))?,
-    }]);
-    let mut check = ChainCheck::new(base, &parents)?;
+    let of_base = batch.add(vec![before.hash_task(hash_names)?]);
+    let mut check = ChainCheck::new(before.root, parents)?;
     let of_checks = batch.add(check.take_tasks());
     let of_parent = batch.add(match parents.len() {
         0 => Vec::new(),
-        n => vec![hashing::values_task("parent", chain::origins(base, &parents), vec![n])?],
+        n => vec![hashing::values_task(
+            "parent",
+            chain::origins(before.root, parents),
+            vec![n],
+        )?],
     });
-    let of_surveys = batch.add(survey_tasks(&items)?);
+    let of_surveys = batch.add(survey_tasks(items)?);
     let reports = io.run(batch.tasks()).await?;
-    let of_base = &of_base.of(&reports)[0];
-    let base_hash = match &mixed {
-        Some(_) => ModelHash {
-            sha256: hashes(of_base)?.swap_remove(0),
-            fast: Vec::new(),
-        },
-        None => from_wire(of_base)?,
-    };
-    check.finish(&io, of_checks.of(&reports)).await?;
+    let base_hash = before.hash_of(&of_base.of(&reports)[0])?;
+    check.finish(io, of_checks.of(&reports)).await?;
     let parent_hash = match of_parent.of(&reports).first() {
         None => base_hash.sha256.clone(),
         Some(report) => from_wire::<Vec<String>>(report)?.swap_remove(0),
     };
-    let seen = gather::<Seen>(of_surveys.of(&reports), items.len())?;
-    let choices = decide(&io, &items, &seen, &wanted).await?;
+    Ok(Surveyed {
+        base_hash,
+        parent_hash,
+        seen: gather(of_surveys.of(&reports), items.len())?,
+    })
+}
 
-    // Round 2: every place is known.
-    let layout = layout(&items, &choices, &wanted, &record_order, &options, &parent_hash)?;
+/// Round 2: the header and the payloads, whose places are known.
+async fn write(
+    io: &Io,
+    items: &[SurveyItem],
+    choices: &[Choice],
+    mut layout: FileLayout,
+    seen: &[Seen],
+) -> Result<Vec<Emitted>> {
     io.create(vec![OutputFile {
         path: String::new(),
         size: layout.size,
     }])
     .await;
-    io.write(&mut [(0, 0, &mut layout.head.clone())]).await;
-    let emits = emit_items(&items, &choices, layout.records, &seen);
-    let costs: Vec<u64> = emits.iter().map(EmitItem::cost).collect();
+    io.write(&mut [(0, 0, &mut layout.head)]).await;
     let tasks = grouped(
-        emits,
+        emit_items(items, choices, layout.records, seen),
         "encoding",
         EmitItem::cost,
         |e| &e.origin.name,
         |items| Task::Emit { items },
     )?;
-    let emitted = gather::<Emitted>(&io.run(tasks).await?, costs.len())?;
-    check_unchanged(&items, &emitted, &hash_names, &base_hash)?;
+    gather(&io.run(tasks).await?, items.len())
+}
 
-    // Round 3: seal it.
-    let output = sources.len() as u32;
-    let seal = hashing::file_task("delta", output, layout.size - CHECKSUM_BYTES)?;
-    let digest: [u8; 32] = from_wire(&io.run(vec![seal]).await?[0])?;
-    io.write(&mut [(0, layout.size - CHECKSUM_BYTES, &mut digest.to_vec())])
-        .await;
-
-    let sizes = (layout.size, finetuned.files.iter().map(|f| io.size(f.source)).sum());
-    let report = report(&items, &choices, &emitted, &wanted, sizes, parent_hash, findings);
-    to_json(&report)
+/// Round 3: hashes the file of `size` bytes, which is source `output` now, and writes the checksum at its end.
+async fn seal(io: &Io, output: u32, size: u64) -> Result<()> {
+    let end = size - CHECKSUM_BYTES;
+    let digest: [u8; 32] = from_wire(&io.run(vec![hashing::file_task("delta", output, end)?]).await?[0])?;
+    io.write(&mut [(0, end, &mut digest.to_vec())]).await;
+    Ok(())
 }
 
 /// What is looked at of every tensor of the fine-tune; `MISSING_TENSOR` where the links before do not have one.
