@@ -1,64 +1,7 @@
-//! The header of a safetensors file: what comes out keeps the format's rules, and the `safetensors` crate agrees.
-//!
-//! An input is the start of a file: eight bytes of length, the header, and as many bytes of data as follow.
+//! See `cases/safetensors_header.rs`.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use safetensors::SafeTensors;
-use wdelta::error::Code;
-use wdelta::format::safetensors::{header, writer};
+#[path = "../cases/safetensors_header.rs"]
+mod case;
 
-fuzz_target!(|file: &[u8]| {
-    let Some((first8, rest)) = file.split_first_chunk::<8>() else {
-        return;
-    };
-    let Ok(len) = header::header_len(*first8, file.len() as u64) else {
-        return;
-    };
-    let (json, data) = rest.split_at(len as usize);
-    let theirs = SafeTensors::read_metadata(file);
-    let ours = match header::parse_header(json, data.len() as u64) {
-        Ok(header) => header,
-        Err(e) => {
-            assert_ne!(e.code, Code::Internal, "{e}");
-            // Names that come twice are ours alone to refuse, and so is what is beyond our limits.
-            let own = e.code == Code::Limit || e.message.contains("twice");
-            assert!(
-                theirs.is_err() || own,
-                "the safetensors crate takes it, and we say: {e}"
-            );
-            return;
-        }
-    };
-
-    let mut ranges: Vec<_> = ours.tensors.iter().map(|t| (t.range.offset, t.range.end())).collect();
-    ranges.sort_unstable();
-    let end = ranges.iter().fold(0, |end, &(from, to)| {
-        assert_eq!(from, end, "a hole or an overlap");
-        to
-    });
-    assert_eq!(end, data.len() as u64);
-
-    if let Ok((_, metadata)) = theirs {
-        let tensors = metadata.tensors();
-        assert_eq!(tensors.len(), ours.tensors.len());
-        for t in &ours.tensors {
-            let info = tensors[&t.name];
-            let shape: Vec<u64> = info.shape.iter().map(|&n| n as u64).collect();
-            let offsets = (t.range.offset as usize, t.range.end() as usize);
-            assert_eq!((&shape, info.data_offsets), (&t.shape, offsets), "{}", t.name);
-        }
-    }
-
-    // What the writer makes of it reads the same.
-    let mut entries: Vec<_> = ours
-        .tensors
-        .iter()
-        .map(|t| (t.name.as_str(), t.dtype, t.shape.clone(), t.range))
-        .collect();
-    entries.sort_by_key(|e| (e.3.offset, e.3.len));
-    let written = writer::header_bytes(&ours.metadata, &entries);
-    let again = header::parse_header(&written[8..], data.len() as u64).expect("our own header");
-    assert_eq!(again.metadata, ours.metadata);
-    assert_eq!(again.tensors.len(), ours.tensors.len());
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| case::run(data));
