@@ -44,6 +44,9 @@ pub const MAX_EMPTY_ROWS: u64 = 1 << 20;
 /// Most blocks of a version 2 file: 16 TiB of result at the usual size.
 pub const MAX_BLOCKS: u64 = 1 << 23;
 
+/// Table sets of a version 2 delta.
+pub const MAX_SETS: u64 = 1 << 16;
+
 /// Most bytes of a result that one block of version 2 covers: four times the size at which our encoder cuts.
 pub const MAX_BLOCK_BYTES: u64 = 8 << 20;
 

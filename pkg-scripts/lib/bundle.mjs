@@ -7,7 +7,7 @@ import { BuildError } from './run.mjs';
 const ENTRIES = ['js/main.js', 'pkg/index.js', 'pkg/worker.js'];
 
 /** No getter of ours does anything, and no function expression needs its own `this`. Fewer ways to say the same pack better. */
-const COMPRESS = { passes: 4, inline: 1, loops: false, sequences: false, pure_getters: true, unsafe_arrows: true, comparisons: false, lhs_constants: false };
+const COMPRESS = { passes: 4, inline: 1, loops: false, pure_getters: true, unsafe_arrows: true, comparisons: false, lhs_constants: false };
 
 /**
  * In which file a module ends up, unless rollup decides. A file lies in its modules' folder: they find others by `import.meta.url`.

@@ -31,7 +31,13 @@ export function cancelAt(page, moment) {
     const progress = bar.querySelector('progress');
     while (bar.hidden) await frame();
     const began = performance.now();
-    while ((progress.value < share || performance.now() - began < after) && !bar.hidden) await frame();
+    // When all that was foreseen is done, the bar has no value any more.
+    let known = false;
+    const reached = () => {
+      known ||= progress.position >= 0;
+      return share === 0 || (progress.position >= 0 ? progress.value >= share : known);
+    };
+    while ((!reached() || performance.now() - began < after) && !bar.hidden) await frame();
     if (bar.hidden) throw new Error('the job ended before it could be cancelled');
     const before = await files();
     const pressed = performance.now();

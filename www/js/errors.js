@@ -1,7 +1,7 @@
 // @ts-check
 // What each error code means to a person, and what they can do about it.
 
-/** @import { Problem } from './types.js' */
+/** @import { Entry, Problem } from './types.js' */
 
 /**
  * Actions that an error may offer: `choose` the file again, `base` another base, `lineage` the chain's view, `fetch` the
@@ -57,9 +57,8 @@ const TABLE = /** @type {[code: string, title: string, advice: string, action?: 
 /** What is wrong with a file by itself, whatever it is used with. */
 const DAMAGE = /CHECKSUM|MALFORMED|TRUNCATED|^IO|CHANGED/;
 
-/** Whether a problem is of a file itself. @param {unknown} problem @param {{ name: string }} entry */
-export const isDamage = (problem, entry) =>
-  typeof problem === 'object' && /** @type {Problem} */ (problem).source === entry.name && DAMAGE.test(/** @type {Problem} */ (problem).code);
+/** Whether a problem is of a file itself, which the package calls by its path or address. @param {Problem} problem @param {Entry} entry */
+export const isDamage = ({ code, source = '' }, entry) => DAMAGE.test(code) && (source === entry.source || source.split('/').pop() === entry.name);
 
 /** One entry per code of the package's table. */
 export const MEANINGS = new Map(TABLE.map(([code, title, advice, action]) => [code, { title, advice, action }]));

@@ -8,7 +8,7 @@ use crate::error::{quoted, Code, Error, Result};
 use crate::kernels::v2::adaptive::{Coder, Decoder, Encoder};
 use crate::kernels::v2::dither::can_dither;
 use crate::kernels::v2::element::Layout;
-use crate::limits::{MAX_BLOCKS, MAX_HEADER_BYTES, MAX_NAME_BYTES, MAX_RANK, MAX_TENSORS};
+use crate::limits::{MAX_BLOCKS, MAX_HEADER_BYTES, MAX_NAME_BYTES, MAX_RANK, MAX_SETS, MAX_TENSORS};
 use crate::order::sorted_positions;
 
 /// The adaptive models of an index.
@@ -235,7 +235,7 @@ impl<'a> Pass<'a> {
 
     fn index(&mut self, index: &mut Index) -> Result<()> {
         self.list(&mut index.metadata, MAX_TENSORS as u64, Self::pair)?;
-        self.list(&mut index.sets, 1 << 16, Self::set_length)?;
+        self.list(&mut index.sets, MAX_SETS, Self::set_length)?;
         self.list(&mut index.files, MAX_TENSORS as u64, Self::file)?;
         check_paths(&index.files).map_err(malformed)?;
         self.list(&mut index.tensors, MAX_TENSORS as u64, Self::tensor)?;

@@ -240,8 +240,7 @@ fn strangers(items: &[Item<'_>]) -> Option<Finding> {
     if 2 * known >= n {
         return None;
     }
-    let text =
-        format!("{known} of {n} tensors are in the base, and the others are stored whole; is it the right base?");
+    let text = format!("{known} of {n} tensors can be coded against the base; is it the right one?");
     Some(Finding::new(Severity::Warning, "strangers", text))
 }
 

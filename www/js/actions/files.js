@@ -38,8 +38,11 @@ export function fileActions(app) {
     askLink(text) {
       const url = linkOf(text);
       if (!url) return store.say('link', 'Only https links can be opened.');
-      return remote ? openLink(store, url) : location.assign(`./remote.html#url=${encodeURIComponent(url.href)}`);
+      return remote ? openLink(store, url) : actions.toRemote(`#url=${encodeURIComponent(url.href)}`);
     },
+
+    /** Goes to the page for links; what is open here stays open. @param {string} hash */
+    toRemote: (hash) => void open(`./remote.html${hash}`, store.state.entries.length ? '_blank' : '_self', 'noopener'),
 
     async sample() {
       const files = await jobs.run(
@@ -56,7 +59,7 @@ export function fileActions(app) {
         },
       );
       const { entries } = store.state;
-      if (files) await take(store, files.filter(({ path }) => !entries.some(({ sample, name }) => sample && name === path)), { sample: true });
+      if (files) await take(store, files.filter(({ path }) => !entries.some(({ sample, name }) => sample && name.replace(/ \(\d+\)/, '') === path)), { sample: true });
     },
 
     /** @param {string} id */

@@ -24,8 +24,7 @@ export function header(app, signal) {
     button('Link…', () => {
       close();
       if (remote) /** @type {HTMLElement | null} */ (document.querySelector('#link'))?.focus();
-      // What is open here stays open.
-      else open('./remote.html', store.state.entries.length ? '_blank' : '_self', 'noopener');
+      else actions.toRemote('');
     }),
     button('The sample', () => (close(), actions.sample())),
   );

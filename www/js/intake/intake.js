@@ -127,13 +127,13 @@ function add(store, values, replace) {
  * Another name for what is called as something that is open: two models are often called the same.
  * @param {State} state @param {Omit<Entry, 'id' | 'state'>} values @param {string} [replace] @returns {Partial<Entry>}
  */
-function distinct({ entries }, { name, source }, replace) {
+function distinct({ entries }, { name, role, source }, replace) {
   const taken = (/** @type {string} */ wanted) => entries.some((entry) => entry.id !== replace && entry.name === wanted);
   let own = name;
-  for (let n = 2; taken(own); n++) own = name.replace(/(\.\w+)?$/, ` (${n})$1`);
+  for (let n = 2; taken(own); n++) own = name.replace(/(\.safetensors|\.wdelta)?$/i, ` (${n})$1`);
   if (own === name) return {};
-  // The package calls a file by its name, too.
-  return { name: own, source: source instanceof File ? new File([source], own, { lastModified: source.lastModified }) : source };
+  // The package calls a delta by its name, too; that of a model's file goes into what is made of it.
+  return { name: own, source: role === 'delta' && source instanceof File ? new File([source], own) : source };
 }
 
 /** @param {Store} store @param {string} id @param {Source} source */

@@ -165,7 +165,7 @@ function node({ store, actions }, { entry, link, depth }, lines, deltas, result,
       [
         'What settles it',
         state === 'broken'
-          ? 'the delta that it was made against, if it is missing here, or another base'
+          ? 'the delta that it was made against, or another base'
           : state !== 'verified' && `${entryOf(store.state, 'base') ? '' : 'the base, then '}“Check the links”`,
       ],
     ]),

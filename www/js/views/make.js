@@ -20,7 +20,7 @@ export const STRATEGIES = [
   ['lossy', 'Close to the fine-tune, as small as its quality says.'],
   ['int4', 'Sixteen levels per tensor, the largest changes apart.'],
   ['sparse', 'Only the largest changes, each exact; the rest is dropped.'],
-  ['quantized', 'One sign per value, one scale per row. Small, and the coarsest.'],
+  ['quantized', 'One sign per value, one scale per row: the coarsest.'],
 ];
 
 /** Names what a plan was made for. @param {State} state @param {Strategy} [strategy] */
