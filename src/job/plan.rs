@@ -1,6 +1,6 @@
 //! What a job says before it does anything.
 
-use super::machine::OutputFile;
+use super::machine::{Io, OutputFile};
 use super::report::{to_json, Finding};
 use crate::error::Result;
 use serde::Serialize;
@@ -45,28 +45,36 @@ impl Plan {
         }
     }
 
-    /// Of a job whose tasks write these files from end to end, each byte once, and read and write `work` bytes in all. With
-    /// `read_back` it reads them afterwards.
-    pub fn writing(
-        job: &'static str,
+    /// Of `decode`, whose tasks write these files from end to end, each byte once, and read and write `work` bytes in all.
+    /// With `read_back` it reads them afterwards.
+    pub fn decoding(
         outputs: &[OutputFile],
         work: u64,
         read_back: bool,
         tensors: usize,
         elements: u64,
+        findings: &[Finding],
     ) -> Self {
         let bytes: u64 = outputs.iter().map(|o| o.size).sum();
         Self {
             bytes,
             outputs: outputs.to_vec(),
             writes: bytes,
+            problems: findings.to_vec(),
             ..Self::reading(
-                job,
+                "decode",
                 work.saturating_sub(bytes) + if read_back { bytes } else { 0 },
                 tensors,
                 elements,
             )
         }
+    }
+
+    /// Announces the plan and creates the files that it names; gives their bytes.
+    pub async fn begin(self, io: &Io) -> Result<u64> {
+        io.plan(self.json()?).await;
+        io.create(self.outputs).await;
+        Ok(self.bytes)
     }
 
     /// The plan as JSON, for the host.

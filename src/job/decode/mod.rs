@@ -52,21 +52,15 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
     batch.add(copies);
     let elements = origins.iter().map(|o| o.base.elements).sum();
     let findings = extra_tensors(base.tensors.len() - origins.len());
-    let plan = Plan {
-        problems: findings.clone(),
-        ..Plan::writing(
-            "decode",
-            &outputs,
-            batch.cost(),
-            options.read_back,
-            bases.len(),
-            elements,
-        )
-    };
-    let bytes = plan.bytes;
-    io.plan(plan.json()?).await;
-
-    io.create(outputs.clone()).await;
+    let plan = Plan::decoding(
+        &outputs,
+        batch.cost(),
+        options.read_back,
+        bases.len(),
+        elements,
+        &findings,
+    );
+    let bytes = plan.begin(&io).await?;
     write_heads(&io, &shards, index).await?;
     let reports = io.run(batch.tasks()).await?;
     let checked = match options.verify {

@@ -62,20 +62,15 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
     });
     let elements = delta.elements();
     let findings = extra_tensors(&chain);
-    let plan = Plan {
-        problems: findings.clone(),
-        ..Plan::writing(
-            "decode",
-            &outputs,
-            batch.cost(),
-            options.read_back,
-            places.len(),
-            elements,
-        )
-    };
-    let bytes = plan.bytes;
-    io.plan(plan.json()?).await;
-    io.create(outputs.clone()).await;
+    let plan = Plan::decoding(
+        &outputs,
+        batch.cost(),
+        options.read_back,
+        places.len(),
+        elements,
+        &findings,
+    );
+    let bytes = plan.begin(&io).await?;
     for (mut head, sink) in heads.into_iter().zip(0..) {
         io.write(&mut [(sink, 0, &mut head)]).await;
     }

@@ -152,20 +152,15 @@ pub async fn decode(
     let places: Vec<(u32, ByteRange)> = ranges.collect();
     let elements = chain.last().tensors.iter().map(|t| t.elements).sum();
     let findings = extra_tensors(chain);
-    let plan = Plan {
-        problems: findings.clone(),
-        ..Plan::writing(
-            "decode",
-            &outputs,
-            batch.cost(),
-            options.read_back,
-            places.len(),
-            elements,
-        )
-    };
-    let bytes = plan.bytes;
-    io.plan(plan.json()?).await;
-    io.create(outputs.clone()).await;
+    let plan = Plan::decoding(
+        &outputs,
+        batch.cost(),
+        options.read_back,
+        places.len(),
+        elements,
+        &findings,
+    );
+    let bytes = plan.begin(&io).await?;
     let heads = shards.into_iter().map(|s| match s.head {
         Head::Written(head) => head,
         Head::OfBase { .. } => Vec::new(),
