@@ -181,6 +181,39 @@ fn same_tensors(streamed: &[(String, Vec<u8>)], file: &[u8]) {
     }
 }
 
+/// A link of version 1 after one of version 2 in which tensors share blocks: it is the same delta as against the model
+/// that the version 2 link rebuilds, and gives the same model.
+#[test]
+fn a_version_1_link_follows_tensors_that_share_a_block() {
+    let model = |step: u64| {
+        let of = |seed: u64, n: usize| {
+            let moved = normal(n, 0.002 * step as f32, 10 * step + seed);
+            let values: Vec<f32> = normal(n, 0.1, seed).iter().zip(moved).map(|(w, d)| w + d).collect();
+            bf16s(&values)
+        };
+        one(pt_safetensors(&[
+            ("a", "BF16", &[20, 64], &of(1, 1280)),
+            ("b", "BF16", &[20, 64], &of(2, 1280)),
+            ("c", "BF16", &[100], &of(3, 100)),
+            ("d", "BF16", &[30, 64], &of(4, 1920)),
+            ("ids", "I64", &[16], &random_bytes(128, 5)),
+        ]))
+    };
+    let (base, parent, fine) = (model(0), model(1), model(2));
+    let link = encode(&base, &parent);
+    for strategy in ["int4", "sparse", "quantized"] {
+        let options = format!(r#"{{"strategy":"{strategy}"}}"#);
+        let after = encode_after(&base, &[&link], &fine, &options, false).unwrap().0;
+        let alone = encode_after(&parent, &[], &fine, &options, false).unwrap().0;
+        assert!(after == alone, "{strategy}: another delta after a link");
+        let rebuilt = decode_chain(&parent, &[&alone], "{}").unwrap();
+        assert!(
+            decode_chain(&base, &[&link, &after], "{}").unwrap() == rebuilt,
+            "{strategy}: another model"
+        );
+    }
+}
+
 #[test]
 fn mixed_chains_come_back() {
     let models: Vec<Files> = (0..5).map(plain).collect();

@@ -4,7 +4,6 @@ use super::machine::{Io, Read};
 use super::pair::Pair;
 use super::placed::TensorRange;
 use super::report::to_wire;
-use super::v2::reader::Reader;
 use super::values::Origin;
 use crate::dtype::Dtype;
 use crate::error::Result;
@@ -128,7 +127,7 @@ fn restores(dtype: Dtype, block: &super::pair::PairBlock<'_>) -> bool {
 async fn compare(io: &Io, item: &SurveyItem) -> Result<Seen> {
     let (base, own) = (&item.origin.base, &item.finetuned);
     let mut equal = base.dtype == own.dtype && base.range.len == own.range.len && item.origin.is_unchanged();
-    let mut past = item.origin.past.clone().map(Reader::new);
+    let mut past = item.origin.reader();
     let (mut a, mut b) = (Vec::new(), Vec::new());
     let mut done = 0;
     while equal && done < base.range.len {
@@ -140,7 +139,7 @@ async fn compare(io: &Io, item: &SurveyItem) -> Result<Seen> {
             buf: &mut b,
         }];
         match &mut past {
-            Some(past) => a = past.read(io, past.top(), 0, done, len).await?,
+            Some((past, number)) => a = past.read(io, past.top(), *number, done, len).await?,
             None => {
                 a.resize(len, 0);
                 reads.push(Read {

@@ -20,8 +20,9 @@ pub struct Origin {
     pub base: TensorRange,
     /// Its records in each delta of the chain, first link first.
     pub deltas: Vec<DeltaTensor>,
-    /// Where the base is what links of version 2 rebuild: how, for this tensor alone. Its place says its size then.
-    pub past: Option<Past>,
+    /// Where the base is what links of version 2 rebuild: how, and its number in the last model of that. Its place says
+    /// its size then.
+    pub past: Option<(Past, u32)>,
 }
 wire!(Origin {
     name,
@@ -34,6 +35,12 @@ impl Origin {
     /// True when no delta holds anything for this tensor, so that it is the base's, byte for byte.
     pub fn is_unchanged(&self) -> bool {
         self.deltas.iter().all(DeltaTensor::is_empty)
+    }
+
+    /// What reads the base where links of version 2 rebuild it, and the base's number there.
+    pub fn reader(&self) -> Option<(Reader, u32)> {
+        let (past, number) = self.past.clone()?;
+        Some((Reader::new(past), number))
     }
 
     /// Bytes read to stream it once.
@@ -57,7 +64,7 @@ pub struct Block<'a> {
 /// Streams the values of one [`Origin`].
 pub struct Values {
     base: TensorRange,
-    past: Option<Reader>,
+    past: Option<(Reader, u32)>,
     width: usize,
     deltas: Vec<DeltaStream>,
     position: u64,
@@ -88,7 +95,7 @@ impl Values {
         }
         Ok(Self {
             base: origin.base.clone(),
-            past: origin.past.clone().map(Reader::new),
+            past: origin.reader(),
             width,
             deltas,
             position: 0,
@@ -127,7 +134,7 @@ impl Values {
         let at = self.position * self.width as u64;
         let mut reads = Vec::new();
         match &mut self.past {
-            Some(past) => self.chunk = past.read(io, past.top(), 0, at, n * self.width).await?,
+            Some((past, number)) => self.chunk = past.read(io, past.top(), *number, at, n * self.width).await?,
             None => reads.push(Read {
                 source: self.base.source,
                 offset: self.base.range.offset + at,

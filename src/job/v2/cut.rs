@@ -208,11 +208,13 @@ impl Chain {
                 Link::V1(delta) => delta.tensor(&t.name).cloned(),
                 Link::V2(_) => None,
             });
+            // Others that share its blocks are in it, too.
+            let (past, numbers) = self.past_of(n, &[&t.name], false)?;
             origins.push(Origin {
                 name: t.name.clone(),
                 base: TensorRange::from(of_root),
                 deltas: after.collect(),
-                past: Some(self.past_of(n, &[&t.name], false)?.0),
+                past: numbers.first().map(|&number| (past, number)),
             });
         }
         Ok(origins)
