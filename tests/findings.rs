@@ -426,6 +426,44 @@ fn integers_are_exact_or_refused() {
     assert_eq!(encode(&f8(1), &f8(3), INT4).unwrap_err().code, Code::UnsupportedDtype);
 }
 
+/// A counter that moved by hundreds says nothing of how well weights are kept.
+#[test]
+fn the_error_of_the_whole_is_that_of_its_weights() {
+    let w = normal(4096, 0.1, 8);
+    let moved = plus(&w, &normal(4096, 0.01, 9));
+    let counter = |n: i64| ("norm.num_batches_tracked", "I64", vec![1], n.to_le_bytes().to_vec());
+    let base = [counter(0), ("w", "F32", vec![64, 64], f32s(&w))];
+    let finetuned = [counter(300), ("w", "F32", vec![64, 64], f32s(&moved))];
+    for strategy in ["int4", "sparse", "quantized"] {
+        let (report, _) = encode(&base, &finetuned, &json!({ "strategy": strategy }).to_string()).unwrap();
+        assert_eq!(
+            report["relativeError"], report["tensors"][1]["relativeError"],
+            "{strategy}"
+        );
+        assert!(report["relativeError"].as_f64().unwrap() > 0.01, "{strategy}");
+    }
+}
+
+/// Twelve bytes for each integer that changed may be more than there was.
+#[test]
+fn a_delta_larger_than_the_fine_tune_is_told_of() {
+    let bytes = |by: u8| (0..4096u32).map(|i| (i as u8).wrapping_add(by)).collect::<Vec<u8>>();
+    let (base, finetuned) = (
+        [("q", "I8", vec![64, 64], bytes(0))],
+        [("q", "I8", vec![64, 64], bytes(3))],
+    );
+    let (report, delta) = encode(&base, &finetuned, INT4).unwrap();
+    assert!(delta.len() > 12 * 4096);
+    assert_eq!(report["findings"][0]["code"], "larger");
+    // The plan's size is never exceeded.
+    let mut host = Memory::new()
+        .with(Role::Base, 0, "base.safetensors", safetensors(&base))
+        .with(Role::Finetuned, 0, "ft.safetensors", safetensors(&finetuned));
+    host.run("encode", INT4).unwrap();
+    let plan: Value = serde_json::from_str(&host.plans[0]).unwrap();
+    assert!(plan["bytes"].as_u64().unwrap() >= delta.len() as u64);
+}
+
 /// The same values in another dtype are another parent, and the message says so.
 #[test]
 fn another_dtype_is_another_base() {

@@ -35,9 +35,21 @@ pub struct Choice {
 impl Choice {
     /// The strategy asked for, before anything is known of the values.
     pub fn as_asked(item: &SurveyItem) -> Self {
+        Self::before(item.strategy, item.kept)
+    }
+
+    /// What takes most of what a tensor may get: integers are kept exactly, all of which may have changed.
+    pub fn at_most(item: &SurveyItem) -> Self {
+        match item.finetuned.dtype.is_float() {
+            true => Self::as_asked(item),
+            false => Self::before(Strategy::Sparse, item.finetuned.elements),
+        }
+    }
+
+    fn before(strategy: Strategy, kept: u64) -> Self {
         Choice {
-            strategy: item.strategy,
-            kept: item.kept,
+            strategy,
+            kept,
             surveyed: None,
             option: None,
             reason: None,

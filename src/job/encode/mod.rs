@@ -52,8 +52,11 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     chain::check_fit_or_damage(&io, base, &before.parents).await?;
     let items = survey_items(finetuned, &before.origins()?, &wanted)?;
 
-    // What it would be if every tensor took the strategy asked for: exact in reference mode.
-    let straight: Vec<Choice> = items.iter().map(Choice::as_asked).collect();
+    // In reference mode every tensor takes the strategy asked for.
+    let straight: Vec<Choice> = match wanted.reference {
+        true => items.iter().map(Choice::as_asked).collect(),
+        false => items.iter().map(Choice::at_most).collect(),
+    };
     let record_order = record_order(base, finetuned, wanted.reference && before.parents.is_empty());
     let guess = layout(&items, &straight, &wanted, &record_order, &options, &"0".repeat(64))?;
     io.plan(plan_of(&items, guess.size, &wanted, findings.clone()).json()?)

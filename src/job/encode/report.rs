@@ -61,8 +61,11 @@ pub(super) fn report(
     let mut tensors = Vec::with_capacity(items.len());
     for ((item, choice), emitted) in items.iter().zip(choices).zip(emitted) {
         let loss = &emitted.loss;
-        error_sq += loss.error_sq;
-        delta_sq += loss.delta_sq;
+        // Counters, which are exact, move further than any weight.
+        if item.finetuned.dtype.is_float() {
+            error_sq += loss.error_sq;
+            delta_sq += loss.delta_sq;
+        }
         let counts = array_elements(choice.strategy, &item.shape, choice.kept);
         let payload = choice
             .strategy
@@ -98,6 +101,10 @@ pub(super) fn report(
             relative_error: relative(loss.error_sq, loss.delta_sq),
             largest_error: loss.largest,
         });
+    }
+    if bytes > finetuned_bytes {
+        let text = "the delta is larger than the fine-tune; use the strategy lossless";
+        findings.push(Finding::new(Severity::Warning, "larger", text));
     }
     Report {
         job: "encode",
