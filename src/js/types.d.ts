@@ -1,3 +1,5 @@
+/// <reference lib="esnext.disposable" />
+
 /**
  * Types that several files share, and the shapes of everything that the package takes and gives.
  * Sizes, offsets and lengths are bytes; hashes are lower-case hex.

@@ -1,6 +1,6 @@
 // What the manifest names exists, and the tarball holds the package and nothing else.
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { list } from '../../../pkg-scripts/lib/files.mjs';
@@ -45,6 +45,25 @@ test('every module has types, and what has side effects exists', () => {
   for (const path of installed.packed.filter((path) => path.endsWith('.js')))
     assert.ok(installed.packed.includes(path.replace(/\.js$/, '.d.ts')), path);
   for (const path of manifest.sideEffects) assert.ok(existsSync(join(pkg, path)), path);
+});
+
+test('the types suit a strict TypeScript project, whatever its target', async () => {
+  const program = `import { encode, inspect, tensors } from 'wdelta';
+    const { data } = await encode({ base: new Uint8Array(), finetuned: new Blob(['x']) });
+    for await (const { name, shape } of tensors({ base: 'model', deltas: data ? [data] : [] })) console.log(name.length + shape.length);
+    export const hash: string = (await inspect('file.wdelta')).baseHash;
+  `;
+  writeFileSync(join(installed.folder, 'program.ts'), program);
+  const compiler = join(repository, 'pkg-scripts/node_modules/typescript/bin/tsc');
+  for (const target of ['es2022', 'esnext']) {
+    for (const module of ['nodenext', 'preserve']) {
+      const resolution = module === 'preserve' ? 'bundler' : 'nodenext';
+      const options = { noEmit: true, strict: true, types: [], target, module, moduleResolution: resolution };
+      writeFileSync(join(installed.folder, 'tsconfig.json'), JSON.stringify({ compilerOptions: options, files: ['program.ts'] }));
+      const { code, stdout } = await installed.run(process.execPath, compiler);
+      assert.equal(code, 0, `${target} ${module}: ${stdout}`);
+    }
+  }
 });
 
 test('the command is executable and starts with a line for node', () => {
