@@ -32,6 +32,32 @@ fn strategy(report: &Value, name: &str) -> String {
     of["strategy"].as_str().unwrap().to_owned()
 }
 
+/// Weights of four bits, eight to an integer, as GPTQ packs them: a change of one is small, whatever it is to the integer.
+#[test]
+fn packed_weights_take_what_their_nibbles_take() {
+    let (rows, columns) = (64u64, 512u64);
+    let n = (rows * columns) as usize;
+    let base = random_bytes(4 * n, 61);
+    let chance = random_bytes(8 * n, 62);
+    // One nibble in 32 has another value.
+    let fine: Vec<u8> = base
+        .iter()
+        .zip(chance.chunks_exact(2))
+        .map(|(b, c)| b ^ (c[0] < 8) as u8 ^ ((c[1] < 8) as u8) << 4)
+        .collect();
+    for dtype in ["I32", "U8"] {
+        let columns = if dtype == "U8" { 4 * columns } else { columns };
+        let (bytes, report) = pair(
+            &[("qweight", dtype, &[rows, columns], &base)],
+            &[("qweight", dtype, &[rows, columns], &fine)],
+        );
+        assert_eq!(strategy(&report, "qweight"), "delta");
+        // The entropy of which nibbles change and by how much is 0.23 bits for each.
+        let bits = 8.0 * bytes as f64 / (8 * n) as f64;
+        assert!(bits < 0.27, "{dtype}: {bits} bits for each nibble");
+    }
+}
+
 #[test]
 fn every_dtype_is_exact() {
     let dtypes = [

@@ -41,7 +41,7 @@ pub fn fit_all(tensors: &[Tensor], effort: Effort) -> Vec<Fit> {
         .map(|t| {
             let words = (t.base.len() / t.layout.bytes()) as u64;
             let stride = effort.stride(t.columns as u64, words).max(1) as usize;
-            let mut sample = fit::Sample::new(t.layout, t.columns);
+            let mut sample = fit::Sample::new(t.layout, t.columns, stride as u64);
             let row = t.columns * t.layout.bytes();
             for (base, fine) in t.base.chunks(row).zip(t.fine.chunks(row)).step_by(stride) {
                 sample.add(base, fine);

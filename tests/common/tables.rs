@@ -2,6 +2,7 @@
 #![allow(dead_code)] // each test binary uses a part
 
 use wdelta::kernels::v2::tables::SYMBOLS;
+use wdelta::strategy::lossless::form::Form;
 use wdelta::strategy::lossless::model::{TableSet, Window};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -12,7 +13,7 @@ pub fn flat_set(window: Window) -> TableSet {
     TableSet {
         window,
         raw_factors: false,
-        narrow: None,
+        form: Form::Own,
         phased: 0,
         log: 9,
         dither_offset: -3,

@@ -13,6 +13,7 @@ use wdelta::kernels::v2::predict::Columns;
 use wdelta::kernels::v2::tables::{normalise, Freqs, SYMBOLS};
 use wdelta::strategy::lossless::block::{self, Segment, Stats};
 use wdelta::strategy::lossless::factors::{Factors, FACTOR_CLASSES};
+use wdelta::strategy::lossless::form::Form;
 use wdelta::strategy::lossless::model::{TableSet, Window};
 use wdelta::strategy::lossless::params::Params;
 use wdelta::strategy::lossless::{stored, wire};
@@ -75,7 +76,7 @@ fn set(log: u32, log2_q: u32, width: u32, raw_factors: bool) -> TableSet {
         log,
         freqs,
         raw_factors,
-        narrow: None,
+        form: Form::Own,
         dither_offset: 0,
         dither_classes: 0,
     }

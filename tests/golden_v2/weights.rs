@@ -1,7 +1,7 @@
 //! Golden files that the encoder writes: what changes of weights it finds a way to say.
 
 use super::cases::{case, compact_safetensors, encode, Case, LOSSLESS};
-use super::common::pairs::{one, Files};
+use super::common::pairs::{nudged, one, Files};
 use super::common::random::{normal, random_bytes};
 use super::common::{bf16s, f32s, Memory};
 use std::path::Path;
@@ -15,7 +15,56 @@ pub fn all() -> Vec<Case> {
     all.extend(adapters());
     all.extend(narrow());
     all.extend(pruned());
+    all.push(nibbles());
     all
+}
+
+/// Integers with some of their nibbles moved by one: packed weights, a row that is wider than rows of nibbles may be, rows
+/// that the base has not, a base of another dtype; and numbers that are coded as they are.
+fn nibbles() -> Case {
+    let moved = |bytes: &[u8], one_in: u8, seed: u32| -> Vec<u8> {
+        let at = random_bytes(bytes.len(), seed);
+        let next = |(&b, r): (&u8, u8)| match (r % one_in, r % 2) {
+            (0, 0) => b & 0xf0 | b.wrapping_add(1) & 15,
+            (0, _) => b.wrapping_sub(16),
+            _ => b,
+        };
+        bytes.iter().zip(at).map(next).collect()
+    };
+    let (packed, halves, wide) = (
+        random_bytes(12 * 72 * 4, 41),
+        random_bytes(24 * 72, 42),
+        random_bytes(2 * 4160 * 8, 43),
+    );
+    let (grown, small, plain) = (
+        random_bytes(13 * 72 * 4, 44),
+        random_bytes(12 * 72 * 2, 45),
+        random_bytes(6 * 72 * 2, 46),
+    );
+    let widened = |b: &[u8]| -> Vec<u8> {
+        let words = b.chunks_exact(2).map(|b| i16::from_le_bytes([b[0], b[1]]) as i32);
+        words.flat_map(i32::to_le_bytes).collect()
+    };
+    let base = one(compact_safetensors(&[
+        ("four bits", "F4", vec![24, 144], halves.clone()),
+        ("grown", "U32", vec![12, 72], grown[..12 * 72 * 4].to_vec()),
+        ("halves", "U8", vec![24, 72], halves.clone()),
+        ("numbers", "I16", vec![6, 72], plain.clone()),
+        ("of another dtype", "I16", vec![12, 72], small.clone()),
+        ("packed", "I32", vec![12, 72], packed.clone()),
+        ("wide", "I64", vec![2, 4160], wide.clone()),
+    ]));
+    let fine = one(compact_safetensors(&[
+        ("four bits", "F4", vec![24, 144], moved(&halves, 4, 51)),
+        ("grown", "U32", vec![13, 72], moved(&grown, 15, 52)),
+        ("halves", "U8", vec![24, 72], moved(&halves, 3, 53)),
+        ("numbers", "I16", vec![6, 72], nudged(&plain, 2)),
+        ("of another dtype", "I32", vec![12, 72], moved(&widened(&small), 33, 54)),
+        ("packed", "I32", vec![12, 72], moved(&packed, 15, 55)),
+        ("wide", "I64", vec![2, 4160], moved(&wide, 255, 56)),
+    ]));
+    let covers = "integers by their nibbles, and a row wider than those may be";
+    case("nibbles", covers, LOSSLESS, base, fine)
 }
 
 /// Every third weight is 0 and every fifth -0, where the base has neither; exactly, with a prediction, and dithered.

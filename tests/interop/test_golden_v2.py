@@ -82,7 +82,7 @@ class GoldenV2(unittest.TestCase):
             of_files.add(len(delta.index.digests) // 16)
             kinds |= {part[0] for part, _ in delta.parts}
             with np.errstate(all="ignore"):
-                params = [row[3] for _, common, row in delta.rows(tensors_before) if common]
+                params = [row[0][3] for *_, row in delta.rows(tensors_before) if row]
                 ranks |= {(p.rank > 1, bool(p.dither)) for p in params}
                 raw_factors |= {(p.rank > 32, p.raw_bits > 0) for p in params if p.rank}
         deltas = [t for t in tensors if t["op"] == wdelta2.DELTA]
@@ -94,7 +94,7 @@ class GoldenV2(unittest.TestCase):
         self.assertEqual(raw_factors, {(False, False), (False, True), (True, True)})
         self.assertEqual({s.log for s in sets}, {9, 10, 11})
         self.assertEqual({s.q for s in sets}, {0, 1})
-        self.assertEqual({s.coded.get("F32") for s in sets}, {None, "BF16", "F16"})
+        self.assertEqual({s.form for s in sets}, {None, "BF16", "F16", "nibbles"})
         self.assertEqual(ranks, {(rank, dither) for rank in (False, True) for dither in (False, True)})
         self.assertEqual({len(case["deltas"]) for case in CASES}, {1, 2})
         self.assertGreater(max(len(case["base"]) for case in CASES), 1)

@@ -1,16 +1,10 @@
 """An independent decoder of `.wdelta` version 2, written from src/format/v2/README.md, whose sections it follows.
 `Delta(bytes).decode(base)` gives the files of the fine-tune by path; `base` has ((dtype, shape), bytes) by name of tensor.
 """
-import hashlib
-import io
-import json
-import math
+import hashlib, io, json, math
 from collections import defaultdict
 from itertools import accumulate, cycle, islice
-
-import blake3
-import numpy as np
-import xxhash
+import blake3, numpy as np, xxhash
 
 BITS = dict(BOOL=8, F4=4, F6_E2M3=6, F6_E3M2=6, U8=8, I8=8, F8_E5M2=8, F8_E4M3=8, F8_E8M0=8, F8_E4M3FNUZ=8, F8_E5M2FNUZ=8, I16=16,
             U16=16, F16=16, BF16=16, I32=32, U32=32, F32=32, C64=64, F64=64, I64=64, U64=64)  # in the order of their numbers
@@ -68,9 +62,8 @@ class Stream:
         s = 0
         while s < 16 and self.bit(name, "size", s):
             s += 1
-        negative = s and self.bit(name, "sign", min(s, 3))
-        m = self.appended(s, lambda *at: self.bit(name, *at), lambda _: self.bit(name, "low", s))
-        return -m if negative else m
+        sign = -1 if s and self.bit(name, "sign", min(s, 3)) else 1
+        return sign * self.appended(s, lambda *at: self.bit(name, *at), lambda _: self.bit(name, "low", s))
     def number(self, *name):
         l = 1
         for _ in range(7):
@@ -93,8 +86,7 @@ class Stream:
         scale = move = 0
         while True:
             move = self.int("step", min(abs(move), 2))
-            scale = clamp(scale + move, -8191, 8191)
-            yield scale
+            yield (scale := clamp(scale + move, -8191, 8191))
 def finished(s, pieces=None, rans=None):
     need((s is None or s.at >= len(s.data)) and not (pieces and pieces.read()), "a part is too long")
     need(rans is None or next(rans.words, None) is None and {*rans.states} == {65536}, "lanes do not end as they should")
@@ -142,7 +134,6 @@ class Index:
             t["set"], t["params"] = s.number("set"), s.number("params")
             t["dither"] = t["kind"][0] in UNIT and s.flag("dithered") and (s.number("dither step"), s.number("seed"))
         return t
-
 def header(metadata, tensors):
     entries, at = {"__metadata__": dict(metadata)} if metadata else {}, 0
     for t, result in tensors:
@@ -197,8 +188,7 @@ class Rans:
         symbol, freq, rest, log, mask = tables.symbol, tables.freq, tables.rest, tables.log, (1 << tables.log) - 1
         states, words, out = self.states, self.words, []
         for lane, context in zip(cycle(range(16)), contexts):
-            x = states[lane]
-            slot = (context << log) + (x & mask)
+            slot = (context << log) + ((x := states[lane]) & mask)
             x = freq[slot] * (x >> log) + rest[slot]
             states[lane] = x if x >= 65536 else x << 16 | next(words, -1)
             out.append(symbol[slot])
@@ -232,9 +222,21 @@ class TableSet(Tables):
         self.offset, self.level_offset = (int.from_bytes(x, "little", signed=True) for x in ((low, high), data[7:9]))
         self.dithered, self.raw_factors = data[9] if more & 2 else 0, bool(more & 4)
         self.factors = self.classes + 2 * self.phased  # the first of them
-        self.levels, self.coded = self.factors + 14 * (more & 1), {"F32": ("BF16", "F16")[more >> 4]} if more >> 3 else {}
-        need(9 <= self.log <= 11 and self.q <= 1 and more < 24 and more & 5 != 4, "a table set that is not known")
+        self.levels, self.form = self.factors + 14 * (more & 1), (None, "BF16", "F16", "nibbles")[more >> 3 & 3]
+        need(9 <= self.log <= 11 and self.q <= 1 and more < 32 and more & 5 != 4, "a table set that is not known")
         super().__init__(data[10 if more & 2 else 7:], self.levels + 8 * self.dithered, self.log)
+    def coded(self, dtype):
+        """4. Coded words: their dtype, and how many there are for each word."""
+        nibbles = self.form == "nibbles" and dtype not in MANTISSA
+        return ("U16", 2 * word_type(dtype).itemsize) if nibbles else (self.form if dtype == "F32" and self.form in UNIT else dtype, 1)
+    def words(self, dtype, of, words):
+        coded, n = self.coded(dtype)
+        words = rounded(to, floats(of, words)) if of != (to := dtype if n > 1 else coded) and len(words) else words
+        return (np.ascontiguousarray(words).view("u1")[:, None] >> np.uint8([0, 4]) & 15).astype("<u2").ravel() if n > 1 else words
+    def result(self, dtype, data):
+        coded, n = self.coded(dtype)
+        words = np.frombuffer(data, word_type(coded))
+        return (words[::2] & 15 | words[1::2] << 4).astype("u1") if n > 1 else floats(coded, words) if coded != dtype else data
 
 class Params:
     """6. Parameters, and the prediction of section 7."""
@@ -284,14 +286,12 @@ class Params:
 def exponents(dtype, words):
     field = (1 << words.dtype.itemsize * 8 - 1 - MANTISSA.get(dtype, 0)) - 1
     return np.maximum((words >> MANTISSA[dtype]).astype(int) & field, 1) if dtype in MANTISSA else np.ones(len(words), int)
-def key(dtype, words):
-    """key(x), which is its own inverse."""
+def key(dtype, words):  # and unkey
     top = words.dtype.type(1 << words.dtype.itemsize * 8 - 1)
     return np.where(words & top, ~words ^ top, words) if dtype in MANTISSA else words
 def planes(data, width, count):
     """7. Blocks: kind 2."""
-    pieces = io.BytesIO(data)
-    tables, rans = Tables(take(pieces, varint(pieces)), width, 11), Rans(pieces.read())
+    tables, rans = Tables(take(pieces := io.BytesIO(data), varint(pieces)), width, 11), Rans(pieces.read())
     codes = rans.row(tables, islice(cycle(range(width)), count))
     finished(None, pieces, rans)
     return np.array(codes, np.int8).tobytes()
@@ -302,9 +302,8 @@ def coded(data, tables, rows):
     s, rans, raw = Stream(take(pieces, side)), Rans(take(pieces, 64 + 2 * words)), take(pieces, raw)
     scales = s.scales()
     for dtype, base, number, params in rows:
-        changed = s.bit("changed", changed)
         out.append(base)
-        if not changed:
+        if not (changed := s.bit("changed", changed)):
             continue
         scale, start, variant, flipped, columns = next(scales), base, 0, False, params.scales[:len(base)]
         if params.rank:
@@ -355,18 +354,19 @@ class Delta:
         self.parts = [(part(n), rows) for n, rows in self.index.blocks]
         need(not pieces.read(), "the parts do not fill the file")
     def rows(self, base):
-        """All rows: number of the tensor, True if common, what `coded` takes of the row or how many words it has."""
+        """All rows: number of the tensor, how many words, what `coded` takes of a common row."""
         for i, t in enumerate(self.index.tensors):
             (columns, common, total), dtype = rows_of(t), t["kind"][0]
             if t["op"] == DELTA:
-                ((of, _), data), dtype = base[t["base"][0]], self.sets[t["set"]].coded.get(dtype, dtype)
-                words = np.frombuffer(data, word_type(of))[:common or None]
-                words = rounded(dtype, floats(of, words)) if common and of != dtype else words
-                params = Params(self.params[i], -(-total // columns), columns, self.sets[t["set"]], dtype, t["dither"])
+                ((of, _), data), tables = base[t["base"][0]], self.sets[t["set"]]
+                (coded, n), words = tables.coded(dtype), tables.words(dtype, of, np.frombuffer(data, word_type(of))[:common])
+                parts = next(p for p in (1, 2, 4, 8, 16) if columns * n // p <= 65536)
+                params = Params(self.params[i], -(-total // columns), (wide := columns * n // parts), tables, coded, t["dither"])
                 for row in range(-(-common // columns)):
-                    yield i, True, (dtype, words[row * columns:(row + 1) * columns], row, params)
+                    here = words[row * columns * n:(row + 1) * columns * n]
+                    yield i, len(here) // n, [(coded, here[at:at + wide], row, params) for at in range(0, len(here), wide)]
             for at in range(common, total if t["op"] in (DELTA, STORED) else 0, columns):
-                yield i, False, min(columns, total - at)
+                yield i, min(columns, total - at), None
     @np.errstate(all="ignore")
     def decode(self, base):
         tensors, results, files, digests = self.index.tensors, [], {}, b""
@@ -391,11 +391,10 @@ class Delta:
         need(self.index.digests in (b"", digests), "a file has another digest")
         return files
     def block(self, part, rows, results):
-        (i, common, _), lengths = rows[0], [len(row[1]) if common else row for _, common, row in rows]
-        word = word_type((t := self.index.tensors[i])["kind"][0]).itemsize
-        data = (coded(part[1:], self.sets[t["set"]], [row for _, _, row in rows]) if part[0] == 0 else
-                part[1:] if part[0] == 1 else planes(part[1:], word, sum(lengths) * word))
-        pieces = io.BytesIO(floats(rows[0][2][0], np.frombuffer(data, "<u2")) if part[0] == 0 and rows[0][2][0] != t["kind"][0] else data)
-        for (i, _, _), n in zip(rows, lengths):
+        word = word_type(dtype := (t := self.index.tensors[rows[0][0]])["kind"][0]).itemsize
+        tables = self.sets[t["set"]] if part[0] == 0 else None
+        pieces = io.BytesIO(tables.result(dtype, coded(part[1:], tables, [r for *_, row in rows for r in row])) if tables else
+                            part[1:] if part[0] == 1 else planes(part[1:], word, sum(n for _, n, _ in rows) * word))
+        for i, n, _ in rows:
             results[i].append(take(pieces, n * word))
         finished(None, pieces)

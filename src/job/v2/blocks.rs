@@ -195,8 +195,8 @@ impl Cut {
 /// What each block covers: small tensors together, large ones by themselves and in pieces.
 fn cut(items: &[Item<'_>], records: &[TensorRecord]) -> Vec<Vec<Cut>> {
     let mut blocks: Vec<Vec<Cut>> = Vec::new();
-    // The set and the bytes of the last block while more may join it.
-    let mut open: Option<(u64, u64)> = None;
+    // The set, the width of words and the bytes of the last block while more may join it.
+    let mut open: Option<(u64, u64, u64)> = None;
     for (item, (it, record)) in items.iter().zip(records).enumerate() {
         if matches!(record.op, Op::Unchanged | Op::Tied) {
             continue;
@@ -231,13 +231,15 @@ fn cut(items: &[Item<'_>], records: &[TensorRecord]) -> Vec<Vec<Cut>> {
                 // Above half a block few others would fit beside it.
                 let small = coded && n == end - start && bytes <= BLOCK_BYTES / 2;
                 match (&mut open, blocks.last_mut()) {
-                    (Some((set, sum)), Some(block)) if small && *set == record.set && *sum + bytes <= BLOCK_BYTES => {
+                    (Some((set, of, sum)), Some(block))
+                        if small && (*set, *of) == (record.set, width) && *sum + bytes <= BLOCK_BYTES =>
+                    {
                         *sum += bytes;
                         block.push(cut);
                     }
                     _ => {
                         blocks.push(vec![cut]);
-                        open = small.then_some((record.set, bytes));
+                        open = small.then_some((record.set, width, bytes));
                     }
                 }
                 at += n;

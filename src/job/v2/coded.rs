@@ -1,6 +1,5 @@
 //! What a task must know of a version 2 delta, and how its blocks become words.
 
-use super::in_dtype;
 use crate::dtype::Dtype;
 use crate::error::{Code, Error, Result};
 use crate::format::v2::index::Digest;
@@ -105,13 +104,14 @@ pub fn damaged(mut e: Error, source: u32, range: ByteRange) -> Error {
 /// Parameters of a tensor. A prediction has no higher rank than its tensor has rows, so that factors take no more memory
 /// than the tensor.
 pub(super) fn parse_params(t: &CodedTensor, set: &DecodeSet, source: u32, bytes: &[u8]) -> Result<Params> {
-    let layout = Layout::of(set.tables.coded(t.dtype));
+    let form = set.tables.form;
     let rows = (t.bytes / Layout::of(t.dtype).bytes() as u64).div_ceil(t.columns.max(1));
     let sound = |p: Params| match p.factors.as_ref().is_some_and(|f| f.rank as u64 > rows) {
         true => Err(malformed("a prediction has a higher rank than its tensor has rows")),
         false => Ok(p),
     };
-    Params::parse(&set.tables, &set.decode, layout, t.columns as usize, bytes)
+    let columns = form.columns(t.dtype, t.columns as usize);
+    Params::parse(&set.tables, &set.decode, form.layout(t.dtype), columns, bytes)
         .and_then(sound)
         .map_err(|e| damaged(e.tensor(&t.name), source, t.params))
 }
@@ -142,21 +142,21 @@ pub(super) fn decode_block(
     }
     let no_base = || Error::new(Code::Malformed, "a block needs a base or tables where there are none");
     let set = set.ok_or_else(no_base)?;
-    let coded = |s: &CodedSegment| set.tables.coded(dtype(s));
-    let narrow = |s: &CodedSegment| match coded(s) == dtype(s) {
-        true => Vec::new(),
-        false => vec![0; s.words as usize * Layout::of(coded(s)).bytes()],
+    let form = set.tables.form;
+    let coded = |s: &CodedSegment| match form.changes(dtype(s)) {
+        true => vec![0; form.bytes(dtype(s), s.words as usize)],
+        false => Vec::new(),
     };
-    let mut narrow: Vec<Vec<u8>> = b.segments.iter().map(narrow).collect();
+    let mut coded: Vec<Vec<u8>> = b.segments.iter().map(coded).collect();
     let mut targets = Vec::with_capacity(out.len());
-    for ((s, base), (out, narrow)) in b.segments.iter().zip(from).zip(out.iter_mut().zip(&mut narrow)) {
-        let out = if narrow.is_empty() { out } else { narrow };
+    for ((s, base), (out, coded)) in b.segments.iter().zip(from).zip(out.iter_mut().zip(&mut coded)) {
+        let out = if coded.is_empty() { out } else { coded };
         let t = &tensors[s.tensor as usize];
         let params = params[s.tensor as usize].as_ref();
         let params = params.filter(|_| base.len() == out.len()).ok_or_else(no_base)?;
         targets.push(Target {
-            layout: Layout::of(coded(s)),
-            columns: t.columns as usize,
+            layout: form.layout(t.dtype),
+            columns: form.columns(t.dtype, t.columns as usize),
             scales: &params.scales,
             factors: params.factors.as_ref(),
             dither: t.dither.map(|d| (d, s.first / t.columns)),
@@ -165,8 +165,8 @@ pub(super) fn decode_block(
         });
     }
     block::decode(&set.tables, &set.decode, bytes, &mut targets)?;
-    for ((s, out), narrow) in b.segments.iter().zip(out).zip(&narrow).filter(|(_, n)| !n.is_empty()) {
-        out.copy_from_slice(in_dtype(coded(s), dtype(s), narrow, &mut Vec::new()));
+    for ((s, out), coded) in b.segments.iter().zip(out).zip(&coded).filter(|(_, c)| !c.is_empty()) {
+        out.copy_from_slice(form.decode(dtype(s), coded, &mut Vec::new()));
     }
     Ok(())
 }
@@ -176,6 +176,7 @@ mod tests {
     use super::*;
     use crate::kernels::v2::tables::{DecodeTables, SYMBOLS};
     use crate::strategy::lossless::factors::{Factors, FACTOR_CLASSES};
+    use crate::strategy::lossless::form::Form;
     use crate::strategy::lossless::model::{TableSet, Window};
 
     /// A file claims factors for many tensors of one row: they would take far more memory than the tensors.
@@ -190,7 +191,7 @@ mod tests {
             phased: 0,
             log: 9,
             raw_factors: true,
-            narrow: None,
+            form: Form::Own,
             dither_offset: 0,
             dither_classes: 0,
             freqs: vec![[2; SYMBOLS]; 1 + FACTOR_CLASSES],

@@ -1,9 +1,9 @@
 //! The fit task: the scales and the prediction of a tensor and its counts, of a part of it, and whether it changed at all.
 
+use super::digest;
 use super::fitted::{Coding, Fit, FitItem, Fitted, Look, Purpose, Sparse};
 use super::reader::Reader;
 use super::sides::Sides;
-use super::{as_narrow, digest};
 use crate::dtype::Dtype;
 use crate::error::Result;
 use crate::format::v2::index::Digest;
@@ -13,7 +13,9 @@ use crate::job::placed::TensorRange;
 use crate::job::report::to_wire;
 use crate::kernels::v2::element::Layout;
 use crate::offset::ByteRange;
-use crate::strategy::lossless::fit::{fit, Counts, Sample};
+use crate::strategy::lossless::fit::{fit, Counts, Fit as Found, Sample};
+use crate::strategy::lossless::form::Form;
+use crate::strategy::lossless::nibbles::by_nibbles;
 use crate::strategy::lossless::stored;
 use crate::strategy::lossy::fit::choose_way;
 use crate::strategy::lossy::importance::relative_change;
@@ -32,7 +34,7 @@ pub async fn fit_tensors(io: Io, work: Fit) -> Result<Vec<u8>> {
 }
 
 async fn fit_tensor(io: &Io, look: Look, item: &FitItem, reader: &mut Reader) -> Result<Fitted> {
-    let (own, mark) = (item.fine.dtype, mark(io, look, &item.fine).await?);
+    let mark = mark(io, look, &item.fine).await?;
     // What holds of a tensor without a base.
     let alone = Fitted {
         mark: mark.digest,
@@ -40,7 +42,7 @@ async fn fit_tensor(io: &Io, look: Look, item: &FitItem, reader: &mut Reader) ->
         alone: mark.alone,
         change: 0.0,
         equal: true,
-        coded: own,
+        form: Form::Own,
         seed: 0,
         exact: Coding::default(),
         lossy: None,
@@ -48,15 +50,15 @@ async fn fit_tensor(io: &Io, look: Look, item: &FitItem, reader: &mut Reader) ->
     let Some(base) = item.base else {
         return Ok(alone);
     };
-    let coded = match own {
+    let form = match item.fine.dtype {
         Dtype::F32 => narrow(io, look, &item.fine).await?,
-        _ => own,
+        _ => Form::Own,
     };
-    let compared = Sides::new(reader, item, base, coded).compare(io, look).await?;
+    let compared = Sides::new(reader, item, base, form).compare(io, look).await?;
     let with_base = Fitted {
         whole: compared.whole.or(alone.whole),
         equal: compared.equal,
-        coded,
+        form,
         seed: compared.seed,
         ..alone
     };
@@ -75,37 +77,47 @@ async fn fit_tensor(io: &Io, look: Look, item: &FitItem, reader: &mut Reader) ->
     if look.purpose == Purpose::Weigh {
         return Ok(Fitted { change, ..with_base });
     }
-    let (exact, lossy) = codings(look, item, &compared.rows);
+    let (rows, stride) = (&compared.rows, item.stride as u32);
+    let fit = fit(rows, look.effort());
+    if let Some(found) = by_nibbles(item.fine.dtype, rows, &fit, look.effort()) {
+        return Ok(Fitted {
+            form: Form::Nibbles,
+            exact: exact(found.fit, stride * found.stride as u32),
+            ..with_base
+        });
+    }
     Ok(Fitted {
         change,
-        exact,
-        lossy,
+        lossy: lossy(look, item, rows, &fit),
+        exact: exact(fit, stride),
         ..with_base
     })
 }
 
-/// How a tensor with these rows is coded without any loss, and with the loss that was asked for where that pays.
-fn codings(look: Look, item: &FitItem, rows: &Sample) -> (Coding, Option<Coding>) {
+/// How a tensor of which this was found is coded without any loss; one of `stride` rows was counted.
+fn exact(fit: Found, stride: u32) -> Coding {
+    Coding {
+        columns: fit.columns,
+        factors: fit.factors,
+        counts: sparse(&fit.counts, stride),
+        factor_counts: sparse(&fit.factor_counts, 1),
+        ..Coding::default()
+    }
+}
+
+/// How a tensor with these rows is coded with the loss that was asked for, where that pays.
+fn lossy(look: Look, item: &FitItem, rows: &Sample, fit: &Found) -> Option<Coding> {
     let (effort, stride) = (look.effort(), item.stride);
-    let fit = fit(rows, effort);
     let step = look.step.map(|step| step - item.finer);
-    let lossy = step.and_then(|step| choose_way(rows, effort, step, stride, &fit));
-    let lossy = lossy.map(|way| Coding {
+    let lossy = step.and_then(|step| choose_way(rows, effort, step, stride, fit));
+    lossy.map(|way| Coding {
         columns: way.columns,
         factors: way.factors,
         counts: sparse(&way.exact, stride as u32),
         factor_counts: sparse(&way.factor_counts, 1),
         step: Some(way.step),
         dither_counts: sparse(&way.dithered, stride as u32),
-    });
-    let exact = Coding {
-        columns: fit.columns,
-        factors: fit.factors,
-        counts: sparse(&fit.counts, stride as u32),
-        factor_counts: sparse(&fit.factor_counts, 1),
-        ..Coding::default()
-    };
-    (exact, lossy)
+    })
 }
 
 /// What the bytes in the middle of a tensor show.
@@ -143,23 +155,23 @@ async fn mark(io: &Io, look: Look, fine: &TensorRange) -> Result<Mark> {
     })
 }
 
-/// BF16 or F16 if all values of a tensor of F32 are of that dtype, as after training in it; else F32.
-async fn narrow(io: &Io, look: Look, fine: &TensorRange) -> Result<Dtype> {
+/// The form of BF16 or F16 if all values of a tensor of F32 are of that dtype.
+async fn narrow(io: &Io, look: Look, fine: &TensorRange) -> Result<Form> {
     let ByteRange { offset, len } = fine.range;
     let n = len.min(MARK_BYTES) / 4 * 4;
     let mut bytes = io.read_vec(fine.source, offset + (len - n) / 8 * 4, n as usize).await?;
     // Few bytes from the middle tell most tensors that have no such values.
-    for dtype in [Dtype::BF16, Dtype::F16] {
-        let mut all = as_narrow(&bytes, dtype).is_some();
+    for form in [Form::Bf16, Form::F16] {
+        let mut all = form.exactly(Dtype::F32, &bytes).is_some();
         let mut chunks = Chunks::new(fine.source, fine.range);
         while all && !look.probes() && chunks.next(io, &mut bytes).await? {
-            all = as_narrow(&bytes, dtype).is_some();
+            all = form.exactly(Dtype::F32, &bytes).is_some();
         }
         if all {
-            return Ok(dtype);
+            return Ok(form);
         }
     }
-    Ok(Dtype::F32)
+    Ok(Form::Own)
 }
 
 /// The counts that are not 0, each for `stride` rows.

@@ -1,13 +1,13 @@
 //! What the fit task is told, and what it finds.
 
 use super::past::Past;
-use crate::dtype::Dtype;
 use crate::format::v2::index::Digest;
 use crate::format::v2::placed::Geometry;
 use crate::job::placed::TensorRange;
 use crate::job::wire::{wire, wire_enum};
 use crate::strategy::lossless::factors::Factors;
 use crate::strategy::lossless::fit::Effort;
+use crate::strategy::lossless::form::Form;
 
 /// Bytes of each side that a probe looks at, about.
 const PROBE_BYTES: u64 = 1 << 20;
@@ -127,8 +127,8 @@ pub struct Fitted {
     pub change: f64,
     /// Whether the common words are the same.
     pub equal: bool,
-    /// The dtype in which it is coded: its own, or for F32 another one whose values it has.
-    pub coded: Dtype,
+    /// In which words it is coded.
+    pub form: Form,
     /// What levels of its dither are made from: another one for another fine-tune.
     pub seed: u64,
     /// How it is coded without any loss.
@@ -142,7 +142,7 @@ wire!(Fitted {
     alone,
     change,
     equal,
-    coded,
+    form,
     seed,
     exact,
     lossy

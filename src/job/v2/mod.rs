@@ -45,7 +45,6 @@ use super::placed::TensorRange;
 use crate::dtype::Dtype;
 use crate::format::v2::index::Digest;
 use crate::format::v2::BLOCK_BYTES;
-use crate::kernels::convert;
 use crate::kernels::v2::element::Layout;
 
 /// The first half of a BLAKE3 hash.
@@ -53,29 +52,6 @@ fn digest(hasher: &blake3::Hasher) -> Digest {
     let mut digest = [0; 16];
     digest.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
     digest
-}
-
-/// Values of F32 in `narrow`, if they come back from it bit for bit.
-fn as_narrow(bytes: &[u8], narrow: Dtype) -> Option<Vec<u8>> {
-    let mut there = Vec::new();
-    in_dtype(Dtype::F32, narrow, bytes, &mut there);
-    let back = in_dtype(narrow, Dtype::F32, &there, &mut Vec::new()) == bytes;
-    back.then_some(there)
-}
-
-/// A base's bytes in the dtype of the fine-tune, rounded once; `scratch` holds them when they had to be changed.
-fn in_dtype<'a>(from: Dtype, to: Dtype, bytes: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
-    if from == to {
-        return bytes;
-    }
-    let (Some(a), Some(b)) = (from.bytes(), to.bytes()) else {
-        return bytes;
-    };
-    let mut values = vec![0f32; bytes.len() / a];
-    convert::to_f32(from, bytes, &mut values);
-    scratch.resize(values.len() * b, 0);
-    convert::from_f32(to, &values, scratch);
-    scratch
 }
 
 /// Bytes that a base of dtype `from` has for each word of a tensor of dtype `to`.

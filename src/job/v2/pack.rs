@@ -1,10 +1,9 @@
 //! The pack task: one block, and the hashes of what it is made from.
 
+use super::part;
 use super::past::Past;
 use super::reader::Reader;
 use super::tree::Part;
-use super::{as_narrow, in_dtype, part};
-use crate::dtype::Dtype;
 use crate::error::{Code, Error, Result};
 use crate::job::buffers;
 use crate::job::machine::{Io, Read};
@@ -15,6 +14,7 @@ use crate::kernels::v2::dither::Dither;
 use crate::kernels::v2::element::Layout;
 use crate::offset::ByteRange;
 use crate::strategy::lossless::block::{self, cost_table, Stats};
+use crate::strategy::lossless::form::Form;
 use crate::strategy::lossless::model::DecodeSet;
 use crate::strategy::lossless::params::Params;
 use crate::strategy::lossless::{fit::Effort, stored};
@@ -98,6 +98,7 @@ pub async fn pack(io: Io, mut pack: Pack) -> Result<Vec<u8>> {
         true => None,
         false => Some(DecodeSet::parse(&pack.set)?),
     };
+    let form = set.as_ref().map_or(Form::Own, |set| set.tables.form);
     let mut fine = Vec::new();
     let mut base = Vec::new();
     let mut hashed = Vec::new();
@@ -117,12 +118,13 @@ pub async fn pack(io: Io, mut pack: Pack) -> Result<Vec<u8>> {
             let (from, total) = reader.shape_of(reader.top(), base);
             before = reader.read_with(&io, base, offset, len as usize, &mut read).await?;
             of_base = Part::new(offset, &before, total);
-            let coded = coded(&set, dtype);
-            if from != coded {
-                before = in_dtype(from, coded, &before, &mut Vec::new()).to_vec();
+            let mut coded = Vec::new();
+            form.code(from, dtype, &before, &mut coded);
+            if !coded.is_empty() {
+                buffers::give(std::mem::replace(&mut before, coded));
             }
             // Where the base goes on, it is only hashed.
-            before.truncate(s.words as usize * Layout::of(coded).bytes());
+            before.truncate(form.bytes(dtype, s.words as usize));
         } else {
             io.read(&mut [read]).await?;
         }
@@ -156,7 +158,7 @@ pub async fn pack(io: Io, mut pack: Pack) -> Result<Vec<u8>> {
         let result = if rebuilt.is_empty() { fine } else { rebuilt };
         let mut loss = Loss::default();
         let mut wide = Vec::new();
-        let base = in_dtype(coded(&set, s.fine.dtype), s.fine.dtype, base, &mut wide);
+        let base = form.decode(s.fine.dtype, base, &mut wide);
         loss.feed(layout, base, fine, result);
         let at = s.first * layout.bytes() as u64;
         parts.push((Part::new(at, result, s.fine.range.len), loss));
@@ -168,11 +170,6 @@ pub async fn pack(io: Io, mut pack: Pack) -> Result<Vec<u8>> {
         read: hashed,
         rebuilt: parts,
     })
-}
-
-/// The dtype in which a tensor of a set is coded.
-fn coded(set: &Option<DecodeSet>, dtype: Dtype) -> Dtype {
-    set.as_ref().map_or(dtype, |set| set.tables.coded(dtype))
 }
 
 /// The error of a fine-tune that is not what it was when it was fitted.
@@ -190,28 +187,32 @@ fn encode(
     rebuilt: &mut [Vec<u8>],
 ) -> Result<(Vec<u8>, Vec<u64>)> {
     let DecodeSet { tables: set, decode } = set;
-    let layout = |s: &PackSegment| Layout::of(set.coded(s.fine.dtype));
-    let parse = |s: &PackSegment| Params::parse(set, decode, layout(s), s.columns as usize, &s.params);
-    let params = pack.segments.iter().map(parse).collect::<Result<Vec<_>>>()?;
-    let mut segments = Vec::with_capacity(pack.segments.len());
-    let mut narrow = Vec::new();
-    for (s, fine) in pack.segments.iter().zip(fine) {
+    let form = set.form;
+    let shape = |s: &PackSegment| {
         let dtype = s.fine.dtype;
-        narrow.push(match set.coded(dtype) {
-            coded if coded == dtype => None,
-            coded => Some(as_narrow(fine, coded).ok_or_else(changed)?),
+        (form.layout(dtype), form.columns(dtype, s.columns as usize))
+    };
+    let (mut params, mut coded) = (Vec::new(), Vec::new());
+    for (s, fine) in pack.segments.iter().zip(fine) {
+        let (layout, columns) = shape(s);
+        params.push(Params::parse(set, decode, layout, columns, &s.params)?);
+        coded.push(match form.changes(s.fine.dtype) {
+            true => Some(form.exactly(s.fine.dtype, fine).ok_or_else(changed)?),
+            false => None,
         });
     }
-    for ((s, params), ((base, (fine, narrow)), rebuilt)) in pack
+    let mut segments = Vec::with_capacity(pack.segments.len());
+    for ((s, params), ((base, (fine, coded)), rebuilt)) in pack
         .segments
         .iter()
         .zip(&params)
-        .zip(base.iter().zip(fine.iter().zip(&narrow)).zip(rebuilt.iter_mut()))
+        .zip(base.iter().zip(fine.iter().zip(&coded)).zip(rebuilt.iter_mut()))
     {
-        let fine = narrow.as_ref().unwrap_or(fine);
+        let fine = coded.as_ref().unwrap_or(fine);
+        let (layout, columns) = shape(s);
         segments.push(block::Segment {
-            layout: layout(s),
-            columns: s.columns as usize,
+            layout,
+            columns,
             scales: &params.scales,
             factors: params.factors.as_ref(),
             dithering: s.dither.map(|dither| Dithering {
@@ -228,9 +229,10 @@ fn encode(
     let mut stats = Stats::default();
     let block = block::encode(set, cost.as_ref(), &mut segments, &mut stats);
     for (s, rebuilt) in pack.segments.iter().zip(rebuilt) {
-        let (coded, dtype) = (set.coded(s.fine.dtype), s.fine.dtype);
-        if coded != dtype {
-            *rebuilt = in_dtype(coded, dtype, rebuilt, &mut Vec::new()).to_vec();
+        let mut own = Vec::new();
+        form.decode(s.fine.dtype, rebuilt, &mut own);
+        if !own.is_empty() {
+            *rebuilt = own;
         }
     }
     Ok((block, stats.shares))

@@ -5,7 +5,7 @@
 
 use super::coded::{damaged, decode_block, parse_params, Coded, CodedSegment};
 use super::past::{Level, Past};
-use super::{digest, in_dtype, width_of_base};
+use super::{digest, width_of_base};
 use crate::dtype::Dtype;
 use crate::error::{Code, Error, Result};
 use crate::job::buffers;
@@ -15,6 +15,7 @@ use crate::kernels::convert;
 use crate::kernels::v2::element::Layout;
 use crate::limits::{BLOCK_ELEMENTS, CHUNK_BYTES};
 use crate::offset::ByteRange;
+use crate::strategy::lossless::form::Form;
 use crate::strategy::lossless::model::DecodeSet;
 use crate::strategy::lossless::params::Params;
 use std::future::Future;
@@ -296,9 +297,11 @@ impl Reader {
                 *from = self.read(io, level - 1, base, at, len).await?;
             }
             let set = self.states[level].set.as_ref();
-            let coded = set.map_or(to, |(_, set)| set.tables.coded(to));
-            if dtype != coded {
-                *from = in_dtype(dtype, coded, from, &mut Vec::new()).to_vec();
+            let form = set.map_or(Form::Own, |(_, set)| set.tables.form);
+            let mut coded = Vec::new();
+            form.code(dtype, to, from, &mut coded);
+            if !coded.is_empty() {
+                buffers::give(std::mem::replace(from, coded));
             }
         }
         let coded = self.coded(level)?;

@@ -9,7 +9,6 @@ use super::weigh::weigh;
 use crate::error::{Code, Error, Result};
 use crate::job::machine::Io;
 use crate::kernels::v2::dither::LEVELS;
-use crate::kernels::v2::element::Layout;
 use crate::order::sorted_positions;
 use crate::strategy::lossless::estimate::{length_with_tables, side_length};
 use crate::strategy::lossless::factors::FACTOR_CLASSES;
@@ -158,9 +157,9 @@ fn size(items: &[Item<'_>], fitted: &[Fitted]) -> f64 {
     let mut bits = 0.0;
     for width in [8, 16, 32, 64] {
         let of_width = || {
-            let all = fitted.iter().zip(&own);
-            all.filter(move |(f, &own)| own && Layout::of(f.coded).bits == width)
-                .map(|(f, _)| f.best())
+            let all = fitted.iter().zip(items).zip(&own);
+            all.filter(move |((f, i), &own)| own && f.form.layout(i.tensor.dtype).bits == width)
+                .map(|((f, _), _)| f.best())
         };
         let classes = Window::for_width(width).classes as usize;
         let all = |n: usize, of: fn(&Coding) -> &Sparse, bits: u32| -> u64 {

@@ -2,7 +2,7 @@
 
 use super::fitted::{FitItem, Look};
 use super::reader::Reader;
-use super::{block_words, digest, in_dtype, part, piece_words, width_of_base};
+use super::{block_words, digest, part, piece_words, width_of_base};
 use crate::dtype::Dtype;
 use crate::error::Result;
 use crate::format::v2::index::Digest;
@@ -11,6 +11,7 @@ use crate::job::buffers;
 use crate::job::machine::{Io, Read};
 use crate::kernels::v2::element::Layout;
 use crate::strategy::lossless::fit::Sample;
+use crate::strategy::lossless::form::{in_dtype, Form};
 use crate::strategy::lossless::wire::checksum;
 use std::future::Future;
 
@@ -39,8 +40,8 @@ pub struct Sides<'a> {
     base: u32,
     /// Dtype of the base.
     from: Dtype,
-    /// Dtype in which the tensor is coded.
-    coded: Dtype,
+    /// In which words the tensor is coded.
+    form: Form,
     /// Bytes of a word of the fine-tune, and what the base has for it.
     widths: (u64, u64),
     /// Words from the first on that are known to be the same.
@@ -60,9 +61,9 @@ pub struct Sides<'a> {
 }
 
 impl<'a> Sides<'a> {
-    /// Nothing is read yet. `base`: number of the base's tensor in the last model of `reader`; `coded`: the dtype in which
+    /// Nothing is read yet. `base`: number of the base's tensor in the last model of `reader`; `form`: in which words
     /// the tensor is coded.
-    pub fn new(reader: &'a mut Reader, item: &'a FitItem, base: u32, coded: Dtype) -> Self {
+    pub fn new(reader: &'a mut Reader, item: &'a FitItem, base: u32, form: Form) -> Self {
         let to = item.fine.dtype;
         let (from, _) = reader.shape_of(reader.top(), base);
         Self {
@@ -70,11 +71,11 @@ impl<'a> Sides<'a> {
             item,
             base,
             from,
-            coded,
+            form,
             widths: (Layout::of(to).bytes() as u64, width_of_base(from, to)),
             same: 0,
             hasher: blake3::Hasher::new(),
-            rows: Sample::new(Layout::of(coded), item.columns as usize),
+            rows: Sample::new(form.layout(to), form.columns(to, item.columns as usize), item.stride),
             equal: true,
             seed: 0,
             fine: Vec::new(),
@@ -142,8 +143,8 @@ impl<'a> Sides<'a> {
             if look.step.is_some() {
                 self.seed = self.seed.rotate_left(1) ^ checksum(&self.fine);
             }
-            let after = in_dtype(to, self.coded, &self.fine, after);
-            self.rows.add(in_dtype(from, self.coded, base, before), after);
+            let after = self.form.code(to, to, &self.fine, after);
+            self.rows.add(self.form.code(from, to, base, before), after);
         } else if at == self.same {
             self.hasher.update(&self.fine);
             self.same += words;

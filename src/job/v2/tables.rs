@@ -2,30 +2,30 @@
 
 use super::arrange::Item;
 use super::fitted::{Coding, Fitted, Sparse};
-use crate::dtype::Dtype;
 use crate::format::v2::index::{Dithered, Lost};
 use crate::format::v2::{Op, TensorRecord};
 use crate::kernels::v2::alphabet::raw_bits;
 use crate::kernels::v2::dither::LEVELS;
-use crate::kernels::v2::element::Layout;
 use crate::kernels::v2::log2::{log2_q8, FRACTION};
 use crate::kernels::v2::tables::{ESC, SYMBOLS};
 use crate::strategy::lossless::factors::FACTOR_CLASSES;
 use crate::strategy::lossless::fit::{Counts, VARIANTS};
+use crate::strategy::lossless::form::Form;
 use crate::strategy::lossless::merge;
 use crate::strategy::lossless::model::{TableSet, Window};
 use crate::strategy::lossless::params::Params;
 use crate::strategy::lossy::fit::{DITHER_CLASSES, DITHER_OFFSET};
 use crate::strategy::lossy::merge::add_tables;
 
-/// Widths of coded words, and the dtype in which tensors of F32 are coded: each has a table set of its own.
-const KINDS: [(u32, Option<Dtype>); 6] = [
-    (8, None),
-    (16, None),
-    (16, Some(Dtype::BF16)),
-    (16, Some(Dtype::F16)),
-    (32, None),
-    (64, None),
+/// Widths of coded words and the forms that have them: each has a table set of its own.
+const KINDS: [(u32, Form); 7] = [
+    (8, Form::Own),
+    (16, Form::Own),
+    (16, Form::Bf16),
+    (16, Form::F16),
+    (16, Form::Nibbles),
+    (32, Form::Own),
+    (64, Form::Own),
 ];
 
 /// Logarithm of the size of the tables.
@@ -59,11 +59,8 @@ pub fn model(items: &[Item<'_>], records: &mut [TensorRecord], fitted: &[Fitted]
         sets: Vec::new(),
         params: vec![Vec::new(); items.len()],
     };
-    for (width, narrow) in KINDS {
-        let is_own = |i: usize| {
-            let coded = fitted[i].coded;
-            Layout::of(coded).bits == width && Some(coded).filter(|&c| c != records[i].dtype) == narrow
-        };
+    for (width, form) in KINDS {
+        let is_own = |i: usize| fitted[i].form == form && form.layout(records[i].dtype).bits == width;
         let of_width: Vec<usize> = (0..items.len())
             .filter(|&i| records[i].op == Op::Delta && is_own(i))
             .collect();
@@ -72,9 +69,9 @@ pub fn model(items: &[Item<'_>], records: &mut [TensorRecord], fitted: &[Fitted]
         }
         let exact: Vec<&Coding> = of_width.iter().map(|&i| &fitted[i].exact).collect();
         let best: Vec<&Coding> = of_width.iter().map(|&i| fitted[i].best()).collect();
-        let mut chosen = (of_one_width(width, narrow, &exact), exact);
+        let mut chosen = (of_one_width(width, form, &exact), exact);
         if best.iter().any(|c| c.step.is_some()) {
-            let lossy = of_one_width(width, narrow, &best);
+            let lossy = of_one_width(width, form, &best);
             // Without a loss no block is longer than its bytes.
             let bytes: u64 = of_width.iter().map(|&i| items[i].geometry.common * width as u64).sum();
             // Both are estimates, and what hardly gains is not worth a loss.
@@ -105,7 +102,7 @@ fn seed(fine: u64, position: u64) -> u64 {
     fine as u32 as u64 ^ position
 }
 
-fn of_one_width(width: u32, narrow: Option<Dtype>, codings: &[&Coding]) -> Model {
+fn of_one_width(width: u32, form: Form, codings: &[&Coding]) -> Model {
     let window = Window::for_width(width);
     let all = |n: usize, of: fn(&Coding) -> &Sparse| sum(n, codings.iter().map(|c| of(c)));
     let counts = all(VARIANTS * window.classes as usize, |c| &c.counts);
@@ -122,7 +119,7 @@ fn of_one_width(width: u32, narrow: Option<Dtype>, codings: &[&Coding]) -> Model
         &narrowed(&factor_counts),
         raw_factors,
     );
-    set.narrow = narrow;
+    set.form = form;
     add_tables(&mut set, width, &narrowed(&dithered));
     let mut bits = 0;
     let classes = window.classes as usize;

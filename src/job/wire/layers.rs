@@ -7,6 +7,7 @@ use crate::format::v1::header::ResultDtype;
 use crate::kernels::v2::dither::Dither;
 use crate::offset::ByteRange;
 use crate::strategy::lossless::factors::Factors;
+use crate::strategy::lossless::form::Form;
 use crate::strategy::lossy::loss::Loss as Lost;
 use crate::strategy::{Cut, Loss, Strategy, Surveyed};
 
@@ -39,6 +40,12 @@ wire_enum!(Strategy {
     0: Int4 {},
     1: Sparse {},
     2: Quantized {}
+});
+wire_enum!(Form {
+    0: Own {},
+    1: Bf16 {},
+    2: F16 {},
+    3: Nibbles {}
 });
 wire_enum!(ResultDtype {
     0: Float16 {},

@@ -97,17 +97,20 @@ pub struct Sample {
     pub(in crate::strategy) layout: Layout,
     pub(in crate::strategy) window: Window,
     pub(in crate::strategy) columns: usize,
+    /// Of how many rows of the tensor one is in it.
+    pub(in crate::strategy) stride: u64,
     pub(in crate::strategy) base: Vec<u8>,
     pub(in crate::strategy) fine: Vec<u8>,
 }
 
 impl Sample {
-    /// An empty sample.
-    pub fn new(layout: Layout, columns: usize) -> Self {
+    /// An empty sample, which one of `stride` rows of a tensor will be added to.
+    pub fn new(layout: Layout, columns: usize, stride: u64) -> Self {
         Self {
             layout,
             window: Window::for_width(layout.bits),
             columns,
+            stride,
             base: Vec::new(),
             fine: Vec::new(),
         }
@@ -134,7 +137,7 @@ impl Sample {
 
     /// Every `stride`-th row.
     pub(in crate::strategy) fn every(&self, stride: usize) -> Self {
-        let mut some = Self::new(self.layout, self.columns);
+        let mut some = Self::new(self.layout, self.columns, self.stride * stride as u64);
         let size = self.columns * self.layout.bytes();
         for (b, f) in self.base.chunks(size).zip(self.fine.chunks(size)).step_by(stride) {
             some.base.extend_from_slice(b);

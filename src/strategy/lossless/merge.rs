@@ -2,6 +2,7 @@
 
 use super::estimate::joined_length;
 use super::fit::Counts;
+use super::form::Form;
 use super::model::{TableSet, Window};
 use crate::kernels::v2::tables::{normalise, normalise_all, Freqs, SYMBOLS};
 
@@ -30,7 +31,7 @@ pub fn tables(
     freqs.extend(factor_freqs(log, factor_counts, raw_factors));
     TableSet {
         raw_factors,
-        narrow: None,
+        form: Form::Own,
         window: Window {
             log2_q: window.log2_q,
             offset: window.offset - classes.first as i16,

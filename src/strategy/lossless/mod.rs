@@ -5,12 +5,14 @@
 //!
 //! | module | idea |
 //! |---|---|
+//! | [`form`] | in which words a tensor is coded |
 //! | [`rows`] | a tensor as rows, a row as classes and codes |
 //! | [`fit`] | column scales and predictions of a tensor, and counts of its symbols |
 //! | [`scaled`] | rows and columns with their scales, while fitting |
 //! | [`estimate`] | lengths that are estimated, to choose by |
 //! | [`factors`] | a low-rank prediction: factors of rows and columns |
 //! | `low_rank`, `rank` | finding the factors of a tensor, and how many pay |
+//! | [`nibbles`] | whether integers are coded by their nibbles |
 //! | `projector` | a row's factors, given those of the columns |
 //! | [`merge`] | from the counts of many tensors to shared tables |
 //! | [`model`] | those tables, and how they are coded |
@@ -26,9 +28,11 @@ mod encode;
 pub mod estimate;
 pub mod factors;
 pub mod fit;
+pub mod form;
 mod low_rank;
 pub mod merge;
 pub mod model;
+pub mod nibbles;
 pub mod params;
 mod projector;
 mod rank;

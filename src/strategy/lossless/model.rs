@@ -1,6 +1,6 @@
 //! A set of frequency tables and the window of classes that they stand for.
 
-use crate::dtype::Dtype;
+use super::form::Form;
 use crate::error::Result;
 use crate::kernels::v2::adaptive::{Bit, Coder, Int};
 use crate::kernels::v2::dither::{Lattices, LEVELS};
@@ -52,8 +52,8 @@ pub struct TableSet {
     pub log: u32,
     /// Whether predictions may have factors with raw bits.
     pub raw_factors: bool,
-    /// The dtype, BF16 or F16, that the values of its tensors of F32 have: they are coded in it.
-    pub narrow: Option<Dtype>,
+    /// The words in which its tensors are coded.
+    pub form: Form,
     /// The constant of the classes of dithered weights.
     pub dither_offset: i16,
     /// How many of them there are.
@@ -64,14 +64,6 @@ pub struct TableSet {
 }
 
 impl TableSet {
-    /// The dtype in which tensors of this one are coded, see [`TableSet::narrow`].
-    pub fn coded(&self, dtype: Dtype) -> Dtype {
-        match (dtype, self.narrow) {
-            (Dtype::F32, Some(narrow)) => narrow,
-            _ => dtype,
-        }
-    }
-
     /// How contexts of weights follow from their classes.
     pub fn contexts(&self) -> Contexts {
         Contexts {

@@ -2,10 +2,10 @@
 
 use super::check::MAX_CLASSES;
 use super::factors::{factor, low, symbol, Factors, FACTOR_CLASSES, MAX_GAIN, MAX_RAW_BITS};
+use super::form::FORMS;
 use super::model::{code_tables, TableSet, Window};
 use super::side::{Scales, MAX_SCALE};
 use super::wire::{malformed, put_states, put_varint, seal, take, take_states, take_varint, unseal};
-use crate::dtype::Dtype;
 use crate::error::Result;
 use crate::kernels::v2::adaptive::{Bit, Coder, Decoder, Encoder, Int};
 use crate::kernels::v2::bits::{BitReader, BitWriter};
@@ -34,9 +34,6 @@ pub struct Params {
     pub factors: Option<Factors>,
 }
 
-/// Dtypes in which tensors of F32 are coded, by number.
-const NARROW: [Option<Dtype>; 4] = [None, Some(Dtype::BF16), Some(Dtype::F16), None];
-
 impl TableSet {
     fn has_factors(&self) -> bool {
         self.undithered() > self.contexts().count()
@@ -52,8 +49,8 @@ impl TableSet {
         let mut out = vec![self.log as u8, log2_q as u8];
         out.extend_from_slice(&offset.to_le_bytes());
         let dithered = self.dither_classes > 0;
-        let narrow = NARROW.iter().position(|&n| n == self.narrow).unwrap_or(0) as u8;
-        let parts = self.has_factors() as u8 | (dithered as u8) << 1 | (self.raw_factors as u8) << 2 | narrow << 3;
+        let form = self.form as u8;
+        let parts = self.has_factors() as u8 | (dithered as u8) << 1 | (self.raw_factors as u8) << 2 | form << 3;
         out.extend_from_slice(&[classes, self.phased, parts]);
         if dithered {
             out.extend_from_slice(&self.dither_offset.to_le_bytes());
@@ -88,7 +85,7 @@ impl TableSet {
             },
             phased: head[5],
             raw_factors: head[6] & 4 != 0,
-            narrow: NARROW[(head[6] >> 3 & 3) as usize],
+            form: FORMS[(head[6] >> 3 & 3) as usize],
             freqs: Vec::new(),
         };
         let Window {
@@ -101,7 +98,7 @@ impl TableSet {
             && (-MAX_OFFSET..=MAX_OFFSET).contains(&offset)
             && (1..=MAX_CLASSES).contains(&classes)
             && set.phased <= classes
-            && head[6] < 24
+            && head[6] < 32
             && head[6] & 5 != 4
             && (-MAX_OFFSET..=MAX_OFFSET).contains(&dither_offset)
             && dither_classes <= MAX_DITHER_CLASSES
