@@ -3,7 +3,7 @@
 //! Row scales and the rows' factors are found again when a row is encoded; what is kept from here are the columns' part
 //! and the counts.
 
-use super::estimate::costs;
+use super::estimate::{costs, entropy_length, side_length};
 use super::factors::{symbol, Factors, FACTOR_CLASSES};
 use super::model::Window;
 use super::rank::low_rank;
@@ -33,6 +33,9 @@ const COUNT_ROWS: usize = 128;
 
 /// Fewest weights whose counts are worth refining scales for.
 const REFINE_FROM: usize = 4096;
+
+/// Of which part of the symbols' length the columns' scales have to be more, for it to be tried without them.
+const COLUMNS_SHARE: u64 = 512;
 
 /// What fitting a tensor found.
 pub struct Fit {
@@ -205,13 +208,23 @@ pub fn fit(sample: &Sample, effort: Effort) -> Fit {
             scaled.load(None);
         }
     }
-    let rounds = if sample.len() < REFINE_FROM { 0 } else { effort.rounds };
-    for _ in 0..rounds {
-        // Lengths need no more counts than there are in a part of a large sample.
-        let counts = scaled.count((scaled.rows.len() / COUNT_ROWS).max(1));
-        scaled.refine(&costs(sample.window, sample.layout.bits, &counts), with_columns);
+    let mut counts = refined(&mut scaled, effort, with_columns);
+    if with_columns {
+        // Of few changes in a column its scale says more about chance than about others to come.
+        let width = sample.layout.bits;
+        let length = |counts| entropy_length(counts, width) * sample.stride;
+        let (side, with) = (side_length(&scaled.columns, false), length(&counts));
+        if side > with / COLUMNS_SHARE {
+            let columns = std::mem::take(&mut scaled.columns);
+            scaled.columns = vec![0; columns.len()];
+            scaled.take_means(0);
+            let without = refined(&mut scaled, effort, false);
+            match length(&without) < with + side {
+                true => counts = without,
+                false => scaled.columns = columns,
+            }
+        }
     }
-    let counts = scaled.count(1);
     Fit {
         columns: scaled.columns,
         factors,
@@ -220,6 +233,22 @@ pub fn fit(sample: &Sample, effort: Effort) -> Fit {
         left,
         octaves,
     }
+}
+
+/// Refines scales that are means, and counts all symbols.
+fn refined(scaled: &mut Scaled<'_>, effort: Effort, with_columns: bool) -> Counts {
+    let Sample { window, layout, .. } = *scaled.sample;
+    let rounds = if scaled.sample.len() < REFINE_FROM {
+        0
+    } else {
+        effort.rounds
+    };
+    for _ in 0..rounds {
+        // Lengths need no more counts than there are in a part of a large sample.
+        let counts = scaled.count((scaled.rows.len() / COUNT_ROWS).max(1));
+        scaled.refine(&costs(window, layout.bits, &counts), with_columns);
+    }
+    scaled.count(1)
 }
 
 /// Counts a prediction's factors by their class.
