@@ -122,6 +122,78 @@ fn a_ratio_is_kept_within_a_tenth() {
     assert!(decode(&base, &delta, "{}", false).unwrap() == fine);
 }
 
+/// An adapter that predictions find again: with them the file keeps within the ratio as it is, without any loss.
+#[test]
+fn a_ratio_that_predictions_reach_costs_nothing() {
+    let n = 512;
+    let (u, v, w) = (normal(n, 1.0, 21), normal(n, 0.05, 22), normal(n * n, 0.1, 23));
+    let merged: Vec<f32> = (0..n * n).map(|i| w[i] + u[i / n] * v[i % n]).collect();
+    let model = |values: &[f32]| {
+        let bytes = bytes("BF16", values);
+        one(pt_safetensors(&[("w", "BF16", &[n as u64, n as u64], &bytes)]))
+    };
+    let (base, fine) = (model(&w), model(&merged));
+    let (exact, _) = encode_with(&base, &fine, "{}", false);
+    let reached = fine[0].1.len() as f64 / exact.len() as f64;
+    assert!(reached > 6.0, "{reached}");
+    let options = format!(r#"{{"strategy":"lossy","ratio":{}}}"#, reached - 2.0);
+    let (delta, report) = encode_with(&base, &fine, &options, false);
+    assert_eq!(report["relativeError"], 0.0);
+    assert!(decode(&base, &delta, "{}", false).unwrap() == fine);
+}
+
+/// Scales of quantised weights are multiplied with many of them: whatever is asked for, they are exact.
+#[test]
+fn scales_of_quantised_weights_are_exact() {
+    let moved = |n: usize, seed: u64| {
+        let scales = normal(n, 0.01, seed);
+        let other: Vec<f32> = scales
+            .iter()
+            .zip(normal(n, 1e-3, seed + 1))
+            .map(|(s, d)| s + d)
+            .collect();
+        (bytes("F32", &scales), bytes("F32", &other))
+    };
+    let (codes, other) = (random_bytes(64 * 1024, 3), random_bytes(64 * 1024, 4));
+    let (scale, blocks, absmax, table) = (moved(64, 11), moved(64 * 8, 13), moved(1024, 15), moved(64 * 1024, 17));
+    let model = |fine: bool| {
+        let pick = |pair: &(Vec<u8>, Vec<u8>)| if fine { pair.1.clone() } else { pair.0.clone() };
+        let codes = if fine { &other } else { &codes };
+        let (scale, blocks, absmax, table) = (pick(&scale), pick(&blocks), pick(&absmax), pick(&table));
+        one(pt_safetensors(&[
+            ("a.weight", "F8_E4M3", &[64, 1024], codes),
+            ("a.weight_scale", "F32", &[64, 1], &scale),
+            ("b.qweight", "I32", &[16, 1024], codes),
+            ("b.scales", "F32", &[64, 8], &blocks),
+            ("c.weight", "U8", &[64, 1024], codes),
+            ("c.weight.absmax", "F32", &[1024], &absmax),
+            ("head.weight", "F32", &[64, 1024], &table),
+        ]))
+    };
+    let (base, fine) = (model(false), model(true));
+    for options in [
+        r#"{"strategy":"lossy","quality":20}"#,
+        r#"{"strategy":"lossy","ratio":1.4}"#,
+    ] {
+        let (delta, report) = encode_with(&base, &fine, options, false);
+        let rebuilt = decode(&base, &delta, "{}", false).unwrap();
+        for name in [
+            "a.weight",
+            "a.weight_scale",
+            "b.qweight",
+            "b.scales",
+            "c.weight",
+            "c.weight.absmax",
+        ] {
+            assert!(tensor(&rebuilt, name) == tensor(&fine, name), "{options} {name}");
+        }
+        assert!(
+            of(&report, "head.weight")["relativeError"].as_f64().unwrap() > 0.0,
+            "{options}"
+        );
+    }
+}
+
 #[test]
 fn what_counts_for_more_has_finer_steps() {
     let model = |by: f32| {

@@ -23,8 +23,8 @@ pub struct Item<'a> {
     pub base: Option<&'a Tensor>,
     /// How many words and columns it has, and how many of the words the base has too.
     pub geometry: Geometry,
-    /// By how many steps it is dithered more finely than what was asked for.
-    pub finer: u8,
+    /// By how many steps it is dithered more finely than what was asked for; none where it is kept exactly.
+    pub finer: Option<u8>,
 }
 
 /// All tensors in the order of the files and of their bytes, each with its base, the files, and the digest of what each of
@@ -59,7 +59,7 @@ pub async fn arrange<'a>(
                 tensor,
                 base: base.filter(|_| geometry.common > 0 || geometry.words == 0),
                 geometry,
-                finer: 0,
+                finer: Some(0),
             });
         }
         let before = io.read_vec(file.source, 0, file.data_offset as usize).await?;

@@ -108,7 +108,7 @@ fn exact(fit: Found, stride: u32) -> Coding {
 /// How a tensor with these rows is coded with the loss that was asked for, where that pays.
 fn lossy(look: Look, item: &FitItem, rows: &Sample, fit: &Found) -> Option<Coding> {
     let (effort, stride) = (look.effort(), item.stride);
-    let step = look.step.map(|step| step - item.finer);
+    let step = look.step.zip(item.finer).map(|(step, finer)| step - finer);
     let lossy = step.and_then(|step| choose_way(rows, effort, step, stride, fit));
     lossy.map(|way| Coding {
         columns: way.columns,

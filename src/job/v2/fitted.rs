@@ -99,8 +99,8 @@ pub struct FitItem {
     pub common: u64,
     /// Of how many pieces of rows one is read.
     pub stride: u64,
-    /// By how many steps it is dithered more finely than the look says.
-    pub finer: u8,
+    /// By how many steps it is dithered more finely than the look says; none where nothing may be lost.
+    pub finer: Option<u8>,
 }
 wire!(FitItem {
     fine,

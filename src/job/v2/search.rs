@@ -55,8 +55,8 @@ pub async fn fit_to_size(
     let least = size(items, &fitted(coarsest, purpose).await?);
     if least > bytes {
         let text = format!(
-            "the ratio is out of reach: with the coarsest steps the file would still have about {} kB, mostly of what has \
-             nothing like it in the base; ask for less, or give a quality",
+            "the ratio is out of reach: with the coarsest steps the file would still have about {} kB, mostly of what is \
+             kept exactly (integers, FP8, what has nothing like it in the base); ask for less, or give a quality",
             least as u64 / 1000
         );
         return Err(Error::new(Code::Usage, text));
@@ -81,6 +81,11 @@ pub async fn fit_to_size(
             Some((same, found)) if same == step => return Ok(found),
             _ => fitted(step, Purpose::Code).await?,
         };
+        // With predictions, which estimates lack, nothing may have to be lost.
+        if predicts && size_of(items, &found, |f| &f.exact) <= bytes {
+            let exact = |f| Fitted { lossy: None, ..f };
+            return Ok(found.into_iter().map(exact).collect());
+        }
         // Predictions are too dear to be found for each step: what they save is measured at one that is near.
         let wanted = bytes * search.size / size(items, &found).max(1.0);
         if !predicts || corrections == MOST_CORRECTIONS || (wanted - probed).abs() < probed * CLOSE {
@@ -144,6 +149,11 @@ impl Search {
 
 /// The bytes of a file of tensors that were fitted like this, about.
 fn size(items: &[Item<'_>], fitted: &[Fitted]) -> f64 {
+    size_of(items, fitted, Fitted::best)
+}
+
+/// The same, of tensors that are coded so.
+fn size_of(items: &[Item<'_>], fitted: &[Fitted], coding: fn(&Fitted) -> &Coding) -> f64 {
     // The same again is tied to what came before.
     let like = |i: usize, j: usize| {
         let shaped = |i: usize| (items[i].tensor.dtype, &items[i].tensor.shape);
@@ -159,7 +169,7 @@ fn size(items: &[Item<'_>], fitted: &[Fitted]) -> f64 {
         let of_width = || {
             let all = fitted.iter().zip(items).zip(&own);
             all.filter(move |((f, i), &own)| own && f.form.layout(i.tensor.dtype).bits == width)
-                .map(|((f, _), _)| f.best())
+                .map(|((f, _), _)| coding(f))
         };
         let classes = Window::for_width(width).classes as usize;
         let all = |n: usize, of: fn(&Coding) -> &Sparse, bits: u32| -> u64 {
@@ -180,7 +190,7 @@ fn size(items: &[Item<'_>], fitted: &[Fitted]) -> f64 {
         bits += (g.words - g.common) as f64 * g.layout.bits as f64 * f.alone.min(1.0);
         if !f.equal {
             bits += g.rows().0 as f64 * ROW_BITS;
-            let coding = f.best();
+            let coding = coding(f);
             bits += side_length(&coding.columns, coding.factors.is_some()) as f64 / 256.0;
         }
     }
