@@ -102,20 +102,24 @@ fn a_change_between_the_rows_that_are_looked_at_is_found() {
     }
 }
 
-#[test]
-fn small_tensors_that_share_blocks_are_not_decoded_for_each() {
-    const TENSORS: usize = 400;
-    let names: Vec<String> = (0..TENSORS).map(|i| format!("layer.{i}.norm")).collect();
-    let model = |seed| {
-        let values = bf16s(&normal(TENSORS * 64, 0.1, seed));
+/// Models of `n` small tensors that share blocks, one for each seed.
+fn small_tensors<const N: usize>(n: usize, seeds: [u64; N]) -> [Files; N] {
+    let names: Vec<String> = (0..n).map(|i| format!("layer.{i}.norm")).collect();
+    seeds.map(|seed| {
+        let values = bf16s(&normal(n * 64, 0.1, seed));
         let shape: &[u64] = &[64];
         let tensors = names.iter().zip(values.chunks(128));
         let tensors: Vec<_> = tensors
             .map(|(name, bytes)| (name.as_str(), "BF16", shape, bytes))
             .collect();
         one(pt_safetensors(&tensors))
-    };
-    let (base, fine) = (model(1), model(2));
+    })
+}
+
+#[test]
+fn small_tensors_that_share_blocks_are_not_decoded_for_each() {
+    const TENSORS: usize = 400;
+    let [base, fine] = small_tensors(TENSORS, [1, 2]);
     let (delta, _) = encode_with(&base, &fine, "{}", false);
     for (job, options) in [("stats", "{}"), ("tensors", "{}"), ("tensors", r#"{"rows":[3,9]}"#)] {
         let mut host = with_deltas(&base, &[&delta]);
@@ -124,5 +128,25 @@ fn small_tensors_that_share_blocks_are_not_decoded_for_each() {
         let read: u64 = host.read.values().sum();
         let all = (base[0].1.len() + delta.len()) as u64;
         assert!(read < 4 * all, "{job} {options}: {read} bytes read of {all}");
+    }
+}
+
+#[test]
+fn small_tensors_that_share_blocks_are_not_decoded_for_each_that_is_compared() {
+    const TENSORS: usize = 400;
+    let [base, fine, other] = small_tensors(TENSORS, [1, 2, 3]);
+    let delta = |fine, options| encode_with(&base, fine, options, false).0;
+    let of_fine = delta(&fine, "{}");
+    for options in ["{}", r#"{"strategy":"int4"}"#] {
+        let of_other = delta(&other, options);
+        let mut host = Memory::new()
+            .model(Role::Base, &base)
+            .with(Role::A, 0, "a.wdelta", &of_fine[..])
+            .with(Role::B, 0, "b.wdelta", &of_other[..]);
+        let report = host.run("diff", "{}").unwrap();
+        assert_eq!(report["tensors"].as_array().unwrap().len(), TENSORS);
+        let read: u64 = host.read.values().sum();
+        let all = (base[0].1.len() + of_fine.len() + of_other.len()) as u64;
+        assert!(read < 5 * all, "{options}: {read} bytes read of {all}");
     }
 }

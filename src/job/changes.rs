@@ -4,7 +4,7 @@
 use super::delta_stream::DeltaStream;
 use super::machine::Io;
 use super::placed::DeltaTensor;
-use super::v2::past::{Level, Past};
+use super::v2::past::Level;
 use super::v2::reader::Reader;
 use super::v2::verdict::{blame, verdict};
 use crate::dtype::Dtype;
@@ -20,16 +20,16 @@ use crate::limits::{BLOCK_ELEMENTS, CHUNK_ELEMENTS};
 pub enum Change {
     /// A version 1 delta.
     V1(DeltaTensor),
-    /// A version 2 delta: the tensor after it, less the one before it; the models up to the delta.
-    V2(Past, Moved),
+    /// A version 2 delta: the tensor after it, less the one before it.
+    V2(Moved),
 }
 wire_enum!(Change {
     0: V1 { 0: tensor },
-    1: V2 { 0: past, 1: moved }
+    1: V2 { 0: moved }
 });
 
-/// A tensor before and after a version 2 link, in a [`Past`].
-#[derive(Clone, Debug)]
+/// A tensor before and after a version 2 link, in a [`Past`](super::v2::past::Past).
+#[derive(Clone, Debug, Default)]
 pub struct Moved {
     /// Number of the tensor in the last model.
     pub tensor: u32,
@@ -55,7 +55,7 @@ impl Change {
     pub fn values(&self) -> u64 {
         match self {
             Change::V1(delta) => delta.elements,
-            Change::V2(_, moved) => moved.words,
+            Change::V2(moved) => moved.words,
         }
     }
 
@@ -63,25 +63,25 @@ impl Change {
     pub fn bytes(&self) -> u64 {
         match self {
             Change::V1(delta) => delta.bytes(),
-            Change::V2(_, moved) => moved.cost,
+            Change::V2(moved) => moved.cost,
         }
     }
 }
 
 /// Streams a [`Change`].
-pub struct Changes(Kind);
+pub struct Changes<'a>(Kind<'a>);
 
-enum Kind {
+enum Kind<'a> {
     V1(String, Box<(DeltaTensor, DeltaStream)>),
-    V2(Box<MovedStream>),
+    V2(Box<MovedStream<'a>>),
 }
 
-impl Changes {
-    /// A stream from the first value of the tensor `name`.
-    pub async fn open(io: &Io, name: &str, change: &Change) -> Result<Self> {
+impl<'a> Changes<'a> {
+    /// A stream from the first value of the tensor `name`. Of a version 2 delta, `reader` knows the past.
+    pub async fn open(io: &Io, name: &str, change: &Change, reader: &'a mut Reader) -> Result<Self> {
         match change {
             Change::V1(delta) => Self::of_v1(io, name, delta).await,
-            Change::V2(past, moved) => Ok(Self::of_v2(name, Reader::new(past.clone()), moved.clone())),
+            Change::V2(moved) => Ok(Self::of_v2(name, reader, moved.clone())),
         }
     }
 
@@ -91,8 +91,8 @@ impl Changes {
         Ok(Self(Kind::V1(name.to_owned(), Box::new((delta.clone(), stream)))))
     }
 
-    /// A stream of how far a tensor moved, by way of a reader that knows its past.
-    pub fn of_v2(name: &str, reader: Reader, moved: Moved) -> Self {
+    /// A stream of how far a tensor moved, by way of a reader that knows its past and keeps what it decoded.
+    pub fn of_v2(name: &str, reader: &'a mut Reader, moved: Moved) -> Self {
         Self(Kind::V2(Box::new(MovedStream::new(name, reader, moved))))
     }
 
@@ -103,14 +103,6 @@ impl Changes {
             Kind::V2(stream) => stream.rewind(),
         }
         Ok(())
-    }
-
-    /// The reader of a version 2 link, with what it keeps.
-    pub fn into_reader(self) -> Option<Reader> {
-        match self.0 {
-            Kind::V1(..) => None,
-            Kind::V2(stream) => Some(stream.reader),
-        }
     }
 
     /// The next `out.len()` values.
@@ -130,12 +122,12 @@ impl Changes {
     }
 }
 
-struct MovedStream {
+struct MovedStream<'a> {
     name: String,
     moved: Moved,
     /// Of the tensor's bytes, if they are held against its digest at the end.
     hasher: Option<blake3::Hasher>,
-    reader: Reader,
+    reader: &'a mut Reader,
     /// Words that were taken from the tensor so far, with those of `ready`.
     done: u64,
     ready: Vec<f32>,
@@ -143,8 +135,8 @@ struct MovedStream {
     of_base: Moments,
 }
 
-impl MovedStream {
-    fn new(name: &str, reader: Reader, moved: Moved) -> Self {
+impl<'a> MovedStream<'a> {
+    fn new(name: &str, reader: &'a mut Reader, moved: Moved) -> Self {
         Self {
             name: name.to_owned(),
             hasher: Some(blake3::Hasher::new()),
@@ -201,12 +193,12 @@ impl MovedStream {
         let tensor = self.moved.tensor;
         let bytes = match self.reader.read(io, top, tensor, at, len).await {
             Ok(bytes) => bytes,
-            Err(e) => return Err(blame(io, &mut self.reader, tensor, e).await),
+            Err(e) => return Err(blame(io, self.reader, tensor, e).await),
         };
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&bytes);
             if self.done + n == self.moved.words {
-                if let Some(e) = verdict(io, &mut self.reader, tensor, hasher).await? {
+                if let Some(e) = verdict(io, self.reader, tensor, hasher).await? {
                     return Err(e);
                 }
             }

@@ -48,7 +48,7 @@ pub fn check_tasks(delta: &OpenDelta) -> Result<Vec<TaskSpec>> {
         "checking",
         |(_, d): &(String, DeltaTensor)| d.bytes(),
         |(n, _)| n,
-        |items| Task::Check { items },
+        |items| Ok(Task::Check { items }),
     )
 }
 

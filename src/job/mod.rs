@@ -90,7 +90,7 @@ pub fn start_task(spec: &[u8], sizes: Vec<u64>) -> Result<Machine> {
             Task::Emit { items } => Box::pin(emit::emit(io, items)),
             Task::Decode { items } => Box::pin(decode::tasks::decode_tensors(io, items)),
             Task::Check { items } => Box::pin(check::check_records(io, items)),
-            Task::Diff { items } => Box::pin(diff::compare::diff_tensors(io, items)),
+            Task::Diff { items, pasts } => Box::pin(diff::compare::diff_tensors(io, items, pasts)),
             Task::Copy { source, sink } => Box::pin(decode::tasks::copy_file(io, source, sink)),
             Task::Fit(work) => Box::pin(v2::fit::fit_tensors(io, work)),
             Task::Pack(pack) => Box::pin(v2::pack::pack(io, pack)),

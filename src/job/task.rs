@@ -8,6 +8,7 @@ use super::placed::{DeltaTensor, TensorRange};
 use super::report::to_wire;
 use super::survey::SurveyItem;
 use super::v2;
+use super::v2::past::Past;
 use super::values::Origin;
 use super::wire::wire_enum;
 use crate::error::Result;
@@ -31,8 +32,8 @@ pub enum Task {
     Decode { items: Vec<DecodeItem> },
     /// Decode records without a base, to see that they can be.
     Check { items: Vec<(String, DeltaTensor)> },
-    /// Compare tensors.
-    Diff { items: Vec<DiffItem> },
+    /// Compare tensors; with the models up to either side, where that is a delta of version 2.
+    Diff { items: Vec<DiffItem>, pasts: Vec<Past> },
     /// Copy a file.
     Copy { source: u32, sink: u32 },
     /// Find the scales and predictions of tensors for version 2.
@@ -65,7 +66,10 @@ wire_enum!(Task {
     4: Emit { items: items },
     5: Decode { items: items },
     6: Check { items: items },
-    7: Diff { items: items },
+    7: Diff {
+        items: items,
+        pasts: pasts
+    },
     8: Copy {
         source: source,
         sink: sink
@@ -104,7 +108,7 @@ pub fn grouped<T>(
     phase: &str,
     cost: impl Fn(&T) -> u64,
     name: impl Fn(&T) -> &str,
-    task: impl Fn(Vec<T>) -> Task,
+    task: impl Fn(Vec<T>) -> Result<Task>,
 ) -> Result<Vec<TaskSpec>> {
     let mut specs = Vec::new();
     let mut group = Vec::new();
@@ -115,7 +119,7 @@ pub fn grouped<T>(
         group.push(item);
         if sum >= GROUP_BYTES || items.peek().is_none() {
             let label = name(&group[0]).to_owned();
-            specs.push(task(std::mem::take(&mut group)).spec(&label, phase, sum)?);
+            specs.push(task(std::mem::take(&mut group))?.spec(&label, phase, sum)?);
             sum = 0;
         }
     }

@@ -121,7 +121,7 @@ fn decode_tasks(items: Vec<DecodeItem>) -> Result<Vec<TaskSpec>> {
         "decoding",
         DecodeItem::cost,
         |i| &i.origin.name,
-        |items| Task::Decode { items },
+        |items| Ok(Task::Decode { items }),
     )
 }
 

@@ -1,10 +1,12 @@
 //! The task of `diff`: tensors of both sides, value by value.
 
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::job::changes::{Change, Changes};
 use crate::job::machine::Io;
 use crate::job::placed::TensorRange;
 use crate::job::report::to_found;
+use crate::job::v2::past::Past;
+use crate::job::v2::reader::Reader;
 use crate::job::values::{Origin, Values};
 use crate::job::wire::{wire, wire_enum};
 use crate::kernels::stats::Likeness;
@@ -43,11 +45,12 @@ impl DiffItem {
         }
     }
 
-    /// Values on either side.
-    pub(super) fn elements(&self) -> u64 {
+    /// What counts for how many make a task. Small tensors of version 2 lie in blocks of 2 MiB, of which the first and the
+    /// last of a task are decoded for its neighbours too: so that these are few, it is what the values take in 16 bits.
+    pub(super) fn weight(&self) -> u64 {
         match &self.sides {
-            Sides::Models { a, .. } => a.elements,
-            Sides::Deltas { a, .. } => a.values(),
+            Sides::Models { .. } => self.cost(),
+            Sides::Deltas { a, .. } => 2 * a.values(),
         }
     }
 }
@@ -90,16 +93,18 @@ impl Sums {
 }
 
 /// Runs the diff task; reports a list of [`Sums`], or damage.
-pub async fn diff_tensors(io: Io, items: Vec<DiffItem>) -> Result<Vec<u8>> {
-    to_found(compare(&io, &items).await)
+pub async fn diff_tensors(io: Io, items: Vec<DiffItem>, pasts: Vec<Past>) -> Result<Vec<u8>> {
+    to_found(compare(&io, &items, pasts).await)
 }
 
-async fn compare(io: &Io, items: &[DiffItem]) -> Result<Vec<Sums>> {
+async fn compare(io: &Io, items: &[DiffItem], pasts: Vec<Past>) -> Result<Vec<Sums>> {
     let mut sums = Vec::with_capacity(items.len());
+    // Small tensors share blocks, which these keep.
+    let mut readers: Vec<Reader> = pasts.into_iter().map(Reader::new).collect();
     for item in items {
         let likeness = match &item.sides {
             Sides::Models { a, b, base } => models(io, &item.name, a, b, base.as_ref()).await?,
-            Sides::Deltas { a, b } => deltas(io, &item.name, a, b).await?,
+            Sides::Deltas { a, b } => deltas(io, &item.name, a, b, &mut readers).await?,
         };
         let (a_sq, b_sq) = likeness.squares();
         sums.push(Sums {
@@ -154,10 +159,13 @@ async fn gather(io: &Io, values: &mut Values, out: &mut Vec<f32>) -> Result<()> 
         .await
 }
 
-async fn deltas(io: &Io, name: &str, a: &Change, b: &Change) -> Result<Likeness> {
+async fn deltas(io: &Io, name: &str, a: &Change, b: &Change, readers: &mut [Reader]) -> Result<Likeness> {
+    let [of_a, of_b] = readers else {
+        return Err(Error::new(Code::Internal, "a side has no past"));
+    };
     let mut likeness = Likeness::default();
-    let mut left = Changes::open(io, name, a).await?;
-    let mut right = Changes::open(io, name, b).await?;
+    let mut left = Changes::open(io, name, a, of_a).await?;
+    let mut right = Changes::open(io, name, b, of_b).await?;
     let (mut xs, mut ys) = (vec![0.0f32; BLOCK_ELEMENTS], vec![0.0f32; BLOCK_ELEMENTS]);
     let mut rest = a.values();
     while rest > 0 {

@@ -3,7 +3,7 @@
 pub mod compare;
 
 use super::chain;
-use super::changes::Change;
+use super::changes::{Change, Moved};
 use super::machine::{Io, Role, SourceEntry};
 use super::open::{open_base, open_model, sources_of};
 use super::options::NoOptions;
@@ -13,9 +13,11 @@ use super::report::{found, to_json};
 use super::task::{grouped, Task};
 use super::v2::chain::{open_link, Chain, Link};
 use super::v2::open::is_v2;
+use super::v2::past::Past;
 use crate::error::{shape_text, Code, Error, Result};
 use crate::format::model::{Model, Tensor};
 use crate::format::{self, Kind};
+use crate::kernels::v2::element::Layout;
 use crate::order::{rearranged, sorted_positions};
 use compare::{DiffItem, Sides, Sums};
 use serde::Serialize;
@@ -27,8 +29,8 @@ struct Report {
     only_a: Vec<String>,
     only_b: Vec<String>,
     changed: Vec<Changed>,
-    tensors: Vec<TensorReport>,
-    totals: Totals,
+    tensors: Vec<Alike>,
+    totals: Alike,
 }
 
 #[derive(Serialize)]
@@ -39,9 +41,11 @@ struct Changed {
     what: &'static str,
 }
 
-#[derive(Serialize)]
-struct TensorReport {
-    name: String,
+/// How alike the sides are, in one tensor or in all.
+#[derive(Serialize, Default)]
+struct Alike {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
     elements: u64,
     equal: u64,
     distance: f64,
@@ -49,13 +53,22 @@ struct TensorReport {
     cosine: Option<f64>,
 }
 
-#[derive(Serialize)]
-struct Totals {
-    elements: u64,
-    equal: u64,
-    distance: f64,
-    relative: Option<f64>,
-    cosine: Option<f64>,
+impl Alike {
+    /// Of a tensor whose values are still to be compared.
+    fn new(name: &str, elements: u64) -> Self {
+        Self {
+            name: Some(name.to_owned()),
+            elements,
+            ..Self::default()
+        }
+    }
+
+    fn set(&mut self, sums: &Sums) {
+        self.equal = sums.equal;
+        self.distance = sums.apart_sq.sqrt();
+        self.relative = sums.relative();
+        self.cosine = sums.cosine();
+    }
 }
 
 /// Runs the job.
@@ -64,7 +77,7 @@ pub async fn diff(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<Str
     if a.is_empty() || b.is_empty() {
         return Err(Error::new(Code::Usage, "diff takes two models or two deltas"));
     }
-    let (mut report, items) = match (is_delta(&io, &a).await?, is_delta(&io, &b).await?) {
+    let (mut report, items, chains) = match (is_delta(&io, &a).await?, is_delta(&io, &b).await?) {
         (true, true) => of_deltas(&io, &sources, a[0], b[0]).await?,
         (false, false) => of_models(&io, &sources).await?,
         _ => {
@@ -74,39 +87,29 @@ pub async fn diff(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<Str
             ))
         }
     };
-    let costs: u64 = items.iter().map(DiffItem::cost).sum();
-    let reads = costs;
-    io.plan(Plan::reading("diff", reads, items.len(), items.iter().map(DiffItem::elements).sum()).json()?)
+    let reads = items.iter().map(DiffItem::cost).sum();
+    let elements = report.tensors.iter().map(|t| t.elements).sum();
+    io.plan(Plan::reading("diff", reads, items.len(), elements).json()?)
         .await;
-    let listed = items.clone();
-    let tasks = grouped(
-        items,
-        "reading",
-        DiffItem::cost,
-        |i| &i.name,
-        |items| Task::Diff { items },
-    )?;
-    let mut sums = Vec::with_capacity(listed.len());
+    let task = |mut items: Vec<DiffItem>| {
+        let mut pasts = Vec::new();
+        for (side, chain) in chains.iter().enumerate() {
+            pasts.push(set_past(chain.as_ref(), &mut items, side)?);
+        }
+        Ok(Task::Diff { items, pasts })
+    };
+    let tasks = grouped(items, "reading", DiffItem::weight, |i| &i.name, task)?;
+    let mut sums = Vec::with_capacity(report.tensors.len());
     for report in io.run(tasks).await? {
         sums.extend(found::<Vec<Sums>>(&report)?);
     }
     let mut total = Sums::default();
-    for (item, s) in listed.iter().zip(&sums) {
+    for (tensor, s) in report.tensors.iter_mut().zip(&sums) {
         total.add(s);
-        report.totals.elements += item.elements();
-        report.tensors.push(TensorReport {
-            name: item.name.clone(),
-            elements: item.elements(),
-            equal: s.equal,
-            distance: s.apart_sq.sqrt(),
-            relative: s.relative(),
-            cosine: s.cosine(),
-        });
+        tensor.set(s);
     }
-    report.totals.equal = total.equal;
-    report.totals.distance = total.apart_sq.sqrt();
-    report.totals.relative = total.relative();
-    report.totals.cosine = total.cosine();
+    report.totals.elements = elements;
+    report.totals.set(&total);
     to_json(&report)
 }
 
@@ -124,15 +127,12 @@ fn empty_report(kind: &'static str) -> Report {
         only_b: Vec::new(),
         changed: Vec::new(),
         tensors: Vec::new(),
-        totals: Totals {
-            elements: 0,
-            equal: 0,
-            distance: 0.0,
-            relative: None,
-            cosine: None,
-        },
+        totals: Alike::default(),
     }
 }
+
+/// What there is to say so far, what is compared, and the chains of version 2 deltas.
+type Opened = (Report, Vec<DiffItem>, [Option<Chain>; 2]);
 
 /// A tensor of a delta that is compared.
 struct Held {
@@ -142,11 +142,14 @@ struct Held {
     change: Change,
 }
 
-/// The tensors of a delta by name. A version 2 delta needs its base.
-async fn held(io: &Io, source: u32, base: Option<&Model>) -> Result<Vec<Held>> {
+/// The tensors of a delta by name. A version 2 delta needs its base, and is given as the chain of both: what moves its
+/// tensors is only found for tasks, see [`set_past`].
+async fn held(io: &Io, source: u32, base: Option<&Model>) -> Result<(Vec<Held>, Option<Chain>)> {
     if !is_v2(io, source).await? {
         let link = open_link(io, source, base, chain::Care::Checked).await?;
-        let Link::V1(delta) = &*link else { return Ok(Vec::new()) };
+        let Link::V1(delta) = &*link else {
+            return Ok((Vec::new(), None));
+        };
         let tensors = delta.header.tensors.iter().zip(&delta.tensors);
         let mut held: Vec<Held> = tensors
             .map(|(t, placed)| Held {
@@ -158,7 +161,7 @@ async fn held(io: &Io, source: u32, base: Option<&Model>) -> Result<Vec<Held>> {
             .collect();
         let order = sorted_positions(held.len(), &|a, b| held[a].name.cmp(&held[b].name));
         held = rearranged(held, &order);
-        return Ok(held);
+        return Ok((held, None));
     }
     let Some(base) = base else {
         return Err(Error::new(
@@ -169,27 +172,44 @@ async fn held(io: &Io, source: u32, base: Option<&Model>) -> Result<Vec<Held>> {
     };
     let chain = Chain::open(io, base.clone(), &[source], chain::Care::Checked).await?;
     let Some(Link::V2(delta)) = chain.stages.last().map(|s| &*s.link) else {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), None));
     };
     let of = |t: &Tensor| {
         let record = delta.find(&t.name).map(|i| &delta.index.tensors[i]);
-        Ok(Held {
+        Held {
             name: t.name.clone(),
             shape: t.shape.clone(),
             strategy: record.map_or("", |r| r.op_name()),
-            change: {
-                let (past, mut moved) = chain.moved(&[&t.name])?;
-                Change::V2(past, moved.swap_remove(0))
-            },
-        })
+            change: Change::V2(Moved {
+                words: t.range.len / Layout::of(t.dtype).bytes() as u64,
+                cost: 2 * chain.cost(1, &t.name),
+                ..Moved::default()
+            }),
+        }
     };
-    chain.last().tensors.iter().map(of).collect()
+    let held = chain.last().tensors.iter().map(of).collect();
+    Ok((held, Some(chain)))
 }
 
-async fn of_deltas(io: &Io, sources: &[SourceEntry], a: u32, b: u32) -> Result<(Report, Vec<DiffItem>)> {
+/// Sets what moves the tensors of one side of a task, if a version 2 delta does, and gives the past that they share.
+fn set_past(chain: Option<&Chain>, items: &mut [DiffItem], side: usize) -> Result<Past> {
+    let Some(chain) = chain else {
+        return Ok(Past::default());
+    };
+    let names: Vec<&str> = items.iter().map(|i| i.name.as_str()).collect();
+    let (past, moved) = chain.moved(&names)?;
+    for (item, moved) in items.iter_mut().zip(moved) {
+        if let Sides::Deltas { a, b } = &mut item.sides {
+            *[a, b][side] = Change::V2(moved);
+        }
+    }
+    Ok(past)
+}
+
+async fn of_deltas(io: &Io, sources: &[SourceEntry], a: u32, b: u32) -> Result<Opened> {
     let base = open_base(io, sources).await?;
-    let a = held(io, a, base.as_ref()).await?;
-    let b = held(io, b, base.as_ref()).await?;
+    let (a, chain_a) = held(io, a, base.as_ref()).await?;
+    let (b, chain_b) = held(io, b, base.as_ref()).await?;
     let mut report = empty_report("deltas");
     let find = |all: &[Held], name: &str| all.binary_search_by(|h| h.name.as_str().cmp(name)).ok();
     let missing = |from: &[Held], to: &[Held]| {
@@ -211,13 +231,15 @@ async fn of_deltas(io: &Io, sources: &[SourceEntry], a: u32, b: u32) -> Result<(
                 what,
             });
         };
-        if of_a.shape != of_b.shape || of_a.change.values() != of_b.change.values() {
+        let values = of_a.change.values();
+        if of_a.shape != of_b.shape || values != of_b.change.values() {
             changed("shape", shape_text(&of_a.shape), shape_text(&of_b.shape));
             continue;
         }
         if of_a.strategy != of_b.strategy {
             changed("strategy", of_a.strategy.to_owned(), of_b.strategy.to_owned());
         }
+        report.tensors.push(Alike::new(&of_a.name, values));
         items.push(DiffItem {
             name: of_a.name,
             sides: Sides::Deltas {
@@ -226,10 +248,10 @@ async fn of_deltas(io: &Io, sources: &[SourceEntry], a: u32, b: u32) -> Result<(
             },
         });
     }
-    Ok((report, items))
+    Ok((report, items, [chain_a, chain_b]))
 }
 
-async fn of_models(io: &Io, sources: &[SourceEntry]) -> Result<(Report, Vec<DiffItem>)> {
+async fn of_models(io: &Io, sources: &[SourceEntry]) -> Result<Opened> {
     let a = open_model(io, sources, Role::A, 0).await?.model;
     let b = open_model(io, sources, Role::B, 0).await?.model;
     let base = open_base(io, sources).await?;
@@ -268,14 +290,16 @@ async fn of_models(io: &Io, sources: &[SourceEntry]) -> Result<(Report, Vec<Diff
             .as_ref()
             .and_then(|m| m.find(&of_a.name))
             .filter(|t| t.shape == of_a.shape);
+        report.tensors.push(Alike::new(&of_a.name, of_a.elements));
+        let sides = Sides::Models {
+            a: TensorRange::from(of_a),
+            b: TensorRange::from(of_b),
+            base: of_base.filter(|t| t.dtype.to_f32_defined()).map(TensorRange::from),
+        };
         items.push(DiffItem {
             name: of_a.name.clone(),
-            sides: Sides::Models {
-                a: TensorRange::from(of_a),
-                b: TensorRange::from(of_b),
-                base: of_base.filter(|t| t.dtype.to_f32_defined()).map(TensorRange::from),
-            },
+            sides,
         });
     }
-    Ok((report, items))
+    Ok((report, items, [None, None]))
 }

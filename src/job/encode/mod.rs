@@ -220,7 +220,7 @@ async fn write(
         "encoding",
         EmitItem::cost,
         |e| &e.origin.name,
-        |items| Task::Emit { items },
+        |items| Ok(Task::Emit { items }),
     )?;
     gather(&io.run(tasks).await?, items.len())
 }
@@ -313,7 +313,7 @@ fn survey_tasks(items: &[SurveyItem]) -> Result<Vec<TaskSpec>> {
         "reading",
         SurveyItem::cost,
         |i| &i.origin.name,
-        |items| Task::Survey { items },
+        |items| Ok(Task::Survey { items }),
     )
 }
 

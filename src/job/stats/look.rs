@@ -100,7 +100,7 @@ impl Item {
 }
 
 /// What the decoded delta of a tensor looks like, which is streamed twice.
-pub async fn look(io: &Io, of: &Looked<'_>, changes: &mut Changes, bins: u32) -> Result<Item> {
+pub async fn look(io: &Io, of: &Looked<'_>, changes: &mut Changes<'_>, bins: u32) -> Result<Item> {
     let n = of.values;
     let rows = match of.shape.len() {
         0 | 1 => 1,

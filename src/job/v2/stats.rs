@@ -2,7 +2,7 @@
 
 use super::chain::{Chain, Link};
 use super::files::bytes_of;
-use super::reader::{lost, Reader};
+use super::reader::Reader;
 use crate::error::{Code, Error, Result};
 use crate::format::v2::TensorRecord;
 use crate::job::chain::Care;
@@ -67,12 +67,11 @@ pub async fn stats(io: Io, sources: Vec<SourceEntry>, options: StatsOptions) -> 
                 strategy: t.op_name(),
                 values: moved.words,
             };
-            let mut changes = Changes::of_v2(&t.name, reader, moved);
+            let mut changes = Changes::of_v2(&t.name, &mut reader, moved);
             let item = look(&io, &looked_at, &mut changes, options.bins)
                 .await
                 .map_err(|e| e.tensor(&t.name))?;
             io.item(to_json(&item)?, None).await;
-            reader = changes.into_reader().ok_or_else(lost)?;
         }
     }
     to_json(&())
