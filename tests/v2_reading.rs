@@ -3,9 +3,9 @@
 
 mod common;
 
-use common::pairs::{decode, encode_with, one, pt_safetensors, variety, with_deltas, Files};
+use common::pairs::{decode, decode_chain, encode_with, one, pt_safetensors, variety, with_deltas, Files};
 use common::random::normal;
-use common::{bf16s, Memory};
+use common::{bf16s, read_safetensors, Memory};
 use serde_json::Value;
 use std::ops::Range;
 use wdelta::error::{Code, Error};
@@ -149,4 +149,18 @@ fn small_tensors_that_share_blocks_are_not_decoded_for_each_that_is_compared() {
         let all = (base[0].1.len() + of_fine.len() + of_other.len()) as u64;
         assert!(read < 5 * all, "{options}: {read} bytes read of {all}");
     }
+}
+
+#[test]
+fn small_tensors_of_a_parent_are_read_as_they_are_and_not_decoded_for_each() {
+    let [base, fine, next] = small_tensors(400, [1, 2, 3]);
+    let parent = encode_with(&base, &fine, "{}", false).0;
+    let mut host = with_deltas(&base, &[&parent]).model(Role::Finetuned, &next);
+    host.run("encode", r#"{"strategy":"sparse","sparsity":0}"#).unwrap();
+    let read: u64 = host.read.values().sum();
+    let all = (base[0].1.len() + parent.len() + next[0].1.len()) as u64;
+    assert!(read < 10 * all, "{read} bytes read of {all}");
+    // What differs from the parent's is kept exactly, so the result is the fine-tune.
+    let rebuilt = decode_chain(&base, &[&parent, &host.outputs[0].1], "{}").unwrap();
+    assert!(read_safetensors(&rebuilt[0].1) == read_safetensors(&next[0].1));
 }

@@ -4,6 +4,8 @@ use super::machine::Io;
 use super::pair::Pair;
 use super::placed::TensorRange;
 use super::report::to_wire;
+use super::v2::past::Past;
+use super::v2::reader::Reader;
 use super::values::Origin;
 use crate::error::{Code, Error, Result};
 use crate::format::v1::writer::record_header;
@@ -72,10 +74,11 @@ pub struct Emitted {
 wire!(Emitted { loss, seen });
 
 /// Runs the emit task; reports a list of [`Emitted`].
-pub async fn emit(io: Io, items: Vec<EmitItem>) -> Result<Vec<u8>> {
+pub async fn emit(io: Io, items: Vec<EmitItem>, past: Past) -> Result<Vec<u8>> {
+    let mut reader = Reader::new(past);
     let mut emitted = Vec::with_capacity(items.len());
     for item in &items {
-        emitted.push(emit_tensor(&io, item).await?);
+        emitted.push(emit_tensor(&io, item, &mut reader).await?);
     }
     to_wire(&emitted)
 }
@@ -110,7 +113,7 @@ impl Fields {
     }
 }
 
-async fn emit_tensor(io: &Io, item: &EmitItem) -> Result<Emitted> {
+async fn emit_tensor(io: &Io, item: &EmitItem, reader: &mut Reader) -> Result<Emitted> {
     let counts = array_elements(item.strategy, &item.shape, item.kept);
     let mut fields = Fields {
         sink: item.sink,
@@ -129,7 +132,7 @@ async fn emit_tensor(io: &Io, item: &EmitItem) -> Result<Emitted> {
     };
     if let Some(surveyed) = &item.surveyed {
         let mut emitter = Emitter::new(item.strategy, &item.shape, item.kept, surveyed);
-        let pair = Pair::open(io, &item.origin, &item.finetuned, item.keep_equal).await?;
+        let pair = Pair::open(io, &item.origin, &item.finetuned, item.keep_equal, reader).await?;
         let mut pair = pair.watching();
         let feed = |fields: &mut Fields, emitter: &mut Emitter, delta: &[f32]| emitter.feed(delta, &mut fields.buffers);
         loop {

@@ -80,7 +80,7 @@ pub async fn hash_values(io: Io, tensors: Vec<Origin>, links: Vec<usize>) -> Res
         for lane in 0..lanes.len() as u32 {
             io.hash(&[lane], &mut origin.name.clone().into_bytes()).await;
         }
-        let mut values = Values::open(&io, &origin).await?;
+        let mut values = Values::open(&io, &origin, None).await?;
         while values.next_len() > 0 {
             values.load(&io, &mut []).await?;
             lanes.iter_mut().for_each(Vec::clear);

@@ -2,6 +2,7 @@
 
 use super::machine::{Io, Read};
 use super::placed::TensorRange;
+use super::v2::reader::Reader;
 use super::values::{Origin, Values};
 use crate::error::{Code, Error, Result};
 use crate::kernels::{apply, convert};
@@ -18,9 +19,9 @@ pub struct PairBlock<'a> {
 }
 
 /// Streams the delta between an [`Origin`] and a tensor of the fine-tune.
-pub struct Pair {
+pub struct Pair<'a> {
     base: TensorRange,
-    prior: Values,
+    prior: Values<'a>,
     chained: bool,
     finetuned: TensorRange,
     width: usize,
@@ -32,12 +33,19 @@ pub struct Pair {
     finite: bool,
 }
 
-impl Pair {
+impl<'a> Pair<'a> {
     /// A stream from the first element; both dtypes must convert to float32.
     ///
     /// With `keep_equal`, a weight that has the same bits on both sides has delta 0 even where it is NaN or infinite,
-    /// so that an unchanged mask of `-inf` stays what it is. The reference subtracts and gets NaN.
-    pub async fn open(io: &Io, origin: &Origin, finetuned: &TensorRange, keep_equal: bool) -> Result<Self> {
+    /// so that an unchanged mask of `-inf` stays what it is. The reference subtracts and gets NaN. `reader` knows the origin's
+    /// past, if it has one.
+    pub async fn open(
+        io: &Io,
+        origin: &Origin,
+        finetuned: &TensorRange,
+        keep_equal: bool,
+        reader: &'a mut Reader,
+    ) -> Result<Self> {
         let width = finetuned
             .dtype
             .bytes()
@@ -55,7 +63,7 @@ impl Pair {
             })?;
         Ok(Self {
             base: origin.base.clone(),
-            prior: Values::open(io, origin).await?,
+            prior: Values::open(io, origin, Some(reader)).await?,
             chained: !origin.is_unchanged(),
             finetuned: finetuned.clone(),
             width,

@@ -4,6 +4,8 @@ use super::machine::{Io, Read};
 use super::pair::Pair;
 use super::placed::TensorRange;
 use super::report::to_wire;
+use super::v2::past::Past;
+use super::v2::reader::Reader;
 use super::values::Origin;
 use crate::dtype::Dtype;
 use crate::error::Result;
@@ -64,20 +66,21 @@ wire!(Seen {
 });
 
 /// Runs the survey task; reports a list of [`Seen`].
-pub async fn survey(io: Io, items: Vec<SurveyItem>) -> Result<Vec<u8>> {
+pub async fn survey(io: Io, items: Vec<SurveyItem>, past: Past) -> Result<Vec<u8>> {
+    let mut reader = Reader::new(past);
     let mut seen = Vec::with_capacity(items.len());
     for item in &items {
         let convertible = item.origin.base.dtype.to_f32_defined() && item.finetuned.dtype.to_f32_defined();
         seen.push(if convertible {
-            look(&io, item).await?
+            look(&io, item, &mut reader).await?
         } else {
-            compare(&io, item).await?
+            compare(&io, item, &mut reader).await?
         });
     }
     to_wire(&seen)
 }
 
-async fn look(io: &Io, item: &SurveyItem) -> Result<Seen> {
+async fn look(io: &Io, item: &SurveyItem, reader: &mut Reader) -> Result<Seen> {
     let mut survey = Survey::new(item.strategy, &item.shape, item.kept);
     let same_dtype = item.origin.base.dtype == item.finetuned.dtype;
     let mut equal = same_dtype && item.origin.is_unchanged();
@@ -86,7 +89,7 @@ async fn look(io: &Io, item: &SurveyItem) -> Result<Seen> {
     let mut first = true;
     let mut keep_equal = item.keep_equal;
     loop {
-        let mut pair = Pair::open(io, &item.origin, &item.finetuned, keep_equal).await?;
+        let mut pair = Pair::open(io, &item.origin, &item.finetuned, keep_equal, &mut *reader).await?;
         while pair
             .next(io, &mut |block| {
                 survey.feed(block.delta);
@@ -124,10 +127,9 @@ fn restores(dtype: Dtype, block: &super::pair::PairBlock<'_>) -> bool {
 }
 
 /// Compares the bytes of a tensor whose dtype does not convert to float32.
-async fn compare(io: &Io, item: &SurveyItem) -> Result<Seen> {
+async fn compare(io: &Io, item: &SurveyItem, reader: &mut Reader) -> Result<Seen> {
     let (base, own) = (&item.origin.base, &item.finetuned);
     let mut equal = base.dtype == own.dtype && base.range.len == own.range.len && item.origin.is_unchanged();
-    let mut past = item.origin.reader();
     let (mut a, mut b) = (Vec::new(), Vec::new());
     let mut done = 0;
     while equal && done < base.range.len {
@@ -138,8 +140,8 @@ async fn compare(io: &Io, item: &SurveyItem) -> Result<Seen> {
             offset: own.range.offset + done,
             buf: &mut b,
         }];
-        match &mut past {
-            Some((past, number)) => a = past.read(io, past.top(), *number, done, len).await?,
+        match item.origin.past {
+            Some(number) => a = reader.read(io, reader.top(), number, done, len).await?,
             None => {
                 a.resize(len, 0);
                 reads.push(Read {

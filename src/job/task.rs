@@ -25,9 +25,9 @@ pub enum Task {
     /// SHA-256 over names and float32 values after each of these numbers of links.
     HashValues { tensors: Vec<Origin>, links: Vec<usize> },
     /// Look at deltas before their layout is decided.
-    Survey { items: Vec<SurveyItem> },
+    Survey { items: Vec<SurveyItem>, past: Past },
     /// Write payloads at their places.
-    Emit { items: Vec<EmitItem> },
+    Emit { items: Vec<EmitItem>, past: Past },
     /// Rebuild tensors.
     Decode { items: Vec<DecodeItem> },
     /// Decode records without a base, to see that they can be.
@@ -62,8 +62,14 @@ wire_enum!(Task {
         tensors: tensors,
         links: links
     },
-    3: Survey { items: items },
-    4: Emit { items: items },
+    3: Survey {
+        items: items,
+        past: past
+    },
+    4: Emit {
+        items: items,
+        past: past
+    },
     5: Decode { items: items },
     6: Check { items: items },
     7: Diff {

@@ -116,7 +116,7 @@ async fn add(gather: &mut Gather<'_>, origin: &Origin) -> Result<()> {
     let (first, end) = (gather.part.first, gather.part.end);
     let packed = || Error::new(Code::Internal, "a packed dtype cannot be rebuilt");
     let width = dtype.bytes().ok_or_else(packed)?;
-    let mut values = Values::open(io, origin).await?;
+    let mut values = Values::open(io, origin, None).await?;
     let mut at = 0u64;
     let mut piece = Vec::new();
     while at < end && values.next_len() > 0 {

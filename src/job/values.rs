@@ -3,7 +3,6 @@
 use super::delta_stream::{add_link, DeltaStream};
 use super::machine::{Io, Read};
 use super::placed::{DeltaTensor, TensorRange};
-use super::v2::past::Past;
 use super::v2::reader::Reader;
 use crate::error::{Code, Error, Result};
 use crate::job::wire::wire;
@@ -20,9 +19,9 @@ pub struct Origin {
     pub base: TensorRange,
     /// Its records in each delta of the chain, first link first.
     pub deltas: Vec<DeltaTensor>,
-    /// Where the base is what links of version 2 rebuild: how, and its number in the last model of that. Its place says
-    /// its size then.
-    pub past: Option<(Past, u32)>,
+    /// Where the base is what links of version 2 rebuild: its number in the last model of the past that the task has. Its
+    /// place says its size then.
+    pub past: Option<u32>,
 }
 wire!(Origin {
     name,
@@ -35,12 +34,6 @@ impl Origin {
     /// True when no delta holds anything for this tensor, so that it is the base's, byte for byte.
     pub fn is_unchanged(&self) -> bool {
         self.deltas.iter().all(DeltaTensor::is_empty)
-    }
-
-    /// What reads the base where links of version 2 rebuild it, and the base's number there.
-    pub fn reader(&self) -> Option<(Reader, u32)> {
-        let (past, number) = self.past.clone()?;
-        Some((Reader::new(past), number))
     }
 
     /// Bytes read to stream it once.
@@ -62,9 +55,9 @@ pub struct Block<'a> {
 }
 
 /// Streams the values of one [`Origin`].
-pub struct Values {
+pub struct Values<'a> {
     base: TensorRange,
-    past: Option<(Reader, u32)>,
+    past: Option<(&'a mut Reader, u32)>,
     width: usize,
     deltas: Vec<DeltaStream>,
     position: u64,
@@ -75,9 +68,10 @@ pub struct Values {
     step: Vec<f32>,
 }
 
-impl Values {
-    /// A stream from the first element. The dtype must be one that converts to float32.
-    pub async fn open(io: &Io, origin: &Origin) -> Result<Self> {
+impl<'a> Values<'a> {
+    /// A stream from the first element. The dtype must be one that converts to float32. `reader` knows the origin's past, if
+    /// it has one.
+    pub async fn open(io: &Io, origin: &Origin, reader: Option<&'a mut Reader>) -> Result<Self> {
         let width = origin.base.dtype.bytes().filter(|_| origin.base.dtype.to_f32_defined()).ok_or_else(|| {
             Error::new(
                 Code::UnsupportedDtype,
@@ -95,7 +89,7 @@ impl Values {
         }
         Ok(Self {
             base: origin.base.clone(),
-            past: origin.reader(),
+            past: reader.zip(origin.past),
             width,
             deltas,
             position: 0,

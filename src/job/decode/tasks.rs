@@ -87,7 +87,7 @@ async fn rebuild_tensor(io: &Io, item: &DecodeItem, out: &mut Vec<u8>) -> Result
         .bytes()
         .ok_or_else(|| Error::new(Code::Internal, "a packed dtype cannot be rebuilt"))?;
     let as_base = item.dtype == item.origin.base.dtype;
-    let mut values = Values::open(io, &item.origin).await?.watching();
+    let mut values = Values::open(io, &item.origin, None).await?.watching();
     let mut written = Xxh3::new();
     let mut offset = item.offset;
     while values.next_len() > 0 {

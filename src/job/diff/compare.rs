@@ -125,10 +125,10 @@ async fn models(io: &Io, name: &str, a: &TensorRange, b: &TensorRange, base: Opt
         deltas: Vec::new(),
         past: None,
     };
-    let mut a = Values::open(io, &bare(a)).await?;
-    let mut b = Values::open(io, &bare(b)).await?;
+    let mut a = Values::open(io, &bare(a), None).await?;
+    let mut b = Values::open(io, &bare(b), None).await?;
     let mut base = match base {
-        Some(base) => Some(Values::open(io, &bare(base)).await?),
+        Some(base) => Some(Values::open(io, &bare(base), None).await?),
         None => None,
     };
     let mut likeness = Likeness::default();
@@ -148,7 +148,7 @@ async fn models(io: &Io, name: &str, a: &TensorRange, b: &TensorRange, base: Opt
     Ok(likeness)
 }
 
-async fn gather(io: &Io, values: &mut Values, out: &mut Vec<f32>) -> Result<()> {
+async fn gather(io: &Io, values: &mut Values<'_>, out: &mut Vec<f32>) -> Result<()> {
     values.load(io, &mut []).await?;
     out.clear();
     values

@@ -21,11 +21,12 @@ use super::plan::Plan;
 use super::report::{from_wire, source_changed, to_json, Finding};
 use super::survey::{Seen, SurveyItem};
 use super::task::{grouped, Task};
-use super::v2::chain::{Chain, Link};
+use super::v2::chain::{of_v1, Chain, Link};
 use super::v2::identify::hashes;
 use super::v2::open::any_v2;
 use super::v2::parent_hash::hash_task;
 use super::v2::parents::Parents;
+use super::v2::past::Past;
 use super::values::Origin;
 use crate::error::{Code, Error, Result};
 use crate::format::model::{Model, Tensor};
@@ -50,7 +51,7 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     let mut findings = compare_models(base, finetuned, wanted.reference)?;
     findings.extend(left_out(&sources, finetuned));
     chain::check_fit_or_damage(&io, base, &before.parents).await?;
-    let items = survey_items(finetuned, &before.origins()?, &wanted)?;
+    let items = survey_items(finetuned, &before.origins(), &wanted)?;
 
     // In reference mode every tensor takes the strategy asked for.
     let straight: Vec<Choice> = match wanted.reference {
@@ -68,11 +69,11 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
         parent_hash,
         seen,
     } = survey(&io, &before, &hash_names, &items).await?;
-    let choices = decide(&io, &items, &seen, &wanted).await?;
+    let choices = decide(&io, &before, &items, &seen, &wanted).await?;
 
     let layout = layout(&items, &choices, &wanted, &record_order, &options, &parent_hash)?;
     let size = layout.size;
-    let emitted = write(&io, &items, &choices, layout, &seen).await?;
+    let emitted = write(&io, &before, &items, &choices, layout, &seen).await?;
     check_unchanged(&items, &emitted, &hash_names, &base_hash)?;
     seal(&io, sources.len() as u32, size).await?;
 
@@ -131,11 +132,27 @@ struct Before<'a> {
 
 impl Before<'_> {
     /// What each tensor is rebuilt from before the delta.
-    fn origins(&self) -> Result<Vec<Origin>> {
+    fn origins(&self) -> Vec<Origin> {
         match self.mixed {
-            Some(chain) => chain.origins(),
-            None => Ok(chain::origins(self.root, &self.parents)),
+            Some(chain) => {
+                let after = chain.stages[chain.rooted()..].iter().map(|s| s.link.clone());
+                chain::origins(self.root, &of_v1(&Vec::from_iter(after)))
+            }
+            None => chain::origins(self.root, &self.parents),
         }
+    }
+
+    /// The past that the origins of a task share, in which they get their numbers.
+    fn past(&self, origins: &mut [&mut Origin]) -> Result<Past> {
+        let Some(chain) = self.mixed else {
+            return Ok(Past::default());
+        };
+        let names: Vec<&str> = origins.iter().map(|o| o.name.as_str()).collect();
+        let (past, numbers) = chain.past_of(chain.rooted(), &names, false)?;
+        for (origin, number) in origins.iter_mut().zip(numbers) {
+            origin.past = Some(number);
+        }
+        Ok(past)
     }
 
     /// The task that hashes the base, or what a chain with links of version 2 rebuilds.
@@ -186,7 +203,7 @@ async fn survey(io: &Io, before: &Before<'_>, hash_names: &[String], items: &[Su
             vec![n],
         )?],
     });
-    let of_surveys = batch.add(survey_tasks(items)?);
+    let of_surveys = batch.add(survey_tasks(before, items)?);
     let reports = io.run(batch.tasks()).await?;
     let base_hash = before.hash_of(&of_base.of(&reports)[0])?;
     check.finish(io, of_checks.of(&reports)).await?;
@@ -204,6 +221,7 @@ async fn survey(io: &Io, before: &Before<'_>, hash_names: &[String], items: &[Su
 /// Round 2: the header and the payloads, whose places are known.
 async fn write(
     io: &Io,
+    before: &Before<'_>,
     items: &[SurveyItem],
     choices: &[Choice],
     mut layout: FileLayout,
@@ -220,7 +238,11 @@ async fn write(
         "encoding",
         EmitItem::cost,
         |e| &e.origin.name,
-        |items| Ok(Task::Emit { items }),
+        |mut items| {
+            let mut origins: Vec<_> = items.iter_mut().map(|i: &mut EmitItem| &mut i.origin).collect();
+            let past = before.past(&mut origins)?;
+            Ok(Task::Emit { items, past })
+        },
     )?;
     gather(&io.run(tasks).await?, items.len())
 }
@@ -307,13 +329,17 @@ fn chain_hash(chain: &Chain, root: &Model, order: &[String]) -> Result<TaskSpec>
     hash_task(chain, chain.stages.len(), &order, false)
 }
 
-fn survey_tasks(items: &[SurveyItem]) -> Result<Vec<TaskSpec>> {
+fn survey_tasks(before: &Before<'_>, items: &[SurveyItem]) -> Result<Vec<TaskSpec>> {
     grouped(
         items.to_vec(),
         "reading",
         SurveyItem::cost,
         |i| &i.origin.name,
-        |items| Ok(Task::Survey { items }),
+        |mut items| {
+            let mut origins: Vec<_> = items.iter_mut().map(|i: &mut SurveyItem| &mut i.origin).collect();
+            let past = before.past(&mut origins)?;
+            Ok(Task::Survey { items, past })
+        },
     )
 }
 
@@ -333,7 +359,13 @@ fn gather<T: Wire>(reports: &[Vec<u8>], expected: usize) -> Result<Vec<T>> {
 }
 
 /// Decides for every tensor; surveys the few again that take a strategy which needs its own look.
-async fn decide(io: &Io, items: &[SurveyItem], seen: &[Seen], wanted: &Wanted) -> Result<Vec<Choice>> {
+async fn decide(
+    io: &Io,
+    before: &Before<'_>,
+    items: &[SurveyItem],
+    seen: &[Seen],
+    wanted: &Wanted,
+) -> Result<Vec<Choice>> {
     let mut choices = Vec::with_capacity(items.len());
     let mut again = Vec::new();
     for (item, seen) in items.iter().zip(seen) {
@@ -364,7 +396,7 @@ async fn decide(io: &Io, items: &[SurveyItem], seen: &[Seen], wanted: &Wanted) -
         }
     }
     let items: Vec<SurveyItem> = again.iter().map(|(_, item)| item.clone()).collect();
-    let seen = gather::<Seen>(&io.run(survey_tasks(&items)?).await?, items.len())?;
+    let seen = gather::<Seen>(&io.run(survey_tasks(before, &items)?).await?, items.len())?;
     for ((at, _), seen) in again.iter().zip(seen) {
         choices[*at].surveyed = seen.surveyed;
     }

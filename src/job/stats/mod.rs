@@ -82,12 +82,12 @@ pub async fn stats(io: Io, sources: Vec<SourceEntry>, options: StatsOptions) -> 
 }
 
 fn wanted<'a>(delta: &'a OpenDelta, names: Option<&Vec<String>>) -> Result<Vec<(&'a V1Tensor, &'a DeltaTensor)>> {
-    let pairs = || delta.header.tensors.iter().zip(&delta.tensors);
     let Some(names) = names else {
-        return Ok(pairs().collect());
+        return Ok(delta.header.tensors.iter().zip(&delta.tensors).collect());
     };
-    names
-        .iter()
-        .map(|n| pairs().find(|(t, _)| t.name == *n).ok_or_else(|| no_tensor(n)))
-        .collect()
+    let find = |n: &String| {
+        let i = delta.header.find(n).ok_or_else(|| no_tensor(n))?;
+        Ok((&delta.header.tensors[i], &delta.tensors[i]))
+    };
+    names.iter().map(find).collect()
 }

@@ -16,7 +16,6 @@ use crate::job::changes::Moved;
 use crate::job::open::OpenDelta;
 use crate::job::placed::TensorRange;
 use crate::job::report::no_tensor;
-use crate::job::values::Origin;
 use crate::offset::ByteRange;
 use crate::order::{rearranged, sorted_positions};
 use std::ops::Range;
@@ -193,31 +192,6 @@ impl Chain {
             numbers,
             next,
         })
-    }
-
-    /// What each tensor of the chain is rebuilt from for version 1: what the last version 2 link gives, and the links of
-    /// version 1 after it. In the order of names.
-    pub fn origins(&self) -> Result<Vec<Origin>> {
-        let n = self.rooted();
-        let mut origins = Vec::with_capacity(self.last().tensors.len());
-        for t in &self.last().tensors {
-            let Some(of_root) = self.model(n).find(&t.name) else {
-                continue;
-            };
-            let after = self.stages[n..].iter().filter_map(|s| match &*s.link {
-                Link::V1(delta) => delta.tensor(&t.name).cloned(),
-                Link::V2(_) => None,
-            });
-            // Others that share its blocks are in it, too.
-            let (past, numbers) = self.past_of(n, &[&t.name], false)?;
-            origins.push(Origin {
-                name: t.name.clone(),
-                base: TensorRange::from(of_root),
-                deltas: after.collect(),
-                past: numbers.first().map(|&number| (past, number)),
-            });
-        }
-        Ok(origins)
     }
 
     /// Tensors of the model after the last link, which is of version 2, each with what that moved it from.
