@@ -56,6 +56,7 @@ export class UrlSource {
     if (response.status !== 200) {
       await response.arrayBuffer();
       this.size = this.#blocks.size = Number(total ?? (await this.#head()));
+      if (!Number.isSafeInteger(this.size)) throw this.#error('IO', 'has no sensible size');
     } else if (allowFullRead) await this.#readAll(response);
     else {
       await response.body?.cancel();

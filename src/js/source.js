@@ -24,7 +24,10 @@ export const tooManyFiles = (name) =>
  */
 export async function openSources(input, label, call) {
   if (typeof input === 'string' || input instanceof URL) {
-    if (/^https?:/i.test(String(input))) return [await UrlSource.open(new Request(input), call)];
+    if (/^https?:/i.test(String(input))) {
+      const request = await Promise.resolve(input).then((url) => new Request(url)).catch(failed(String(input)));
+      return [await UrlSource.open(request, call)];
+    }
     if (!platform.openPath) throw usage(`${label} is a path, and a browser has none: give a File, a handle, a URL or bytes`);
     return filled(await platform.openPath(input), label);
   }

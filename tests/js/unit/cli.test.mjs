@@ -46,6 +46,7 @@ const wrong = {
   'too many arguments': [['hash', 'a', 'b'], /hash takes 1 file argument, and 2 are given/],
   'a stream as a file': [['inspect', '-'], /a file argument is -, a stream.*name a file/],
   'a stream as an output': [['decode', 'a.wdelta', '--base', 'base', '-o', '-'], /--output is -, a stream.*name a file/],
+  'a URL as an output': [['decode', 'a.wdelta', '--base', 'base', '-o', 'https://example.com/x'], /https:\/\/example\.com\/x is not the URL of a file/],
   'an empty file name': [['inspect', ''], /an empty file name is given to inspect/],
   'an empty folder': [['decode', 'a.wdelta', '--base', 'empty', '-o', 'x'], /base is an empty list or folder; give at least one file/],
   "the base's folder as the output": [['decode', 'a.wdelta', '--base', 'empty', '-o', './empty/'], /empty\/ is the base's own folder.*choose another output/],

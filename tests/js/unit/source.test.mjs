@@ -128,6 +128,16 @@ test('without Content-Range the length comes from HEAD', async () => {
   assert.deepEqual(requests, ['GET bytes=0-0', 'HEAD', 'GET bytes=0-65535']);
 });
 
+test('what cannot be a size is refused', async () => {
+  const url = serve((_, response) => response.writeHead(206, { 'content-range': 'bytes 0-0/99999999999999999999' }).end('w'));
+  await assert.rejects(inspect(url), { code: 'IO', message: /has no sensible size$/ });
+});
+
+test('what cannot be a URL is refused', async () => {
+  for (const url of ['http://', 'https://[', 'http://user:word@127.0.0.1/x']) await assert.rejects(inspect(url), { code: 'IO', message: /cannot be read: / });
+  await assert.rejects(inspect('s3://models/x'), { code: 'USAGE', message: /is not the URL of a file/ });
+});
+
 test('a server without ranges is refused, or read whole when that is allowed', async () => {
   const url = serve((_, response) => response.writeHead(200, { 'content-length': body.length }).end(body));
   const error = await inspect(url).catch((thrown) => thrown);
