@@ -3,7 +3,9 @@
 
 mod common;
 
-use common::pairs::{decode, decode_chain, encode_with, one, pt_safetensors, variety, with_deltas, Files};
+use common::pairs::{
+    decode, decode_chain, encode_after, encode_with, one, pt_safetensors, variety, with_deltas, Files,
+};
 use common::random::normal;
 use common::{bf16s, read_safetensors, Memory};
 use serde_json::Value;
@@ -163,4 +165,21 @@ fn small_tensors_of_a_parent_are_read_as_they_are_and_not_decoded_for_each() {
     // What differs from the parent's is kept exactly, so the result is the fine-tune.
     let rebuilt = decode_chain(&base, &[&parent, &host.outputs[0].1], "{}").unwrap();
     assert!(read_safetensors(&rebuilt[0].1) == read_safetensors(&next[0].1));
+}
+
+#[test]
+fn small_tensors_of_a_chain_are_not_decoded_for_each_when_links_are_put_in_order() {
+    let [base, first, second, third] = small_tensors(1000, [1, 2, 3, 4]);
+    let mut deltas: Vec<Vec<u8>> = Vec::new();
+    for (fine, options) in [(&first, "{}"), (&second, r#"{"strategy":"int4"}"#), (&third, "{}")] {
+        let parents: Vec<&[u8]> = deltas.iter().map(Vec::as_slice).collect();
+        let delta = encode_after(&base, &parents, fine, options, false).unwrap().0;
+        deltas.push(delta);
+    }
+    let mut host = with_deltas(&base, &[&deltas[2], &deltas[1], &deltas[0]]);
+    let report = host.run("lineage", "{}").unwrap();
+    assert_eq!(report["order"], serde_json::json!([2, 1, 0]));
+    let read: u64 = host.read.values().sum();
+    let all = base[0].1.len() as u64 + deltas.iter().map(|d| d.len() as u64).sum::<u64>();
+    assert!(read < 4 * all, "{read} bytes read of {all}");
 }

@@ -14,9 +14,6 @@ use crate::job::machine::Io;
 use crate::job::report::{hex, list_names};
 use std::rc::Rc;
 
-/// Tensors that one task hashes.
-const AT_ONCE: usize = 64;
-
 /// Attaches what follows the base, then what follows that, and so on.
 pub(in crate::job) async fn grow(tree: &mut Tree, io: &Io, base: &Model) -> Result<()> {
     children(tree, io, base, Parent::Base).await?;
@@ -103,9 +100,13 @@ pub fn by_index(links: &[Rc<Link>], i: usize) -> Option<usize> {
 
 /// Digests in hex of all tensors of the model after `n` links, in its order.
 async fn all_digests(io: &Io, chain: &Chain, n: usize) -> Result<Vec<String>> {
-    let names: Vec<&str> = chain.model(n).tensors.iter().map(|t| t.name.as_str()).collect();
-    let tasks = names.chunks(AT_ONCE).map(|some| hash_task(chain, n, some, true));
-    let mut digests = Vec::with_capacity(names.len());
+    let tensors = &chain.model(n).tensors;
+    let runs = chain.runs(tensors, &|t| t.range.len).into_iter();
+    let tasks = runs.map(|run| {
+        let names: Vec<&str> = run.iter().map(|t| t.name.as_str()).collect();
+        hash_task(chain, n, &names, true)
+    });
+    let mut digests = Vec::with_capacity(tensors.len());
     for report in io.run(tasks.collect::<Result<_>>()?).await? {
         digests.extend(hashes(&report)?);
     }
