@@ -8,6 +8,7 @@ use super::parent_hash::{judge_parent, parent_tasks};
 use super::rebuild::{Output, Rebuild, Rebuilt};
 use crate::error::{Code, Error, Result};
 use crate::format::v2::Op;
+use crate::job::batch::{Batch, Slots};
 use crate::job::chain::{checksum_task, judge_checksums, Order};
 use crate::job::machine::{Io, TaskSpec};
 use crate::job::report::{from_wire, list_names};
@@ -33,6 +34,12 @@ pub struct Checks {
 }
 
 impl Checks {
+    /// As [`Checks::tasks`], into a batch; none, if they are not `wanted`.
+    pub fn add_to(&mut self, batch: &mut Batch, chain: &Chain, wanted: bool) -> Result<Slots> {
+        let tasks = if wanted { self.tasks(chain)? } else { Vec::new() };
+        Ok(batch.add(tasks))
+    }
+
     /// One task for each file, in the order of the links, then those for the models before version 1 links.
     pub fn tasks(&mut self, chain: &Chain) -> Result<Vec<TaskSpec>> {
         let mut tasks = Vec::new();

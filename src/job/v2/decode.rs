@@ -56,10 +56,7 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
     let of_rebuild = batch.add(rebuild.take());
     batch.add(copy_side_files(&io, &sources, side_files, &mut outputs)?);
     let mut checks = Checks::default();
-    let of_checks = batch.add(match options.verify {
-        true => checks.tasks(&chain)?,
-        false => Vec::new(),
-    });
+    let of_checks = checks.add_to(&mut batch, &chain, options.verify)?;
     let elements = delta.elements();
     let findings = extra_tensors(&chain);
     let plan = Plan::decoding(

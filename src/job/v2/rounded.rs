@@ -143,10 +143,7 @@ pub async fn decode(
     let of_round = batch.add(round_tasks(chain, &shards)?);
     batch.add(copy_side_files(&io, sources, side_files, &mut outputs)?);
     let mut checks = Checks::default();
-    let of_checks = batch.add(match options.verify {
-        true => checks.tasks(chain)?,
-        false => Vec::new(),
-    });
+    let of_checks = checks.add_to(&mut batch, chain, options.verify)?;
     let sinks = shards.iter().zip(0..);
     let ranges = sinks.flat_map(|(s, sink)| s.tensors.iter().map(move |(.., range)| (sink, *range)));
     let places: Vec<(u32, ByteRange)> = ranges.collect();
