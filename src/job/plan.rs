@@ -15,6 +15,8 @@ pub struct Plan {
     pub bytes: u64,
     /// Whether that is certain before the values are seen.
     pub exact: bool,
+    /// Whether that is a guess; else, where it is not certain, it is the most that there can be.
+    pub guess: bool,
     /// The files that will be written.
     pub outputs: Vec<OutputFile>,
     /// What was noticed so far; the result names it again.
@@ -36,6 +38,7 @@ impl Plan {
             job,
             bytes: 0,
             exact: true,
+            guess: false,
             outputs: Vec::new(),
             problems: Vec::new(),
             reads,

@@ -179,7 +179,10 @@ export interface Plan {
   job: string;
   /** Size of all outputs. */
   bytes: number;
+  /** Whether that is certain. */
   exact: boolean;
+  /** Whether that is a guess; else, where it is not certain, it is the most that there can be. */
+  guess: boolean;
   outputs: OutputFile[];
   problems: Finding[];
   reads: number;

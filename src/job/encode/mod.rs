@@ -279,6 +279,7 @@ fn plan_of(items: &[SurveyItem], size: u64, wanted: &Wanted, problems: Vec<Findi
         job: "encode",
         bytes: size,
         exact: wanted.reference,
+        guess: false,
         outputs: vec![OutputFile {
             path: String::new(),
             size,

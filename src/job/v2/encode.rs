@@ -65,7 +65,7 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     let parents = Parents::new(&chain)?;
     let mut findings = left_out(&sources, &opened.model);
     findings.extend(strangers(&items));
-    let mut plan = plan(&chain, &items, finetuned_bytes, parents.cost());
+    let mut plan = plan(&chain, &items, fidelity, finetuned_bytes, parents.cost());
     plan.problems.clone_from(&findings);
     io.plan(plan.json()?).await;
     parents.check(&io).await?;
@@ -156,14 +156,18 @@ fn elements(items: &[Item<'_>]) -> u64 {
 }
 
 /// The plan; how large the file becomes is a guess.
-fn plan(chain: &Chain, items: &[Item<'_>], finetuned_bytes: u64, parents: u64) -> Plan {
+fn plan(chain: &Chain, items: &[Item<'_>], fidelity: Fidelity, finetuned_bytes: u64, parents: u64) -> Plan {
     let of_base = |b: &Tensor| chain.cost(chain.stages.len(), &b.name);
     let base_bytes: u64 = items.iter().filter_map(|i| i.base).map(of_base).sum();
-    let guess = finetuned_bytes / GUESSED_RATIO;
+    let guess = match fidelity {
+        Fidelity::Ratio(ratio) => (finetuned_bytes as f64 / ratio) as u64,
+        _ => finetuned_bytes / GUESSED_RATIO,
+    };
     Plan {
         job: "encode",
         bytes: guess,
         exact: false,
+        guess: true,
         outputs: vec![OutputFile {
             path: String::new(),
             size: guess,
