@@ -1,24 +1,19 @@
-// The scripts of the site, linked into few files: a browser asks for four instead of some sixty, and they are a fifth smaller once packed.
+// The scripts of the site, linked into few files: a browser asks for three instead of some sixty, and they are a fifth smaller once packed.
 import { rollup } from 'rollup';
 import { minify } from 'terser';
 import { BuildError } from './run.mjs';
 
 /** Modules that the browser starts from; they keep their addresses. */
-const ENTRIES = ['js/main.js', 'pkg/index.js', 'pkg/worker.js'];
+const ENTRIES = ['js/main.js', 'pkg/worker.js'];
 
 /** No getter of ours does anything, and no function expression needs its own `this`. Fewer ways to say the same pack better. */
 const COMPRESS = { passes: 4, inline: 1, loops: false, pure_getters: true, unsafe_arrows: true, comparisons: false, lhs_constants: false };
 
-/**
- * In which file a module ends up, unless rollup decides. A file lies in its modules' folder: they find others by `import.meta.url`.
- *
- * @param {string} path
- */
-function fileOf(path) {
-  // Fetched when somebody asks for the sample.
-  if (path.startsWith('js/sample/')) return 'js/sample/sample.js';
-  return path.startsWith('js/') ? 'js/main.js' : undefined;
-}
+/** What is fetched when somebody asks for the sample, as one file. @param {string} path */
+const fileOf = (path) => (path.startsWith('js/sample/') ? 'js/sample/sample.js' : undefined);
+
+/** Folder of a path. @param {string} path */
+const folderOf = (path) => path.slice(0, path.lastIndexOf('/') + 1);
 
 /**
  * A script without comments and long names.
@@ -48,6 +43,11 @@ export async function bundle(modules) {
     plugins: [
       {
         name: 'modules',
+        // A module finds others by `import.meta.url`, also in a file of another folder.
+        resolveImportMeta: (property, { chunkId, moduleId }) =>
+          property === 'url' && folderOf(chunkId) !== folderOf(moduleId)
+            ? `new URL('${folderOf(chunkId).replace(/[^/]+/g, '..')}${moduleId}', import.meta.url)`
+            : undefined,
         resolveId: (to, from) => (from ? new URL(to, `file:///${from}`).pathname.slice(1) : to),
         load(path) {
           // Without this rollup would look for it on the disk.
@@ -59,9 +59,10 @@ export async function bundle(modules) {
   });
   const { output } = await linked.generate({
     entryFileNames: '[name]',
-    // What the package's entry and its worker share.
+    // What the page and the package's worker share.
     chunkFileNames: ({ name }) => (name.startsWith('js/') ? '[name]' : 'pkg/shared.js'),
     manualChunks: fileOf,
+    onlyExplicitManualChunks: true,
     generatedCode: 'es2015',
   });
   const scripts = new Map();

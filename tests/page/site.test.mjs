@@ -43,13 +43,32 @@ test('the service worker lists what the page loads, and nothing that is not ther
   assert.match(version, /^[0-9a-f]{16}$/);
   const there = new Set(list(sub));
   for (const path of files) assert.ok(there.has(path), path);
-  for (const path of ['index.html', 'remote.html', 'js/main.js', 'pkg/index.js', 'pkg/worker.js', 'pkg/wdelta_bg.wasm'])
+  for (const path of ['index.html', 'remote.html', 'js/main.js', 'pkg/shared.js', 'pkg/worker.js', 'pkg/wdelta_bg.wasm'])
     assert.ok(files.includes(path), path);
   assert.ok(!files.some((path) => /^sample|node\.js$|\.d\.ts$/.test(path)), files.join(' '));
 });
 
+test('the package lies in the files of the page and of its worker, and has none of its own', async () => {
+  assert.deepEqual(
+    list(sub).filter((path) => /^(js|pkg)\/.*\.js$/.test(path)).sort(),
+    ['js/main.js', 'js/sample/sample.js', 'pkg/shared.js', 'pkg/worker.js'],
+  );
+});
+
+test('what a module finds by its own address is found from the file that it is linked into', async () => {
+  const modules = new Map([
+    ['js/main.js', "import '../pkg/part.js'; import { core } from '../pkg/both.js'; globalThis.core = core"],
+    ['pkg/part.js', "globalThis.part = new URL('./worker.js', import.meta.url)"],
+    ['pkg/both.js', "export const core = new URL('./core.wasm', import.meta.url)"],
+    ['pkg/worker.js', "import { core } from './both.js'; postMessage(core)"],
+  ]);
+  const scripts = await bundle(modules);
+  assert.match(scripts.get('js/main.js'), /new URL\("\.\/worker\.js",new URL\("\.\.\/pkg\/part\.js",import\.meta\.url\)\)/);
+  assert.match(scripts.get('pkg/shared.js'), /new URL\("\.\/core\.wasm",import\.meta\.url\)/);
+});
+
 test('a module that is no part of the site is not linked', async () => {
-  const entries = ['js/main.js', 'pkg/index.js', 'pkg/worker.js'];
+  const entries = ['js/main.js', 'pkg/worker.js'];
   // It is there, beside the tests, but only for Node.
   const modules = new Map(entries.map((path) => [path, "import '../pkg/node.js'"]));
   await assert.rejects(bundle(modules), /pkg\/node\.js is imported, but is no part of the site/);

@@ -1,5 +1,9 @@
 // @ts-check
-// The package, loaded once. Its workers are made here, through the page's one Trusted Types policy.
+// The package. Its workers are made here, through the page's one Trusted Types policy.
+
+import { init } from '../pkg/index.js';
+
+export * from '../pkg/index.js';
 
 const site = new URL('../', import.meta.url);
 
@@ -17,27 +21,7 @@ const policy = types?.createPolicy('wdelta', {
 /** @param {string | URL} url of a script of this site @returns {string} in fact a TrustedScriptURL, where the browser knows those */
 export const scriptUrl = (url) => policy?.createScriptURL(String(url)) ?? new URL(url, site).href;
 
-/** @typedef {typeof import('../pkg/index.js')} Api */
-
-/** @type {Promise<Api> | undefined} */
-let loading;
-
-/** @returns {Promise<Api>} */
-export function api() {
-  loading ??= load().catch((error) => {
-    loading = undefined;
-    throw error;
-  });
-  return loading;
-}
-
-async function load() {
-  const wdelta = await import('../pkg/index.js');
-  await wdelta.init({
-    createWorker: () => new Worker(scriptUrl('pkg/worker.js'), { type: 'module', name: 'wdelta' }),
-  });
-  return wdelta;
-}
-
-/** The package's version. */
-export const version = async () => (await api()).version();
+/** The core is loaded while the user still looks for a file; every call waits for it, and tries again where that failed. */
+export const ready = init({
+  createWorker: () => new Worker(scriptUrl('pkg/worker.js'), { type: 'module', name: 'wdelta' }),
+});

@@ -1,7 +1,7 @@
 // @ts-check
 // Puts the page together: shell, views, address, keys, drops, and what runs in the background.
 
-import { api, scriptUrl } from './api.js';
+import { ready, scriptUrl } from './api.js';
 import { App } from './app.js';
 import { button, fill, h } from './dom.js';
 import { jobBar } from './components/job.js';
@@ -244,7 +244,7 @@ async function worker() {
 void sweep().catch(() => {});
 void actions.listCopies();
 void actions.offerReopen();
-// The package is loaded while the user still looks for a file; that it cannot be loaded is said where it is needed.
-void Promise.allSettled([api(), worker()]).then(() => {
+// That the core cannot be loaded is said where it is needed.
+void Promise.allSettled([ready, worker()]).then(() => {
   document.documentElement.dataset.ready = '';
 });

@@ -1,7 +1,7 @@
 // @ts-check
 // Looking into files: what is chosen, and the jobs that measure, check, compare and order.
 
-import { api } from '../api.js';
+import * as wdelta from '../api.js';
 import { chainOf, checkKey, knownPath, lineageKey, lineageNow, pathTo, readyDeltas, sourcesOf } from '../model/chain.js';
 import { isDamage } from '../errors.js';
 import { MEASURE_AT_ONCE, activeEntry, entryOf, leansOnBase, rowNamed, rowsOf } from '../model/rows.js';
@@ -85,7 +85,7 @@ export function lookActions(app) {
         'Check',
         async (running) => {
           deltas = await upTo(entry, base);
-          await (await api()).verify({ ...read(deltas, base), ...running });
+          await wdelta.verify({ ...read(deltas, base), ...running });
           return deltas.length;
         },
         {
@@ -105,8 +105,8 @@ export function lookActions(app) {
     /** @param {[Entry, Entry]} pair */
     async diff([a, b]) {
       const base = a.role === 'delta' ? entryOf(store.state, 'base')?.source : undefined;
-      const result = await jobs.run('diff', 'Compare', async (running) =>
-        (await api()).diff({ a: a.source, b: b.source, ...(base ? { base } : {}), ...running }),
+      const result = await jobs.run('diff', 'Compare', (running) =>
+        wdelta.diff({ a: a.source, b: b.source, ...(base ? { base } : {}), ...running }),
       );
       if (result)
         store.dispatch({ type: 'merge', part: 'compare', values: { diff: { key: `${a.id}:${b.id}`, result } } });
@@ -120,8 +120,8 @@ export function lookActions(app) {
       const deltas = readyDeltas(store.state);
       const job = read(deltas, base);
       const result = headersOnly
-        ? await (await api()).lineage(job).catch(() => null)
-        : await jobs.run('lineage', 'Check links', async (running) => (await api()).lineage({ ...job, ...running }));
+        ? await wdelta.lineage(job).catch(() => null)
+        : await jobs.run('lineage', 'Check links', (running) => wdelta.lineage({ ...job, ...running }));
       if (!result || key !== lineageKey(store.state) || (headersOnly && lineageNow(store.state))) return;
       store.set({ lineage: { key, result } });
       for (const { index } of base ? result.links : []) {
@@ -146,7 +146,7 @@ async function measureRows(rows, sources, { signal, onProgress }, redraw) {
   let done = 0;
   let next = 0;
   onProgress({ phase: 'measuring', tensor: sources.names?.[0], done, total });
-  for await (const stats of (await api()).stats({ ...sources, signal })) {
+  for await (const stats of wdelta.stats({ ...sources, signal })) {
     const row = named.get(stats.name);
     if (!row) continue;
     row.stats = stats;

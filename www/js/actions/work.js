@@ -1,7 +1,7 @@
 // @ts-check
 // Work that writes a file: plans, Rebuild, Make, and what is kept of their results.
 
-import { api, version } from '../api.js';
+import * as wdelta from '../api.js';
 import { isDamage, problemOf } from '../errors.js';
 import { addDelta } from '../intake/intake.js';
 import { chainOf, checkKey, sourcesOf } from '../model/chain.js';
@@ -44,7 +44,7 @@ export function workActions(app) {
         // A place that takes results of any size; a plan writes nothing. Without one the result would have to fit in memory.
         const output = await navigator.storage?.getDirectory?.().catch(() => undefined);
         const shared = { output, force: true };
-        const value = await (await api()).plan(
+        const value = await wdelta.plan(
           strategy && inputs
             ? { job: 'encode', ...inputs, ...makeOptions(state, strategy), ...shared }
             : { job: 'decode', base, deltas: sourcesOf(chainOf(state)), ...formOf(state), ...shared },
@@ -71,7 +71,7 @@ export function workActions(app) {
       const saved = await produce(
         app,
         { kind: 'rebuild', title: 'Rebuild', name, many, plan, inputs: { base: [base], chain }, options },
-        async (running) => (await api()).decode({ base: base.source, deltas: sourcesOf(chain), ...options, ...running }),
+        (running) => wdelta.decode({ base: base.source, deltas: sourcesOf(chain), ...options, ...running }),
       );
       const { problem } = store.state.job ?? {};
       const found = (/** @type {string} */ key, /** @type {number | Problem} */ value) => store.dispatch({ type: 'checks', key, value });
@@ -95,7 +95,7 @@ export function workActions(app) {
       const saved = await produce(
         app,
         { kind: 'make', title: 'Make', name: makeName(state), many: false, plan, inputs, options },
-        async (running) => (await api()).encode({ ...sources, ...options, ...running }),
+        (running) => wdelta.encode({ ...sources, ...options, ...running }),
       );
       const blob = saved?.files[0]?.blob;
       if (!saved || !blob) return;
@@ -151,7 +151,7 @@ async function produce(app, work, run) {
 /** What can be saved beside a result. @param {Work} work @param {Saved['files']} files @param {number} seconds @param {object} result */
 const reportOf = async ({ kind, inputs, options }, files, seconds, result) => ({
   tool: 'wdelta page',
-  version: await version(),
+  version: await wdelta.version(),
   at: new Date().toISOString(),
   job: kind,
   inputs: Object.fromEntries(Object.entries(inputs).map(([role, entries]) => [role, entries.map(described)])),

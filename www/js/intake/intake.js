@@ -1,7 +1,7 @@
 // @ts-check
 // Files into the tray: recognized, grouped, given a role, and read as far as the header.
 
-import { api } from '../api.js';
+import { inspect } from '../api.js';
 import { problemOf } from '../errors.js';
 import { isModel, readRows } from '../model/rows.js';
 import { modelKey, modelName } from './collect.js';
@@ -140,7 +140,7 @@ function distinct({ entries }, { name, role, source }, replace) {
 async function read(store, id, source) {
   try {
     // In a worker even when the header is small: thousands of tensors take longer than a frame to read.
-    const info = await (await api()).inspect(/** @type {DeltaSource} */ (source), { workers: 1 });
+    const info = await inspect(/** @type {DeltaSource} */ (source), { workers: 1 });
     await readRows(info);
     store.dispatch({ type: 'entry', id, values: { state: 'ready', info, reading: undefined } });
   } catch (error) {

@@ -1,7 +1,7 @@
 // @ts-check
 // How large a delta gets whose size follows from its values: rows from all over the models are encoded, and scaled up.
 
-import { api } from '../api.js';
+import { encode, tensors } from '../api.js';
 
 /** @import { DeltaSource, Source } from '../types.js' */
 
@@ -22,7 +22,6 @@ const SAMPLE_PART = 5e5;
  *   none where a model is behind a link, which is not read before it is asked for
  */
 export async function estimate({ base, finetuned, parents }, options, signal) {
-  const { encode, tensors } = await api();
   if ([base, finetuned, ...parents].some((source) => typeof source === 'string')) return null;
   /** @type {Part[]} */
   const all = [];

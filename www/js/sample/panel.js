@@ -1,7 +1,7 @@
 // @ts-check
 // "Try it": base and rebuilt fine-tune of the sample write side by side, token by token.
 
-import { api } from '../api.js';
+import { tensors } from '../api.js';
 import { button, h, live } from '../dom.js';
 import { problemOf } from '../errors.js';
 import { middle, plain, plural } from '../format.js';
@@ -71,11 +71,10 @@ export function tryPanel({ store }, signal) {
     const chain = chainOf(store.state);
     if (!base) throw Object.assign(new Error('The base of the sample is not open.'), { code: 'USAGE' });
     const { config, tokenizer } = await sampleModel();
-    const wdelta = await api();
     const weights = [
-      await collect(wdelta.tensors({ base: base.source, as: 'float32', signal: stop })),
+      await collect(tensors({ base: base.source, as: 'float32', signal: stop })),
       await collect(
-        wdelta.tensors({ base: base.source, deltas: sourcesOf(chain), as: 'float32', signal: stop }),
+        tensors({ base: base.source, deltas: sourcesOf(chain), as: 'float32', signal: stop }),
       ),
     ];
     return { tokenizer: new Tokenizer(tokenizer), models: weights.map((each) => new Llama(config, each)) };
