@@ -53,7 +53,10 @@ export function rowsOf(entry) {
 
 /** @param {InspectedTensor} tensor @param {Finding[]} findings @returns {Row} */
 function rowOf({ lossless, loss, ...tensor }, findings) {
-  return { ...tensor, key: naturalKey(tensor.name), findings, loss: lossless ? 0 : loss?.relativeError };
+  const { name, elements, bytes } = tensor;
+  // Version 1 has no name for a tensor that is the base's own: it says that all values are dropped.
+  const own = elements && !bytes ? { strategy: 'unchanged', options: {} } : {};
+  return { ...tensor, ...own, key: naturalKey(name), findings, loss: lossless ? 0 : loss?.relativeError };
 }
 
 /**

@@ -158,7 +158,7 @@ export function tensorDetails(app, entry, row) {
         ],
       ],
       ['Error of the delta', error || row.loss ? percent(error?.relativeError ?? row.loss ?? null) : null],
-      ['Stored so because', error?.reason && plain(error.reason)],
+      ['Stored so because', error?.reason && error.reason !== row.strategy && plain(error.reason)],
     ]),
     h('h3', null, 'Values'),
     stats

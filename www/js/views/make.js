@@ -12,7 +12,7 @@ import { isPlan, planChecks, roomChecks } from './rebuild.js';
 
 /** @import { App } from '../app.js' */
 /** @import { Check } from '../components/parts.js' */
-/** @import { EncodeReport, Plan, State, Strategy } from '../types.js' */
+/** @import { EncodeReport, EncodedTensor, Plan, State, Strategy } from '../types.js' */
 
 /** @type {[id: Strategy, note: string][]} */
 export const STRATEGIES = [
@@ -219,14 +219,24 @@ function preflight(app) {
   return { checks, ready: isPlan(plan) };
 }
 
+/** @param {EncodedTensor} tensor */
+const isUnchanged = ({ unchanged, elements }) => unchanged === elements;
+
+/** How a tensor is stored. @param {EncodeReport} result @param {EncodedTensor} tensor */
+function operationOf({ version }, tensor) {
+  if (isUnchanged(tensor)) return 'unchanged';
+  const { strategy, requested } = tensor;
+  return strategy === requested || version === 2 ? strategy : `${strategy} instead of ${requested}`;
+}
+
 /** @param {EncodeReport} result */
 function madeView(result) {
-  const other = result.tensors.filter(({ strategy, requested }) => strategy !== requested).length;
+  const other = result.tensors.filter((tensor) => !isUnchanged(tensor) && tensor.strategy !== tensor.requested).length;
   return [
     facts([
       ['Error of the delta', result.strategy === 'lossless' ? 'none: every bit comes back' : result.relativeError === null ? '–' : `${percent(result.relativeError)} of the change (RMS)`],
       ['Against the fine-tune', `${number(result.finetunedBytes / result.bytes)}× smaller`],
-      ['Unchanged tensors', exact(result.tensors.filter(({ unchanged, elements }) => unchanged === elements).length)],
+      ['Unchanged tensors', exact(result.tensors.filter(isUnchanged).length)],
       // Version 2 chooses an operation for each tensor, by size.
       [
         'Stored otherwise',
@@ -282,9 +292,7 @@ function errorTable(result) {
                   h(
                     'td',
                     { title: tensor.reason ? plain(tensor.reason) : null },
-                    tensor.strategy === tensor.requested || result.version === 2
-                      ? tensor.strategy
-                      : `${tensor.strategy} instead of ${tensor.requested}`,
+                    operationOf(result, tensor),
                   ),
                   h('td', { class: 'numeric' }, bytes(tensor.bytes)),
                   h('td', { class: 'numeric' }, tensor.relativeError === null ? '–' : percent(tensor.relativeError)),

@@ -1,0 +1,61 @@
+// Inspect: what the file says of tensors that did not change.
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { encode } from '../../pkg/node.js';
+import { writeModel } from '../../pkg-scripts/lib/safetensors.mjs';
+import { start } from './browser.mjs';
+
+/** Tensors of the models; norms are the same in both. */
+const NAMES = Array.from({ length: 4 }, (_, i) => [`layers.${i}.mlp.up_proj.weight`, `layers.${i}.input_norm.weight`]).flat();
+
+/** @param {number} change */
+function model(change) {
+  const tensors = NAMES.map((name, at) => {
+    const values = Float32Array.from({ length: 16 * 64 }, (_, i) => Math.sin(i + at) + (/norm/.test(name) ? 0 : change * Math.cos(3 * i)));
+    return [name, { dtype: 'F32', shape: [16, 64], bytes: Buffer.from(values.buffer) }];
+  });
+  return writeModel(new Map(tensors));
+}
+
+const [base, finetuned] = [model(0), model(0.01)];
+const named = (name, bytes) => ({ name, mimeType: 'application/octet-stream', buffer: Buffer.from(bytes) });
+const delta = async (strategy) => named(`${strategy}.wdelta`, (await encode({ base, finetuned, strategy })).data);
+
+let site;
+before(async () => (site = await start()));
+after(() => site?.stop());
+
+const rows = (page) => page.locator('.tensors tbody tr[aria-rowindex]');
+
+for (const strategy of ['int4', 'sparse', 'quantized', 'lossless']) {
+  test(`tensors that ${strategy} did not change are called so`, async () => {
+    const driven = await site.open();
+    const { page } = driven;
+    await driven.give(await delta(strategy));
+    const norm = rows(page).filter({ hasText: 'input_norm' });
+    await norm.nth(3).waitFor();
+    for (const text of await norm.allInnerTexts()) assert.match(text, /\tunchanged\t/);
+    for (const text of await rows(page).filter({ hasText: 'up_proj' }).allInnerTexts()) assert.doesNotMatch(text, /unchanged/);
+    await norm.first().click();
+    await page.locator('.details dd', { hasText: /^unchanged$/ }).waitFor();
+    await page.locator('#filter').fill('unchanged');
+    await page.locator('[role=status]').getByText('4 of 8').waitFor();
+    await driven.close();
+  });
+}
+
+test('what a delta of version 1 leaves unchanged is not said to be spoilt', async () => {
+  const driven = await site.open({ path: '#make' });
+  const { page } = driven;
+  await driven.give(named('base.safetensors', base), named('tuned.safetensors', finetuned));
+  await page.getByRole('radio', { name: /^int4/ }).check();
+  await page.locator('[data-key=start]:enabled').click();
+  await page.locator('[data-result]').waitFor();
+  const saved = page.locator('.saved');
+  assert.match(await saved.innerText(), /Unchanged tensors\s+4\s+Stored otherwise\s+none/);
+  await saved.locator('summary').click();
+  const operations = await saved.locator('tbody tr td:nth-child(3)').allTextContents();
+  assert.deepEqual(operations.sort(), [...Array(4).fill('int4'), ...Array(4).fill('unchanged')]);
+  await driven.close();
+});
