@@ -1,4 +1,4 @@
-// Inspect: what the file says of tensors that did not change.
+// Inspect: what the file says of tensors that did not change, and a table that stands still while it fills.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -27,6 +27,7 @@ before(async () => (site = await start()));
 after(() => site?.stop());
 
 const rows = (page) => page.locator('.tensors tbody tr[aria-rowindex]');
+const measures = (page) => page.locator('select[aria-label=Measure] option').allTextContents();
 
 for (const strategy of ['int4', 'sparse', 'quantized', 'lossless']) {
   test(`tensors that ${strategy} did not change are called so`, async () => {
@@ -58,4 +59,37 @@ test('what a delta of version 1 leaves unchanged is not said to be spoilt', asyn
   const operations = await saved.locator('tbody tr td:nth-child(3)').allTextContents();
   assert.deepEqual(operations.sort(), [...Array(4).fill('int4'), ...Array(4).fill('unchanged')]);
   await driven.close();
+});
+
+test('the share of outliers is offered where there are outliers', async () => {
+  for (const [strategy, offered] of /** @type {const} */ ([['int4', true], ['sparse', false], ['lossless', false]])) {
+    const driven = await site.open();
+    await driven.give(await delta(strategy));
+    assert.equal((await measures(driven.page)).includes('Outlier share'), offered, strategy);
+    await driven.page.getByRole('button', { name: 'Columns' }).click();
+    assert.equal(await driven.page.locator('#columns').getByText('Outlier share').count(), offered ? 1 : 0, strategy);
+    await driven.close();
+  }
+});
+
+test('measuring moves nothing in the table', async () => {
+  for (const [size, strategy] of /** @type {const} */ ([[1280, 'int4'], [1280, 'lossless'], [320, 'int4']])) {
+    const driven = await site.open({ size: { width: size, height: 800 } });
+    const { page } = driven;
+    await driven.give(await delta(strategy), named('base.safetensors', base));
+    await rows(page).nth(7).waitFor();
+    const edges = () =>
+      page.locator('.tensors thead th').evaluateAll((all) => all.map((each) => [each.textContent, each.getBoundingClientRect().left, each.clientWidth]));
+    const before = await edges();
+    const changed = rows(page).filter({ hasText: 'up_proj' });
+    await changed.first().click();
+    await page.locator('.details dt').getByText('RMS', { exact: true }).waitFor();
+    assert.deepEqual(await edges(), before, `${strategy} at ${size}`);
+    if (size > 1000) assert.match(await changed.first().innerText(), /\d(e−\d)?(\t|$)/);
+    await page.locator('select[aria-label=Measure]').selectOption('rms');
+    await page.locator('button[data-key=measure]').click();
+    await page.getByText('measured', { exact: true }).waitFor();
+    assert.deepEqual(await edges(), before, `${strategy} at ${size}`);
+    await driven.close();
+  }
 });

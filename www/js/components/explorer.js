@@ -15,7 +15,7 @@ import { GROUPS, TensorTable } from './table.js';
 /** @import { Column } from './table.js' */
 
 /**
- * @typedef {{ rows(state: State): Row[], measures(state: State): Measure[], columns(state: State): Column[], tools?(state: State): import('../dom.js').Child[], watch?(state: State): unknown[] }} Topic
+ * @typedef {{ rows(state: State): Row[], measures(state: State): Measure[], columns(state: State): Column[], tools?(state: State, measure: Measure): import('../dom.js').Child[], watch?(state: State): unknown[] }} Topic
  *   what is explored; all but `tools` give the same object as long as nothing changed
  */
 
@@ -116,7 +116,7 @@ const pictureBar = ({ store }, signal, topic) =>
         open === null
           ? null
           : button('All layers', () => store.set({ open: null, cell: null }), { 'data-key': 'layers' }),
-        ...(topic.tools?.(store.state) ?? []),
+        ...(topic.tools?.(store.state, measure) ?? []),
       ];
     },
   );

@@ -9,8 +9,8 @@ import { download } from '../output/destination.js';
 /** @import { Child } from '../dom.js' */
 
 /**
- * @typedef {{ id: string, label: string, unit?: string, numeric?: boolean, minor?: boolean, value(row: Row): string | number | null, cell(row: Row): Child }} Column
- *   `value` sorts and exports, `cell` shows; a minor column gives way on narrow screens
+ * @typedef {{ id: string, label: string, unit?: string, numeric?: boolean, minor?: boolean, wide?: boolean, value(row: Row): string | number | null, cell(row: Row): Child }} Column
+ *   `value` sorts and exports, `cell` shows; a minor column gives way on narrow screens, a wide one on the narrowest
  * @typedef {{ group: string, count: number, closed: boolean }} Heading
  * @typedef {{ rows: Row[], columns: Column[], sort: { column: string, descending: boolean }, group: string, closed: string[], tensor: string | null, dense: boolean, caption: string }} Content
  */
@@ -86,9 +86,10 @@ export class TensorTable {
       }
     }
     const major = content.columns.filter(({ minor }) => !minor).length;
-    this.#table.classList.toggle('many', content.columns.length > 7);
+    this.#table.classList.toggle('many', content.columns.length > 8);
     this.#table.style.setProperty('--columns', String(content.columns.length - 1));
     this.#table.style.setProperty('--major', String(major - 1));
+    this.#table.style.setProperty('--few', String(major - 1 - content.columns.filter(({ wide }) => wide).length));
     this.#table.setAttribute('aria-label', content.caption);
     this.#table.setAttribute('aria-rowcount', String(this.#items.length + 1));
     this.#first = -1;
@@ -298,7 +299,7 @@ export class TensorTable {
 }
 
 /** @param {Column} column */
-const kind = ({ numeric, minor }) => [numeric && 'numeric', minor && 'minor'].filter(Boolean).join(' ');
+const kind = ({ numeric, minor, wide }) => [numeric && 'numeric', minor && 'minor', wide && 'wide'].filter(Boolean).join(' ');
 
 /** @param {number} height @param {number} columns */
 const spacer = (height, columns) =>

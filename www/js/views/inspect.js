@@ -17,6 +17,7 @@ import { baseWith, detailsPanel, fileDetails, tensorDetails } from './details.js
 /** @import { App } from '../app.js' */
 /** @import { Entry, Row, State } from '../types.js' */
 /** @import { Column } from '../components/table.js' */
+/** @import { Measure } from '../model/measures.js' */
 
 /** @type {Column[]} */
 const COLUMNS = [
@@ -40,6 +41,7 @@ const COLUMNS = [
         label: measure.short ?? measure.label,
         numeric: true,
         minor: measure.id !== 'rms' && measure.id !== 'error',
+        wide: measure.id === 'rms',
         value: (row) => measure.of([row]),
         cell: (row) => {
           const value = measure.of([row]);
@@ -49,44 +51,40 @@ const COLUMNS = [
   ),
   FINDING_COLUMN,
 ];
-/** @type {Map<string, Column[]>} */
-const choices = new Map();
-/** @type {{ rows: Row[], revision: number, columns: Column[] } | null} */
-let chosen = null;
 
-/** Columns that have something to say. @param {State} state */
-function columnsOf(state) {
-  const rows = rowsOf(activeEntry(state));
-  if (chosen?.rows !== rows || chosen.revision !== state.revision)
-    chosen = { rows, revision: state.revision, columns: choose(rows) };
-  return chosen.columns;
-}
+/** @typedef {{ measures: Measure[], columns: Column[] }} Offer */
+/** @type {{ entry: Entry | undefined, base: Entry | undefined, offer: Offer } | null} */
+let last = null;
 
-/** @param {Row[]} rows */
-function choose(rows) {
-  const some = (/** @type {(row: Row) => unknown} */ has) => rows.some((row) => has(row) !== undefined);
+/**
+ * What a delta can be measured by, and the columns for that. They do not depend on what has been measured, so that none
+ * comes or goes under a hand that measures.
+ * @param {State} state
+ * @returns {Offer} the same one for the same files
+ */
+function offerOf(state) {
+  const entry = activeEntry(state);
+  const base = entryOf(state, 'base');
+  if (last && last.entry === entry && last.base === base) return last.offer;
+  const rows = rowsOf(entry);
+  const int4 = rows.some(({ strategy }) => strategy === 'int4');
+  const told = Boolean(entry?.made ?? entry?.info?.loss);
+  const measures = MEASURES.filter(({ id, needs }) => (id === 'outliers' ? int4 : needs !== 'made' || told));
+  /** @type {Record<string, boolean>} */
   const has = {
-    stats: some((row) => row.stats),
-    base: some((row) => row.stats?.baseNorm),
+    stats: !leansOnBase(entry) || Boolean(base),
+    base: Boolean(base),
     made: rows.some(({ error, loss }) => error?.relativeError || loss),
-    finding: rows.some(({ findings }) => findings.length),
   };
-  const key = JSON.stringify(has);
-  const known =
-    choices.get(key) ??
-    COLUMNS.filter(({ id }) =>
-      id === 'finding'
-        ? has.finding
-        : { header: true, pair: false, diff: false, ...has }[
-            MEASURES.find((measure) => measure.id === id)?.needs ?? 'header'
-          ],
-    );
-  choices.set(key, known);
-  return known;
+  const columns = COLUMNS.filter(({ id }) => {
+    if (id === 'finding') return rows.some(({ findings }) => findings.length);
+    const measure = MEASURES.find((each) => each.id === id);
+    return !measure || (measures.includes(measure) && (has[measure.needs] ?? true));
+  });
+  const offer = { measures, columns };
+  last = { entry, base, offer };
+  return offer;
 }
-
-/** What is known of a delta that does not tell its error. */
-const WITHOUT_ERROR = MEASURES.filter(({ needs }) => needs !== 'made');
 
 /** @param {App} app @param {AbortSignal} signal */
 export const inspectView = (app, signal) =>
@@ -189,11 +187,10 @@ function explore(app, signal) {
   const { store, jobs, actions } = app;
   const topic = {
     rows: (/** @type {State} */ state) => rowsOf(activeEntry(state)),
-    measures: (/** @type {State} */ state) => (activeEntry(state)?.made ?? activeEntry(state)?.info?.loss ? MEASURES : WITHOUT_ERROR),
-    columns: columnsOf,
+    measures: (/** @type {State} */ state) => offerOf(state).measures,
+    columns: (/** @type {State} */ state) => offerOf(state).columns,
     watch: (/** @type {State} */ state) => [state.job?.state, state.job?.kind, entryOf(state, 'base')?.id],
-    tools: (/** @type {State} */ state) => {
-      const measure = MEASURES.find(({ id }) => id === state.measure) ?? MEASURES[0];
+    tools: (/** @type {State} */ state, /** @type {Measure} */ measure) => {
       if (measure.needs === 'header' || measure.needs === 'made') return [];
       const rows = rowsOf(activeEntry(state));
       const base = entryOf(state, 'base');
