@@ -23,8 +23,8 @@ export class App {
   table = null;
   /** @type {number | null} bytes of private storage left */
   room = null;
-  /** @type {number | null} bytes per second of the last long job */
-  rate = null;
+  /** @type {Record<string, number>} bytes per second of the last long rebuild, and of the last delta that a strategy made */
+  rates = {};
   /** @type {HTMLDialogElement | null} */
   help = null;
   /**

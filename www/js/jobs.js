@@ -3,8 +3,10 @@
 
 import { problemOf } from './errors.js';
 import { newId } from './intake/intake.js';
+import { shareOf } from './model/pace.js';
 
 /** @import { JobKind, Progress, Problem } from './types.js' */
+/** @import { Stages } from './model/pace.js' */
 /** @import { Store } from './state.js' */
 
 /** Milliseconds between spoken progress messages, and the share of the work that triggers one earlier. */
@@ -35,15 +37,16 @@ export class Jobs {
    * @param {JobKind} kind
    * @param {string} title
    * @param {(running: Running) => Promise<T>} work
-   * @param {{ quiet?: boolean, onProblem?: (problem: Problem) => void }} [options] `quiet` leaves only errors in the job bar
+   * @param {{ quiet?: boolean, stages?: Stages, onProblem?: (problem: Problem) => void }} [options] `quiet` leaves only errors in the job bar;
+   *   without `stages` all bytes count the same
    * @returns {Promise<T | null>}
    */
-  async run(kind, title, work, { quiet = false, onProblem } = {}) {
+  async run(kind, title, work, { quiet = false, stages, onProblem } = {}) {
     if (this.#controller) return null;
     const controller = (this.#controller = new AbortController());
     const store = this.#store;
     const started = performance.now();
-    store.set({ job: { id: newId(), kind, title, state: 'running', phase: 'starting', done: 0, total: 0, started } });
+    store.set({ job: { id: newId(), kind, title, state: 'running', phase: 'starting', done: 0, share: null, started } });
     const speaker = new Speaker(title, this.#speak);
     if (!quiet) this.#speak(`${title} started`);
     /** @type {Problem | undefined} */
@@ -51,14 +54,16 @@ export class Jobs {
     try {
       const result = await work({
         signal: controller.signal,
-        onProgress: ({ phase, tensor, done, total, bytesPerSecond, etaSeconds, memory }) => {
+        onProgress: ({ phase, tensor, done, total, bytesPerSecond, memory }) => {
           if (this.#controller !== controller || controller.signal.aborted) return;
+          const share = total ? shareOf(stages ?? [[total, 1]], done) : null;
+          const eta = share && ((performance.now() - started) / 1000) * (1 / share - 1);
           store.dispatch({
             type: 'merge',
             part: 'job',
-            values: { phase, tensor, done, total, rate: bytesPerSecond, eta: etaSeconds, memory },
+            values: { phase, tensor, done, share, rate: bytesPerSecond, eta, memory },
           });
-          if (!quiet) speaker.progress(phase, total ? done / total : 0);
+          if (!quiet) speaker.progress(phase, share ?? 0);
         },
       });
       controller.signal.throwIfAborted();

@@ -54,7 +54,9 @@ export interface Row {
 export type JobKind = 'rebuild' | 'make' | 'measure' | 'tensor' | 'verify' | 'lineage' | 'diff' | 'fetch'
 export interface Job {
   id: string, kind: JobKind, title: string, state: 'running' | 'cancelling' | 'done' | 'failed' | 'cancelled'
-  phase: string, tensor?: string, done: number, total: number, rate?: number | null, eta?: number | null, memory?: number
+  phase: string, tensor?: string, done: number
+  /** of the work that is done, where that is known */
+  share: number | null, rate?: number | null, eta?: number | null, memory?: number
   started: number, ended?: number, problem?: Problem
 }
 

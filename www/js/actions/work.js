@@ -5,7 +5,8 @@ import * as wdelta from '../api.js';
 import { isDamage, problemOf } from '../errors.js';
 import { addDelta } from '../intake/intake.js';
 import { chainOf, checkKey, sourcesOf } from '../model/chain.js';
-import { entryOf } from '../model/rows.js';
+import { makeStages, rebuildStages } from '../model/pace.js';
+import { entryOf, leansOnBase } from '../model/rows.js';
 import { open } from '../output/destination.js';
 import { room } from '../output/private.js';
 import { destinationOf } from '../components/parts.js';
@@ -16,11 +17,12 @@ import { estimates } from './estimates.js';
 /** @import { App } from '../app.js' */
 /** @import { DecodeReport, EncodeReport, Entry, Plan, Problem, Saved, Strategy } from '../types.js' */
 /** @import { Running } from '../jobs.js' */
+/** @import { Stages } from '../model/pace.js' */
 /** @import { Opened } from '../output/destination.js' */
 
 /**
- * A job that writes a file, or several where it has `many`.
- * @typedef {{ kind: Saved['kind'], title: string, name: string, many: boolean, plan: Plan, inputs: Record<string, Entry[]>, options: object }} Work
+ * A job that writes a file, or several where it has `many`. Jobs of one `pace` are about as fast.
+ * @typedef {{ kind: Saved['kind'], pace: string, title: string, name: string, many: boolean, plan: Plan, stages(copied: boolean): Stages, inputs: Record<string, Entry[]>, options: object }} Work
  */
 
 /** @param {App} app */
@@ -70,7 +72,7 @@ export function workActions(app) {
       const name = many ? rebuildName(state).replace(/\.safetensors$/, '') : rebuildName(state);
       const saved = await produce(
         app,
-        { kind: 'rebuild', title: 'Rebuild', name, many, plan, inputs: { base: [base], chain }, options },
+        { kind: 'rebuild', pace: 'rebuild', title: 'Rebuild', name, many, plan, stages: (copied) => rebuildStages(plan, leansOnBase(chain[0]) ? 0 : base.size, copied), inputs: { base: [base], chain }, options },
         (running) => wdelta.decode({ base: base.source, deltas: sourcesOf(chain), ...options, ...running }),
       );
       const { problem } = store.state.job ?? {};
@@ -94,7 +96,7 @@ export function workActions(app) {
       const inputs = { base: [base], finetuned: [finetuned], parents };
       const saved = await produce(
         app,
-        { kind: 'make', title: 'Make', name: makeName(state), many: false, plan, inputs, options },
+        { kind: 'make', pace: options.strategy, title: 'Make', name: makeName(state), many: false, plan, stages: () => makeStages(plan, options.strategy), inputs, options },
         (running) => wdelta.encode({ ...sources, ...options, ...running }),
       );
       const blob = saved?.files[0]?.blob;
@@ -116,7 +118,7 @@ export function workActions(app) {
  */
 async function produce(app, work, run) {
   const { store, jobs } = app;
-  const { kind, title, name, many, plan } = work;
+  const { kind, pace, title, name, many, plan, stages } = work;
   const way = destinationOf(plan.bytes, many, store.state.to);
   if (!way) return null;
   /** @type {Opened} */
@@ -130,16 +132,22 @@ async function produce(app, work, run) {
   }
   const { output, where, copy } = opened;
   const started = performance.now();
-  const done = await jobs.run(kind, title, async (running) => {
-    const result = await run({ output, ...running });
-    return { result, files: await opened.blobs(result) };
-  });
+  const done = await jobs.run(
+    kind,
+    title,
+    async (running) => {
+      const result = await run({ output, ...running });
+      return { result, files: await opened.blobs(result) };
+    },
+    // In private storage a result is moved to its place.
+    { stages: stages(way === 'picker') },
+  );
   let saved = null;
   if (done) {
     const { files } = done;
     const { data, ...result } = done.result;
     const seconds = (performance.now() - started) / 1000;
-    if (seconds > 1) app.rate = (plan.reads + plan.writes) / seconds;
+    if (seconds > 1) app.rates[pace] = (plan.reads + plan.writes) / seconds;
     const report = await reportOf(work, files, seconds, result);
     saved = { kind, title: kind === 'rebuild' ? 'Model rebuilt and checked' : 'Delta made', files, where, copy, report, seconds, result };
     store.set({ saved: [...store.state.saved, saved] });

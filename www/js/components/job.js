@@ -32,7 +32,7 @@ export function jobBar({ store, jobs }, signal) {
         return;
       }
       // A job that goes on when all is read and written that was foreseen, as further passes do, does not tell how far it is.
-      const share = job.done < job.total ? job.done / job.total : null;
+      const share = job.share === 1 && job.phase !== 'done' ? null : job.share;
       if (share === null) bar.removeAttribute('value');
       else bar.value = share;
       document.title = `${share === null ? '' : `${Math.floor(share * 100)} % · `}${job.title.toLowerCase()}`;
@@ -50,7 +50,8 @@ export function jobBar({ store, jobs }, signal) {
         ),
         share === null
           ? null
-          : [h('span', null, `${Math.floor(share * 100)}\u00a0%`), h('span', null, `${bytes(job.done)} of ${bytes(job.total)}`)],
+          : h('span', null, `${Math.floor(share * 100)}\u00a0%`),
+        job.done ? h('span', null, `${bytes(job.done)} done`) : null,
         job.rate ? h('span', null, `${bytes(job.rate)}/s`) : null,
         share !== null && elapsed > ETA_AFTER && eta.shown ? h('span', null, about(eta.shown)) : null,
         job.memory ? h('span', { class: 'wide' }, `memory ${bytes(job.memory)}`) : null,

@@ -208,7 +208,7 @@ function preflight(app) {
             : { mood: 'note', text: 'The size is not known before the delta is made.' },
         );
     } else {
-      checks.push(...roomChecks(app, plan));
+      checks.push(...roomChecks(app, plan, state.make.strategy));
       if (finetuned && plan.bytes)
         checks.push({
           mood: 'note',

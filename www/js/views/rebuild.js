@@ -210,7 +210,7 @@ function preflight(app) {
       const broken = chain.find((entry) => isBroken(state, entry));
       checks.push(
         damaged ? damageCheck(app, damaged) : path && other ? orderCheck(app, path) : broken ? linkCheck(app, broken) : baseCheck(app, base, chain, why),
-        ...roomChecks(app, plan),
+        ...roomChecks(app, plan, 'rebuild'),
       );
     }
   }
@@ -305,9 +305,9 @@ const orderCheck = ({ actions }, path) => ({
   ],
 });
 
-/** @param {App} app @param {Plan} plan @returns {Check[]} */
-export function roomChecks(app, plan) {
-  const { room, rate } = app;
+/** @param {App} app @param {Plan} plan @param {string} pace of the job @returns {Check[]} */
+export function roomChecks({ room, rates }, plan, pace) {
+  const rate = rates[pace];
   const files = plan.outputs.length > 1 ? `${plural(plan.outputs.length, 'file')}, ` : '';
   const tight = room !== null && plan.bytes * 2 > room;
   const size = bytes(plan.bytes);
@@ -340,7 +340,7 @@ export function roomChecks(app, plan) {
       ? [
           /** @type {Check} */ ({
             mood: 'note',
-            text: `At the last job's speed: ${about((plan.reads + plan.writes) / rate)}.`,
+            text: `As fast as last time: ${about((plan.reads + plan.writes) / rate)}.`,
           }),
         ]
       : []),
