@@ -49,28 +49,60 @@ const ACTIONS = {
 
 /** @param {Problem} problem @param {Fixes} [actions] */
 export function problemView(problem, actions = {}) {
-  const { title, advice, action } = meaning(problem.code);
-  const offered = [...new Set([action, problem.retryable ? /** @type {const} */ ('retry') : undefined])].filter(
-    (id) => id && actions[id],
-  );
+  const { title } = meaning(problem.code);
   // Who cancels knows why: there is nothing to explain or to report.
   const calm = problem.code === 'ABORTED';
   return h(
     'div',
     { class: calm ? 'problem calm' : 'problem', 'data-code': problem.code },
     calm
-      ? h('p', null, advice)
+      ? null
       : [
           h('p', { class: 'status error' }, icon('error'), h('strong', null, ` ${title}`)),
           h('p', null, prose(problem.message)),
-          h('p', null, advice),
-          facts([
-            ['File', problem.source && name(problem.source)],
-            ['Tensor', problem.tensor !== undefined && name(problem.tensor)],
-            ['Offset', problem.offset !== undefined && exact(problem.offset)],
-            ['Code', h('code', null, problem.code)],
-          ]),
         ],
+    remedy(problem, actions, calm),
+  );
+}
+
+/**
+ * A problem of one file among several: a line that unfolds.
+ * @param {string} file @param {Problem} problem @param {Fixes} actions @param {boolean} open
+ */
+export function problemLine(file, problem, actions, open) {
+  const line = h(
+    'details',
+    { class: 'problem', 'data-code': problem.code, 'data-key': `problem ${file}` },
+    h(
+      'summary',
+      null,
+      h('span', { class: 'status error' }, icon('error'), ' '),
+      name(file, 32),
+      h('strong', null, ` ${meaning(problem.code).title}. `),
+      prose(problem.message),
+    ),
+    remedy(problem, actions),
+  );
+  line.open = open;
+  return line;
+}
+
+/** What to do about a problem, and where it arose. @param {Problem} problem @param {Fixes} actions @param {boolean} [calm] */
+function remedy(problem, actions, calm) {
+  const { advice, action } = meaning(problem.code);
+  const offered = [...new Set([action, problem.retryable ? /** @type {const} */ ('retry') : undefined])].filter(
+    (id) => id && actions[id],
+  );
+  return [
+    h('p', null, advice),
+    calm
+      ? null
+      : facts([
+          ['File', problem.source && name(problem.source)],
+          ['Tensor', problem.tensor !== undefined && name(problem.tensor)],
+          ['Offset', problem.offset !== undefined && exact(problem.offset)],
+          ['Code', h('code', null, problem.code)],
+        ]),
     h(
       'div',
       { class: 'actions' },
@@ -81,7 +113,7 @@ export function problemView(problem, actions = {}) {
       ),
       calm ? null : copyButton('Copy details', async () => details(problem, await version().catch(() => 'unknown'))),
     ),
-  );
+  ];
 }
 
 /** Tensors of one finding that are listed without being asked for. */

@@ -6,10 +6,10 @@ import { bytes, middle, name, plain, plural } from '../format.js';
 import { retry } from '../intake/intake.js';
 import { remote } from '../intake/remote.js';
 import { entryOf, isModel } from '../model/rows.js';
-import { problemView } from './problem.js';
+import { problemLine } from './problem.js';
 
 /** @import { App } from '../app.js' */
-/** @import { Entry, EntryRole, View } from '../types.js' */
+/** @import { Entry, EntryRole, Problem, View } from '../types.js' */
 
 /** The views, in the order of tabs and of the keys 1 to 5. @type {Record<View, string>} */
 export const TITLES = { inspect: 'Inspect', compare: 'Compare', lineage: 'Lineage', rebuild: 'Rebuild', make: 'Make' };
@@ -172,8 +172,28 @@ export function tabs({ store }, signal) {
   );
 }
 
+/** What is unfolded stays so while others come and go. @type {WeakMap<Problem, HTMLElement>} */
+const lines = new WeakMap();
+
+/** A file that could not be read. @param {App} app @param {Entry} entry @param {boolean} alone whether it is the only one open */
+function lineOf({ store, actions }, entry, alone) {
+  const problem = /** @type {Problem} */ (entry.problem);
+  const fixes = actions.fixes({
+    choose: () => actions.pickFiles(entry.id),
+    retry: () => retry(store, entry),
+    reload: () => location.reload(),
+    fetch: () => actions.fetchWhole(entry),
+  });
+  const line =
+    lines.get(problem) ??
+    h('article', { class: 'notice', 'aria-label': plain(entry.name) }, problemLine(entry.name, problem, fixes, alone));
+  lines.set(problem, line);
+  return line;
+}
+
 /** Files that could not be read, leftovers and other remarks. @param {App} app @param {AbortSignal} signal */
-export function notices({ store, actions }, signal) {
+export function notices(app, signal) {
+  const { store, actions } = app;
   return live(
     store,
     signal,
@@ -188,22 +208,7 @@ export function notices({ store, actions }, signal) {
     ([, entries, remarks, copies]) => [
       ...entries
         .filter((entry) => entry.state === 'failed' && entry.problem)
-        .map((entry) =>
-          h(
-            'article',
-            { class: 'notice', 'aria-label': plain(entry.name) },
-            h('h2', null, name(entry.name)),
-            problemView(
-              /** @type {import('../types.js').Problem} */ (entry.problem),
-              actions.fixes({
-                choose: () => actions.pickFiles(entry.id),
-                retry: () => retry(store, entry),
-                reload: () => location.reload(),
-                fetch: () => actions.fetchWhole(entry),
-              }),
-            ),
-          ),
-        ),
+        .map((entry) => lineOf(app, entry, entries.length === 1)),
       ...remarks.map(({ id, text, action }) =>
         h(
           'article',

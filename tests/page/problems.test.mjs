@@ -1,0 +1,64 @@
+// Files that cannot be used: a line each, which says what is wrong and unfolds what to do.
+
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { after, before, test } from 'node:test';
+import axe from '../../pkg-scripts/node_modules/axe-core/axe.js';
+import { start } from './browser.mjs';
+
+const DELTA = new URL('../../www/sample/docs.wdelta', import.meta.url);
+/** Height of a line, in pixels. */
+const LINE = 40;
+
+let site, delta;
+before(async () => {
+  delta = await readFile(DELTA);
+  site = await start();
+});
+after(() => site?.stop());
+
+const named = (name, bytes) => ({ name, mimeType: 'application/octet-stream', buffer: Buffer.from(bytes) });
+const bad = () => [
+  named('notes.zip', 'PK\x03\x04 and more'),
+  named('a model with a rather long name, quantized.gguf', 'GGUF and more'),
+  named('cut-short.wdelta', delta.subarray(0, 700)),
+];
+
+for (const [width, theme] of /** @type {const} */ ([[1280, 'light'], [320, 'dark']])) {
+  test(`several take a line each, and say all when unfolded, at ${width} px`, async () => {
+    const driven = await site.open({ theme, size: { width, height: 640 }, script: axe.source });
+    const { page } = driven;
+    await driven.give(named('docs.wdelta', delta), ...bad());
+    const lines = page.locator('.notice');
+    await lines.nth(2).waitFor();
+    const boxes = await lines.evaluateAll((all) => all.map((each) => each.getBoundingClientRect().toJSON()));
+    for (const { height, right } of boxes) assert.ok(height <= LINE && right <= width, `${height} px high, to ${right}`);
+    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
+    assert.match(await lines.first().innerText(), /notes\.zip.*Not a file for this page.*50 4B 03 04 \(ZIP\)/s);
+
+    // By keyboard: the first line, unfolded, stays so while a file comes and another goes.
+    await lines.first().locator('summary').focus();
+    await page.keyboard.press('Enter');
+    await lines.first().getByRole('button', { name: 'Choose again…' }).waitFor();
+    const text = await lines.first().innerText();
+    for (const part of [/Choose a \.wdelta file, or a model as \.safetensors\./, /Code\s+NOT_WDELTA/, /Copy details/]) assert.match(text, part);
+    await driven.give(named('empty.wdelta', ''));
+    await lines.nth(3).waitFor();
+    await page.getByRole('button', { name: 'Remove cut-short.wdelta' }).click();
+    await page.waitForFunction(() => document.querySelectorAll('.notice').length === 3);
+    assert.deepEqual(await lines.locator('details').evaluateAll((all) => all.map(({ open }) => open)), [true, false, false]);
+
+    const { violations } = await page.evaluate(() => globalThis.axe.run());
+    assert.deepEqual(violations.map(({ id, nodes }) => [id, nodes.map(({ html }) => html)]), []);
+    await driven.close();
+  });
+}
+
+test('what is the only file is explained without being asked', async () => {
+  const driven = await site.open();
+  await driven.give(bad()[2]);
+  const notice = driven.page.locator('.notice');
+  await notice.getByRole('button', { name: 'Choose again…' }).waitFor();
+  assert.match(await notice.innerText(), /cut-short\.wdelta.*The file ends too early.*Get the file again.*Offset\s+\d+.*TRUNCATED/s);
+  await driven.close();
+});
