@@ -93,3 +93,29 @@ test('measuring moves nothing in the table', async () => {
     await driven.close();
   }
 });
+
+test('every block of a large tensor can be looked at, and the last row is the last', async () => {
+  // More than one block, and more rows than are drawn one by one, in groups that do not come out even.
+  const shape = [1500, 800];
+  const side = (/** @type {number} */ change) => {
+    const values = Float32Array.from({ length: shape[0] * shape[1] }, (_, i) => Math.sin(i) + change * Math.cos(3 * i));
+    return writeModel(new Map([['wide.weight', { dtype: 'F32', shape, bytes: Buffer.from(values.buffer) }]]));
+  };
+  const [plain, tuned] = [side(0), side(0.01)];
+  const driven = await site.open();
+  const { page } = driven;
+  await driven.give(named('wide.wdelta', (await encode({ base: plain, finetuned: tuned, strategy: 'lossless' })).data), named('base.safetensors', plain));
+  await rows(page).first().click();
+  const records = page.locator('.records');
+  const blocks = await records.locator('option').allTextContents();
+  assert.match(blocks.at(-1), /^block (\d+) of \1$/);
+  const seen = new Set();
+  for (const label of blocks) {
+    await records.locator('select').selectOption({ label });
+    await records.locator('.hex:not([aria-busy])').waitFor();
+    seen.add(await records.locator('p').innerText());
+  }
+  assert.equal(seen.size, blocks.length);
+  await page.locator('.details').getByText('row 1,499', { exact: true }).waitFor();
+  await driven.close();
+});

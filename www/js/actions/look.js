@@ -152,7 +152,7 @@ async function measureRows(rows, sources, { signal, onProgress }, redraw) {
     row.stats = stats;
     done += row.bytes;
     const bytesPerSecond = (done * 1000) / (performance.now() - started);
-    onProgress({ phase: 'measuring', tensor: row.name, done, total, bytesPerSecond, etaSeconds: (total - done) / bytesPerSecond });
+    onProgress({ phase: 'measuring', tensor: row.name, done, total, bytesPerSecond });
     // Redrawing table and picture for each of thousands of tensors would take longer than measuring them.
     if (performance.now() < next) continue;
     redraw();

@@ -159,12 +159,17 @@ export function countChart({ onLog, ...chart }) {
   ];
 }
 
-/** RMS of each row, or of neighbouring rows together. @param {TensorStats['rows']} rows @param {string} [title] @param {string} [head] */
-export function rowChart({ rms, per }, title = 'RMS by row', head = 'RMS') {
+/**
+ * RMS of each row, or of neighbouring rows together.
+ * @param {TensorStats['rows']} rows @param {number} count of the rows @param {string} [title] @param {string} [head]
+ */
+export function rowChart({ rms, per }, count, title = 'RMS by row', head = 'RMS') {
   if (rms.length < 2) return null;
+  /** The last row of a group, of which the last may be smaller. @param {number} i */
+  const last = (i) => exact(Math.min((i + 1) * per, count) - 1);
   const bars = rms.map((value, i) => ({
     value,
-    label: per > 1 ? `rows ${exact(i * per)} to ${exact((i + 1) * per - 1)}` : `row ${exact(i)}`,
+    label: per > 1 ? `rows ${exact(i * per)} to ${last(i)}` : `row ${exact(i)}`,
     text: number(value),
   }));
   const top = rms.indexOf(Math.max(...rms));
@@ -174,7 +179,7 @@ export function rowChart({ rms, per }, title = 'RMS by row', head = 'RMS') {
     head: ['Rows', head],
     bars,
     log: false,
-    ends: ['row 0', `row ${exact(rms.length * per - 1)}`],
+    ends: ['row 0', `row ${last(rms.length)}`],
   });
 }
 

@@ -1,7 +1,7 @@
 // @ts-check
 // The file as it lies on disk: a strip of its parts to scale, and the first bytes of a record in hex.
 
-import { h, segmented } from '../dom.js';
+import { fill, h, segmented, select } from '../dom.js';
 import { bytes, exact, number } from '../format.js';
 
 /** @import { Inspection, RecordPlace, Row, Source } from '../types.js' */
@@ -101,16 +101,13 @@ export function recordView(source, records) {
   const hex = h('pre', { class: 'hex', tabindex: 0, 'aria-label': 'First bytes of the record' });
   const facts = h('p', { class: 'num muted' });
   const tabs = h('div');
-  const show = async (/** @type {string} */ field) => {
-    const record = records.find((other) => other.field === field) ?? records[0];
-    tabs.replaceChildren(
-      segmented(
-        'Record',
-        records.map((other) => [other.field, other.field]),
-        record.field,
-        show,
-      ),
-    );
+  // A large tensor of version 2 has many blocks.
+  const blocks = records.filter(({ field }) => field === 'block').length;
+  const first = records.length - blocks;
+  const names = records.map(({ field }, i) => /** @type {[string, string]} */ ([`${i}`, blocks > 1 && i >= first ? `block ${i - first + 1} of ${blocks}` : field]));
+  const show = async (/** @type {string} */ key) => {
+    const record = records[Number(key)];
+    fill(tabs, (blocks > 1 ? select : segmented)('Record', names, key, show));
     facts.textContent = `${record.dtype} · ${exact(record.elements)} values · offset ${exact(record.offset)} · length ${exact(record.length)}`;
     hex.setAttribute('aria-busy', 'true');
     try {
@@ -121,7 +118,7 @@ export function recordView(source, records) {
     }
     hex.removeAttribute('aria-busy');
   };
-  void show(records[0].field);
+  void show('0');
   return h('div', { class: 'records' }, tabs, facts, hex);
 }
 

@@ -52,7 +52,7 @@ export function jobBar({ store, jobs }, signal) {
           ? null
           : h('span', null, `${Math.floor(share * 100)}\u00a0%`),
         job.done ? h('span', null, `${bytes(job.done)} done`) : null,
-        job.rate ? h('span', null, `${bytes(job.rate)}/s`) : null,
+        job.rate ? h('span', { class: 'wide' }, `${bytes(job.rate)}/s`) : null,
         share !== null && elapsed > ETA_AFTER && eta.shown ? h('span', null, about(eta.shown)) : null,
         job.memory ? h('span', { class: 'wide' }, `memory ${bytes(job.memory)}`) : null,
       );

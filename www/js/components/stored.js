@@ -86,7 +86,7 @@ function draw({ strategy, elements, stats }, { values, outliers, scale, zero, sh
       const some = values.slice(i * per, (i + 1) * per);
       return Math.sqrt(some.reduce((sum, value) => sum + value * value, 0) / some.length);
     });
-    return [rowChart({ rms, per }, 'Scale by row', 'Scale')];
+    return [rowChart({ rms, per }, values.length, 'Scale by row', 'Scale')];
   }
   const ends = strategy === 'int4' ? [zero, zero + 15 * scale, ...outliers] : values;
   const far = ends.reduce(

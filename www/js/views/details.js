@@ -173,7 +173,7 @@ export function tensorDetails(app, entry, row) {
             ['Relative to base', stats.relative === undefined ? null : percent(stats.relative)],
           ]),
           told ?? (row.elements ? histogram(stats, store.state.logCounts, onLog) : null),
-          row.strategy === 'quantized' ? null : rowChart(stats.rows),
+          row.strategy === 'quantized' ? null : rowChart(stats.rows, row.shape[0]),
         ]
       : [
           failed

@@ -203,7 +203,7 @@ function preflight(app) {
     if (awaits(plan, state.make.strategy)) {
       if (checks[0].mood === 'ok')
         checks.push(
-          plan.sample === undefined
+          plan.sample === undefined && !blocked(state)
             ? { mood: 'wait', text: 'Encoding a sample to estimate the size' }
             : { mood: 'note', text: 'The size is not known before the delta is made.' },
         );
