@@ -14,26 +14,25 @@ import { sparseModel } from './models.mjs';
 const OFF = 0.12;
 
 /**
- * Measured in Chromium with a pair of 87 MB and one of 988 MB: what was planned in MB, and moments as MB done and share
- * of the time, each the end of a phase.
+ * Measured in Chromium with a pair of 87 MB and one of 988 MB: what was planned, and moments as MB done and share of the time.
  * @type {[what: string, stages: import('../../www/js/model/pace.js').Stages, moments: [number, number][]][]}
  */
 const MEASURED = [
-  ['lossless, 87 MB', makeStages({ reads: 347.3, bytes: 18 }, 'lossless'), [[29.2, 0.4], [57.6, 0.67], [129, 0.81], [249, 1]]],
-  ['lossless, 988 MB', makeStages({ reads: 3952.3, bytes: 208 }, 'lossless'), [[606.5, 0.61], [2790, 1]]],
-  ['lossy, 87 MB', makeStages({ reads: 347.3, bytes: 6.3 }, 'lossy'), [[44.9, 0.33], [84.6, 0.66], [260, 1]]],
-  ['int4, 87 MB', makeStages({ reads: 460, bytes: 25.9 }, 'int4'), [[86.8, 0.29], [266.8, 0.59], [460, 0.88], [485.8, 1]]],
-  ['int4, 988 MB', makeStages({ reads: 5234.5, bytes: 294.2 }, 'int4'), [[996, 0.27], [2976, 0.53], [5234, 0.91], [5528, 1]]],
-  ['sparse, 87 MB', makeStages({ reads: 486.3, bytes: 52.1 }, 'sparse'), [[86.8, 0.27], [262.6, 0.56], [486.2, 0.88], [538, 1]]],
-  ['quantized, 87 MB', makeStages({ reads: 439.7, bytes: 5.5 }, 'quantized'), [[86.8, 0.43], [277.3, 0.75], [439.7, 0.97], [445, 1]]],
-  ['rebuild of lossless, 87 MB', rebuildStages({ reads: 122.9, writes: 86.8, bytes: 86.8 }, 0, false), [[36.2, 0.26], [106, 0.53], [183.5, 0.86], [209.7, 1]]],
-  ['rebuild of int4, 988 MB', rebuildStages({ reads: 2564, writes: 988, bytes: 988 }, 988, false), [[988, 0.34], [1614, 0.46], [1908, 0.5], [3552, 1]]],
+  ['lossless, 87 MB', makeStages({ reads: 347.3e6, bytes: 18e6 }, 'lossless'), [[7.6, 0.24], [29.2, 0.4], [57.6, 0.67], [129, 0.81], [249, 1]]],
+  ['lossless, 988 MB', makeStages({ reads: 3952.3e6, bytes: 208e6 }, 'lossless'), [[126, 0.13], [364, 0.39], [606.5, 0.65], [2790, 1]]],
+  ['lossy, 87 MB', makeStages({ reads: 347.3e6, bytes: 6.3e6 }, 'lossy'), [[44.9, 0.33], [84.6, 0.66], [260, 1]]],
+  ['int4, 87 MB', makeStages({ reads: 460e6, bytes: 25.9e6 }, 'int4'), [[86.8, 0.29], [266.8, 0.59], [460, 0.88], [485.8, 1]]],
+  ['int4, 988 MB', makeStages({ reads: 5234.5e6, bytes: 294.2e6 }, 'int4'), [[996, 0.27], [2976, 0.53], [5234, 0.91], [5528, 1]]],
+  ['sparse, 87 MB', makeStages({ reads: 486.3e6, bytes: 52.1e6 }, 'sparse'), [[86.8, 0.27], [262.6, 0.56], [486.2, 0.88], [538, 1]]],
+  ['quantized, 87 MB', makeStages({ reads: 439.7e6, bytes: 5.5e6 }, 'quantized'), [[86.8, 0.43], [277.3, 0.75], [439.7, 0.97], [445, 1]]],
+  ['rebuild of lossless, 87 MB', rebuildStages({ reads: 122.9e6, writes: 86.8e6, bytes: 86.8e6 }, 0, false), [[36.2, 0.26], [106, 0.53], [183.5, 0.86], [209.7, 1]]],
+  ['rebuild of int4, 988 MB', rebuildStages({ reads: 2564e6, writes: 988e6, bytes: 988e6 }, 988e6, false), [[988, 0.34], [1614, 0.46], [1908, 0.5], [3552, 1]]],
 ];
 
 test('the share of the work is near that of the time', () => {
   for (const [what, stages, moments] of MEASURED)
     for (const [done, time] of moments) {
-      const share = shareOf(stages, done);
+      const share = shareOf(stages, done * 1e6);
       assert.ok(Math.abs(share - time) < OFF, `${what}: ${share} after ${done} MB, at ${time} of the time`);
     }
 });
