@@ -172,8 +172,9 @@ export function tensorDetails(app, entry, row) {
             ['Outliers', stats.outliers.count && `${exact(stats.outliers.count)} · ${percent(stats.outliers.share)}`],
             ['Relative to base', stats.relative === undefined ? null : percent(stats.relative)],
           ]),
-          told ?? (row.elements ? histogram(stats, store.state.logCounts, onLog) : null),
-          row.strategy === 'quantized' ? null : rowChart(stats.rows, row.shape[0]),
+          // Where nothing changed there is nothing to draw.
+          told ?? (stats.norm ? histogram(stats, store.state.logCounts, onLog) : null),
+          row.strategy === 'quantized' || !stats.norm ? null : rowChart(stats.rows, row.shape[0]),
         ]
       : [
           failed
