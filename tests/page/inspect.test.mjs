@@ -120,5 +120,11 @@ test('every block of a large tensor can be looked at, and the last row is the la
   }
   assert.equal(seen.size, blocks.length);
   await page.locator('.details').getByText('row 1,499', { exact: true }).waitFor();
+  // The details are drawn anew, as when a measurement ends.
+  await page.keyboard.press('Escape');
+  await records.waitFor({ state: 'detached' });
+  await rows(page).first().click();
+  await records.waitFor();
+  assert.equal(await records.locator('select').evaluate((select) => select.selectedOptions[0].text), blocks.at(-1));
   await driven.close();
 });

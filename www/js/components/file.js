@@ -92,6 +92,9 @@ function half(bits) {
   return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : 2 ** -14 * (fraction / 1024));
 }
 
+/** Which record of a tensor is looked at: it stays so while the details are drawn anew. @type {WeakMap<RecordPlace[], string>} */
+const looked = new WeakMap();
+
 /**
  * The records of a tensor: where each lies, and its first bytes.
  * @param {Source} source @param {RecordPlace[]} records
@@ -107,6 +110,7 @@ export function recordView(source, records) {
   const names = records.map(({ field }, i) => /** @type {[string, string]} */ ([`${i}`, blocks > 1 && i >= first ? `block ${i - first + 1} of ${blocks}` : field]));
   const show = async (/** @type {string} */ key) => {
     const record = records[Number(key)];
+    looked.set(records, key);
     fill(tabs, (blocks > 1 ? select : segmented)('Record', names, key, show));
     facts.textContent = `${record.dtype} · ${exact(record.elements)} values · offset ${exact(record.offset)} · length ${exact(record.length)}`;
     hex.setAttribute('aria-busy', 'true');
@@ -118,7 +122,7 @@ export function recordView(source, records) {
     }
     hex.removeAttribute('aria-busy');
   };
-  void show('0');
+  void show(looked.get(records) ?? '0');
   return h('div', { class: 'records' }, tabs, facts, hex);
 }
 
