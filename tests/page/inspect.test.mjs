@@ -110,6 +110,7 @@ test('every block of a large tensor can be looked at, and the last row is the la
   await driven.give(named('wide.wdelta', (await encode({ base: plain, finetuned: tuned, strategy: 'lossless' })).data), named('base.safetensors', plain));
   await rows(page).first().click();
   const records = page.locator('.records');
+  await records.locator('select').waitFor();
   const blocks = await records.locator('option').allTextContents();
   assert.match(blocks.at(-1), /^block (\d+) of \1$/);
   const seen = new Set();
