@@ -49,6 +49,8 @@ export function makeStages({ reads, bytes }, strategy) {
  * @returns {Stages}
  */
 export const rebuildStages = ({ reads, writes, bytes }, hashed, copied) => [
+  // Until the first byte headers are read and a worker starts.
+  [1, 2e7],
   [hashed, 1.5],
   [reads + writes - hashed, 1],
   [copied ? bytes : 0, 0.5],
