@@ -77,14 +77,14 @@ pub async fn fit_to_size(
             search.put(step, size);
         }
         let step = search.coarse;
-        let found = match before.take() {
+        let mut found = match before.take() {
             Some((same, found)) if same == step => return Ok(found),
             _ => fitted(step, Purpose::Code).await?,
         };
         // With predictions, which estimates lack, nothing may have to be lost.
         if predicts && size_of(items, &found, |f| &f.exact) <= bytes {
-            let exact = |f| Fitted { lossy: None, ..f };
-            return Ok(found.into_iter().map(exact).collect());
+            found.iter_mut().for_each(|f| f.lossy = None);
+            return Ok(found);
         }
         // Predictions are too dear to be found for each step: what they save is measured at one that is near.
         let wanted = bytes * search.size / size(items, &found).max(1.0);

@@ -36,7 +36,8 @@ fn quantised<'a>(items: &[Item<'a>]) -> Vec<&'a str> {
         );
         let small = t.dtype.bits() <= 8 && t.dtype != Dtype::BOOL;
         if (codes || small) && t.shape.iter().filter(|&&d| d > 1).count() >= 2 {
-            names.extend(parent(&t.name).into_iter().chain([&*t.name]));
+            names.push(&*t.name);
+            names.extend(parent(&t.name));
         }
     }
     let order = sorted_positions(names.len(), &|a, b| names[a].cmp(names[b]));
