@@ -24,6 +24,13 @@ const FINER: [u32; 5] = [2, 4, 6, 8, 10];
 /// Rows on which the rank is chosen, at least, if there are as many.
 const TRIAL_ROWS: usize = 96;
 
+/// What a prediction takes beside its factors, in bits: the states of their coder and a part of the tables for predicted
+/// weights; for each component its gain and its classes; for each column and each row its octave.
+const PREDICTION_BITS: f32 = 600.0;
+const COMPONENT_BITS: f32 = 12.0;
+const COLUMN_BITS: f32 = 0.5;
+const ROW_BITS: f32 = 0.7;
+
 /// A prediction of a sample.
 pub(super) struct Found {
     pub factors: Factors,
@@ -92,8 +99,11 @@ pub(super) fn low_rank(plain: &mut Scaled<'_>) -> Option<Found> {
             }
         }
     }
-    // Both are estimates.
-    (best.length + best.length / 48 < plain_length).then(|| Found {
+    // Both are estimates. The trial has a share of what is said once, and all that is said for its rows.
+    let once = PREDICTION_BITS + COMPONENT_BITS * best.rank as f32 + COLUMN_BITS * columns as f32;
+    let side = once * share + ROW_BITS * some.n_rows() as f32;
+    let found = best.length + best.length / 48 + (side * 256.0) as u64;
+    (found < plain_length).then(|| Found {
         factors: candidates.of_rank(best.rank),
         left: candidates.left,
         octaves,
