@@ -174,7 +174,7 @@ pub fn not_a_delta(kind: Kind, head: &[u8]) -> Error {
         ),
         Kind::Unknown => Error::new(
             Code::NotWdelta,
-            format!("the file is not a .wdelta file: it starts with {}, not with \"wdelta\"", shown(head)),
+            format!("the file is not a .wdelta file: it starts with {}, not with \"wdelta\\0\"", shown(head)),
         ),
         _ => Error::new(
             Code::NotWdelta,
