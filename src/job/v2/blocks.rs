@@ -13,6 +13,7 @@ use crate::job::machine::{Io, Round, TaskSpec};
 use crate::job::report::from_wire;
 use crate::job::task::Task;
 use crate::offset::ByteRange;
+use crate::strategy::lossless::form::Form;
 use crate::strategy::lossy::loss::Loss;
 use std::slice;
 
@@ -45,6 +46,8 @@ pub struct Made<'a> {
     pub items: &'a [Item<'a>],
     /// What the index says of each so far.
     pub records: &'a [TensorRecord],
+    /// In which words each is coded.
+    pub forms: &'a [Form],
     /// The table sets as in the file, which records give the numbers of.
     pub sets: &'a [Vec<u8>],
     /// The parameters of each tensor as in the file; empty for one that is no delta.
@@ -127,7 +130,7 @@ pub struct Written {
 /// Encodes and appends all blocks.
 pub async fn write_blocks(file: &mut Appender<'_>, made: &Made<'_>) -> Result<Written> {
     let (items, records) = (made.items, made.records);
-    let cuts = cut(items, records);
+    let cuts = cut(items, records, made.forms);
     let mut written = Written {
         blocks: Vec::with_capacity(cuts.len()),
         bytes: vec![0; items.len()],
@@ -193,7 +196,7 @@ impl Cut {
 }
 
 /// What each block covers: small tensors together, large ones by themselves and in pieces.
-fn cut(items: &[Item<'_>], records: &[TensorRecord]) -> Vec<Vec<Cut>> {
+fn cut(items: &[Item<'_>], records: &[TensorRecord], forms: &[Form]) -> Vec<Vec<Cut>> {
     let mut blocks: Vec<Vec<Cut>> = Vec::new();
     // The set, the width of words and the bytes of the last block while more may join it.
     let mut open: Option<(u64, u64, u64)> = None;
@@ -211,12 +214,14 @@ fn cut(items: &[Item<'_>], records: &[TensorRecord]) -> Vec<Vec<Cut>> {
         let common = if base.is_none() { 0 } else { common };
         let width = layout.bytes() as u64;
         let base_width = base.map_or(0, |b| width_of_base(b.dtype, record.dtype));
-        let step = block_words(columns, width);
+        // Nibbles take more memory while they are coded than the words that they are of.
+        let coded_width = forms[item].bytes(record.dtype, 1) as u64;
         for (coded, start, end) in [(true, 0, common), (false, common, words)] {
             let mut at = start;
             while at < end {
-                let n = step.min(end - at);
-                let bytes = n * width;
+                let taken = if coded { coded_width.max(width) } else { width };
+                let n = block_words(columns, taken).min(end - at);
+                let bytes = n * taken;
                 let cut = Cut {
                     item,
                     first: at,

@@ -22,6 +22,7 @@ use crate::job::open::{delta_sources, left_out, open_model};
 use crate::job::options::{EncodeOptions, Fidelity};
 use crate::job::plan::Plan;
 use crate::job::report::{hex, to_json, Finding, Severity};
+use crate::strategy::lossless::form::Form;
 use crate::strategy::lossless::wire::checksum;
 use crate::strategy::lossy::{loss::Loss, quality};
 
@@ -82,11 +83,13 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     tie(&mut records);
     let Sections { sets, params } = model(&items, &mut records, &fitted);
 
+    let forms: Vec<Form> = fitted.iter().map(|f| f.form).collect();
     let mut file = begin(&io, &items, finetuned_bytes, &sets, &params).await;
     let made = Made {
         chain: &chain,
         items: &items,
         records: &records,
+        forms: &forms,
         sets: &sets,
         params: &params,
         effort: look.effort,
