@@ -68,6 +68,30 @@ for (const { view, files } of [
   });
 }
 
+test('a reload in the middle of Rebuild or Make leaves nothing that is offered', async () => {
+  for (const [view, other] of [['Rebuild', 'chat.wdelta'], ['Make', 'finetuned.safetensors']]) {
+    const driven = await site.open({ path: `#${view.toLowerCase()}` });
+    const { page } = driven;
+    page.on('dialog', (dialog) => dialog.accept());
+    await driven.give(path('base.safetensors'), path(other));
+    await page.getByRole('radio', { name: /^Private storage/ }).check();
+    await page.locator('[data-key="start"]:enabled').click();
+    await page.waitForFunction(() => Number(document.querySelector('.job-bar progress')?.value) > 0.1);
+    await page.reload();
+    await page.locator('html[data-ready]').waitFor();
+    // By then it has looked at the storage.
+    await page.waitForTimeout(500);
+    assert.equal(await page.locator('[aria-label="Private copies"]').count(), 0, view);
+    // The browser lets go of what the old page held when it pleases.
+    await page.waitForTimeout(1000);
+    await page.reload();
+    await page.locator('html[data-ready]').waitFor();
+    await page.waitForTimeout(1000);
+    assert.deepEqual(await driven.privateFiles(), {}, view);
+    await driven.close();
+  }
+});
+
 test('cancelling a lossless Make at random moments leaves no file', async (t) => {
   const seed = Date.now() % 2 ** 31;
   t.diagnostic(`seed ${seed}`);

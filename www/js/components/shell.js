@@ -237,7 +237,6 @@ export function notices(app, signal) {
                   'li',
                   null,
                   files.map((file) => name(file.name, 40)),
-                  files.length ? null : 'unfinished',
                   h('span', { class: 'num muted' }, ` ${bytes(size)} `),
                   files.map((file) =>
                     button(

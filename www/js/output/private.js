@@ -5,13 +5,12 @@
 
 /** Folder of all jobs, and the prefix of their locks. */
 const FOLDER = 'wdelta-results';
+/** The empty file that lies in a job's folder until its result is complete and checked. */
+const PART = '.part';
 
 /** @typedef {{ name: string, files: { name: string, size: number }[], size: number }} Copy */
 
-/** @param {boolean} [create] */
-async function folder(create = true) {
-  return (await navigator.storage.getDirectory()).getDirectoryHandle(FOLDER, { create });
-}
+const folder = async () => (await navigator.storage.getDirectory()).getDirectoryHandle(FOLDER, { create: true });
 
 /** @param {FileSystemDirectoryHandle} handle @returns {AsyncIterable<FileSystemDirectoryHandle | FileSystemFileHandle>} */
 const children = (handle) => /** @type {any} */ (handle).values();
@@ -22,7 +21,6 @@ const held = new Map();
 /** @param {string} name of a job's folder @returns {Promise<void>} resolved when the lock is held */
 const hold = (name) =>
   new Promise((ready) => {
-    if (!navigator.locks) return ready();
     void navigator.locks.request(`${FOLDER}/${name}`, () => {
       ready();
       return new Promise((release) => held.set(name, () => release(undefined)));
@@ -35,15 +33,17 @@ const hold = (name) =>
  * @returns {Promise<Opened>}
  */
 export async function openPrivate(name, many) {
-  const job = `${Date.now().toString(36)}-${crypto.getRandomValues(new Uint32Array(1))[0].toString(36)}`;
+  const job = crypto.randomUUID();
   await hold(job);
   const place = await (await folder()).getDirectoryHandle(job, { create: true });
+  await place.getFileHandle(PART, { create: true });
   const file = many ? null : await place.getFileHandle(name, { create: true });
   return {
     output: file ?? place,
     where: 'private storage',
     copy: job,
     blobs: async () => {
+      await place.removeEntry(PART);
       const files = [];
       for await (const handle of children(place)) {
         if (handle.kind === 'file') {
@@ -59,11 +59,12 @@ export async function openPrivate(name, many) {
 
 /** @param {string} job */
 export async function remove(job) {
-  held.get(job)?.();
-  held.delete(job);
   await (await folder()).removeEntry(job, { recursive: true }).catch((error) => {
     if (error.name !== 'NotFoundError') throw error;
   });
+  // Only now, or another tab would take it for one that was left.
+  held.get(job)?.();
+  held.delete(job);
 }
 
 /** Removes what the package was writing when a tab was closed; what other tabs are writing now cannot be removed. */
@@ -72,28 +73,33 @@ export async function sweep() {
   const unfinished = await root?.getDirectoryHandle('wdelta-tmp').catch(() => null);
   if (!unfinished) return;
   // The package holds this lock while it makes such a file.
-  await navigator.locks?.request('wdelta-tmp', async () => {
+  await navigator.locks.request('wdelta-tmp', async () => {
     const old = [];
     for await (const { name } of children(unfinished)) old.push(name);
     await Promise.all(old.map((name) => unfinished.removeEntry(name).catch(() => {})));
   });
 }
 
-/** @returns {Promise<Copy[]>} copies of tabs that are closed by now */
+/** @returns {Promise<Copy[]>} results of tabs that are closed by now; what such a tab left unfinished is removed */
 export async function copies() {
-  if (!navigator.storage?.getDirectory) return [];
-  const busy = new Set((await navigator.locks?.query())?.held?.map(({ name }) => name) ?? []);
   /** @type {Copy[]} */
   const found = [];
-  const all = await folder(false).catch(() => null);
-  if (!all) return [];
-  for await (const handle of children(all)) {
-    if (handle.kind !== 'directory' || busy.has(`${FOLDER}/${handle.name}`) || held.has(handle.name)) continue;
-    const files = [];
-    for await (const file of children(/** @type {FileSystemDirectoryHandle} */ (handle))) {
-      if (file.kind === 'file') files.push({ name: file.name, size: (await file.getFile()).size });
-    }
-    found.push({ name: handle.name, files, size: files.reduce((sum, { size }) => sum + size, 0) });
+  const root = await navigator.storage?.getDirectory?.();
+  const all = await root?.getDirectoryHandle(FOLDER).catch(() => null);
+  if (!all) return found;
+  for await (const place of children(all)) {
+    const { name } = place;
+    const look = async (/** @type {Lock | null} */ free) => {
+      // A tab has it, this one or another.
+      if (!free || place.kind === 'file') return;
+      const files = [];
+      for await (const file of children(place)) if (file.kind === 'file') files.push({ name: file.name, size: (await file.getFile()).size });
+      const size = files.reduce((sum, each) => sum + each.size, 0);
+      // Before there were marks, a file was empty until it was complete.
+      if (size && files.every((each) => each.name !== PART)) found.push({ name, files, size });
+      else await remove(name);
+    };
+    await navigator.locks.request(`${FOLDER}/${name}`, { ifAvailable: true }, look);
   }
   return found;
 }
