@@ -1,6 +1,6 @@
 // @ts-check
 // Keeps one whole version of the site for offline use. The build writes the list of its files and their common digest
-// into SITE; while that is empty (a development server), nothing is kept.
+// into SITE; while that is empty (a development server), nothing is kept, and the worker goes again.
 
 /** @type {{ version: string, files: string[] }} */
 const SITE = { version: '', files: [] };
@@ -25,7 +25,7 @@ worker.addEventListener('install', (event) => {
 worker.addEventListener('activate', (event) => {
   const clean = async () => {
     for (const name of await caches.keys()) if (name.startsWith('wdelta ') && name !== CACHE) await caches.delete(name);
-    await worker.clients.claim();
+    await (SITE.version ? worker.clients.claim() : worker.registration.unregister());
   };
   /** @type {LifeEvent} */ (event).waitUntil(clean());
 });

@@ -85,6 +85,60 @@ test('remote.html alone may read from other hosts, also under a sub-path', async
   await driven.close();
 });
 
+test('offline the sample says what it needs; once loaded it is there, with what runs it', async () => {
+  const driven = await site.open({ path: SUB });
+  const { page } = driven;
+  await controlled(page);
+  await site.pause();
+  await page.getByRole('button', { name: 'Try the sample' }).click();
+  await page.locator('.notice').getByText('needs a connection once').waitFor();
+  await site.resume();
+  await page.getByRole('button', { name: 'Try the sample' }).click();
+  await page.locator('.summary').getByText('lossless · v2').waitFor();
+  assert.equal(await page.locator('.notice').count(), 0);
+
+  await site.pause();
+  await page.reload();
+  await page.locator('html[data-ready]').waitFor();
+  await page.getByRole('button', { name: 'Try the sample' }).click();
+  await page.locator('.summary').getByText('lossless · v2').waitFor();
+  await driven.view('Rebuild');
+  await page.getByRole('button', { name: 'Generate' }).click();
+  await page.waitForFunction(() => [...document.querySelectorAll('p.text')].every((text) => text.textContent.length > 40));
+  await site.resume();
+  await driven.context.close();
+  // That the server was away is all that was said.
+  assert.deepEqual(driven.complaints.filter((text) => !/ERR_|Failed to fetch/.test(text)), []);
+});
+
+test('a sample that was loaded before the service worker had come is kept as well', async () => {
+  const driven = await site.open({
+    path: SUB,
+    // It comes when it is let.
+    script: `const { register } = ServiceWorkerContainer.prototype;
+      ServiceWorkerContainer.prototype.register = async function (...all) { globalThis.come = () => register.apply(this, all); return { addEventListener() {} }; };`,
+  });
+  const { page } = driven;
+  await page.getByRole('button', { name: 'Try the sample' }).click();
+  await page.locator('.summary').getByText('lossless · v2').waitFor();
+  await page.evaluate(() => void globalThis.come());
+  await controlled(page);
+  await page.waitForFunction(async () => {
+    const [name] = await caches.keys();
+    return (await (await caches.open(name)).keys()).some(({ url }) => url.endsWith('tokenizer.json'));
+  });
+  await driven.close();
+});
+
+test('the development server, from which nothing can be kept, keeps no service worker', async () => {
+  const plain = await start({});
+  const driven = await plain.open();
+  await driven.page.waitForFunction(async () => !(await navigator.serviceWorker.getRegistrations()).length);
+  assert.equal(await driven.page.evaluate(() => navigator.serviceWorker.controller), null);
+  await driven.close();
+  await plain.stop();
+});
+
 test('after one visit the page works without the server, a new version comes when asked for', async () => {
   const driven = await site.open({ path: SUB });
   const { page } = driven;

@@ -45,6 +45,7 @@ export function fileActions(app) {
     toRemote: (hash) => void open(`./remote.html${hash}`, store.state.entries.length ? '_blank' : '_self', 'noopener'),
 
     async sample() {
+      actions.dismiss('sample');
       const files = await jobs.run(
         'fetch',
         'Sample',

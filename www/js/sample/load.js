@@ -16,9 +16,17 @@ const FILES = [
   ['step-2.wdelta', 'stories260k-step-2.wdelta'],
 ];
 
+/** What the weights alone do not say. */
+const BESIDE = ['config.json', 'tokenizer.json'];
+
 /** @param {string} path */
 async function get(path) {
-  const response = await fetch(new URL(path, folder));
+  const response = await fetch(new URL(path, folder)).catch(() => {
+    throw Object.assign(
+      new Error('The sample cannot be loaded: it needs a connection once. After that it is there offline, too.'),
+      { code: 'IO', retryable: true },
+    );
+  });
   if (!response.ok)
     throw Object.assign(
       new Error(`The sample's ${path} could not be loaded: the server answered ${response.status}.`),
@@ -35,13 +43,23 @@ export async function sampleFiles(onFile) {
     onFile(name);
     files.push({ file: new File([await (await get(path)).blob()], name), path: name });
   }
+  // The service worker keeps what it sees. On the first visit it may have come too late for that.
+  const keep = async (/** @type {string[]} */ paths) => {
+    for (const path of paths) await (await get(path)).blob();
+  };
+  const workers = navigator.serviceWorker;
+  if (workers?.controller) await keep(BESIDE);
+  else
+    workers?.addEventListener('controllerchange', () => void keep([...FILES.map(([path]) => path), ...BESIDE]).catch(() => {}), {
+      once: true,
+    });
   return files;
 }
 
-/** @returns {Promise<{ config: Config, tokenizer: TokenizerJson }>} what the weights alone do not say */
+/** @returns {Promise<{ config: Config, tokenizer: TokenizerJson }>} */
 export async function sampleModel() {
   const [config, tokenizer] = await Promise.all(
-    ['config.json', 'tokenizer.json'].map(async (path) => (await get(path)).json()),
+    BESIDE.map(async (path) => (await get(path)).json()),
   );
   return { config, tokenizer };
 }
