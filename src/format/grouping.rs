@@ -3,9 +3,10 @@
 //! Names are a convention, not a format, so this is a guess that costs nothing when wrong. The rule, over the parts
 //! between dots:
 //!
-//! 1. The first part that is a whole number and has a part before it is the layer; with it goes the part before it
-//!    when that only says "layers" (`layers`, `layer`, `h`, `block`, `blocks`), and the `encoder` of BERT's
-//!    `encoder.layer`.
+//! 1. The first whole number right after a part that says "layer" or "block", or is the `h` of GPT-2 or one of what
+//!    networks for images have (`stages`, `features`), is the layer; other numbers, such as those of a `stem`, count
+//!    something else. With it goes the part before it when that only says "layers" (`layers`, `layer`, `h`, `block`,
+//!    `blocks`), and the `encoder` of BERT's `encoder.layer`.
 //! 2. A later number right after a part that says "expert" is the expert. So is the first number, if it stands there.
 //! 3. A first part that only wraps the model (`model`, `transformer`, `bert`, …) goes, as does a last part `weight`.
 //! 4. What is left is the role. Other numbers stay in it: `layer.1` of a T5 block is a part, not a layer.
@@ -37,6 +38,9 @@ const WRAPPERS: [&str; 9] = [
 /// Parts that only say that a layer's number follows.
 const CONTAINERS: [&str; 5] = ["layers", "layer", "h", "block", "blocks"];
 
+/// Other parts that a layer's number follows.
+const LAYERED: [&str; 3] = ["h", "stages", "features"];
+
 /// Guesses layer, expert and role.
 ///
 /// ```
@@ -60,8 +64,8 @@ pub fn group(name: &str) -> Group {
             .filter(|_| part.bytes().all(|b| b.is_ascii_digit()));
         let before = role.last().copied();
         match (number, before) {
-            (Some(n), Some(before)) if expert.is_none() && is_expert(before) => expert = Some(n),
-            (Some(n), Some(before)) if layer.is_none() => {
+            (Some(n), Some(before)) if expert.is_none() && says(before, b"expert") => expert = Some(n),
+            (Some(n), Some(before)) if layer.is_none() && is_layer(before) => {
                 layer = Some(n);
                 if CONTAINERS.contains(&before) {
                     role.pop();
@@ -81,9 +85,13 @@ pub fn group(name: &str) -> Group {
     Group { layer, expert, role }
 }
 
+fn is_layer(part: &str) -> bool {
+    says(part, b"layer") || says(part, b"block") || LAYERED.contains(&part)
+}
+
 /// By bytes: the standard library's search for a text is three kilobytes of code that nothing else needs.
-fn is_expert(part: &str) -> bool {
-    part.as_bytes().windows(6).any(|w| w == b"expert")
+fn says(part: &str, word: &[u8]) -> bool {
+    part.as_bytes().windows(word.len()).any(|w| w == word)
 }
 
 #[cfg(test)]
@@ -188,7 +196,30 @@ mod tests {
     }
 
     #[test]
+    fn networks_for_images() {
+        let vit = "blocks.layers.3.self_attn.in_proj_weight";
+        check(vit, Some(3), None, "blocks.self_attn.in_proj_weight");
+        check("stem.3.weight", None, None, "stem.3");
+        check("stem.1.running_mean", None, None, "stem.1.running_mean");
+        check("layer2.0.conv1.weight", Some(0), None, "layer2.conv1");
+        check(
+            "stages.1.blocks.2.dwconv.weight",
+            Some(1),
+            None,
+            "stages.blocks.2.dwconv",
+        );
+        check("features.28.bias", Some(28), None, "features.bias");
+        check(
+            "visual.transformer.resblocks.7.ln_1.bias",
+            Some(7),
+            None,
+            "visual.transformer.resblocks.ln_1.bias",
+        );
+    }
+
+    #[test]
     fn names_of_no_convention() {
+        check("net.2.weight", None, None, "net.2");
         check("", None, None, "");
         check("weight", None, None, "weight");
         check("model", None, None, "model");

@@ -2,6 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { gridOf } from '../../www/js/model/grid.js';
+import { modelRows } from '../../www/js/model/rows.js';
 import { about, bytes, count, duration } from '../../www/js/format.js';
 
 /** Each input with the text it gives, blanks that do not break as blanks. */
@@ -63,3 +65,24 @@ for (const [format, rows] of TABLES) {
     assert.deepEqual(shown, rows);
   });
 }
+
+/** Of a comparison of models with these tensors: the heads of its columns, and the names of its lines and bands. */
+function map(...names) {
+  const { columns, lines, top, bottom } = gridOf(modelRows(names.map((name) => ({ name, elements: 1 }))));
+  const labels = (/** @type {{ label: string }[]} */ some) => some.map(({ label }) => label);
+  return { columns: labels(columns), lines: labels(lines), bands: labels([...top, ...bottom]) };
+}
+
+test('columns of the map are called what tells them apart, and no less', () => {
+  const names = ['attn.c_attn.weight', 'attn.c_proj.weight', 'mlp.c_fc.weight', 'mlp.c_proj.weight', 'mlp.c_proj.bias'];
+  assert.deepEqual(
+    new Set(map(...names.map((name) => `h.0.${name}`)).columns),
+    new Set(['c_attn', 'attn.c_proj', 'c_fc', 'mlp.c_proj', 'c_proj bias']),
+  );
+  assert.deepEqual(map('layers.0.self_attn.q_proj.weight', 'layers.0.self_attn.out_proj.weight').columns, ['q', 'out_proj']);
+});
+
+test('numbers of a stem are no layers', () => {
+  const { lines, bands } = map('stem.0.weight', 'stem.6.weight', 'blocks.layers.0.norm.weight', 'blocks.layers.1.norm.weight');
+  assert.deepEqual([lines, bands], [['1', '0'], ['stem.0.weight', 'stem.6.weight']]);
+});

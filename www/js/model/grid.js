@@ -39,7 +39,7 @@ function shortLabels(roles) {
       role,
       role
         .replace(/\.weight$/, '')
-        .replace(/_proj\b/g, '')
+        .replace(/\b([qkvo]|gate|up|down)_proj\b/g, '$1')
         .replace(/_?layer_?norm\b/gi, '_norm')
         .replace(/\b_/g, '')
         .replace(/attention/g, 'attn')
@@ -108,7 +108,7 @@ function build(rows, open) {
     lines[lineOf.get(numberOf(row)) ?? 0].cells[columnOf.get(row.group.role) ?? 0].rows.push(row);
 
   const bands = outer.map((row) => ({ key: `band/${row.name}`, label: row.group.role || row.name, rows: [row] }));
-  const bottom = bands.filter(({ label }) => /embed|wte|wpe|shared/i.test(label));
+  const bottom = bands.filter(({ label }) => /embed|wte|wpe|shared|stem/i.test(label));
   return {
     columns,
     lines: lines.map((line) => ({ ...line, cells: line.cells.map((cell) => (cell.rows.length ? cell : null)) })),

@@ -95,15 +95,18 @@ export const modelRows = (tensors) =>
     diff,
   }));
 
-/** Where a tensor of a model stands: the first number in its name is the layer, a second one the expert. @param {string} name */
+/** Where a tensor of a model stands: the package tells it of a delta's only. @param {string} name @returns {Row['group']} */
 function groupOf(name) {
-  /** @type {number[]} */
-  const numbers = [];
-  const role = name
-    .split('.')
-    .filter((part) => !(/^\d+$/.test(part) && numbers.push(Number(part))))
-    .join('.');
-  return { layer: numbers[0] ?? null, expert: numbers[1] ?? null, role };
+  /** @type {Row['group']} */
+  const group = { layer: null, expert: null, role: '' };
+  const isNumber = (/** @type {string} */ part) => /^\d+$/.test(part);
+  const parts = name.split('.').filter((part, i, all) => {
+    const what = /expert/.test(all[i - 1]) ? 'expert' : /layer|block|^(h|stages|features)$/.test(all[i - 1]) ? 'layer' : 'role';
+    // What only says that a layer's number follows goes with it.
+    if (what === 'role' || group[what] !== null || !isNumber(part)) return !(/^(layers?|h|blocks?)$/.test(part) && isNumber(all[i + 1]));
+    group[what] = Number(part);
+  });
+  return { ...group, role: parts.join('.') };
 }
 
 /** @param {State} state */
