@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { gridOf } from '../../www/js/model/grid.js';
 import { modelRows } from '../../www/js/model/rows.js';
-import { about, bytes, count, duration } from '../../www/js/format.js';
+import { about, bytes, count, duration, percent } from '../../www/js/format.js';
 
 /** Each input with the text it gives, blanks that do not break as blanks. */
 const TABLES = [
@@ -25,6 +25,15 @@ const TABLES = [
       [3630, '1 h 1 min'],
       [7199, '2 h 0 min'],
       [90_000, '25 h 0 min'],
+    ],
+  ],
+  [
+    percent,
+    [
+      [0, '0 %'],
+      [0.0217, '2.17 %'],
+      [99.9, '9,990 %'],
+      [1.01e43, '1.01e45 %'],
     ],
   ],
   [

@@ -48,7 +48,7 @@ export function number(n) {
 export const cosine = (n) => (n && n > 0.999 && n < 1 ? `1 − ${number(1 - n)}` : number(n));
 
 /** @param {number | null} share 1 = 100 % */
-export const percent = (share) => (share === null ? '–' : `${three.format(share * 100)}\u00a0%`);
+export const percent = (share) => (share === null ? '–' : `${(share < 1e4 ? three.format : number)(share * 100)}\u00a0%`);
 
 /** @param {number} n @param {string} one @param {string} [many] */
 export const plural = (n, one, many = `${one}s`) => `${exact(n)}\u00a0${n === 1 ? one : many}`;

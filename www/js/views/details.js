@@ -168,9 +168,13 @@ export function tensorDetails(app, entry, row) {
             ['Mean', number(stats.mean)],
             ['Range', `${number(stats.min)} … ${number(stats.max)}`],
             ['Norm', number(stats.norm)],
-            ['Zeros', `${exact(stats.zeros)} · ${percent(stats.elements ? stats.zeros / stats.elements : 0)}`],
+            [
+              'Zeros',
+              // Of a complex value both parts are counted.
+              `${exact(stats.zeros)}${stats.elements > row.elements ? ` of ${exact(stats.elements)} parts` : ''} · ${percent(stats.elements ? stats.zeros / stats.elements : 0)}`,
+            ],
             ['Outliers', stats.outliers.count && `${exact(stats.outliers.count)} · ${percent(stats.outliers.share)}`],
-            ['Relative to base', stats.relative === undefined ? null : percent(stats.relative)],
+            ['Relative to base', stats.relative === undefined ? null : percent(stats.relative) + (stats.relative < 1e4 ? '' : ', which is next to zero')],
           ]),
           // Where nothing changed there is nothing to draw.
           told ?? (stats.norm ? histogram(stats, store.state.logCounts, onLog) : null),
