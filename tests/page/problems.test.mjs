@@ -62,3 +62,25 @@ test('what is the only file is explained without being asked', async () => {
   assert.match(await notice.innerText(), /cut-short\.wdelta.*The file ends too early.*Get the file again.*Offset\s+\d+.*TRUNCATED/s);
   await driven.close();
 });
+
+/** A safetensors file of one value for each name. */
+function model(...names) {
+  const header = JSON.stringify(Object.fromEntries(names.map((name, i) => [name, { dtype: 'F32', shape: [1], data_offsets: [4 * i, 4 * i + 4] }])));
+  const bytes = Buffer.alloc(8 + header.length + 4 * names.length);
+  bytes.writeBigUInt64LE(BigInt(header.length));
+  bytes.write(header, 8);
+  return bytes;
+}
+
+test('a model that is cut short, and an adapter, are told at once and take no role', async () => {
+  const driven = await site.open();
+  const { page } = driven;
+  const whole = model('a.weight', 'b.weight');
+  await driven.give(named('cut.safetensors', whole.subarray(0, -3)));
+  assert.match(await driven.problem('TRUNCATED'), new RegExp(`The file ends too early.*${whole.length} B; it has ${whole.length - 3} B`, 's'));
+  await driven.give(named('adapter_model.safetensors', model('base.a.lora_A.weight', 'base.a.lora_B.weight')));
+  assert.match(await driven.problem('NOT_WDELTA'), /LoRA adapter/);
+  await driven.give(named('whole.safetensors', whole));
+  assert.deepEqual(await page.locator('.chip .role').evaluateAll((all) => all.map((each) => each.value ?? each.textContent)), ['not usable', 'not usable', 'base']);
+  await driven.close();
+});

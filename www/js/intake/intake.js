@@ -32,6 +32,8 @@ export async function take(store, files, { sample = false, replace } = {}) {
   };
   /** @type {Map<string, Picked[]>} */
   const models = new Map();
+  /** Models of which a file is cut short. @type {string[]} */
+  const cut = [];
   for (const picked of files) {
     if (SIDE.test(picked.path) && files.length > 1) continue;
     const loose = !picked.path.includes('/');
@@ -39,12 +41,16 @@ export async function take(store, files, { sample = false, replace } = {}) {
       const found = await recognize(picked.file);
       if (found.kind === 'delta') addDelta(store, picked, sample, instead()?.id);
       else if (found.kind === 'model') models.set(modelKey(picked), [...(models.get(modelKey(picked)) ?? []), picked]);
-      else if ('message' in found && loose) addFailed(store, picked, { code: 'NOT_WDELTA', message: found.message }, instead()?.id);
+      else if ('message' in found && (loose || found.code)) {
+        addFailed(store, picked, { code: 'NOT_WDELTA', ...found }, instead()?.id);
+        if (found.code === 'TRUNCATED') cut.push(modelKey(picked));
+      }
     } catch (error) {
       addFailed(store, picked, problemOf(error), instead()?.id);
     }
   }
   for (const [key, shards] of models) {
+    if (cut.includes(key)) continue;
     const beside = key.endsWith('/')
       ? files.filter(({ path }) => SIDE.test(path) && path.slice(0, path.lastIndexOf('/') + 1) === key)
       : indexes(files, shards);

@@ -1,5 +1,7 @@
 // @ts-check
-// What a file is, told from its first bytes and never from its name.
+// What a file is, told from its first bytes and never from its name; and whether a model is whole, told from its header.
+
+import { exact } from '../format.js';
 
 /** Bytes that tell the kind; the header of a safetensors file starts behind its 8-byte length. */
 const HEAD = 16;
@@ -20,18 +22,37 @@ const OTHERS = [
   ],
 ];
 
+/** Bytes of the longest header that a reader must take. */
+const HEADER = 1e8;
+
 /**
  * @param {Blob} blob
- * @returns {Promise<{ kind: 'delta' | 'model' } | { kind: 'other', message: string }>}
+ * @returns {Promise<{ kind: 'delta' | 'model' } | { kind: 'other', message: string, code?: string }>} with a code if it was meant for a model
  */
 export async function recognize(blob) {
   const head = new Uint8Array(await blob.slice(0, HEAD).arrayBuffer());
   if (String.fromCharCode(...head.subarray(0, 7)) === 'wdelta\0') return { kind: 'delta' };
   if (head.length > 8) {
     const length = new DataView(head.buffer).getBigUint64(0, true);
-    if (head[8] === 0x7b && length >= 2n && length < 1n << 40n) return { kind: 'model' };
+    if (head[8] === 0x7b && length >= 2n && length < 1n << 40n) return model(blob, 8 + Number(length));
   }
   return { kind: 'other', message: describe(head) };
+}
+
+/** @param {Blob} blob @param {number} start of its values */
+async function model(blob, start) {
+  const text = start < HEADER ? await blob.slice(8, start).text() : '';
+  // A header can be long, and only this is asked of it.
+  const ends = Array.from(text.matchAll(/"data_offsets"\s*:\s*\[\s*\d+\s*,\s*(\d+)/g), ([, end]) => start + Number(end));
+  const size = ends.reduce((a, b) => Math.max(a, b), start);
+  /** @type {{ kind: 'other', code: string, message: string } | null} */
+  const wrong =
+    size > blob.size
+      ? { kind: 'other', code: 'TRUNCATED', message: `By its header it should have ${exact(size)} B; it has ${exact(blob.size)} B.` }
+      : (text.match(/lora_/g)?.length ?? 0) * 2 > ends.length
+        ? { kind: 'other', code: 'NOT_WDELTA', message: 'It is a LoRA adapter, no whole model. Merge it into its base, and open the result.' }
+        : null;
+  return wrong ?? { kind: /** @type {const} */ ('model') };
 }
 
 /** @param {Uint8Array} head */
