@@ -87,15 +87,12 @@ export const radio = (group, value, current, label, note, onChoose, disabled) =>
  * @param {number} size @param {boolean} folder @param {string} chosen @param {(id: string) => void} onChoose @param {boolean} busy
  */
 export function destinationChoice(size, folder, chosen, onChoose, busy) {
-  const ways = destinations(size, folder);
-  const first = ways.find(({ available }) => available);
-  const current = ways.some(({ id, available }) => id === chosen && available) ? chosen : first?.id;
   return h(
     'fieldset',
     { disabled: busy },
     h('legend', null, 'Where to'),
-    ways.map(({ id, label, note, available }) =>
-      radio('to', id, current ?? '', label, note, () => onChoose(id), !available),
+    destinations(size, folder).map(({ id, label, note, available }) =>
+      radio('to', id, destinationOf(size, folder, chosen) ?? '', label, note, () => onChoose(id), !available),
     ),
   );
 }

@@ -45,14 +45,11 @@ async function model(blob, start) {
   // A header can be long, and only this is asked of it.
   const ends = Array.from(text.matchAll(/"data_offsets"\s*:\s*\[\s*\d+\s*,\s*(\d+)/g), ([, end]) => start + Number(end));
   const size = ends.reduce((a, b) => Math.max(a, b), start);
-  /** @type {{ kind: 'other', code: string, message: string } | null} */
-  const wrong =
-    size > blob.size
-      ? { kind: 'other', code: 'TRUNCATED', message: `By its header it should have ${exact(size)} B; it has ${exact(blob.size)} B.` }
-      : (text.match(/lora_/g)?.length ?? 0) * 2 > ends.length
-        ? { kind: 'other', code: 'NOT_WDELTA', message: 'It is a LoRA adapter, no whole model. Merge it into its base, and open the result.' }
-        : null;
-  return wrong ?? { kind: /** @type {const} */ ('model') };
+  /** @returns {{ kind: 'other', code: string, message: string }} */
+  const wrong = (/** @type {string} */ code, /** @type {string} */ message) => ({ kind: 'other', code, message });
+  if (size > blob.size) return wrong('TRUNCATED', `By its header it should have ${exact(size)} B; it has ${exact(blob.size)} B.`);
+  if (text.split('lora_').length > 1 + ends.length / 2) return wrong('NOT_WDELTA', 'It is a LoRA adapter, no whole model. Merge it into its base, and open the result.');
+  return { kind: /** @type {const} */ ('model') };
 }
 
 /** @param {Uint8Array} head */
