@@ -117,3 +117,49 @@ test('what is being typed when an estimate arrives is not lost', async () => {
   await page.getByRole('button', { name: 'Download typed by hand' }).waitFor();
   await driven.close();
 });
+
+/** A model of one tensor. @param {string} name @param {number} seed @param {number} [change] */
+function single(name, seed, change = 0) {
+  const [base, step] = [noise(seed), noise(seed + 7)];
+  const values = Float32Array.from({ length: 300_000 }, () => base() + change * step());
+  return writeModel(new Map([[name, { dtype: 'F32', shape: [300, 1000], bytes: Buffer.from(values.buffer) }]]));
+}
+const named = (name, buffer) => ({ name, mimeType: 'application/octet-stream', buffer });
+
+test('of models that have nothing in common the size is near that of the whole', async () => {
+  const driven = await site.open({ path: '#make' });
+  const { page } = driven;
+  await driven.give(named('base.safetensors', single('one.weight', 1)), named('other.safetensors', single('another.weight', 2)));
+  await page.getByRole('radio', { name: /^lossless/ }).check();
+  const estimate = await said(page, 'lossless');
+  assert.ok(estimate > 900_000 && estimate < 1_300_000, `${estimate}`);
+  await driven.close();
+});
+
+test('results name how they were made and their size; a quality that costs too much is warned of', async () => {
+  const driven = await site.open({ path: '#make' });
+  const { page } = driven;
+  await driven.give(named('base.safetensors', single('a.weight', 1)), named('tuned.safetensors', single('a.weight', 1, 1e-3)));
+  const warning = page.locator('.preflight [data-mood=warning]');
+  await page.getByRole('radio', { name: /^lossy/ }).check();
+  for (const [label, value, text] of [
+    [/^Quality/, '40', null],
+    [/^Quality/, '35', 'further from the fine-tune'],
+    [/^Quality/, '30', 'worse than the base'],
+    [/^Or: how many/, '31', 'further from the fine-tune'],
+    [/^Or: how many/, '30', null],
+    [/^Or: how many/, '', 'worse than the base'],
+  ]) {
+    await page.getByLabel(label).fill(value);
+    await page.getByLabel(label).press('Tab');
+    if (text) await warning.filter({ hasText: text }).waitFor();
+    else await page.waitForFunction(() => !document.querySelector('.preflight [data-mood=warning]'));
+  }
+  for (const [strategy, title] of [['lossy', 'Delta made: lossy, quality 30'], ['int4', 'Delta made: int4, outliers 0.01']]) {
+    await page.getByRole('radio', { name: new RegExp(`^${strategy}`) }).check();
+    await page.locator('[data-key=start]:enabled').click();
+    const made = page.locator('.saved').filter({ has: page.getByRole('heading', { name: title }) });
+    await made.getByRole('button', { name: /^Download tuned\.wdelta · \d/ }).waitFor();
+  }
+  await driven.close();
+});

@@ -31,6 +31,9 @@ export const count = (n) => scaled(n, ['', 'k', 'M', 'B', 'T'], '\u00a0');
 /** @param {number} n all digits, in groups */
 export const exact = (n) => exactNumber.format(n);
 
+/** An option of a strategy. @param {string} key @param {string} value */
+export const optionText = (key, value) => `${key === 'outlierFraction' ? 'outliers' : key} ${value}`;
+
 /** A message of the package as a sentence. @param {string} text */
 export const sentence = (text) =>
   text.replace(/^[a-z](?=[a-z]* )/, (letter) => letter.toUpperCase()) + (/[.!?:)]$/.test(text) ? '' : '.');

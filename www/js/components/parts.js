@@ -183,8 +183,8 @@ export function savedView({ actions }, { title, files, where, copy, report, seco
       { class: 'actions' },
       files
         .filter(({ blob }) => blob)
-        .map(({ name: file, blob }, i) =>
-          button(['Download ', name(file, 40)], () => blob && download(blob, file), {
+        .map(({ name: file, size, blob }, i) =>
+          button(['Download ', name(file, 40), ` · ${bytes(size)}`], () => blob && download(blob, file), {
             class: i ? '' : 'primary',
             'data-key': `save ${file}`,
           }),

@@ -41,18 +41,20 @@ export async function estimate({ base, finetuned, parents }, options, signal) {
     /** @type {Uint8Array[]} */
     const content = [];
     size = 0;
-    for (const { name, shape, taken } of parts) {
+    for (const { name, taken } of parts) {
       const start = size;
-      let dtype = '';
-      let rows = 0;
-      for (const range of taken) {
-        for await (const piece of tensors({ ...side, names: [name], rows: range, signal })) {
-          content.push(/** @type {Uint8Array} */ (piece.data));
-          size += piece.data.length;
-          ({ dtype } = piece);
-        }
-        rows += range[1] - range[0];
+      const rows = taken.reduce((sum, [from, to]) => sum + to - from, 0);
+      const pieces = [];
+      try {
+        for (const range of taken) for await (const piece of tensors({ ...side, names: [name], rows: range, signal })) pieces.push(piece);
+      } catch (error) {
+        // What the base lacks, or has in another shape, is stored whole.
+        if (side.base === finetuned || signal.aborted) throw error;
+        continue;
       }
+      content.push(...pieces.map(({ data }) => /** @type {Uint8Array} */ (data)));
+      size = pieces.reduce((sum, { data }) => sum + data.length, start);
+      const [{ dtype, shape }] = pieces;
       header[name] = { dtype, shape: shape.length ? [rows, ...shape.slice(1)] : [], data_offsets: [start, size] };
     }
     const text = new TextEncoder().encode(JSON.stringify(header));

@@ -2,7 +2,7 @@
 // Beside the picture of a delta: the file, or the tensor that is chosen.
 
 import { button, facts, h, live, nextFrame } from '../dom.js';
-import { breakable, bytes, exact, name, number, percent, plain, plural, sentence, shape } from '../format.js';
+import { breakable, bytes, exact, name, number, optionText, percent, plain, plural, sentence, shape } from '../format.js';
 import { checkKey } from '../model/chain.js';
 import { MEASURES } from '../model/measures.js';
 import { MEASURE_AT_ONCE, entryOf, leansOnBase } from '../model/rows.js';
@@ -141,9 +141,7 @@ export function tensorDetails(app, entry, row) {
         'Operation',
         [
           row.strategy,
-          ...Object.entries(row.options ?? {}).map(([key, value]) =>
-            h('span', { class: 'muted' }, ` · ${key === 'outlierFraction' ? 'outliers' : key} ${value}`),
-          ),
+          ...Object.entries(row.options ?? {}).map((each) => h('span', { class: 'muted' }, ` · ${optionText(...each)}`)),
         ],
       ],
       ['Stored', `${exact(row.bytes)} B`],

@@ -2,7 +2,7 @@
 // Make: base and fine-tune give a delta, its size known before the start.
 
 import { button, facts, h } from '../dom.js';
-import { bytes, exact, name, number, percent, plain, plural, shape } from '../format.js';
+import { bytes, exact, name, number, optionText, percent, plain, plural, shape } from '../format.js';
 import { chainOf, sourcesOf } from '../model/chain.js';
 import { entryOf, isModel } from '../model/rows.js';
 import { blocked, destinationChoice, entrySelect, radio, textField } from '../components/parts.js';
@@ -55,6 +55,10 @@ export const makeOptions = ({ make }, strategy = make.strategy) => ({
   ...(make.baseName ? { baseName: make.baseName } : {}),
 });
 
+/** How a delta is made, in words: by which strategy, and what that is given. @param {State} state */
+export const wayOf = ({ make }) =>
+  [make.strategy, ...Object.entries(optionsOf(make, make.strategy)).map((each) => optionText(...each))].join(', ');
+
 /** @param {State} state */
 export const makeName = (state) =>
   state.make.name || `${(entryOf(state, 'finetuned')?.name ?? 'fine-tune').replace(/\.safetensors$/i, '')}.wdelta`;
@@ -102,7 +106,7 @@ const awaits = (plan, strategy) => isEstimate(strategy) && !plan.sample;
 function sizeOf(state, strategy) {
   const plan = state.plans.get(makeKey(state, strategy));
   if (!isPlan(plan)) return plan ? 'not possible' : '…';
-  if (awaits(plan, strategy)) return plan.sample === undefined ? '…' : 'not known';
+  if (awaits(plan, strategy)) return plan.sample === null ? 'not known' : blocked(state) ? '–' : 'estimating…';
   return `${plan.exact ? '' : plan.sample ? '≈ ' : '≤ '}${bytes(plan.bytes)}`;
 }
 
@@ -189,18 +193,19 @@ function preflight(app) {
   const { state } = store;
   const plan = state.plans.get(makeKey(state));
   const finetuned = entryOf(state, 'finetuned');
+  const { strategy, quality, ratio } = state.make;
   /** @type {Check[]} */
   const checks = planChecks(
     plan,
     isPlan(plan)
-      ? isEstimate(state.make.strategy)
+      ? isEstimate(strategy)
         ? `${plural(plan.tensors, 'tensor')}; any that the base lacks are stored whole.`
         : `All ${plural(plan.tensors, 'tensor')} are on both sides, with the same shapes.`
       : '',
-    actions.fixes({ retry: () => actions.plan(makeKey(state), true, state.make.strategy) }),
+    actions.fixes({ retry: () => actions.plan(makeKey(state), true, strategy) }),
   );
   if (isPlan(plan)) {
-    if (awaits(plan, state.make.strategy)) {
+    if (awaits(plan, strategy)) {
       if (checks[0].mood === 'ok')
         checks.push(
           plan.sample === undefined && !blocked(state)
@@ -208,7 +213,7 @@ function preflight(app) {
             : { mood: 'note', text: 'The size is not known before the delta is made.' },
         );
     } else {
-      checks.push(...roomChecks(app, plan, state.make.strategy));
+      checks.push(...roomChecks(app, plan, strategy));
       if (finetuned && plan.bytes)
         checks.push({
           mood: 'note',
@@ -216,6 +221,11 @@ function preflight(app) {
         });
     }
   }
+  if (isPlan(plan) && strategy === 'lossy' && (ratio ? Number(ratio) > 30 : Number(quality) < 40))
+    checks.push({
+      mood: 'warning',
+      text: ratio || Number(quality) > 30 ? 'The result may be further from the fine-tune than this size is worth.' : 'The result can be worse than the base.',
+    });
   return { checks, ready: isPlan(plan) };
 }
 
