@@ -36,11 +36,10 @@ worker.addEventListener('message', (event) => {
 });
 
 worker.addEventListener('fetch', (event) => {
-  const { request, respondWith } = /** @type {FetchEvent} */ (event);
-  if (request.method !== 'GET' || request.headers.has('range') || !request.url.startsWith(worker.registration.scope))
-    return;
-  const path = new URL(request.url).pathname;
-  const key = path.endsWith('/') ? `${path}index.html` : path;
+  const { request } = /** @type {FetchEvent} */ (event);
+  const { url, method, headers } = request;
+  if (method !== 'GET' || headers.has('range') || !url.startsWith(worker.registration.scope)) return;
+  const key = new URL(url).pathname.replace(/\/$/, '/index.html');
   const answer = async () => {
     const cache = await caches.open(CACHE);
     const kept = await cache.match(key);
@@ -50,5 +49,5 @@ worker.addEventListener('fetch', (event) => {
     if (SITE.version && response.ok && key.startsWith(SAMPLE)) await cache.put(key, response.clone());
     return response;
   };
-  respondWith.call(event, answer());
+  /** @type {FetchEvent} */ (event).respondWith(answer());
 });

@@ -31,7 +31,7 @@ const TABLE = /** @type {[code: string, title: string, advice: string, action?: 
   [
     'SHAPE_MISMATCH',
     'A tensor has another shape',
-    'Check that the fine-tune started from this base; added vocabulary rows change shapes too.',
+    'Check that the fine-tune started from this base.',
     'base',
   ],
   [
@@ -48,11 +48,11 @@ const TABLE = /** @type {[code: string, title: string, advice: string, action?: 
   [
     'IO',
     'Reading or writing failed',
-    'Check that the disk has room and the file still exists; then try again.',
+    'Check that the disk has room and the file is still there.',
     'retry',
   ],
   ['ABORTED', 'Cancelled', 'Nothing was left behind.', 'retry'],
-  ['INTERNAL', 'A defect of wdelta', 'Your files are untouched. Report the details, then try again.', 'retry'],
+  ['INTERNAL', 'A defect of wdelta', 'Your files are untouched. Report the details.', 'retry'],
 ]);
 /** What is wrong with a file by itself, whatever it is used with. */
 const DAMAGE = /CHECKSUM|MALFORMED|TRUNCATED|^IO|CHANGED/;

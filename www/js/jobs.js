@@ -111,9 +111,7 @@ class Speaker {
   progress(phase, share) {
     const now = performance.now();
     if (phase === this.#phase && share < this.#share + SPEAK_SHARE && now < this.#time + SPEAK_EVERY) return;
-    if (phase === this.#phase || share >= this.#share + SPEAK_SHARE)
-      this.#speak(`${this.#title}: ${phase}, ${Math.floor(share * 100)} percent`);
-    else this.#speak(`${this.#title}: ${phase}`);
+    this.#speak(`${this.#title}: ${phase}, ${Math.floor(share * 100)} percent`);
     this.#phase = phase;
     this.#share = share;
     this.#time = now;

@@ -51,7 +51,7 @@ export function fileActions(app) {
         'Sample',
         async ({ onProgress }) => {
           const { sampleFiles } = await import('../sample/load.js');
-          return sampleFiles((name) => onProgress({ phase: `loading ${name}`, done: 0, total: 0 }));
+          return sampleFiles(store.state.entries, (name) => onProgress({ phase: `loading ${name}`, done: 0, total: 0 }));
         },
         {
           quiet: true,
@@ -59,8 +59,7 @@ export function fileActions(app) {
             store.say('sample', problem.message),
         },
       );
-      const { entries } = store.state;
-      if (files) await take(store, files.filter(({ path }) => !entries.some(({ sample, name }) => sample && name.replace(/ \(\d+\)/, '') === path)), { sample: true });
+      if (files) await take(store, files, { sample: true });
     },
 
     /** @param {string} id */

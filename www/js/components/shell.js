@@ -28,7 +28,7 @@ export function header(app, signal) {
     }),
     button('The sample', () => (close(), actions.sample())),
   );
-  const close = () => menu.hidePopover?.();
+  const close = () => menu.hidePopover();
   const more = h(
     'button',
     { type: 'button', class: 'split', popovertarget: 'open-menu', 'aria-label': 'More ways to open' },
@@ -320,7 +320,7 @@ export function help({ store, actions }, signal) {
       : h(
           'p',
           { class: 'muted' },
-          'Without https there is no private storage, file picker or offline use. Inspecting, comparing and small rebuilds work.',
+          'Without https there is no private storage, file picker or offline use.',
         ),
     h(
       'div',

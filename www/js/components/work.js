@@ -62,7 +62,7 @@ export function workView(app, signal, { kind, title, start, lacks, plan, form, p
           { class: 'actions' },
           button(start, () => actions[kind](), {
             class: 'primary',
-            disabled: !ready || Boolean(why),
+            disabled: !ready || why,
             'aria-describedby': 'why',
             'data-key': 'start',
           }),

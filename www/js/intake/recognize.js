@@ -48,7 +48,7 @@ async function model(blob, start) {
   /** @returns {{ kind: 'other', code: string, message: string }} */
   const wrong = (/** @type {string} */ code, /** @type {string} */ message) => ({ kind: 'other', code, message });
   if (size > blob.size) return wrong('TRUNCATED', `By its header it should have ${exact(size)} B; it has ${exact(blob.size)} B.`);
-  if (text.split('lora_').length > 1 + ends.length / 2) return wrong('NOT_WDELTA', 'It is a LoRA adapter, no whole model. Merge it into its base, and open the result.');
+  if (text.split('lora_').length > 1 + ends.length / 2) return wrong('NOT_WDELTA', 'A LoRA adapter: merge it into its base, and open the result.');
   return { kind: /** @type {const} */ ('model') };
 }
 

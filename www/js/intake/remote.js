@@ -82,7 +82,7 @@ export async function openLink(store, url) {
       refused
         ? {
             code: 'IO',
-            message: `The browser could not read ${middle(plain(url.href))}: its host is not reachable, or chooses not to let other sites read its files (CORS). Download the file and open the copy.`,
+            message: `The browser could not read ${middle(plain(url.href))}: its host cannot be reached, or does not let other sites read its files (CORS). Download it and open the copy.`,
             retryable: true,
           }
         : problem,

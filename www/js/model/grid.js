@@ -42,8 +42,6 @@ function shortLabels(roles) {
         .replace(/\b([qkvo]|gate|up|down)_proj\b/g, '$1')
         .replace(/_?layer_?norm\b/gi, '_norm')
         .replace(/\b_/g, '')
-        .replace(/attention/g, 'attn')
-        .replace(/intermediate/g, 'inter')
         .split('.'),
     ]),
   );

@@ -22,14 +22,14 @@ export function destinations(size, folder) {
   const picker = folder ? 'showDirectoryPicker' in window : 'showSaveFilePicker' in window;
   const disk = Boolean(navigator.storage?.getDirectory);
   const each = (/** @type {string} */ text, /** @type {string} */ after) => `${text}${size ? `: ${bytes(size)} ${after}` : ''}.`;
-  const secure = isSecureContext ? '' : ' It needs https or localhost.';
+  const missing = isSecureContext ? 'Not in this browser.' : 'Needs https or localhost.';
   return [
     {
       id: 'picker',
       label: folder ? 'A folder on this machine' : 'A file on this machine',
       note: picker
-        ? each('You choose it when you start. The browser writes a temporary copy first', 'on that disk')
-        : `This browser cannot write to chosen files.${secure}`,
+        ? each('You choose it at the start. The browser first writes a copy beside it', 'on that disk')
+        : missing,
       available: picker,
     },
     {
@@ -37,7 +37,7 @@ export function destinations(size, folder) {
       label: 'Private storage, then download',
       note: disk
         ? each("Written to the browser's own storage, then copied by the download", 'twice')
-        : `This browser has no private storage here.${secure}`,
+        : missing,
       available: disk,
     },
     {
@@ -48,7 +48,7 @@ export function destinations(size, folder) {
           ? 'Held by this tab only.'
           : folder
             ? 'For single files only.'
-            : `Up to ${bytes(MEMORY_LIMIT)} only; this is ${bytes(size)}.`,
+            : `Up to ${bytes(MEMORY_LIMIT)} only.`,
       available: size <= MEMORY_LIMIT && !folder,
     },
   ];

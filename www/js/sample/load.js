@@ -2,6 +2,7 @@
 // The sample that ships with the page: a small language model, and deltas of two of its fine-tunes.
 
 /** @import { Picked } from '../intake/collect.js' */
+/** @import { Entry } from '../types.js' */
 /** @import { Config } from './llama.js' */
 /** @import { TokenizerJson } from './tokenizer.js' */
 
@@ -35,8 +36,8 @@ async function get(path) {
   return response;
 }
 
-/** @param {(name: string) => void} onFile @returns {Promise<Picked[]>} */
-export async function sampleFiles(onFile) {
+/** @param {Entry[]} entries what is open @param {(name: string) => void} onFile @returns {Promise<Picked[]>} those that are not */
+export async function sampleFiles(entries, onFile) {
   /** @type {Picked[]} */
   const files = [];
   for (const [path, name] of FILES) {
@@ -53,7 +54,7 @@ export async function sampleFiles(onFile) {
     workers?.addEventListener('controllerchange', () => void keep([...FILES.map(([path]) => path), ...BESIDE]).catch(() => {}), {
       once: true,
     });
-  return files;
+  return files.filter(({ path }) => !entries.some(({ sample, name }) => sample && name.replace(/ \(\d+\)/, '') === path));
 }
 
 /** @returns {Promise<{ config: Config, tokenizer: TokenizerJson }>} */

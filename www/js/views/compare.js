@@ -230,7 +230,7 @@ function compare(app, signal) {
                       ]
                     : button(`Measure similarity, reads ${bytes(a.size + b.size + (a.info ? (base?.size ?? 0) : 0))}`, measure, {
                       class: 'primary',
-                      disabled: Boolean(why),
+                      disabled: why,
                       'data-key': 'diff',
                     }),
               ),

@@ -82,12 +82,12 @@ export function fileDetails(app, entry) {
       sound
         ? null
         : button('Check the file', () => actions.verify(entry, false), {
-            disabled: Boolean(why),
+            disabled: why,
             'data-key': 'verify file',
           }),
       base && !fits
         ? button('Check file and base', () => actions.verify(entry, true), {
-            disabled: Boolean(why),
+            disabled: why,
             'data-key': 'verify base',
           })
         : null,

@@ -203,7 +203,7 @@ function explore(app, signal) {
       return [
         button(`Measure all, reads ${bytes(size)}`, () => actions.measure(null, needsBase), {
           class: 'primary',
-          disabled: Boolean(blocked(state)),
+          disabled: blocked(state),
           'data-key': 'measure',
         }),
       ];

@@ -55,7 +55,7 @@ export function lineageView(app, signal) {
                 ? null
                 : button(`Check the links, reads up to ${bytes(size)}`, () => actions.lineage(false), {
                   class: 'primary',
-                  disabled: Boolean(why),
+                  disabled: why,
                   'data-key': 'lineage',
                 })
             : [

@@ -262,7 +262,7 @@ function baseCheck({ store, actions }, base, chain, why) {
     text: `The base's hash is checked while rebuilding, before the result is kept.${more}`,
     more: button(`Check it now, reads ${bytes(base.size + first.size)}`, () => actions.verify(first, true), {
       class: 'quiet',
-      disabled: Boolean(why),
+      disabled: why,
       'data-key': 'check base',
     }),
   };
