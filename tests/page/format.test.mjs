@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { gridOf } from '../../www/js/model/grid.js';
 import { modelRows } from '../../www/js/model/rows.js';
-import { about, bytes, count, duration, percent } from '../../www/js/format.js';
+import { about, bytes, count, duration, operation, percent, sentence } from '../../www/js/format.js';
 
 /** Each input with the text it gives, blanks that do not break as blanks. */
 const TABLES = [
@@ -25,6 +25,20 @@ const TABLES = [
       [3630, '1 h 1 min'],
       [7199, '2 h 0 min'],
       [90_000, '25 h 0 min'],
+    ],
+  ],
+  [
+    sentence,
+    [
+      ['1 tensor of the base is not used by the delta; the result has only what the delta lists', '1 tensor of the base is not in the fine-tune, nor in the result.'],
+      ['0 of 42 tensors can be coded against the base; is it the right one?', '0 of 42 tensors have a match in the base; is it the right one?'],
+    ],
+  ],
+  [
+    operation,
+    [
+      ['dithered', 'lossy'],
+      ['delta', 'delta'],
     ],
   ],
   [
@@ -93,5 +107,5 @@ test('columns of the map are called what tells them apart, and no less', () => {
 
 test('numbers of a stem are no layers', () => {
   const { lines, bands } = map('stem.0.weight', 'stem.6.weight', 'blocks.layers.0.norm.weight', 'blocks.layers.1.norm.weight');
-  assert.deepEqual([lines, bands], [['1', '0'], ['stem.0.weight', 'stem.6.weight']]);
+  assert.deepEqual([lines, bands], [['1', '0'], ['stem.0', 'stem.6']]);
 });

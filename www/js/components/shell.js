@@ -300,7 +300,7 @@ export function help({ store, actions }, signal) {
             'data-key': 'single',
             on: { change: () => actions.prefer({ singleKeys: !prefs.singleKeys }) },
           }),
-          ' Keys of one letter',
+          ' Single-key shortcuts',
         ),
         h(
           'label',
@@ -311,7 +311,7 @@ export function help({ store, actions }, signal) {
             'data-key': 'dense',
             on: { change: () => actions.prefer({ dense: !prefs.dense }) },
           }),
-          ' Comfortable rows',
+          ' Taller rows',
         ),
       ],
     ),

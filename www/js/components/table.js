@@ -374,7 +374,7 @@ export const SHAPE_COLUMN = {
 /** The finding of a row, in a word. @type {Column} */
 export const FINDING_COLUMN = {
   id: 'finding',
-  label: 'Finding',
+  label: 'Remark',
   value: ({ findings }) => findings.map(({ code }) => code).join(' ') || null,
   cell: ({ findings }) =>
     findings

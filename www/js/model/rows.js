@@ -2,6 +2,7 @@
 // From what the package says about a delta to the rows that table, map and details share.
 
 import { inSlices, nextFrame } from '../dom.js';
+import { operation } from '../format.js';
 import { gridOf } from './grid.js';
 
 /** @import { DiffTensor, Entry, Finding, Inspection, Row, State, InspectedTensor } from '../types.js' */
@@ -55,7 +56,7 @@ export function rowsOf(entry) {
 function rowOf({ lossless, loss, ...tensor }, findings) {
   const { name, elements, bytes } = tensor;
   // Version 1 has no name for a tensor that is the base's own: it says that all values are dropped.
-  const own = elements && !bytes ? { strategy: 'unchanged', options: {} } : {};
+  const own = elements && !bytes ? { strategy: 'unchanged', options: {} } : { strategy: operation(tensor.strategy) };
   return { ...tensor, ...own, key: naturalKey(name), findings, loss: lossless ? 0 : loss?.relativeError };
 }
 
@@ -100,7 +101,7 @@ function groupOf(name) {
   /** @type {Row['group']} */
   const group = { layer: null, expert: null, role: '' };
   const isNumber = (/** @type {string} */ part) => /^\d+$/.test(part);
-  const parts = name.split('.').filter((part, i, all) => {
+  const parts = name.replace(/^(model|transformer)\.|\.weight$/g, '').split('.').filter((part, i, all) => {
     const what = /expert/.test(all[i - 1]) ? 'expert' : /layer|block|^(h|stages|features)$/.test(all[i - 1]) ? 'layer' : 'role';
     // What only says that a layer's number follows goes with it.
     if (what === 'role' || group[what] !== null || !isNumber(part)) return !(/^(layers?|h|blocks?)$/.test(part) && isNumber(all[i + 1]));

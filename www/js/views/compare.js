@@ -2,7 +2,7 @@
 // Compare: two deltas or two models side by side, joined by tensor name.
 
 import { button, facts, h, item, live, renewed, segmented } from '../dom.js';
-import { breakable, bytes, cosine, count, exact, number, percent, shape, shortHash } from '../format.js';
+import { breakable, bytes, cosine, count, exact, number, operation, percent, plural, shape, shortHash } from '../format.js';
 import { PAIR_MEASURES } from '../model/measures.js';
 import { entryOf, joined, leansOnBase, modelRows, rowNamed, rowsOf } from '../model/rows.js';
 import { picture, tableSection } from '../components/explorer.js';
@@ -317,7 +317,7 @@ function totals({ actions }, diff) {
           severity: what === 'strategy' ? 'note' : 'warning',
           code: what.toUpperCase(),
           // A file has a strategy, a tensor in it an operation.
-          message: `${what === 'strategy' ? 'operation' : what} ${a} in A, ${b} in B`,
+          message: `${what === 'strategy' ? 'operation' : what} ${operation(a)} in A, ${operation(b)} in B`,
           tensor,
         }),
     ),

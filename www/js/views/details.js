@@ -172,7 +172,7 @@ export function tensorDetails(app, entry, row) {
               `${exact(stats.zeros)}${stats.elements > row.elements ? ` of ${exact(stats.elements)} parts` : ''} · ${percent(stats.elements ? stats.zeros / stats.elements : 0)}`,
             ],
             ['Outliers', stats.outliers.count && `${exact(stats.outliers.count)} · ${percent(stats.outliers.share)}`],
-            ['Relative to base', stats.relative === undefined ? null : percent(stats.relative) + (stats.relative < 1e4 ? '' : ', which is next to zero')],
+            ['Relative to base', stats.relative === undefined ? null : percent(stats.relative) + (stats.relative < 1e4 ? '' : ' of next to nothing')],
           ]),
           // Where nothing changed there is nothing to draw.
           told ?? (stats.norm ? histogram(stats, store.state.logCounts, onLog) : null),

@@ -102,7 +102,7 @@ export const inspectView = (app, signal) =>
 
 /** What can be done with which files. */
 const JOURNEYS = [
-  ['Inspect', 'a delta', 'tensors, sizes, strength by layer, findings'],
+  ['Inspect', 'a delta', 'tensors, sizes, strength by layer, remarks'],
   ['Compare', 'two deltas, or two models', 'what differs, and by how much'],
   ['Lineage', 'several deltas', 'which follows which, and what is verified'],
   ['Rebuild', 'deltas and their base', 'the fine-tune as .safetensors, checked'],
@@ -305,7 +305,7 @@ function findingsPanel({ store, actions }, signal) {
     ([findings = []]) => {
       const of = (/** @type {string} */ severity) => findings.filter((finding) => finding.severity === severity).length;
       const parts = ['error', 'warning', 'note'].flatMap((word) => (of(word) ? [plural(of(word), word)] : []));
-      label.replaceChildren('Findings ', h('span', { class: 'muted' }, parts.join(', ') || 'nothing noticed'));
+      label.replaceChildren('Remarks ', h('span', { class: 'muted' }, parts.join(', ') || 'nothing noticed'));
       body.replaceChildren(findingList(findings, (tensor) => actions.select(tensor)));
       panel.open = of('error') > 0;
     },

@@ -84,7 +84,7 @@ export function lineageView(app, signal) {
             node(app, placed, passing(all.map(({ depth }) => depth), i), deltas, result, busy, active),
           ),
         ),
-        findings.length ? [h('h2', null, 'Findings'), findingList(findings, null)] : null,
+        findings.length ? [h('h2', null, 'Remarks'), findingList(findings, null)] : null,
       ];
     },
   );

@@ -2,7 +2,7 @@
 // Make: base and fine-tune give a delta, its size known before the start.
 
 import { button, facts, h } from '../dom.js';
-import { bytes, exact, name, number, optionText, percent, plain, plural, shape } from '../format.js';
+import { bytes, exact, name, number, operation, optionText, percent, plain, plural, shape } from '../format.js';
 import { chainOf, sourcesOf } from '../model/chain.js';
 import { entryOf, isModel } from '../model/rows.js';
 import { blocked, destinationChoice, entrySelect, radio, textField } from '../components/parts.js';
@@ -20,7 +20,7 @@ export const STRATEGIES = [
   ['lossy', 'Close to the fine-tune, as small as its quality says.'],
   ['int4', 'Sixteen levels per tensor, the largest changes apart.'],
   ['sparse', 'Only the largest changes, each exact; the rest is dropped.'],
-  ['quantized', 'One sign per value, one scale per row: the coarsest.'],
+  ['quantized', 'One sign per value, one scale per row: the roughest.'],
 ];
 
 /** Names what a plan was made for. @param {State} state @param {Strategy} [strategy] */
@@ -236,7 +236,7 @@ const isUnchanged = ({ unchanged, elements }) => unchanged === elements;
 function operationOf({ version }, tensor) {
   if (isUnchanged(tensor)) return 'unchanged';
   const { strategy, requested } = tensor;
-  return strategy === requested || version === 2 ? strategy : `${strategy} instead of ${requested}`;
+  return strategy === requested || version === 2 ? operation(strategy) : `${strategy} instead of ${requested}`;
 }
 
 /** @param {EncodeReport} result */
