@@ -1,4 +1,4 @@
-// Files that cannot be used: a line each, which says what is wrong and unfolds what to do.
+// Files that cannot be used: a line each, which says what is wrong and unfolds what to do; and those that do not fit each other.
 
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
@@ -82,5 +82,16 @@ test('a model that is cut short, and an adapter, are told at once and take no ro
   assert.match(await driven.problem('NOT_WDELTA'), /LoRA adapter/);
   await driven.give(named('whole.safetensors', whole));
   assert.deepEqual(await page.locator('.chip .role').evaluateAll((all) => all.map((each) => each.value ?? each.textContent)), ['not usable', 'not usable', 'base']);
+  await driven.close();
+});
+
+test('Compare says how many tensors have a partner before it says how far they are apart', async () => {
+  const driven = await site.open({ path: '#compare' });
+  const { page } = driven;
+  await driven.give(named('a.safetensors', model('same', 'old.1', 'old.2')), named('b.safetensors', model('same', 'new.1', 'new.2')));
+  await page.getByRole('button', { name: /^Measure similarity/ }).click();
+  const facts = page.locator('.summary dl');
+  await facts.waitFor();
+  assert.match(await facts.innerText(), /^In both\s+1 of 3\stensors\s+compared by name; renamed ones are not found\s+Only in A\s+2\s+Only in B\s+2\s+Distance/);
   await driven.close();
 });

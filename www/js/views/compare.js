@@ -258,15 +258,21 @@ function compare(app, signal) {
 
 /** @param {Row[]} rows @param {Entry} a @param {Entry} b @param {DiffReport | null} diff */
 function pairFacts(rows, a, b, diff) {
+  const only = (/** @type {'a' | 'b'} */ side) => (diff && !a.info ? diff[side === 'a' ? 'onlyA' : 'onlyB'] : rows.filter((row) => row.side === side)).length;
+  const both = rows.filter(({ side }) => !side).length;
   const changed = rows.filter((row) => row.b && !row.side && row.strategy !== row.b.strategy).length;
   return h(
     'dl',
     null,
+    item(
+      'In both',
+      `${exact(both)} of ${plural(both + only('a'), 'tensor')}`,
+      only('a') && only('b') ? h('span', { class: 'muted' }, 'compared by name; renamed ones are not found') : null,
+    ),
+    item('Only in A', exact(only('a'))),
+    item('Only in B', exact(only('b'))),
     a.info && b.info
       ? [
-          item('In both', exact(rows.filter(({ side }) => !side).length)),
-          item('Only in A', exact(rows.filter(({ side }) => side === 'a').length)),
-          item('Only in B', exact(rows.filter(({ side }) => side === 'b').length)),
           item('Other operation', exact(changed)),
           item('Stored, A − B', PAIR_MEASURES.difference[0].text(a.info.bytes - b.info.bytes)),
           item(
