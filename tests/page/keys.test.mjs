@@ -139,3 +139,30 @@ test('C copies the name of the tensor and says so', async () => {
   }
   await driven.close();
 });
+
+test('T shows charts as tables from wherever the focus is; tabs keep the tensor, as keys do', async () => {
+  const driven = await site.open();
+  const { page } = driven;
+  await open(page, sample('docs-int4'));
+  const row = page.locator('[data-row="1"]');
+  await row.click();
+  const table = page.locator('.chart .plain').first();
+  await table.waitFor({ state: 'attached' });
+  await row.focus();
+  await page.keyboard.press('t');
+  await table.waitFor();
+  await page.keyboard.press('t');
+  await table.waitFor({ state: 'hidden' });
+  await page.locator('.plot').first().focus();
+  await page.keyboard.press('t');
+  await table.waitFor();
+
+  const { hash } = new URL(page.url());
+  assert.match(hash, /^#inspect&t=./);
+  await driven.view('Rebuild');
+  assert.equal(new URL(page.url()).hash, hash.replace('inspect', 'rebuild'));
+  await page.keyboard.press('1');
+  await page.locator('html[data-view=inspect]').waitFor();
+  assert.equal(new URL(page.url()).hash, hash);
+  await driven.close();
+});

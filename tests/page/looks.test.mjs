@@ -216,3 +216,21 @@ for (const [look, { size, theme, media }] of Object.entries(LOOKS)) {
     assert.deepEqual(found, {});
   });
 }
+
+test('no chip is cut through on a narrow screen', async () => {
+  for (const height of [480, 568, 640, 800]) {
+    const driven = await site.open({ size: { width: 320, height } });
+    const { page } = driven;
+    await page.getByRole('button', { name: 'Try the sample' }).click();
+    await page.locator('.chip').nth(4).waitFor();
+    const cut = await page.evaluate(() => {
+      const { bottom } = document.querySelector('.tray').getBoundingClientRect();
+      return [...document.querySelectorAll('.chip')].filter((chip) => {
+        const box = chip.getBoundingClientRect();
+        return box.top < bottom && box.bottom > bottom + 0.5;
+      }).length;
+    });
+    assert.equal(cut, 0, `${height} px`);
+    await driven.close();
+  }
+});

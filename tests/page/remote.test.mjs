@@ -125,3 +125,17 @@ test('index.html hands a link over, since it may not read it', async () => {
   await tab.locator('.tensors tbody tr').first().waitFor();
   await leave();
 });
+
+test('each page says what it sends', async () => {
+  for (const [path, text] of [
+    ['', /They are read where they lie, and nothing is sent anywhere\./],
+    ['remote.html', /They are read where they lie\. Links are fetched from their hosts, and nothing else is sent\./],
+  ]) {
+    const page = await browser.newPage();
+    await page.goto(site.url + path);
+    const said = await page.locator('.drop-zone').innerText();
+    assert.match(said, text);
+    assert.match(said, /paste an https link/);
+    await page.close();
+  }
+});

@@ -1,11 +1,11 @@
 // @ts-check
 // Puts the page together: shell, views, address, keys, drops, and what runs in the background.
 
-import { ready, scriptUrl } from './api.js';
+import { makeView } from './views/make.js';
 import { App } from './app.js';
 import { button, fill, h } from './dom.js';
 import { jobBar } from './components/job.js';
-import { header, help, notices, tabs, TITLES } from './components/shell.js';
+import { hashOf, header, help, notices, tabs, TITLES } from './components/shell.js';
 import { plural } from './format.js';
 import { dropped, picked } from './intake/collect.js';
 import { take } from './intake/intake.js';
@@ -16,7 +16,7 @@ import { linkOf, openLink, remote } from './intake/remote.js';
 import { compareView } from './views/compare.js';
 import { inspectView } from './views/inspect.js';
 import { lineageView } from './views/lineage.js';
-import { makeView } from './views/make.js';
+import { ready, scriptUrl } from './api.js';
 import { rebuildView } from './views/rebuild.js';
 
 /** @import { View } from './types.js' */
@@ -102,7 +102,7 @@ addEventListener('popstate', () => follow(false));
 store.watch(
   (state) => [state.view, state.tensor],
   ([view, tensor]) => {
-    const hash = `#${view}${tensor === null ? '' : `&t=${encodeURIComponent(tensor)}`}`;
+    const hash = hashOf(view, tensor);
     if (hash === (location.hash || '#inspect')) return;
     const sameView = location.hash.slice(1).split('&')[0] === view;
     // Walking through the rows replaces, so that "back" leads to the last view or choice and not through every row.
@@ -148,6 +148,9 @@ const inTextField = (target) =>
   target instanceof HTMLElement &&
   target.matches('input:not([type=checkbox], [type=radio], [type=range]), textarea, select, [contenteditable]');
 
+/** Presses the buttons that have a key. @param {string} key */
+const press = (key) => /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(`main [aria-keyshortcuts=${key}]`)).forEach((each) => each.click());
+
 /** @type {Record<string, () => void>} */
 const KEYS = {
   o: () => void actions.pickFiles(),
@@ -156,7 +159,8 @@ const KEYS = {
   k: () => app.table?.move(-1),
   '?': () => actions.help(),
   // The button also says that it has copied.
-  c: () => /** @type {HTMLElement | null} */ (document.querySelector('[aria-keyshortcuts=C]'))?.click(),
+  c: () => press('C'),
+  t: () => press('T'),
 };
 addEventListener('keydown', (event) => {
   if (event.key === 'Escape') return escape(event);
@@ -210,7 +214,7 @@ function linkForm() {
     h(
       'p',
       null,
-      'This page may read from other hosts, by https and only what you ask it to. It sends no credentials. ',
+      'This page may read from other hosts: by https, only what you ask it to, and without credentials. ',
       h('a', { href: './' }, 'Back to the page that reads local files only'),
     ),
     h(

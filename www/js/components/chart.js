@@ -92,7 +92,6 @@ export function barChart({ title, summary, head, bars, log, zero, ticks = [], cu
         keydown: (/** @type {KeyboardEvent} */ event) => {
           if (event.key === 'ArrowRight') show(Math.min(bars.length - 1, at + 1));
           else if (event.key === 'ArrowLeft') show(Math.max(0, at - 1));
-          else if (event.key === 't' || event.key === 'T') turn();
           else return;
           event.preventDefault();
           event.stopPropagation();
@@ -106,7 +105,7 @@ export function barChart({ title, summary, head, bars, log, zero, ticks = [], cu
     drawing.hidden = !table.hidden;
     toggle.setAttribute('aria-pressed', String(!table.hidden));
   };
-  const toggle = button('Table', turn, { class: 'quiet', 'aria-pressed': 'false' });
+  const toggle = button('Table', turn, { class: 'quiet', 'aria-pressed': 'false', 'aria-keyshortcuts': 'T' });
   return h(
     'figure',
     { class: 'chart' },

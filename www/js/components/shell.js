@@ -148,19 +148,22 @@ function chip({ store, actions }, entry, active, busy) {
   );
 }
 
+/** The address of a view, with the tensor that is chosen. @param {string} view @param {string | null} tensor */
+export const hashOf = (view, tensor) => `#${view}${tensor === null ? '' : `&t=${encodeURIComponent(tensor)}`}`;
+
 /** @param {App} app @param {AbortSignal} signal */
 export function tabs({ store }, signal) {
   return live(
     store,
     signal,
     h('nav', { class: 'tabs', 'aria-label': 'Views' }),
-    (state) => [state.view],
-    ([view]) =>
+    (state) => [state.view, state.tensor],
+    ([view, tensor]) =>
       Object.entries(TITLES).map(([id, text], i) =>
         h(
           'a',
           {
-            href: `#${id}`,
+            href: hashOf(id, tensor),
             'aria-current': id === view ? 'page' : null,
             'aria-keyshortcuts': i + 1,
             'data-key': `tab ${id}`,
@@ -255,6 +258,9 @@ export function notices(app, signal) {
   );
 }
 
+/** What becomes of files. */
+export const PRIVACY = `are read where they lie${remote ? '. Links are fetched from their hosts, and nothing else is sent' : ', and nothing is sent anywhere'}.`;
+
 const KEYS = [
   ['O', 'open files'],
   ['1 – 5', 'views'],
@@ -276,7 +282,7 @@ export function help({ store, actions }, signal) {
     h(
       'p',
       null,
-      'Base and delta together give the fine-tune back. Files are read where they lie, and nothing is sent anywhere.',
+      `Base and delta together give the fine-tune back. Files ${PRIVACY}`,
     ),
     facts([
       ['Δ', 'what the fine-tune changed'],

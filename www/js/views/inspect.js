@@ -11,6 +11,7 @@ import { fileStrip } from '../components/file.js';
 import { jobArea } from '../components/job.js';
 import { blocked, hashView, isRunning, missing, status } from '../components/parts.js';
 import { findingList } from '../components/problem.js';
+import { PRIVACY } from '../components/shell.js';
 import { FINDING_COLUMN, NAME_COLUMN, SHAPE_COLUMN } from '../components/table.js';
 import { baseWith, detailsPanel, fileDetails, tensorDetails } from './details.js';
 
@@ -127,7 +128,7 @@ function dropZone({ actions }) {
         'p',
         null,
         h('strong', null, 'Files stay on this machine.'),
-        ' They are read where they lie, and nothing is sent anywhere.',
+        ` They ${PRIVACY}`,
       ),
       h(
         'div',
@@ -136,7 +137,7 @@ function dropZone({ actions }) {
         button('Open folder…', () => actions.pickFolder()),
         button('Try the sample, 1 MB', () => actions.sample()),
       ),
-      h('p', { class: 'muted' }, 'Accepted: .wdelta, .safetensors, folders with shards. Or paste a link.'),
+      h('p', { class: 'muted' }, 'Accepted: .wdelta, .safetensors, folders with shards. Or paste an https link.'),
     ),
     h(
       'table',
