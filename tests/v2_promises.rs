@@ -58,6 +58,34 @@ fn packed_weights_take_what_their_nibbles_take() {
     }
 }
 
+/// Rows of packed weights are wide, and of a large tensor only some are fitted on: what these happen to be is not taken for
+/// what all are.
+#[test]
+fn wide_packed_weights_take_what_narrow_ones_do() {
+    let (rows, columns) = (384u64, 11_008u64);
+    let n = 4 * (rows * columns) as usize;
+    let base = random_bytes(n, 63);
+    let moved = |seed: u32, from: usize| -> Vec<u8> {
+        let chance = random_bytes(2 * n, seed);
+        let next = |(i, (b, c)): (usize, (&u8, &[u8]))| match i % (4 * columns as usize) < from {
+            true => b ^ (c[0] < 8) as u8 ^ ((c[1] < 8) as u8) << 4,
+            false => *b,
+        };
+        base.iter().zip(chance.chunks_exact(2)).enumerate().map(next).collect()
+    };
+    let bits = |fine: &[u8], shape: &[u64]| {
+        let (bytes, _) = pair(&[("qweight", "I32", shape, &base)], &[("qweight", "I32", shape, fine)]);
+        8.0 * bytes as f64 / (2 * n) as f64
+    };
+    let fine = moved(64, 4 * columns as usize);
+    let (wide, narrow) = (bits(&fine, &[rows, columns]), bits(&fine, &[columns, rows]));
+    assert!(wide < 0.25 && narrow < 0.25, "{wide} and {narrow} bits for each nibble");
+    // Of rows that are too wide to be coded as one, most may be as they were.
+    let fine = moved(65, 4 * 2048);
+    let part = bits(&fine, &[rows, columns]);
+    assert!(part < 0.25 / 4.0, "{part}");
+}
+
 #[test]
 fn every_dtype_is_exact() {
     let dtypes = [

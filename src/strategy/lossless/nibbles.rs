@@ -36,9 +36,12 @@ pub fn by_nibbles(dtype: Dtype, rows: &Sample, own: &Fit, effort: Effort) -> Opt
         form.code(dtype, dtype, &some.base, &mut base),
         form.code(dtype, dtype, &some.fine, &mut fine),
     );
-    let fit = fit(&nibbles, effort);
-    let shorter =
-        length(&fit, nibbles.layout.bits, rows.len() * per_word) * WORTH.1 < length(own, width, rows.len()) * WORTH.0;
+    // Rows of a part of a tensor are few and wide: scales fitted to them say nothing of the others.
+    let columns = effort.columns && nibbles.stride == 1;
+    let fit = fit(&nibbles, Effort { columns, ..effort });
+    // Parts of rows that did not change are left out.
+    let length_of_nibbles = length(&fit, nibbles.layout.bits, nibbles.len() * stride);
+    let shorter = length_of_nibbles * WORTH.1 < length(own, width, rows.len()) * WORTH.0;
     shorter.then_some(ByNibbles { fit, stride })
 }
 
