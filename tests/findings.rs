@@ -455,7 +455,7 @@ fn a_delta_larger_than_the_fine_tune_is_told_of() {
     let (report, delta) = encode(&base, &finetuned, INT4).unwrap();
     assert!(delta.len() > 12 * 4096);
     assert_eq!(report["findings"][0]["code"], "larger");
-    // The plan's size is never exceeded.
+    // So the plan expects it.
     let mut host = Memory::new()
         .with(Role::Base, 0, "base.safetensors", safetensors(&base))
         .with(Role::Finetuned, 0, "ft.safetensors", safetensors(&finetuned));

@@ -38,8 +38,8 @@ impl Choice {
         Self::before(item.strategy, item.kept)
     }
 
-    /// What takes most of what a tensor may get: integers are kept exactly, all of which may have changed.
-    pub fn at_most(item: &SurveyItem) -> Self {
+    /// The same in safe mode, where integers are kept exactly: all of them may have changed.
+    pub fn as_expected(item: &SurveyItem) -> Self {
         match item.finetuned.dtype.is_float() {
             true => Self::as_asked(item),
             false => Self::before(Strategy::Sparse, item.finetuned.elements),

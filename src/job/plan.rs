@@ -13,10 +13,8 @@ pub struct Plan {
     pub job: &'static str,
     /// Bytes of all outputs.
     pub bytes: u64,
-    /// Whether that is certain before the values are seen.
+    /// Whether that is certain before the values are seen; else it is a guess.
     pub exact: bool,
-    /// Whether that is a guess; else, where it is not certain, it is the most that there can be.
-    pub guess: bool,
     /// The files that will be written.
     pub outputs: Vec<OutputFile>,
     /// What was noticed so far; the result names it again.
@@ -38,7 +36,6 @@ impl Plan {
             job,
             bytes: 0,
             exact: true,
-            guess: false,
             outputs: Vec::new(),
             problems: Vec::new(),
             reads,

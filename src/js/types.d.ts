@@ -179,10 +179,8 @@ export interface Plan {
   job: string;
   /** Size of all outputs. */
   bytes: number;
-  /** Whether that is certain. */
+  /** Whether that is certain; else it is a guess, as it follows from the values. */
   exact: boolean;
-  /** Whether that is a guess; else, where it is not certain, it is the most that there can be. */
-  guess: boolean;
   outputs: OutputFile[];
   problems: Finding[];
   reads: number;

@@ -56,7 +56,7 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     // In reference mode every tensor takes the strategy asked for.
     let straight: Vec<Choice> = match wanted.reference {
         true => items.iter().map(Choice::as_asked).collect(),
-        false => items.iter().map(Choice::at_most).collect(),
+        false => items.iter().map(Choice::as_expected).collect(),
     };
     let record_order = record_order(base, finetuned, wanted.reference && before.parents.is_empty());
     let guess = layout(&items, &straight, &wanted, &record_order, &options, &"0".repeat(64))?;
@@ -279,7 +279,6 @@ fn plan_of(items: &[SurveyItem], size: u64, wanted: &Wanted, problems: Vec<Findi
         job: "encode",
         bytes: size,
         exact: wanted.reference,
-        guess: false,
         outputs: vec![OutputFile {
             path: String::new(),
             size,

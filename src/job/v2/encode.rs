@@ -170,7 +170,6 @@ fn plan(chain: &Chain, items: &[Item<'_>], fidelity: Fidelity, finetuned_bytes: 
         job: "encode",
         bytes: guess,
         exact: false,
-        guess: true,
         outputs: vec![OutputFile {
             path: String::new(),
             size: guess,

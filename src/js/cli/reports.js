@@ -109,9 +109,9 @@ function sideFileLines(wanted, files) {
  * @param {string | undefined} output as the user gave it
  * @param {boolean} [sideFiles] whether they were wanted
  */
-export function planLines({ bytes, exact, guess, outputs, problems, reads, writes, tensors, elements }, output, sideFiles) {
+export function planLines({ bytes, exact, outputs, problems, reads, writes, tensors, elements }, output, sideFiles) {
   return [
-    `would write ${formatBytes(bytes)}${guess ? ', at a guess: it follows from the weights,' : exact ? '' : ' or less'} in ${plural(outputs.length, 'file')}:`,
+    `would write ${formatBytes(bytes)}${exact ? '' : ', at a guess: it follows from the weights,'} in ${plural(outputs.length, 'file')}:`,
     ...outputs.map(({ path, size }) => printable(`  ${(outputs.length === 1 && output) || path || 'the output'}  ${formatBytes(size)}`)),
     `${plural(tensors, 'tensor')}, ${formatCount(elements)} weights; reads ${formatBytes(reads)}, writes ${formatBytes(writes)}`,
     ...sideFileLines(sideFiles, outputs),
