@@ -108,7 +108,7 @@ impl Task {
 /// spend its time on handing out work.
 pub const GROUP_BYTES: u64 = 4 << 20;
 
-/// Groups items into tasks of at least 4 MiB. `cost` gives an item's bytes, `name` its tensor.
+/// Groups items into tasks of at least 4 MiB. `cost` gives an item's bytes, or what its work is worth in bytes; `name` its tensor.
 pub fn grouped<T>(
     items: Vec<T>,
     phase: &str,

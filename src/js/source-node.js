@@ -9,7 +9,7 @@ import { MAX_DEPTH, MAX_FILES, tooManyFiles } from './source.js';
 
 /** @param {string | URL} path */
 export const toPath = (path) => {
-  if (!(path instanceof URL) && !/^(file:|[a-z][\w+.-]*:\/\/)/i.test(path)) return path;
+  if (!(path instanceof URL) && !/^(file:|[a-z][\w+.-]+:\/\/)/i.test(path)) return path;
   try {
     return fileURLToPath(path);
   } catch (/** @type {any} */ error) {

@@ -234,9 +234,8 @@ class TableSet(Tables):
         words = rounded(to, floats(of, words)) if of != (to := dtype if n > 1 else coded) and len(words) else words
         return (np.ascontiguousarray(words).view("u1")[:, None] >> np.uint8([0, 4]) & 15).astype("<u2").ravel() if n > 1 else words
     def result(self, dtype, data):
-        coded, n = self.coded(dtype)
-        words = np.frombuffer(data, word_type(coded))
-        return (words[::2] & 15 | words[1::2] << 4).astype("u1") if n > 1 else floats(coded, words) if coded != dtype else data
+        words = np.frombuffer(data, word_type((form := self.coded(dtype))[0]))
+        return (words[::2] & 15 | words[1::2] << 4).astype("u1") if form[1] > 1 else floats(form[0], words) if form[0] != dtype else data
 
 class Params:
     """6. Parameters, and the prediction of section 7."""
@@ -335,7 +334,7 @@ def coded(data, tables, rows):
         out[-1] = np.where(abs(codes) == 127, (codes < 0).astype(base.dtype) << width - 1, out[-1])
     finished(s, pieces, rans)
     need(at + 7 >> 3 == len(raw), "raw bits are left over or missing")
-    return b"".join(row.tobytes() for row in out)
+    return [row.tobytes() for row in out]
 
 class Delta:
     """1. The file."""
@@ -391,9 +390,10 @@ class Delta:
         need(self.index.digests in (b"", digests), "a file has another digest")
         return files
     def block(self, part, rows, results):
-        word = word_type(dtype := (t := self.index.tensors[rows[0][0]])["kind"][0]).itemsize
-        tables = self.sets[t["set"]] if part[0] == 0 else None
-        pieces = io.BytesIO(tables.result(dtype, coded(part[1:], tables, [r for *_, row in rows for r in row])) if tables else
+        word, tables = word_type((t := self.index.tensors[rows[0][0]])["kind"][0]).itemsize, self.sets[t["set"]] if part[0] == 0 else None
+        done = iter(coded(part[1:], tables, [r for *_, row in rows for r in row])) if tables else None
+        own = lambda i, row: bytes(tables.result(self.index.tensors[i]["kind"][0], b"".join(islice(done, len(row)))))
+        pieces = io.BytesIO(b"".join(own(i, row) for i, _, row in rows) if tables else
                             part[1:] if part[0] == 1 else planes(part[1:], word, sum(n for _, n, _ in rows) * word))
         for i, n, _ in rows:
             results[i].append(take(pieces, n * word))

@@ -18,6 +18,7 @@ use crate::offset::ByteRange;
 use crate::strategy::lossless::form::Form;
 use crate::strategy::lossless::model::DecodeSet;
 use crate::strategy::lossless::params::Params;
+use crate::strategy::lossless::stored;
 use std::future::Future;
 use std::pin::Pin;
 
@@ -285,7 +286,9 @@ impl Reader {
     pub async fn block(&mut self, io: &Io, level: usize, number: usize) -> Result<Vec<Vec<u8>>> {
         let b = self.coded(level)?.blocks[number].clone();
         let (bytes, mut from) = self.gather(io, level, &b.segments, b.range).await?;
-        for (from, s) in from.iter_mut().zip(&b.segments) {
+        // Some kinds of blocks do without the base.
+        let based = !stored::is_stored(&bytes);
+        for (from, s) in from.iter_mut().zip(&b.segments).filter(|_| based) {
             let t = &self.coded(level)?.tensors[s.tensor as usize];
             let (Some(base), false) = (t.base, s.stored) else {
                 continue;

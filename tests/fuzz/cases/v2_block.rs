@@ -39,14 +39,14 @@ pub fn run(data: &[u8]) {
     let Some((&[dtype, columns, rows, options, step, a, b, c, d], rest)) = data.split_first_chunk::<9>() else {
         return;
     };
-    let layout = Layout::of(DTYPES[dtype as usize % DTYPES.len()]);
+    let dtype = DTYPES[dtype as usize % DTYPES.len()];
     let (columns, rows) = (columns as usize % 65 + 1, rows as usize % 20 + 1);
     let (set_bytes, rest) = rest.split_at(rest.len().min(u16::from_le_bytes([a, b]) as usize));
     let (params_bytes, block_bytes) = rest.split_at(rest.len().min(u16::from_le_bytes([c, d]) as usize));
     let set = match set_bytes {
         [] => flat_set(Window {
             classes: 3,
-            ..Window::for_width(layout.bits)
+            ..Window::for_width(Layout::of(dtype).bits)
         }),
         _ => match TableSet::parse(&sealed(set_bytes)) {
             Ok(set) => set,
@@ -54,6 +54,7 @@ pub fn run(data: &[u8]) {
         },
     };
     let tables = DecodeTables::new(&set.freqs, set.log);
+    let (layout, columns) = (set.form.layout(dtype), set.form.columns(dtype, columns));
     let params = match params_bytes {
         [] => Params {
             scales: vec![0; columns],
@@ -97,7 +98,12 @@ pub fn run(data: &[u8]) {
         done.map(|()| (first, second, options & SECOND > 0))
     };
     match (decode(0), decode(0xaa)) {
-        (Ok((a, x, both)), Ok((b, y, _))) => assert!(a == b && (!both || x == y), "old bytes shine through"),
+        (Ok((a, x, both)), Ok((b, y, _))) => {
+            assert!(a == b && (!both || x == y), "old bytes shine through");
+            let mut own = Vec::new();
+            let words = set.form.decode(dtype, &a, &mut own).len() / Layout::of(dtype).bytes();
+            assert_eq!(set.form.bytes(dtype, words), a.len(), "words are lost");
+        }
         (Err(a), Err(b)) => {
             refused(&a);
             assert_eq!(a, b);
