@@ -120,7 +120,7 @@ export function pathSink(output, force, fallback) {
     const there = await look(root, 'written');
     const folder = /[/\\]$/.test(given) || files.length > 1 || there?.isDirectory();
     if (folder && (there ? !there.isDirectory() : /\.(safetensors|wdelta)$/i.test(given))) {
-      throw usage(`${given} is ${there ? '' : 'named like '}a file, and the result has ${files.length} files: give a folder (or layout: 'single', with version 1 only)`);
+      throw usage(`${given} is ${there ? '' : 'named like '}a file, and the result has ${files.length} files: give a folder`);
     }
     const paths = files.map(({ path }) => (folder ? join(root, path || fallback) : root));
     for (const path of paths) {

@@ -47,7 +47,7 @@ export function checkPath(path) {
 /** @param {OutputFile[]} outputs */
 function checkOne(outputs) {
   if (outputs.length < 2) return;
-  throw usage(`the result has ${outputs.length} files, and output takes one: give a folder (or layout: 'single', with version 1 only)`);
+  throw usage(`the result has ${outputs.length} files, and output takes one: give a folder`);
 }
 
 /** @returns {Sink} */

@@ -25,7 +25,6 @@ export const tooManyFiles = (name) =>
 export async function openSources(input, label, call) {
   if (typeof input === 'string' || input instanceof URL) {
     if (/^https?:/i.test(String(input))) {
-      if (/\/\/[^/]*@/.test(String(input))) throw usage(`${label} is a URL with a password: leave it out`);
       const request = await Promise.resolve(input).then((url) => new Request(url)).catch(failed(String(input)));
       return [await UrlSource.open(request, call)];
     }

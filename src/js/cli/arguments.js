@@ -72,7 +72,6 @@ const noStream = (where) => usage(`${where} is -, a stream, and wdelta reads and
 export const asFlags = (message) =>
   message
     .replace(/\bforce: true\b/g, '--force')
-    .replace(/\blayout: 'single'/g, '--layout single')
     .replace('leave dtype and layout out', 'leave --dtype and --layout out')
     .replace(/\boption ([a-z]+[A-Za-z]*) must\b/g, (_, name) => `${toFlag(name)} must`)
     .replace(/\b(?:lowRank|outlierFraction|baseName|hashOrder|allowFullRead)\b(?:: true)?/g, (name) => toFlag(name.replace(': true', '')));

@@ -97,7 +97,6 @@ test('a short flag takes its value after =, too', async () => {
 test('messages of the library name flags', () => {
   for (const [message, wanted] of [
     ['x exists already; choose another output, or pass force: true', 'x exists already; choose another output, or pass --force'],
-    ["give a folder, or layout: 'single'", 'give a folder, or --layout single'],
     ['option lowRank must be auto or off', '--low-rank must be auto or off'],
     ['option effort must be a whole number from 0 to 3', '--effort must be a whole number from 0 to 3'],
     ['outlierFraction must be a number from 0 up to, but not including, 1; got 2', '--outlier-fraction must be a number from 0 up to, but not including, 1; got 2'],

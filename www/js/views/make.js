@@ -107,7 +107,7 @@ function sizeOf(state, strategy) {
   const plan = state.plans.get(makeKey(state, strategy));
   if (!isPlan(plan)) return plan ? 'not possible' : '…';
   if (awaits(plan, strategy)) return plan.sample === null ? 'not known' : blocked(state) ? '–' : 'estimating…';
-  return `${plan.exact ? '' : plan.sample ? '≈ ' : '≤ '}${bytes(plan.bytes)}`;
+  return `${plan.exact ? '' : '≈ '}${bytes(plan.bytes)}`;
 }
 
 /** @param {App} app */
@@ -217,7 +217,7 @@ function preflight(app) {
       if (finetuned && plan.bytes)
         checks.push({
           mood: 'note',
-          text: `${plan.exact ? '' : plan.sample ? 'About ' : 'At least '}${number(finetuned.size / plan.bytes)}× smaller than the fine-tune.`,
+          text: `${plan.exact ? '' : 'About '}${number(finetuned.size / plan.bytes)}× smaller than the fine-tune.`,
         });
     }
   }

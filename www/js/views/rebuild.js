@@ -314,7 +314,7 @@ export function roomChecks({ room, rates }, plan, pace) {
   return [
     {
       mood: 'ok',
-      text: `Output: ${files}${plan.exact ? '' : plan.sample ? 'about ' : 'at most '}${size}`,
+      text: `Output: ${files}${plan.exact ? '' : 'about '}${size}`,
       more: h(
         'span',
         { class: 'num muted' },
