@@ -69,7 +69,7 @@ export const COMMANDS = {
       finetuned: { type: 'string', value: 'PATH', about: 'the fine-tuned model: a .safetensors file or a folder' },
       output: { type: 'string', short: 'o', value: 'FILE', about: 'the delta to write' },
       strategy: { type: 'string', value: 'NAME', about: 'lossless (default) or lossy; int4, sparse or quantized as deltatensors has them (version 1)' },
-      effort: { type: 'string', value: 'N', about: 'lossless, lossy: 0 (fastest) to 3 (smallest), default 2' },
+      effort: { type: 'string', value: 'N', about: 'lossless, lossy: 0 (fastest) to 3 (most thorough), default 2' },
       'low-rank': { type: 'string', value: 'WHEN', about: 'lossless, lossy: auto (default) looks for a low-rank part of each change, off does not' },
       quality: { type: 'string', value: 'N', about: 'lossy: 1 (smallest) to 100 (lossless), default 50' },
       ratio: { type: 'string', value: 'N', about: 'lossy: how many times smaller than the fine-tune the delta shall be, instead of a quality' },
