@@ -9,14 +9,12 @@ pub mod buffers;
 pub mod chain;
 pub mod changes;
 pub mod check;
-pub mod choose;
 pub mod chunks;
 pub mod decode;
 pub mod delta_stream;
 pub mod diff;
 #[cfg(any(feature = "drive", test))]
 pub mod drive;
-pub mod emit;
 pub mod encode;
 pub mod hash;
 pub mod hashing;
@@ -26,14 +24,12 @@ pub mod lineage;
 pub mod machine;
 pub mod open;
 pub mod options;
-pub mod pair;
 pub mod pieces;
 pub mod placed;
 pub mod plan;
 pub mod read_back;
 pub mod report;
 pub mod stats;
-pub mod survey;
 pub mod task;
 pub mod tensors;
 pub mod v2;
@@ -86,14 +82,14 @@ pub fn start_task(spec: &[u8], sizes: Vec<u64>) -> Result<Machine> {
             Task::HashModel { order } => Box::pin(hashing::hash_model(io, order)),
             Task::HashFile { source, len } => Box::pin(hashing::hash_file(io, source, len)),
             Task::HashValues { tensors, links } => Box::pin(hashing::hash_values(io, tensors, links)),
-            Task::Survey { items, past } => Box::pin(survey::survey(io, items, past)),
-            Task::Emit { items, past } => Box::pin(emit::emit(io, items, past)),
+            Task::Survey { items, past } => Box::pin(encode::survey::survey(io, items, past)),
+            Task::Emit { items, past } => Box::pin(encode::emit::emit(io, items, past)),
             Task::Decode { items } => Box::pin(decode::tasks::decode_tensors(io, items)),
             Task::Check { items } => Box::pin(check::check_records(io, items)),
             Task::Diff { items, pasts } => Box::pin(diff::compare::diff_tensors(io, items, pasts)),
             Task::Copy { source, sink } => Box::pin(decode::tasks::copy_file(io, source, sink)),
-            Task::Fit(work) => Box::pin(v2::fit::fit_tensors(io, work)),
-            Task::Pack(pack) => Box::pin(v2::pack::pack(io, pack)),
+            Task::Fit(work) => Box::pin(v2::encode::fit::fit_tensors(io, work)),
+            Task::Pack(pack) => Box::pin(v2::encode::pack::pack(io, pack)),
             Task::Rebuild(work) => Box::pin(v2::rebuild::rebuild(io, work)),
             Task::Examine(coded) => Box::pin(v2::examine::examine(io, coded)),
             Task::Round(work) => Box::pin(v2::round::round(io, work)),

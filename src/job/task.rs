@@ -2,11 +2,11 @@
 
 use super::decode::tasks::DecodeItem;
 use super::diff::compare::DiffItem;
-use super::emit::EmitItem;
+use super::encode::emit::EmitItem;
+use super::encode::survey::SurveyItem;
 use super::machine::TaskSpec;
 use super::placed::{DeltaTensor, TensorRange};
 use super::report::to_wire;
-use super::survey::SurveyItem;
 use super::v2;
 use super::v2::past::Past;
 use super::values::Origin;
@@ -37,9 +37,9 @@ pub enum Task {
     /// Copy a file.
     Copy { source: u32, sink: u32 },
     /// Find the scales and predictions of tensors for version 2.
-    Fit(v2::fitted::Fit),
+    Fit(v2::encode::fitted::Fit),
     /// Encode a block of version 2.
-    Pack(v2::pack::Pack),
+    Pack(v2::encode::pack::Pack),
     /// Rebuild tensors from blocks of version 2, or see that they can be.
     Rebuild(v2::rebuild::Rebuild),
     /// Look at the parts of a version 2 delta without a base.

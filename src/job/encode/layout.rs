@@ -5,9 +5,9 @@ use crate::error::Result;
 use crate::format::model::Model;
 use crate::format::v1::parent_hash;
 use crate::format::v1::writer::{self, HeaderPlan, HeaderTensor, Layout};
-use crate::job::choose::Choice;
+use crate::job::encode::choose::Choice;
+use crate::job::encode::survey::SurveyItem;
 use crate::job::options::EncodeOptions;
-use crate::job::survey::SurveyItem;
 use crate::strategy::Strategy;
 
 /// The names of all tensors, sorted.

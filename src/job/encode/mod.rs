@@ -3,15 +3,17 @@
 //! Rounds: (1) hash the base, check the chain before it and survey every tensor; (2) write the payloads, whose places
 //! are known now; (3) hash the file and seal it.
 
+mod choose;
 mod compare;
+pub mod emit;
 mod layout;
+mod pair;
 pub(super) mod report;
+pub mod survey;
 mod wanted;
 
 use super::batch::Batch;
 use super::chain::{self, ChainCheck};
-use super::choose::{choose, Choice, Decision};
-use super::emit::{EmitItem, Emitted};
 use super::hashing::{self, ModelHash};
 use super::machine::{Io, OutputFile, Role, SourceEntry, TaskSpec};
 use super::open::{delta_sources, groups_of, left_out, open_model, OpenDelta};
@@ -19,13 +21,12 @@ use super::options::{Asked, EncodeOptions, HashOrder};
 use super::placed::TensorRange;
 use super::plan::Plan;
 use super::report::{from_wire, source_changed, to_json, Finding};
-use super::survey::{Seen, SurveyItem};
 use super::task::{grouped, Task};
 use super::v2::chain::{of_v1, Chain, Link};
+use super::v2::encode::parents::Parents;
 use super::v2::identify::hashes;
 use super::v2::open::any_v2;
 use super::v2::parent_hash::hash_task;
-use super::v2::parents::Parents;
 use super::v2::past::Past;
 use super::values::Origin;
 use crate::error::{Code, Error, Result};
@@ -33,9 +34,12 @@ use crate::format::model::{Model, Tensor};
 use crate::format::v1::CHECKSUM_BYTES;
 use crate::job::wire::Wire;
 use crate::order::sorted_positions;
+use choose::{choose, Choice, Decision};
 use compare::{compare_models, not_in_parents};
+use emit::{EmitItem, Emitted};
 use layout::{layout, names, record_order, FileLayout};
 use report::report;
+use survey::{Seen, SurveyItem};
 use wanted::{check_v2, Wanted};
 
 /// Runs the job.

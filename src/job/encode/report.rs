@@ -1,10 +1,10 @@
 //! What `encode` reports, of either version, and how version 1's is put together.
 
 use super::wanted::Wanted;
-use crate::job::choose::Choice;
-use crate::job::emit::Emitted;
+use crate::job::encode::choose::Choice;
+use crate::job::encode::emit::Emitted;
+use crate::job::encode::survey::SurveyItem;
 use crate::job::report::{Finding, Severity};
-use crate::job::survey::SurveyItem;
 use crate::strategy::array_elements;
 use serde::Serialize;
 

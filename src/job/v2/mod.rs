@@ -5,8 +5,6 @@
 //! and the checksum come last. Decoding: a task rebuilds the tensors that share blocks, and compares the digests of what it
 //! wrote, and where they differ of what it read.
 
-pub mod arrange;
-pub mod blocks;
 pub mod chain;
 pub mod checks;
 pub mod coded;
@@ -15,31 +13,21 @@ pub mod decode;
 pub mod encode;
 pub mod examine;
 pub mod files;
-pub mod fit;
-pub mod fitted;
 pub mod identify;
 pub mod inspect;
 pub mod lineage;
-pub mod looks;
 pub mod open;
-pub mod pack;
 pub mod parent_hash;
-pub mod parents;
 pub mod past;
 pub mod reader;
 pub mod rebuild;
 pub mod result;
 pub mod round;
 pub mod rounded;
-pub mod search;
-pub mod sides;
 pub mod stats;
-pub mod tables;
 pub mod tensors;
-pub mod ties;
 pub mod tree;
 pub mod verdict;
-pub mod weigh;
 
 use super::placed::TensorRange;
 use crate::dtype::Dtype;

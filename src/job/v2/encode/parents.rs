@@ -1,10 +1,10 @@
 //! The links before a delta that is to be made: they must be sound, and made against the base that was given.
 
-use super::chain::{Chain, Link};
-use super::checks::{Checks, RebuildTasks};
 use crate::error::Result;
 use crate::job::batch::{Batch, Slots};
 use crate::job::machine::Io;
+use crate::job::v2::chain::{Chain, Link};
+use crate::job::v2::checks::{Checks, RebuildTasks};
 
 /// The tasks that check all links, and how to read their reports.
 pub struct Parents<'a> {

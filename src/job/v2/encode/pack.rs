@@ -1,14 +1,14 @@
 //! The pack task: one block, and the hashes of what it is made from.
 
-use super::part;
-use super::past::Past;
-use super::reader::Reader;
-use super::tree::Part;
 use crate::error::{Code, Error, Result};
 use crate::job::buffers;
 use crate::job::machine::{Io, Read};
 use crate::job::placed::TensorRange;
 use crate::job::report::to_wire;
+use crate::job::v2::part;
+use crate::job::v2::past::Past;
+use crate::job::v2::reader::Reader;
+use crate::job::v2::tree::Part;
 use crate::job::wire::wire;
 use crate::kernels::v2::dither::Dither;
 use crate::kernels::v2::element::Layout;

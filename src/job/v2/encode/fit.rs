@@ -1,8 +1,6 @@
 //! The fit task: the scales and the prediction of a tensor and its counts, of a part of it, and whether it changed at all.
 
-use super::digest;
 use super::fitted::{Coding, Fit, FitItem, Fitted, Look, Purpose, Sparse};
-use super::reader::Reader;
 use super::sides::Sides;
 use crate::dtype::Dtype;
 use crate::error::Result;
@@ -11,6 +9,8 @@ use crate::job::chunks::Chunks;
 use crate::job::machine::Io;
 use crate::job::placed::TensorRange;
 use crate::job::report::to_wire;
+use crate::job::v2::digest;
+use crate::job::v2::reader::Reader;
 use crate::kernels::v2::element::Layout;
 use crate::offset::ByteRange;
 use crate::strategy::lossless::fit::{fit, Counts, Fit as Found, Sample};

@@ -1,13 +1,13 @@
 //! `encode --ratio`: the finest step of dither with which a lossy file keeps within a size, found by estimates.
 
 use super::arrange::Item;
-use super::chain::Chain;
 use super::fitted::{Coding, Fitted, Look, Purpose, Sparse};
 use super::looks::look_at;
 use super::tables::{narrowed, sum};
 use super::weigh::weigh;
 use crate::error::{Code, Error, Result};
 use crate::job::machine::Io;
+use crate::job::v2::chain::Chain;
 use crate::kernels::v2::dither::LEVELS;
 use crate::order::sorted_positions;
 use crate::strategy::lossless::estimate::{length_with_tables, side_length};

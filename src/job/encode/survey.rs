@@ -1,14 +1,14 @@
 //! The first look at a pair's deltas: what a strategy would keep, and whether it would spoil the tensor.
 
-use super::machine::{Io, Read};
 use super::pair::Pair;
-use super::placed::TensorRange;
-use super::report::to_wire;
-use super::v2::past::Past;
-use super::v2::reader::Reader;
-use super::values::Origin;
 use crate::dtype::Dtype;
 use crate::error::Result;
+use crate::job::machine::{Io, Read};
+use crate::job::placed::TensorRange;
+use crate::job::report::to_wire;
+use crate::job::v2::past::Past;
+use crate::job::v2::reader::Reader;
+use crate::job::values::Origin;
 use crate::job::wire::wire;
 use crate::kernels::convert;
 use crate::limits::CHUNK_BYTES;

@@ -1,10 +1,7 @@
 //! Which rows make a block, and the blocks one after the other into the file.
 
 use super::arrange::Item;
-use super::chain::Chain;
 use super::pack::{Pack, PackSegment, Packed};
-use super::tree::Tree;
-use super::{block_words, width_of_base};
 use crate::error::Result;
 use crate::format::v2::index::Digest;
 use crate::format::v2::placed::Geometry;
@@ -12,6 +9,9 @@ use crate::format::v2::{Block, Op, TensorRecord, BLOCK_BYTES};
 use crate::job::machine::{Io, Round, TaskSpec};
 use crate::job::report::from_wire;
 use crate::job::task::Task;
+use crate::job::v2::chain::Chain;
+use crate::job::v2::tree::Tree;
+use crate::job::v2::{block_words, width_of_base};
 use crate::offset::ByteRange;
 use crate::strategy::lossless::form::Form;
 use crate::strategy::lossy::loss::Loss;

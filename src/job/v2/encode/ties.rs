@@ -3,13 +3,13 @@
 //! Most tensors differ from all others where they were looked at; only those that do not are hashed as a whole.
 
 use super::arrange::Item;
-use super::chain::Chain;
 use super::fitted::{Fitted, Look, Purpose};
 use super::looks::look_at;
 use crate::error::{Code, Error, Result};
 use crate::format::v2::index::Digest;
 use crate::format::v2::{Op, TensorRecord};
 use crate::job::machine::Io;
+use crate::job::v2::chain::Chain;
 use crate::order::sorted_positions;
 
 /// Gives every record a digest that others have only if their tensors are the same: of its bytes, where it has to.

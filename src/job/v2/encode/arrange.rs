@@ -1,6 +1,5 @@
 //! Which tensor of the base each one of the fine-tune is coded against, and what the files start with.
 
-use super::digest;
 use crate::error::{Code, Error, Result};
 use crate::format::model::{Model, ModelFile, Tensor};
 use crate::format::safetensors::writer;
@@ -9,6 +8,7 @@ use crate::format::v2::placed::Geometry;
 use crate::format::v2::{FileRecord, Head};
 use crate::job::machine::{Io, SourceEntry};
 use crate::job::open::OpenModel;
+use crate::job::v2::digest;
 use crate::limits::MAX_NAME_BYTES;
 use crate::order::sorted_positions;
 

@@ -1,16 +1,20 @@
 //! `encode` with strategy `lossless` or `lossy`: base and fine-tune to a version 2 delta.
 
-use super::arrange::{arrange, Item};
-use super::blocks::{write_blocks, Appender, Made, Written};
+pub mod arrange;
+pub mod blocks;
+pub mod fit;
+pub mod fitted;
+pub mod looks;
+pub mod pack;
+pub mod parents;
+pub mod search;
+pub mod sides;
+pub mod tables;
+pub mod ties;
+pub mod weigh;
+
 use super::chain::Chain;
 use super::files;
-use super::fitted::{Fitted, Look, Purpose};
-use super::looks::look_at;
-use super::parents::Parents;
-use super::search::fit_to_size;
-use super::tables::{model, Sections};
-use super::ties::{check, tell_apart, tie};
-use super::weigh::weigh;
 use crate::error::{Code, Error, Result};
 use crate::format::model::Tensor;
 use crate::format::v2::index::{check_paths, Digest, Lost};
@@ -25,6 +29,15 @@ use crate::job::report::{hex, to_json, Finding, Severity};
 use crate::strategy::lossless::form::Form;
 use crate::strategy::lossless::wire::checksum;
 use crate::strategy::lossy::{loss::Loss, quality};
+use arrange::{arrange, Item};
+use blocks::{write_blocks, Appender, Made, Written};
+use fitted::{Fitted, Look, Purpose};
+use looks::look_at;
+use parents::Parents;
+use search::fit_to_size;
+use tables::{model, Sections};
+use ties::{check, tell_apart, tie};
+use weigh::weigh;
 
 /// How many times smaller than the fine-tune the file is taken to become before anything but headers was read: a guess, as
 /// the plan says.

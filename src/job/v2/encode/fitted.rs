@@ -1,9 +1,9 @@
 //! What the fit task is told, and what it finds.
 
-use super::past::Past;
 use crate::format::v2::index::Digest;
 use crate::format::v2::placed::Geometry;
 use crate::job::placed::TensorRange;
+use crate::job::v2::past::Past;
 use crate::job::wire::{wire, wire_enum};
 use crate::strategy::lossless::factors::Factors;
 use crate::strategy::lossless::fit::Effort;

@@ -1,12 +1,12 @@
 //! Looks at every tensor: the tasks, and what they found.
 
 use super::arrange::Item;
-use super::chain::Chain;
 use super::fitted::{Fit, FitItem, Fitted, Look, Purpose};
 use crate::error::Result;
 use crate::job::machine::{Io, TaskSpec};
 use crate::job::report::from_wire;
 use crate::job::task::{Task, GROUP_BYTES};
+use crate::job::v2::chain::Chain;
 
 /// Looks at these tensors; gives what it found, in their order.
 pub async fn look_at(io: &Io, chain: &Chain, items: &[Item<'_>], look: Look) -> Result<Vec<Fitted>> {

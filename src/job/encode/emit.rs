@@ -1,14 +1,14 @@
 //! Writes the payload of tensors to their places in a version 1 file.
 
-use super::machine::Io;
 use super::pair::Pair;
-use super::placed::TensorRange;
-use super::report::to_wire;
-use super::v2::past::Past;
-use super::v2::reader::Reader;
-use super::values::Origin;
 use crate::error::{Code, Error, Result};
 use crate::format::v1::writer::record_header;
+use crate::job::machine::Io;
+use crate::job::placed::TensorRange;
+use crate::job::report::to_wire;
+use crate::job::v2::past::Past;
+use crate::job::v2::reader::Reader;
+use crate::job::values::Origin;
 use crate::job::wire::wire;
 use crate::strategy::{array_elements, Emitter, Loss, Strategy, Surveyed, MAX_FIELDS};
 

@@ -1,10 +1,10 @@
 //! Streams the delta of one tensor of a pair: fine-tune minus what the deltas before it rebuild.
 
-use super::machine::{Io, Read};
-use super::placed::TensorRange;
-use super::v2::reader::Reader;
-use super::values::{Origin, Values};
 use crate::error::{Code, Error, Result};
+use crate::job::machine::{Io, Read};
+use crate::job::placed::TensorRange;
+use crate::job::v2::reader::Reader;
+use crate::job::values::{Origin, Values};
 use crate::kernels::{apply, convert};
 use crate::limits::BLOCK_ELEMENTS;
 
