@@ -3,9 +3,11 @@
 //
 //   cargo -> wasm-bindgen -> locations of panics -> wasm-opt -> types from JSDoc -> pkg/ -> size budgets
 //
+// The core is built twice: whole, and without what makes deltas, for sites that only read them. Both have the same glue.
+//
 // Steps whose inputs have not changed are left out.
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -20,29 +22,55 @@ const TARGET = 'wasm32-unknown-unknown';
 const WASM_OPT = ['-O3', '--one-caller-inline-max-function-size=20', '--low-memory-unused', '--reorder-functions-by-name', '--strip-debug', '--strip-producers'];
 /** The glue is generated: nobody reads it, and it is large for what it does. */
 const TERSER = ['--module', '--ecma', '2020', '--compress', 'passes=2', '--mangle'];
-const glue = `${work}/glue`;
 const types = `${work}/types`;
 
-/** Compiles the crate and gives the module's path. */
-function compile() {
+/** A core that is built, and where. */
+class Core {
+  /**
+   * @param {string} name of its file in the package
+   * @param {...string} features flags of cargo
+   */
+  constructor(name, ...features) {
+    this.name = name;
+    this.features = features;
+    this.folder = `${work}/${name.replace('.', '-')}`;
+    this.wasm = `${this.folder}/wdelta_bg.wasm`;
+    this.glue = `${this.folder}/wdelta.js`;
+    this.types = `${this.folder}/wdelta.d.ts`;
+  }
+}
+
+const whole = new Core('wdelta_bg.wasm');
+const reading = new Core('wdelta_read.wasm', '--no-default-features');
+
+/**
+ * Compiles the crate and gives the module's path.
+ * @param {Core} core
+ */
+function compile({ name, features }) {
   // Panic messages carry source paths: make them the same on every machine.
   const home = process.env.CARGO_HOME ?? `${homedir()}/.cargo`;
   const flags = [`--remap-path-prefix=${home}=cargo`, `--remap-path-prefix=${root}=wdelta`];
   const env = process.env.WDELTA_WASM_TOOLCHAIN ? { RUSTUP_TOOLCHAIN: process.env.WDELTA_WASM_TOOLCHAIN } : {};
   run(
     'cargo',
-    ['build', '--release', '--locked', '--lib', '--target', TARGET, '--config', `target.${TARGET}.rustflags=${JSON.stringify(flags)}`],
+    ['build', '--release', '--locked', '--lib', ...features, '--target', TARGET, '--config', `target.${TARGET}.rustflags=${JSON.stringify(flags)}`],
     env,
   );
   const { target_directory: target } = JSON.parse(capture('cargo', ['metadata', '--format-version', '1', '--no-deps', '--offline']));
-  return `${target}/${TARGET}/release/wdelta.wasm`;
+  // The next build of cargo's has the same name.
+  const module = `${work}/cargo-${name}`;
+  mkdirSync(work, { recursive: true });
+  copyFileSync(`${target}/${TARGET}/release/wdelta.wasm`, module);
+  return module;
 }
 
 /**
  * Takes out of the glue what is not used: the loader, since the package compiles the module itself and starts it with `initSync({ module })`,
  * other ways to call that, what browsers without SIMD lack, checks of what is always so, and disposal, which `core.js` does by `free`.
+ * @param {Core} core
  */
-function lighten() {
+function lighten({ folder }) {
   for (const [path, part, rest] of /** @type {const} */ ([
     ['wdelta.js', /export \{ initSync, __wbg_init as default \};/, 'export { initSync };'],
     ['wdelta.js', /if \(module !== undefined\) \{[^]*?\n\n(    const imports[^\n]*\n)    if \(!\(module instanceof [^]*?\n    \}\n/, '({ module } = module);\n$1'],
@@ -53,34 +81,42 @@ function lighten() {
     ['wdelta.js', /, wasm\.__wbindgen_realloc/g, ''],
     ['wdelta.js', /if \(typeof \w+ !== 'undefined'\) (?=\w+ = 0)/g, ''],
     ['wdelta.js', /this\.__wbg_inst !== undefined && /g, ''],
+    // Nothing schedules that the next call makes a new instance.
+    ['wdelta.js', /function __wbg_call_guard\(\) \{[^]*?\n\}\n/, ''],
+    ['wdelta.js', /__wbg_call_guard\(\);/g, ''],
+    ['wdelta.js', /[^\n]*\b__wbg_reinit_scheduled = false;/g, ''],
     ['wdelta.js', /(\w+) === null \|\| \1\.buffer\.detached [^]*?(?=\) \{)/, '$1?.buffer !== wasm.memory.buffer'],
     ['wdelta.js', /\(typeof FinalizationRegistry === 'undefined'\)\s*\? [^]*?\s*: new/g, 'new'],
     ['wdelta.d.ts', /\/\*\*\n(?: \*[^\n]*\n)+export default function __wbg_init [^]*$/, ''],
   ])) {
-    const text = readFileSync(`${glue}/${path}`, 'utf8');
+    const text = readFileSync(`${folder}/${path}`, 'utf8');
     if (text.search(part) < 0) throw new BuildError(`${path}, as wasm-bindgen wrote it, has no ${part}.`);
-    writeFileSync(`${glue}/${path}`, text.replace(part, rest));
+    writeFileSync(`${folder}/${path}`, text.replace(part, rest));
   }
 }
 
-/** @param {string} module */
-function bind(module) {
+/**
+ * Makes a core as it is loaded, with its glue, of what cargo made.
+ * @param {Core} core
+ */
+function bind(core) {
+  const { name, folder, wasm, glue } = core;
+  const module = compile(core);
   const version = capture('wasm-bindgen', ['--version']).trim();
   const binaryen = JSON.parse(readFileSync(`${scripts}/node_modules/binaryen/package.json`, 'utf8'));
-  const wasm = `${glue}/wdelta_bg.wasm`;
   const step = () => {
-    rmSync(glue, { recursive: true, force: true });
-    mkdirSync(glue, { recursive: true });
-    run('wasm-bindgen', ['--target', 'web', '--experimental-reset-state-function', '--omit-default-module-path', '--out-dir', glue, '--out-name', 'wdelta', module]);
+    rmSync(folder, { recursive: true, force: true });
+    mkdirSync(folder, { recursive: true });
+    run('wasm-bindgen', ['--target', 'web', '--experimental-reset-state-function', '--omit-default-module-path', '--out-dir', folder, '--out-name', 'wdelta', module]);
     const { wasm: leaner, locations } = withoutLocations(readFileSync(wasm));
     if (locations === 0) throw new BuildError('no location of a panic was found in the wasm module; see pkg-scripts/lib/locations.mjs.');
     writeFileSync(wasm, leaner);
     run(process.execPath, [`${scripts}/node_modules/binaryen/${binaryen.bin['wasm-opt']}`, ...WASM_OPT, wasm, '-o', wasm]);
-    lighten();
-    run(process.execPath, [`${scripts}/node_modules/terser/bin/terser`, `${glue}/wdelta.js`, ...TERSER, '-o', `${glue}/wdelta.js`]);
+    lighten(core);
+    run(process.execPath, [`${scripts}/node_modules/terser/bin/terser`, glue, ...TERSER, '-o', glue]);
   };
   const settings = [version, binaryen.version, String(lighten), ...WASM_OPT, ...TERSER];
-  once('glue', digest([module, `${scripts}/lib/locations.mjs`], ...settings), step, [wasm, `${glue}/wdelta.js`]);
+  once(name, digest([module, `${scripts}/lib/locations.mjs`], ...settings), step, [wasm, glue]);
 }
 
 /**
@@ -122,7 +158,9 @@ function assemble() {
   const files = new Map();
   for (const path of sources()) files.set(path, readFileSync(`${root}/src/js/${path}`));
   for (const path of list(types)) files.set(path, readFileSync(`${types}/${path}`));
-  for (const path of ['wdelta.js', 'wdelta.d.ts', 'wdelta_bg.wasm']) files.set(path, readFileSync(`${glue}/${path}`));
+  for (const { name, wasm } of [whole, reading]) files.set(name, readFileSync(wasm));
+  files.set('wdelta.js', readFileSync(whole.glue));
+  files.set('wdelta.d.ts', readFileSync(whole.types));
   for (const path of ['README.md', 'LICENSE', 'CHANGELOG.md']) files.set(path, readFileSync(`${root}/${path}`));
   files.set('package.json', `${JSON.stringify(manifest(), null, 2)}\n`);
   return files;
@@ -130,8 +168,9 @@ function assemble() {
 
 async function build() {
   const { values } = parseArgs({ options: { site: { type: 'string' } } });
-  bind(compile());
-  check('package', [...sources().map((path) => `${root}/src/js/${path}`), `${glue}/wdelta.d.ts`], types);
+  [whole, reading].forEach(bind);
+  if (!readFileSync(whole.glue).equals(readFileSync(reading.glue))) throw new BuildError(`the glue of ${whole.name} is not that of ${reading.name}.`);
+  check('package', [...sources().map((path) => `${root}/src/js/${path}`), whole.types], types);
 
   const files = assemble();
   sync(pkg, files);

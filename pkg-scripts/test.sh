@@ -23,6 +23,8 @@ cargo clippy --locked --all-targets -- -D warnings
 if [ -z "$WDELTA_WASM_TOOLCHAIN" ]; then
   step "clippy, wasm"
   cargo clippy --locked --lib --target "$wasm" -- -D warnings
+  step "clippy, the core that only reads"
+  cargo clippy --locked --lib --no-default-features --target "$wasm" -- -D warnings
   step "clippy, the benchmark in wasm"
   cargo clippy --locked --manifest-path benches/v2_wasm/Cargo.toml --target-dir target --target "$wasm" -- -D warnings
 fi

@@ -5,6 +5,8 @@ import { BuildError } from './run.mjs';
 
 /** Largest wasm module, in bytes after brotli 11. The aim for both versions is 200,000; see benches/HISTORY.md for what was tried. */
 const WASM_BYTES = 301_000;
+/** Largest one that only reads. */
+const READING_BYTES = 201_000;
 /** Largest size of the library's modules, in bytes, without comments, together after brotli 11. */
 const SCRIPT_BYTES = 20_200;
 
@@ -38,10 +40,14 @@ export function checkBudgets(files) {
   if (borrower) throw new BuildError(`${borrower} imports a module of the command line, which the budget does not count.`);
   const texts = modules.map((path) => Buffer.from(withoutComments(String(files.get(path)))));
   const sizes = modules.map((path, i) => ({ path, plain: texts[i].length, packed: brotli(texts[i]) }));
-  const wasm = Buffer.from(files.get('wdelta_bg.wasm') ?? '');
+  const module = (/** @type {string} */ path, /** @type {number} */ bound) => {
+    const bytes = Buffer.from(files.get(path) ?? '');
+    return { what: path, plain: bytes.length, packed: brotli(bytes), bound, note: '' };
+  };
   const n = (/** @type {number} */ value) => value.toLocaleString('en-US');
   const rows = [
-    { what: 'wasm', plain: wasm.length, packed: brotli(wasm), bound: WASM_BYTES, note: '' },
+    module('wdelta_bg.wasm', WASM_BYTES),
+    module('wdelta_read.wasm', READING_BYTES),
     {
       what: 'JavaScript',
       plain: sizes.reduce((sum, size) => sum + size.plain, 0),

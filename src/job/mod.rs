@@ -15,6 +15,7 @@ pub mod delta_stream;
 pub mod diff;
 #[cfg(any(feature = "drive", test))]
 pub mod drive;
+#[cfg(feature = "encode")]
 pub mod encode;
 pub mod hash;
 pub mod hashing;
@@ -56,7 +57,13 @@ pub fn start_job(kind: &str, options: &str, sources: Vec<SourceEntry>) -> Result
     }
     match kind {
         "inspect" => start!(inspect::inspect),
+        #[cfg(feature = "encode")]
         "encode" => start!(encode::encode),
+        #[cfg(not(feature = "encode"))]
+        "encode" => Err(Error::new(
+            Code::Usage,
+            "this core only reads deltas; to make one, load the whole core, wdelta_bg.wasm",
+        )),
         "decode" => start!(decode::decode),
         "verify" => start!(verify::verify),
         "hash" => start!(hash::hash),
@@ -82,13 +89,17 @@ pub fn start_task(spec: &[u8], sizes: Vec<u64>) -> Result<Machine> {
             Task::HashModel { order } => Box::pin(hashing::hash_model(io, order)),
             Task::HashFile { source, len } => Box::pin(hashing::hash_file(io, source, len)),
             Task::HashValues { tensors, links } => Box::pin(hashing::hash_values(io, tensors, links)),
+            #[cfg(feature = "encode")]
             Task::Survey { items, past } => Box::pin(encode::survey::survey(io, items, past)),
+            #[cfg(feature = "encode")]
             Task::Emit { items, past } => Box::pin(encode::emit::emit(io, items, past)),
             Task::Decode { items } => Box::pin(decode::tasks::decode_tensors(io, items)),
             Task::Check { items } => Box::pin(check::check_records(io, items)),
             Task::Diff { items, pasts } => Box::pin(diff::compare::diff_tensors(io, items, pasts)),
             Task::Copy { source, sink } => Box::pin(decode::tasks::copy_file(io, source, sink)),
+            #[cfg(feature = "encode")]
             Task::Fit(work) => Box::pin(v2::encode::fit::fit_tensors(io, work)),
+            #[cfg(feature = "encode")]
             Task::Pack(pack) => Box::pin(v2::encode::pack::pack(io, pack)),
             Task::Rebuild(work) => Box::pin(v2::rebuild::rebuild(io, work)),
             Task::Examine(coded) => Box::pin(v2::examine::examine(io, coded)),

@@ -2,7 +2,9 @@
 
 use super::decode::tasks::DecodeItem;
 use super::diff::compare::DiffItem;
+#[cfg(feature = "encode")]
 use super::encode::emit::EmitItem;
+#[cfg(feature = "encode")]
 use super::encode::survey::SurveyItem;
 use super::machine::TaskSpec;
 use super::placed::{DeltaTensor, TensorRange};
@@ -25,8 +27,10 @@ pub enum Task {
     /// SHA-256 over names and float32 values after each of these numbers of links.
     HashValues { tensors: Vec<Origin>, links: Vec<usize> },
     /// Look at deltas before their layout is decided.
+    #[cfg(feature = "encode")]
     Survey { items: Vec<SurveyItem>, past: Past },
     /// Write payloads at their places.
+    #[cfg(feature = "encode")]
     Emit { items: Vec<EmitItem>, past: Past },
     /// Rebuild tensors.
     Decode { items: Vec<DecodeItem> },
@@ -37,8 +41,10 @@ pub enum Task {
     /// Copy a file.
     Copy { source: u32, sink: u32 },
     /// Find the scales and predictions of tensors for version 2.
+    #[cfg(feature = "encode")]
     Fit(v2::encode::fitted::Fit),
     /// Encode a block of version 2.
+    #[cfg(feature = "encode")]
     Pack(v2::encode::pack::Pack),
     /// Rebuild tensors from blocks of version 2, or see that they can be.
     Rebuild(v2::rebuild::Rebuild),
@@ -62,10 +68,12 @@ wire_enum!(Task {
         tensors: tensors,
         links: links
     },
+    #[cfg(feature = "encode")]
     3: Survey {
         items: items,
         past: past
     },
+    #[cfg(feature = "encode")]
     4: Emit {
         items: items,
         past: past
@@ -80,7 +88,9 @@ wire_enum!(Task {
         source: source,
         sink: sink
     },
+    #[cfg(feature = "encode")]
     9: Fit { 0: work },
+    #[cfg(feature = "encode")]
     10: Pack { 0: pack },
     11: Rebuild { 0: work },
     12: Examine { 0: coded },

@@ -163,7 +163,7 @@ export type PlanOptions =
   | ({ job: 'diff' } & DiffOptions) | ({ job: 'hash' } & HashOptions);
 
 export interface InitOptions {
-  /** URL, bytes or compiled module of `wdelta_bg.wasm`. */
+  /** URL, bytes or compiled module of `wdelta_bg.wasm`, or of `wdelta_read.wasm`, which does all but `encode` in two thirds of the bytes. */
   module?: string | URL | Request | BufferSource | WebAssembly.Module;
   /** Makes a worker that runs the package's `worker.js` (in Node `worker-node.js`). */
   createWorker?: () => any;

@@ -10,6 +10,7 @@ pub mod checks;
 pub mod coded;
 pub mod cut;
 pub mod decode;
+#[cfg(feature = "encode")]
 pub mod encode;
 pub mod examine;
 pub mod files;
@@ -29,10 +30,8 @@ pub mod tensors;
 pub mod tree;
 pub mod verdict;
 
-use super::placed::TensorRange;
 use crate::dtype::Dtype;
 use crate::format::v2::index::Digest;
-use crate::format::v2::BLOCK_BYTES;
 use crate::kernels::v2::element::Layout;
 
 /// The first half of a BLAKE3 hash.
@@ -48,19 +47,4 @@ fn width_of_base(from: Dtype, to: Dtype) -> u64 {
         true => Layout::of(to).bytes() as u64,
         false => from.bytes().unwrap_or(1) as u64,
     }
-}
-
-/// Position and length of `words` words from word `first` of a tensor whose words have `width` bytes.
-fn part(tensor: &TensorRange, first: u64, words: u64, width: u64) -> (u64, usize) {
-    (tensor.range.offset + first * width, (words * width) as usize)
-}
-
-/// Words of the rows that a piece of about `bytes` bytes has.
-fn piece_words(bytes: u64, columns: u64, width: u64) -> u64 {
-    (bytes / (columns * width)).max(1) * columns
-}
-
-/// Words that a block has of a tensor that has blocks of its own.
-fn block_words(columns: u64, width: u64) -> u64 {
-    piece_words(BLOCK_BYTES, columns, width)
 }

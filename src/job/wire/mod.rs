@@ -116,13 +116,13 @@ macro_rules! wire {
 }
 pub(crate) use wire;
 
-/// Makes an enum travel: numbers from 0, variants, and a name for each field of a variant.
+/// Makes an enum travel: numbers from 0, variants, and a name for each field of a variant; a variant can be left out of a build.
 macro_rules! wire_enum {
-    ($name:ident { $($number:literal: $variant:ident { $($field:tt: $bound:ident),* }),* $(,)? }) => {
+    ($name:ident { $($(#[$when:meta])* $number:literal: $variant:ident { $($field:tt: $bound:ident),* }),* $(,)? }) => {
         impl $crate::job::wire::Wire for $name {
             fn put(&self, out: &mut Vec<u8>) {
                 match self {
-                    $(Self::$variant { $($field: $bound),* } => {
+                    $($(#[$when])* Self::$variant { $($field: $bound),* } => {
                         out.push($number);
                         $($crate::job::wire::Wire::put($bound, out);)*
                     })*
@@ -130,7 +130,7 @@ macro_rules! wire_enum {
             }
             fn get(from: &mut $crate::job::wire::Reader) -> Self {
                 match <u8 as $crate::job::wire::Wire>::get(from) {
-                    $($number => Self::$variant { $($field: $crate::job::wire::Wire::get(from)),* },)*
+                    $($(#[$when])* $number => Self::$variant { $($field: $crate::job::wire::Wire::get(from)),* },)*
                     _ => {
                         // Nothing is left then: the next number is 0.
                         from.refuse();

@@ -37,7 +37,7 @@ test('every export exists, types come first, wasm and worker are listed', () => 
     if (typeof entry === 'object') assert.equal(Object.keys(entry)[0], 'types', name);
   }
   assert.deepEqual(Object.keys(manifest.exports['.']), ['types', 'node', 'browser', 'default']);
-  for (const name of ['./worker.js', './wdelta_bg.wasm', './package.json']) assert.ok(name in manifest.exports, name);
+  for (const name of ['./worker.js', './wdelta_bg.wasm', './wdelta_read.wasm', './package.json']) assert.ok(name in manifest.exports, name);
   assert.equal(manifest.types, manifest.exports['.'].types);
 });
 
@@ -84,7 +84,7 @@ test('the README has every call and every error code', async () => {
 test('the tarball holds the package, whole and alone', () => {
   assert.deepEqual(installed.packed, list(pkg));
   assert.deepEqual(list(installed.root), list(pkg));
-  for (const path of ['README.md', 'LICENSE', 'CHANGELOG.md', 'wdelta_bg.wasm', 'worker.js'])
+  for (const path of ['README.md', 'LICENSE', 'CHANGELOG.md', 'wdelta_bg.wasm', 'wdelta_read.wasm', 'worker.js'])
     assert.ok(installed.packed.includes(path), path);
   assert.deepEqual(
     installed.packed.filter((path) => /test|\.rs$|\.map$|^src/.test(path)),

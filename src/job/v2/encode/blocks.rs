@@ -2,6 +2,7 @@
 
 use super::arrange::Item;
 use super::pack::{Pack, PackSegment, Packed};
+use super::ranges::block_words;
 use crate::error::Result;
 use crate::format::v2::index::Digest;
 use crate::format::v2::placed::Geometry;
@@ -11,7 +12,7 @@ use crate::job::report::from_wire;
 use crate::job::task::Task;
 use crate::job::v2::chain::Chain;
 use crate::job::v2::tree::Tree;
-use crate::job::v2::{block_words, width_of_base};
+use crate::job::v2::width_of_base;
 use crate::offset::ByteRange;
 use crate::strategy::lossless::form::Form;
 use crate::strategy::lossy::loss::Loss;

@@ -7,6 +7,7 @@ pub mod fitted;
 pub mod looks;
 pub mod pack;
 pub mod parents;
+pub mod ranges;
 pub mod search;
 pub mod sides;
 pub mod tables;

@@ -1,11 +1,11 @@
 //! The pack task: one block, and the hashes of what it is made from.
 
+use super::ranges::part;
 use crate::error::{Code, Error, Result};
 use crate::job::buffers;
 use crate::job::machine::{Io, Read};
 use crate::job::placed::TensorRange;
 use crate::job::report::to_wire;
-use crate::job::v2::part;
 use crate::job::v2::past::Past;
 use crate::job::v2::reader::Reader;
 use crate::job::v2::tree::Part;

@@ -1,6 +1,7 @@
 //! A tensor and its base, read side by side: what differs, or that nothing does.
 
 use super::fitted::{FitItem, Look};
+use super::ranges::{block_words, part, piece_words};
 use crate::dtype::Dtype;
 use crate::error::Result;
 use crate::format::v2::index::Digest;
@@ -8,7 +9,7 @@ use crate::format::v2::BLOCK_BYTES;
 use crate::job::buffers;
 use crate::job::machine::{Io, Read};
 use crate::job::v2::reader::Reader;
-use crate::job::v2::{block_words, digest, part, piece_words, width_of_base};
+use crate::job::v2::{digest, width_of_base};
 use crate::kernels::v2::element::Layout;
 use crate::strategy::lossless::fit::Sample;
 use crate::strategy::lossless::form::{in_dtype, Form};
