@@ -497,6 +497,19 @@ fn encode_says_what_a_user_may_not_expect() {
         );
     }
 
+    // Files that nothing says are one model.
+    let two = vec![
+        name("model.safetensors", &fine),
+        name("other.safetensors", &model(&["m"], 0.1)),
+    ];
+    let shards = vec![
+        name("model-00001-of-00002.safetensors", &fine),
+        name("model-00002-of-00002.safetensors", &model(&["m"], 0.1)),
+    ];
+    assert_eq!(found(&base, &two, "{}"), before_and_after("unlisted"));
+    assert_eq!(found(&two, &two, r#"{"strategy":"int4"}"#).0, vec!["unlisted"; 2]);
+    assert_eq!(found(&base, &shards, "{}"), (vec![], vec![]));
+
     // Another model's base.
     let other = model(&["a", "other1", "other2"], 0.001);
     assert_eq!(found(&base, &other, "{}"), before_and_after("strangers"));

@@ -2,7 +2,6 @@
 
 use super::machine::{Io, Read, Role, SourceEntry};
 use super::placed::{DeltaTensor, PlacedField};
-use super::report::{list_names, Finding, Severity};
 use crate::error::{Code, Error, Result};
 use crate::format::model::{self, Model};
 use crate::format::safetensors::{header as st_header, index};
@@ -40,19 +39,6 @@ pub fn delta_sources(sources: &[SourceEntry]) -> Vec<u32> {
     (0..groups_of(sources, Role::Delta))
         .flat_map(|g| sources_of(sources, Role::Delta, g))
         .collect()
-}
-
-/// A note where files with weights lie beside the fine-tune's own, which no delta holds.
-pub fn left_out(sources: &[SourceEntry], finetuned: &Model) -> Vec<Finding> {
-    let of_model = |source: u32| finetuned.files.iter().any(|f| f.source == source);
-    let own = sources_of(sources, Role::Finetuned, 0).into_iter();
-    let beside = own.filter(|&s| !of_model(s)).map(|s| sources[s as usize].path.as_str());
-    let weights: Vec<_> = beside.filter(|path| path.ends_with(".safetensors")).collect();
-    if weights.is_empty() {
-        return Vec::new();
-    }
-    let text = format!("not part of the model, and not in the delta: {}", list_names(weights));
-    vec![Finding::new(Severity::Note, "left-out", text)]
 }
 
 /// How many groups of a role there are.

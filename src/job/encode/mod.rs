@@ -10,13 +10,14 @@ mod layout;
 mod pair;
 pub(super) mod report;
 pub mod survey;
+pub mod taken;
 mod wanted;
 
 use super::batch::Batch;
 use super::chain::{self, ChainCheck};
 use super::hashing::{self, ModelHash};
 use super::machine::{Io, OutputFile, Role, SourceEntry, TaskSpec};
-use super::open::{delta_sources, groups_of, left_out, open_model, OpenDelta};
+use super::open::{delta_sources, groups_of, open_model, OpenDelta};
 use super::options::{Asked, EncodeOptions, HashOrder};
 use super::placed::TensorRange;
 use super::plan::Plan;
@@ -53,7 +54,7 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     let before = opened.before();
     let (base, finetuned) = (before.root, &opened.finetuned);
     let mut findings = compare_models(base, finetuned, wanted.reference)?;
-    findings.extend(left_out(&sources, finetuned));
+    findings.extend(taken::notes(&sources, &opened.base, finetuned));
     chain::check_fit_or_damage(&io, base, &before.parents).await?;
     let items = survey_items(finetuned, &before.origins(), &wanted)?;
 
