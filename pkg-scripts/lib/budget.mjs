@@ -6,7 +6,7 @@ import { BuildError } from './run.mjs';
 /** Largest wasm module, in bytes after brotli 11. The aim for both versions is 200,000; see benches/HISTORY.md for what was tried. */
 const WASM_BYTES = 301_000;
 /** Largest one that only reads. */
-const READING_BYTES = 201_000;
+const READING_BYTES = 200_000;
 /** Largest size of the library's modules, in bytes, without comments, together after brotli 11. */
 const SCRIPT_BYTES = 20_200;
 
