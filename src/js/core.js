@@ -1,6 +1,7 @@
 // @ts-check
 // The compiled core: loading it once per thread, and calling it so that a panic does no further harm.
-/** @import { Hasher, InitOptions, Machine } from './types.js' */
+/** @import { Hasher, Machine } from './types.js' */
+/** Where the core comes from. @typedef {string | URL | Request | BufferSource | WebAssembly.Module} Origin */
 import * as glue from './wdelta.js';
 import { held } from './buffers.js';
 import { WdeltaError } from './errors.js';
@@ -28,7 +29,7 @@ let dead;
 
 /**
  * Compiles and starts the core, once.
- * @param {InitOptions['module']} [module]
+ * @param {Origin} [module]
  * @returns {Promise<WebAssembly.Module>} for workers
  */
 export function load(module) {
@@ -42,7 +43,7 @@ export function load(module) {
   return loaded;
 }
 
-/** @param {InitOptions['module']} module */
+/** @param {Origin} [module] */
 async function compile(module = new URL('./wdelta_bg.wasm', import.meta.url)) {
   if (module instanceof WebAssembly.Module) return module;
   try {

@@ -61,7 +61,7 @@ export async function init(options = {}) {
   checkOptions('init', options, { module: 'module', createWorker: 'function' });
   const { module, createWorker } = options;
   if (createWorker) platform.createWorker = createWorker;
-  await core.load(module);
+  await core.load(/** @type {any} */ (module));
 }
 
 /**

@@ -47,12 +47,32 @@ export interface SourceObject {
   read(offset: number, length: number, into: Uint8Array): Uint8Array | Promise<Uint8Array>;
 }
 
+/** A `FileSystemFileHandle`, described here since projects for Node know no such name. */
+export interface FileHandle {
+  readonly kind: 'file';
+  readonly name: string;
+  getFile(): Promise<Blob>;
+}
+
+/** A `FileSystemDirectoryHandle`. */
+export interface FolderHandle {
+  readonly kind: 'directory';
+  readonly name: string;
+  getFileHandle(name: string, options?: { create?: boolean }): Promise<FileHandle>;
+}
+
+/** A `FileList`. */
+export interface Files {
+  readonly length: number;
+  item(index: number): Blob | null;
+}
+
 /** One file: a path or `file:` URL (Node), an http(s) URL or Request, a Blob, a handle, bytes, or an object. */
 export type FileInput =
-  | string | URL | Request | Blob | FileSystemFileHandle | ArrayBuffer | ArrayBufferView | SourceObject;
+  | string | URL | Request | Blob | FileHandle | ArrayBuffer | ArrayBufferView | SourceObject;
 
 /** A model: one file, its files as a list, or the folder that holds them (a path in Node). */
-export type ModelInput = FileInput | FileSystemDirectoryHandle | FileList | readonly FileInput[];
+export type ModelInput = FileInput | FolderHandle | Files | readonly FileInput[];
 
 /** Takes a finished, verified output from front to back, then `close`; `abort` when the job fails. */
 export interface SinkObject {
@@ -63,7 +83,7 @@ export interface SinkObject {
 }
 
 /** Where a result goes; without one it comes back as bytes. */
-export type OutputTarget = string | URL | FileSystemFileHandle | FileSystemDirectoryHandle | WritableStream | SinkObject;
+export type OutputTarget = string | URL | FileHandle | FolderHandle | WritableStream | SinkObject;
 
 /** At most ten a second; `done` and `total` never go back, and `total` is 0 until the plan is made. */
 export interface ProgressEvent {
@@ -163,8 +183,8 @@ export type PlanOptions =
   | ({ job: 'diff' } & DiffOptions) | ({ job: 'hash' } & HashOptions);
 
 export interface InitOptions {
-  /** URL, bytes or compiled module of `wdelta_bg.wasm`, or of `wdelta_read.wasm`, which does all but `encode` in two thirds of the bytes. */
-  module?: string | URL | Request | BufferSource | WebAssembly.Module;
+  /** URL, bytes or `WebAssembly.Module` of `wdelta_bg.wasm`, or of `wdelta_read.wasm`, which does all but `encode` in two thirds of the bytes. */
+  module?: string | URL | Request | ArrayBuffer | ArrayBufferView | object;
   /** Makes a worker that runs the package's `worker.js` (in Node `worker-node.js`). */
   createWorker?: () => any;
 }
@@ -458,7 +478,7 @@ export interface Host {
 
 /** A worker, the same for browsers and Node. */
 export interface Link {
-  post(message: unknown, transfer?: Transferable[]): void;
+  post(message: unknown, transfer?: any[]): void;
   listen(receive: (message: any) => void, fail: (reason: unknown) => void): void;
   /** Resolves when no code of the worker runs any more. */
   end(): Promise<unknown> | void;

@@ -66,6 +66,23 @@ test('the types suit a strict TypeScript project, whatever its target', async ()
   }
 });
 
+test('the types suit a strict project for Node that does not know a browser', async () => {
+  const program = `import { encode, init, tensors } from 'wdelta';
+    const { bytes } = await encode({ base: 'base/', finetuned: new URL('file:///chat'), output: 'chat.wdelta' });
+    for await (const { rows } of tensors({ base: ['a', 'b'] })) console.log(rows[0] + bytes);
+    await init({ module: new Uint8Array() });
+    // @ts-expect-error: no model
+    await encode({ base: 5, finetuned: 'chat/' });
+    // @ts-expect-error: no output
+    await encode({ base: 'base/', finetuned: 'chat/', output: 5 });
+  `;
+  writeFileSync(join(installed.folder, 'node.ts'), program);
+  const options = { noEmit: true, strict: true, types: ['node'], typeRoots: [join(repository, 'pkg-scripts/node_modules/@types')], target: 'es2022', lib: ['es2023'], module: 'nodenext' };
+  writeFileSync(join(installed.folder, 'tsconfig.json'), JSON.stringify({ compilerOptions: options, files: ['node.ts'] }));
+  const { code, stdout } = await installed.run(process.execPath, join(repository, 'pkg-scripts/node_modules/typescript/bin/tsc'));
+  assert.equal(code, 0, stdout);
+});
+
 test('the command is executable and starts with a line for node', () => {
   const path = join(pkg, manifest.bin.wdelta);
   assert.match(readFileSync(path, 'utf8'), /^#!\/usr\/bin\/env node\n/);
