@@ -32,9 +32,10 @@ export const attempt = async (action) => action();
 
 /**
  * Reads a range of a file.
+ * @template {Uint8Array} T
  * @param {Source | Output} file
  * @param {number} offset
- * @param {Uint8Array} into
+ * @param {T} into
  */
 export async function readRange(file, offset, into) {
   await attempt(() => file.read(offset, into)).catch(failed(file.name));

@@ -1,7 +1,7 @@
 // @ts-check
 // Where results go: memory, file and folder handles, streams, the user's own objects. What cannot be written at a
 // position, read back and thrown away again gets the result only when it is finished and verified.
-/** @import { Output, OutputFile, OutputTarget, Sink, SinkObject, Spool } from './types.js' */
+/** @import { Bytes, Output, OutputFile, OutputTarget, Sink, SinkObject, Spool } from './types.js' */
 import { WdeltaError, checkAbort, failed, orAborted, usage } from './errors.js';
 import { attempt, readRange } from './host.js';
 import { platform } from './platform.js';
@@ -52,7 +52,7 @@ function checkOne(outputs) {
 
 /** @returns {Sink} */
 function memorySink() {
-  /** @type {(Output & { bytes: Uint8Array, path: string })[]} */
+  /** @type {(Output & { bytes: Bytes, path: string })[]} */
   let outputs = [];
   return {
     copies: false,
@@ -67,7 +67,7 @@ function memorySink() {
     },
     async commit() {
       // Cut down where a result turned out shorter than its bound.
-      const data = (/** @type {{ size: number, bytes: Uint8Array }} */ { size, bytes }) => (size < bytes.length ? bytes.slice(0, size) : bytes);
+      const data = (/** @type {{ size: number, bytes: Bytes }} */ { size, bytes }) => (size < bytes.length ? bytes.slice(0, size) : bytes);
       if (outputs.length === 1) return { data: data(outputs[0]) };
       return { files: outputs.map((one) => ({ path: one.path, size: one.size, data: data(one) })) };
     },

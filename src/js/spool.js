@@ -1,6 +1,6 @@
 // @ts-check
 // Room for an output until it is verified: memory for small ones, the origin-private file system for the rest.
-/** @import { Spool } from './types.js' */
+/** @import { Bytes, Spool } from './types.js' */
 import { give, take } from './buffers.js';
 import { WdeltaError } from './errors.js';
 import { platform } from './platform.js';
@@ -19,7 +19,7 @@ export const tooLarge = (bytes, cause) =>
 
 /**
  * @param {number} size the most that it takes
- * @returns {Spool & { bytes: Uint8Array }}
+ * @returns {Spool & { bytes: Bytes }}
  */
 export function memorySpool(size) {
   let bytes;

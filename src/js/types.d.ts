@@ -5,6 +5,9 @@
  * Sizes, offsets and lengths are bytes; hashes are lower-case hex.
  */
 
+/** Bytes with a buffer of their own, as a `Blob` takes them: `Uint8Array<ArrayBuffer>`, which TypeScript can say from 5.7 on. */
+export type Bytes = ReturnType<Uint8ArrayConstructor['from']>;
+
 /** The stable codes of `WdeltaError`; `errorCodes()` gives each with its meaning. */
 export type ErrorCode =
   | 'NOT_WDELTA' | 'UNSUPPORTED_VERSION' | 'TRUNCATED' | 'CHECKSUM' | 'MALFORMED' | 'WRONG_BASE' | 'BROKEN_CHAIN'
@@ -77,7 +80,7 @@ export type ModelInput = FileInput | FolderHandle | Files | readonly FileInput[]
 /** Takes a finished, verified output from front to back, then `close`; `abort` when the job fails. */
 export interface SinkObject {
   /** `bytes` belongs to the receiver. */
-  write(offset: number, bytes: Uint8Array): unknown;
+  write(offset: number, bytes: Bytes): unknown;
   close(): unknown;
   abort?(reason?: unknown): unknown;
 }
@@ -253,7 +256,7 @@ export interface Inspection {
 /** Where the outputs went. */
 export interface Written {
   /** The file, when there was no `output` and it is one. */
-  data?: Uint8Array;
+  data?: Bytes;
   /** Full paths of the files that were written (Node). */
   outputs?: string[];
 }
@@ -290,7 +293,7 @@ export interface DecodeReport extends Written {
   bytes: number;
   dtype: string;
   /** With `data` when there was no `output` and the result has several files. */
-  files: (OutputFile & { data?: Uint8Array })[];
+  files: (OutputFile & { data?: Bytes })[];
   tensors: number;
   links: { index: number; expected: string; order: string; verified: boolean }[];
   findings: Finding[];
@@ -335,7 +338,7 @@ export interface TensorPiece {
   rows: [number, number];
   bytes: number;
   /** The caller's own: `Float32Array` with `as: 'float32'`, else the stored bytes. */
-  data: Uint8Array | Float32Array;
+  data: Bytes | ReturnType<Float32ArrayConstructor['from']>;
 }
 
 export interface TensorStats {
@@ -444,7 +447,7 @@ export type Step =
   | { kind: 'start'; tasks: Task[] }
   | { kind: 'collect' }
   | { kind: 'item'; json: string; at?: number; len?: number }
-  | { kind: 'done'; report: Uint8Array<ArrayBuffer> };
+  | { kind: 'done'; report: Bytes };
 
 /** A step as its owner gets it, from whichever thread. */
 export type OwnStep =

@@ -52,6 +52,14 @@ test('the types suit a strict TypeScript project, whatever its target', async ()
     const { data } = await encode({ base: new Uint8Array(), finetuned: new Blob(['x']) });
     for await (const { name, shape } of tensors({ base: 'model', deltas: data ? [data] : [] })) console.log(name.length + shape.length);
     export const hash: string = (await inspect('file.wdelta')).baseHash;
+    export async function use(file: FileSystemFileHandle, folder: FileSystemDirectoryHandle, list: FileList) {
+      const parts: BlobPart[] = [];
+      const { data } = await encode({ base: folder, finetuned: list, parents: [file] });
+      if (data) parts.push(data);
+      for await (const piece of tensors({ base: list })) parts.push(piece.data);
+      await encode({ base: folder, finetuned: file, output: { write: (_, bytes) => parts.push(bytes), close() {} } });
+      return new Blob(parts);
+    }
   `;
   writeFileSync(join(installed.folder, 'program.ts'), program);
   const compiler = join(repository, 'pkg-scripts/node_modules/typescript/bin/tsc');
