@@ -272,8 +272,9 @@ export interface EncodedTensor {
   bytes: number;
   /** Elements that are the base's own. */
   unchanged: number;
-  relativeError: number;
-  largestError: number;
+  /** Both null where `reference` let NaN or infinity spread. */
+  relativeError: number | null;
+  largestError: number | null;
 }
 export interface EncodeReport extends Written {
   job: 'encode';
@@ -283,7 +284,7 @@ export interface EncodeReport extends Written {
   finetunedBytes: number;
   elements: number;
   baseHash: string;
-  relativeError: number;
+  relativeError: number | null;
   tensors: EncodedTensor[];
   findings: Finding[];
 }

@@ -267,7 +267,7 @@ for (const resolution of ['nodenext', 'bundler']) {
       const names: string[] = seen.tensors.map(tensor => tensor.name)
       const ok: boolean = (await verify({ deltas: [new Uint8Array(10)] })).ok
       const report = await encode({ base: 'base', finetuned: 'chat', output: 'chat.wdelta', strategy: 'int4', signal: new AbortController().signal })
-      const error: number = report.relativeError
+      const error: number | null = report.relativeError
       const rebuilt = await decode({ base: 'base', deltas: ['chat.wdelta'], dtype: 'base', onProgress: event => event.done / event.total })
       for await (const piece of tensors({ base: 'base', deltas: ['chat.wdelta'], as: 'float32' })) piece.data.byteLength
       for await (const one of stats({ deltas: ['chat.wdelta'] })) one.rms.toFixed()
