@@ -121,7 +121,8 @@ export function planLines({ bytes, exact, outputs, problems, reads, writes, tens
 
 /** @param {T.EncodeReport} report */
 export function encodeLines({ version, strategy, outputs = [], bytes, finetunedBytes, relativeError, tensors, elements, findings }) {
-  const error = relativeError ? `relative error of the delta ${formatNumber(relativeError)}` : 'exact';
+  const told = relativeError === null ? 'unknown, as NaN or infinity spread' : formatNumber(relativeError);
+  const error = relativeError === 0 ? 'exact' : `relative error of the delta ${told}`;
   const lines = [
     printable(`${outputs.map(shown)}: ${formatBytes(bytes)}, the fine-tune has ${formatBytes(finetunedBytes)} (${formatNumber(finetunedBytes / bytes)} times as much)`),
     `${strategy}, ${plural(tensors.length, 'tensor')}, ${formatCount(elements)} weights, ${bits(bytes, elements)} bits each, ${error}`,

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { encodeLines } from '../../../src/js/cli/reports.js';
 import { suggest } from '../../../src/js/options.js';
 import { columns, formatBytes, formatCount, formatDuration, printable, shorten } from '../../../src/js/cli/units.js';
 
@@ -19,6 +20,14 @@ test('names are cut in the middle, by columns', () => {
 
 test('control and direction characters are shown, not obeyed', () => {
   assert.equal(printable('a\x1b[31m\u202eb\n\u2028é'), 'a\\u{1b}[31m\\u{202e}b\\u{a}\\u{2028}é');
+});
+
+test('a delta is called exact only where its error is known to be none', () => {
+  const report = { job: 'encode', version: 1, strategy: 'quantized', bytes: 10, finetunedBytes: 100, elements: 50, baseHash: '', tensors: [], findings: [] };
+  const told = (/** @type {number | null} */ relativeError) => encodeLines(/** @type {any} */ ({ ...report, relativeError }))[1].split(', ').slice(4).join(', ');
+  assert.equal(told(0), 'exact');
+  assert.equal(told(0.5), 'relative error of the delta 0.5');
+  assert.equal(told(null), 'relative error of the delta unknown, as NaN or infinity spread');
 });
 
 test('the nearest word is suggested, a far one is not', () => {
