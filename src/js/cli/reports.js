@@ -26,11 +26,24 @@ function bits(bytes, elements) {
 /** @param {number | undefined} share */
 const percent = (share) => (Number.isFinite(share) ? `${(Number(share) * 100).toFixed(1)} %` : '-');
 
-/** @param {T.Finding[]} findings */
-const findingLines = (findings) =>
-  findings.map(({ severity, code, message, tensor }) =>
-    printable(`${severity}: ${code}: ${code === 'USAGE' ? asFlags(message) : message}${tensor && !message.includes(tensor) ? ` (tensor ${tensor})` : ''}`),
-  );
+/**
+ * What is found in many tensors alike takes one line.
+ * @param {T.Finding[]} findings
+ */
+function findingLines(findings) {
+  /** Tensors by what is said of them. @type {Map<string, string[]>} */
+  const said = new Map();
+  for (const { severity, code, message, tensor } of findings) {
+    const line = `${severity}: ${code}: ${code === 'USAGE' ? asFlags(message) : message}`;
+    const names = said.get(line) ?? [];
+    said.set(line, names);
+    if (tensor && !message.includes(tensor)) names.push(tensor);
+  }
+  return Array.from(said, ([line, [first, ...others]]) => {
+    const where = first && ` (tensor ${first}${others.length ? ` and ${others.length} more` : ''})`;
+    return printable(line + (where ?? ''));
+  });
+}
 
 /** @type {Column[]} */
 const SIZE_COLUMNS = [

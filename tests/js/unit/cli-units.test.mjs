@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { encodeLines } from '../../../src/js/cli/reports.js';
+import { encodeLines, verifyLines } from '../../../src/js/cli/reports.js';
 import { suggest } from '../../../src/js/options.js';
 import { columns, formatBytes, formatCount, formatDuration, printable, shorten } from '../../../src/js/cli/units.js';
 
@@ -28,6 +28,12 @@ test('a delta is called exact only where its error is known to be none', () => {
   assert.equal(told(0), 'exact');
   assert.equal(told(0.5), 'relative error of the delta 0.5');
   assert.equal(told(null), 'relative error of the delta unknown, as NaN or infinity spread');
+});
+
+test('what is found in many tensors takes one line', () => {
+  const found = (/** @type {string} */ code, /** @type {string | undefined} */ tensor) => ({ severity: 'note', code, message: `about ${code}`, tensor });
+  const report = { ok: true, version: 1, deltas: [], findings: [found('a', 'one'), found('b', 'one'), found('a', 'two'), found('a', 'three'), found('c', undefined)] };
+  assert.deepEqual(verifyLines(/** @type {any} */ (report), []), ['note: a: about a (tensor one and 2 more)', 'note: b: about b (tensor one)', 'note: c: about c']);
 });
 
 test('the nearest word is suggested, a far one is not', () => {
