@@ -1,12 +1,13 @@
 // @ts-check
 // Files of the disk as results: written under another name in the same folder, synced, renamed at the end.
 /** @import { Output, OutputFile, Sink, Spool } from './types.js' */
-import { rmSync } from 'node:fs';
-import { mkdir, open, readlink, rename, rm, rmdir } from 'node:fs/promises';
+import { existsSync, renameSync, rmSync } from 'node:fs';
+import { mkdir, open, readlink, rm, rmdir } from 'node:fs/promises';
 import { randomUUID } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { changed, failed, fileError, orAborted, usage } from './errors.js';
+import { attempt } from './host.js';
 import { isSource, look, toPath } from './source-node.js';
 import { memorySpool } from './spool.js';
 
@@ -185,9 +186,10 @@ export function pathSink(output, force, fallback) {
       if (unsynced) throw unsynced;
       await Promise.all(outputs.map((one) => one.close()));
       for (const { path, name, temporary } of outputs) {
-        const old = await look(path, 'written');
+        // At once, so that no other job of this process comes between.
+        const old = existsSync(path);
         if (old && !force) throw usage(`${name} was made by somebody else meanwhile; choose another output, or pass force: true`);
-        await rename(temporary, path).catch(failed(name, 'written'));
+        await attempt(() => renameSync(temporary, path)).catch(failed(name, 'written'));
         unfinished.delete(temporary);
         if (!old) placed.push(path);
       }

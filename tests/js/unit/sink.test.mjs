@@ -1,6 +1,6 @@
 // Where results go: all or nothing, and never over something else.
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync, readdirSync, readlinkSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, readdirSync, readlinkSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { folder, noise, stage } from './stage.mjs';
@@ -61,6 +61,17 @@ test('an output that another program made meanwhile is not replaced', async () =
   await assert.rejects(decode({ base: reading, deltas, output }), { code: 'USAGE', message: /meanwhile/ });
   assert.equal(readFileSync(output, 'utf8'), 'theirs');
   assert.deepEqual(readdirSync(home), ['out']);
+});
+
+test('of jobs at once with the same output one gets it, and the others say so', async () => {
+  const home = folder();
+  const output = join(home, 'out');
+  for (let n = 0; n < 10; n++) {
+    const all = await Promise.allSettled([1, 2, 3, 4].map(() => decode({ base, deltas, output })));
+    assert.deepEqual(all.flatMap(({ reason }) => reason?.code ?? []), ['USAGE', 'USAGE', 'USAGE']);
+    assert.deepEqual(readdirSync(home), ['out']);
+    rmSync(output);
+  }
 });
 
 test('a link stays, and what it points to is written', async () => {
