@@ -30,7 +30,7 @@ export function openSink(output, force, fallback) {
   if (typeof target.write === 'function' && typeof target.close === 'function') {
     return spoolSink({ waits: true, open: async () => target });
   }
-  throw usage('output must be a path, a file or folder handle, a WritableStream or an object with write(offset, bytes) and close()');
+  throw usage('output must be a path, a handle, a stream or { write, close }');
 }
 
 /**
@@ -130,9 +130,13 @@ function spoolSink(target) {
       await Promise.all(outputs.map(({ spool }) => spool.close()));
       return {};
     },
-    async abort(reason) {
+    async abort(/** @type {any} */ reason) {
       if (!open.length && target.waits) open.push({ sink: await target.open(''), name: '' });
-      for (const { sink } of open) await attempt(() => sink.abort?.(reason)).catch(() => {});
+      for (const { sink } of open) {
+        const told = attempt(() => sink.abort?.(reason)).catch(() => {});
+        // Who has stopped taking bytes may not answer this either, and a caller who aborts does not wait for that.
+        if (!target.waits || reason.code !== 'ABORTED') await told;
+      }
       await Promise.all(outputs.map(({ spool }) => spool.close()));
       await target.undo?.();
     },
@@ -223,14 +227,10 @@ function folderTarget(root, force, fallback) {
 
   /** @param {string} path */
   async function exists(path) {
-    try {
-      const { folder, name } = await place(path, false);
-      await folder.getFileHandle(name);
-      return true;
-    } catch (/** @type {any} */ error) {
-      if (error.name === 'NotFoundError') return false;
-      throw error;
-    }
+    const found = place(path, false).then(({ folder, name }) => folder.getFileHandle(name));
+    return found.catch((error) => {
+      if (error.name !== 'NotFoundError') throw error;
+    });
   }
 
   /** @param {string} path */

@@ -152,6 +152,14 @@ test('an object and a stream learn of a failure, before the first byte too', asy
   assert.equal(reason.code, 'MALFORMED');
 });
 
+test('a caller who aborts does not wait for a stream that takes nothing any more', async () => {
+  let taken;
+  const stream = new WritableStream({ write: () => new Promise(() => taken()) });
+  const controller = new AbortController();
+  taken = () => controller.abort();
+  await assert.rejects(decode({ base, deltas, output: stream, signal: controller.signal }), { code: 'ABORTED' });
+});
+
 test('an object that fails ends the job and is aborted', async () => {
   for (const name of ['write', 'close']) {
     const output = notes({ [name]: true });
