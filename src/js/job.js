@@ -38,7 +38,7 @@ export async function* runJob(kind, given, planOnly = false) {
     checkAbort(signal);
     await load();
     for (const { label, role, group, single, input } of inputs) {
-      const opened = await openSources(input, label, call);
+      const opened = await openSources(input, label, { ...call, output });
       sources.push(...opened.map((source) => Object.assign(source, { role, group })));
       if (single && opened.length !== 1) throw usage(`${label} is a folder or a list; give one .wdelta file`);
     }

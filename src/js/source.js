@@ -19,7 +19,7 @@ export const tooManyFiles = (name) =>
 /**
  * @param {any} input
  * @param {string} label how the caller calls it, such as `base` or `deltas[1]`
- * @param {CallOptions} call
+ * @param {CallOptions & { output?: any }} call and the output, which no handle may be that is read
  * @returns {Promise<Source[]>} the file, or the files of the folder or list
  */
 export async function openSources(input, label, call) {
@@ -35,6 +35,7 @@ export async function openSources(input, label, call) {
   if (input instanceof ArrayBuffer) return [fromBytes(new Uint8Array(input), label)];
   if (ArrayBuffer.isView(input)) return [fromBytes(new Uint8Array(input.buffer, input.byteOffset, input.byteLength), label)];
   if (input?.kind === 'file') {
+    if (call.output?.kind && (await input.isSameEntry?.(call.output))) throw usage(`${label} is the output; choose another place`);
     const file = await input.getFile().catch(failed(input.name));
     return [fromBlob(file, label)];
   }
@@ -43,7 +44,7 @@ export async function openSources(input, label, call) {
     const items = filled([...input], label);
     const opened = await Promise.allSettled(items.map((item, i) => openSources(item, `${label}[${i}]`, call)));
     const failed = opened.find((one) => one.status === 'rejected');
-    const sources = opened.flatMap((one) => (one.status === 'fulfilled' ? one.value : []));
+    const sources = /** @type {{ value?: Source[] }[]} */ (opened).flatMap(({ value }) => value ?? []);
     if (!failed) return sources;
     await Promise.all(sources.map((source) => source.close?.()));
     throw failed.reason;
@@ -51,10 +52,7 @@ export async function openSources(input, label, call) {
   // Last, since in Node it loads what is for the network.
   if (input instanceof Request) return [await UrlSource.open(input, call)];
   if (typeof input?.read === 'function' && Number.isSafeInteger(input.size) && input.size >= 0) return [fromObject(input, label)];
-  throw usage(
-    `${label} is ${input === null ? 'null' : typeof input}; give a path, a URL, a File or Blob, a file or folder handle, bytes, ` +
-      'a list of files, or an object with size and read(offset, length)',
-  );
+  throw usage(`${label} is ${{}.toString.call(input)}; give a path, a URL, a File or Blob, a handle, bytes, a list of files, or { size, read }`);
 }
 
 /**
@@ -109,8 +107,7 @@ function fromObject(object, label) {
       const got = await object.read(offset, into.length, into);
       if (got === into) return;
       if (!(got instanceof Uint8Array) || got.length !== into.length) {
-        const found = got instanceof Uint8Array ? `${got.length} bytes` : String(got);
-        throw new WdeltaError('IO', `read(${offset}, ${into.length}) of ${name} gave ${found} instead of ${into.length} bytes`, { source: name });
+        throw new WdeltaError('IO', `read(${offset}, ${into.length}) of ${name} gave ${got?.length ?? got} instead of ${into.length} bytes`, { source: name });
       }
       into.set(got);
     },

@@ -146,7 +146,7 @@ test('a source that fails or gives too little ends the job', async () => {
   const object = (read) => ({ size: base.length, name: 'mine', read });
   const short = await failing(() => decode({ base: object((offset, length) => base.slice(offset, offset + length - 1)), deltas, workers: 1 }));
   assert.deepEqual([short.code, short.source], ['IO', 'mine']);
-  assert.match(short.message, /65535 bytes instead of 65536/);
+  assert.match(short.message, /gave 65535 instead of 65536 bytes/);
   const failed = await failing(() => decode({ base: object(() => Promise.reject(new Error('gone'))), deltas, workers: 0 }));
   assert.deepEqual([failed.code, failed.source, failed.cause.message], ['IO', 'mine', 'gone']);
 });
@@ -186,7 +186,8 @@ const mistakes = {
   'a folder as delta': [() => inspect(home + '/'), undefined],
   'two files as delta': [() => decode({ base, deltas: [[base, base]] }), /one \.wdelta file/],
   'workers that are no number': [() => decode({ base, deltas, workers: 1.5 }), /whole number/],
-  'a source that is none': [() => decode({ base: 7, deltas }), /base is number/],
+  'a source that is none': [() => decode({ base: 7, deltas }), /base is \[object Number\]/],
+  'a promise of a source': [() => decode({ base: Promise.resolve('base'), deltas }), /base is \[object Promise\]; give a path/],
   'an output that is none': [() => decode({ base, deltas, output: {} }), /output must be/],
   'a Node stream as output': [() => decode({ base, deltas, output: process.stderr }), /Writable\.toWeb/],
   'a job that does not exist': [() => plan({ job: 'decod', base }), /did you mean decode/],
@@ -195,8 +196,8 @@ const mistakes = {
   'a job that is no name': [() => plan({ job: 7 }), /no job called 7/],
   'a prototype name as option': [() => decode({ base, deltas, toString: 1 }), /no option/],
   'a job that no text says': [() => plan({ job: Object.create(null) }), /no job called an object/],
-  'deltas of null': [() => decode({ base, deltas: null }), /deltas\[0\] is null/],
-  'parents of null': [() => encode({ base, finetuned: base, parents: null }), /parents\[0\] is null/],
+  'deltas of null': [() => decode({ base, deltas: null }), /deltas\[0\] is \[object Null\]/],
+  'parents of null': [() => encode({ base, finetuned: base, parents: null }), /parents\[0\] is \[object Null\]/],
   'a signal of null': [() => decode({ base, deltas, signal: null }), /signal must be an AbortSignal, not null/],
   'options of null': [() => decode(null), /decode\(\) takes an object with base, deltas/],
   'an unknown option of init': [() => init({ wasm: 1 }), /no option of init/],

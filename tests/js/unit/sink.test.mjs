@@ -128,6 +128,13 @@ function notes(fail = {}) {
   return { calls, write: note('write'), close: note('close'), abort: note('abort') };
 }
 
+test('a handle that is read is not written', async () => {
+  const handle = (name) => ({ kind: 'file', name, getFile: async () => new File([base], name), isSameEntry: async (other) => other.name === name });
+  for (const given of [handle('model'), [handle('model')]]) {
+    await assert.rejects(decode({ base: given, deltas, output: handle('model'), force: true }), { code: 'USAGE', message: /^base.* is the output; choose another place$/ });
+  }
+});
+
 test('an object gets the finished result from front to back', async () => {
   const output = notes();
   await decode({ base, deltas, workers: 3, output });
