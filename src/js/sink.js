@@ -135,7 +135,7 @@ function spoolSink(target) {
       for (const { sink } of open) {
         const told = attempt(() => sink.abort?.(reason)).catch(() => {});
         // Who has stopped taking bytes may not answer this either, and a caller who aborts does not wait for that.
-        if (!target.waits || reason.code !== 'ABORTED') await told;
+        if (!target.waits || reason?.code !== 'ABORTED') await told;
       }
       await Promise.all(outputs.map(({ spool }) => spool.close()));
       await target.undo?.();
