@@ -348,6 +348,17 @@ fn the_plan_is_a_guess_and_says_so() {
     let sizes = (base[0].1.len() + fine[0].1.len()) as u64;
     let reads = plan["reads"].as_u64().unwrap();
     assert!(host.outputs.is_empty() && reads > sizes && reads < 3 * sizes, "{plan}");
+    // A lossy delta becomes the smaller the lower its quality.
+    let bytes = [
+        r#"{}"#,
+        r#"{"strategy":"lossy"}"#,
+        r#"{"strategy":"lossy","quality":20}"#,
+    ];
+    let bytes = bytes.map(|options| host.run("encode", options).unwrap()["bytes"].as_u64().unwrap());
+    assert!(
+        bytes[0] > 3 * bytes[1] && bytes[1] > 3 * bytes[2] && bytes[2] > 0,
+        "{bytes:?}"
+    );
     // With parents, what they take is read, too.
     let delta = encode(&base, &fine);
     let mut host = with_deltas(&base, &[&delta]).model(Role::Finetuned, &fine);

@@ -24,6 +24,7 @@ export const toPath = (path) => {
  */
 export async function openPath(given) {
   const path = toPath(given);
+  if (!path) throw usage('a path is empty; name a file or a folder');
   const found = await stat(path, { bigint: true }).catch(failed(path));
   if (found.isFile()) return [fileSource(path, basename(path), found)];
   if (!found.isDirectory()) throw usage(`${path} is neither a file nor a folder; write the stream to a file first`);

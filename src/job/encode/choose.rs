@@ -96,7 +96,7 @@ pub fn choose(item: &SurveyItem, seen: &Seen) -> Result<Decision> {
         return Err(Error::new(
             Code::NonFinite,
             format!(
-                "tensor `{name}`: {} of its differences are NaN or infinite, which would spread over the tensor; mend the fine-tune or the base, or use --reference to write what the reference writes",
+                "tensor `{name}`: {} of its differences are NaN or infinite, which would spread over the tensor; mend the fine-tune or the base, or use the option `reference` to write what the reference writes",
                 surveyed.non_finite
             ),
         )

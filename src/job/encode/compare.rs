@@ -61,7 +61,7 @@ pub(super) fn compare_models(base: &Model, finetuned: &Model, reference: bool) -
                     Severity::Note,
                     "dtype-differs",
                     format!(
-                        "the fine-tune has {}, the base {}; `decode` gives the base's dtype unless --dtype float32 is asked for",
+                        "the fine-tune has {}, the base {}; `decode` gives the base's dtype unless its option `dtype` is float32",
                         t.dtype.name(),
                         b.dtype.name()
                     ),

@@ -76,7 +76,7 @@ impl Wanted {
             return Err(Error::new(
                 Code::Usage,
                 format!(
-                    "tensor `{name}` has {n} elements, too few for {}: the reference cannot store it; leave --reference out",
+                    "tensor `{name}` has {n} elements, too few for {}: the reference cannot store it; leave the option `reference` out",
                     self.strategy.name()
                 ),
             )

@@ -46,6 +46,20 @@ test('a core that is none is refused in words, and the next call loads the right
   assert.match(result.version, /^\d/);
 });
 
+test('an empty path is refused as such', async () => {
+  const said = await runModule(
+    'empty.mjs',
+    `
+    import { encode, inspect } from 'wdelta'
+    const said = []
+    await inspect('').catch(({ code, message }) => said.push(code + ': ' + message))
+    await encode({ base: ${JSON.stringify(base)}, finetuned: '' }).catch(({ code, message }) => said.push(code + ': ' + message))
+    console.log(JSON.stringify(said))
+    `,
+  );
+  assert.deepEqual(said, Array(2).fill('USAGE: a path is empty; name a file or a folder'));
+});
+
 test('imported by name, it encodes, inspects, verifies and decodes, alike with and without workers', async () => {
   const result = await runModule(
     'use.mjs',

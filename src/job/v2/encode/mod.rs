@@ -45,6 +45,9 @@ use weigh::weigh;
 /// the plan says.
 const GUESSED_RATIO: u64 = 4;
 
+/// From this quality down files become about half as large every ten steps (benches/RESULTS.md, "Lossy deltas").
+const HALVING_QUALITY: u32 = 70;
+
 /// No block is longer than what it covers, but for its head, which takes less than this part of a block of usual length.
 const HEADS_PART: u64 = 64;
 
@@ -179,7 +182,10 @@ fn plan(chain: &Chain, items: &[Item<'_>], fidelity: Fidelity, finetuned_bytes: 
     let base_bytes: u64 = items.iter().filter_map(|i| i.base).map(of_base).sum();
     let guess = match fidelity {
         Fidelity::Ratio(ratio) => (finetuned_bytes as f64 / ratio) as u64,
-        _ => finetuned_bytes / GUESSED_RATIO,
+        Fidelity::Lossless => finetuned_bytes / GUESSED_RATIO,
+        Fidelity::Quality(quality) => {
+            finetuned_bytes / (GUESSED_RATIO << (HALVING_QUALITY.saturating_sub(quality) / 10))
+        }
     };
     Plan {
         job: "encode",
