@@ -223,6 +223,29 @@ export function segmented(label, options, value, onChange) {
   );
 }
 
+/** A choice of a scale. @param {string} label @param {boolean} log @param {(log: boolean) => void} onLog */
+export const scaleChoice = (label, log, onLog) =>
+  segmented(
+    label,
+    [
+      ['linear', 'Linear'],
+      ['log', 'Log'],
+    ],
+    log ? 'log' : 'linear',
+    (value) => onLog(value === 'log'),
+  );
+
+/** A table whose rows are named by their first cell. @param {Child[]} head @param {Child[][]} rows @param {number} numeric the first column of numbers */
+export const plainTable = (head, rows, numeric) => {
+  const kind = (/** @type {number} */ i) => (i < numeric ? null : 'numeric');
+  return h(
+    'table',
+    { class: 'plain' },
+    h('thead', null, h('tr', null, head.map((cell, i) => h('th', { scope: 'col', class: kind(i) }, cell)))),
+    h('tbody', null, rows.map((cells) => h('tr', null, cells.map((cell, i) => h(i ? 'td' : 'th', { scope: i ? null : 'row', class: kind(i) }, cell))))),
+  );
+};
+
 /** Terms with their values; those without a value are left out. @param {[term: Child, value: Child][]} pairs */
 export const facts = (pairs) =>
   h(

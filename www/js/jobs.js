@@ -47,7 +47,7 @@ export class Jobs {
     const store = this.#store;
     const started = performance.now();
     store.set({ job: { id: newId(), kind, title, state: 'running', phase: 'starting', done: 0, share: null, started } });
-    const speaker = new Speaker(title, this.#speak);
+    const progress = speaker(title, this.#speak);
     if (!quiet) this.#speak(`${title} started`);
     /** @type {Problem | undefined} */
     let problem;
@@ -63,7 +63,7 @@ export class Jobs {
             part: 'job',
             values: { phase, tensor, done, share, rate: bytesPerSecond, eta, memory },
           });
-          if (!quiet) speaker.progress(phase, share ?? 0);
+          if (!quiet) progress(phase, share ?? 0);
         },
       });
       controller.signal.throwIfAborted();
@@ -93,27 +93,13 @@ export class Jobs {
   }
 }
 
-/** Says where a job is: on a new phase, every tenth, every fifteen seconds. */
-class Speaker {
-  #title;
-  #speak;
-  #phase = '';
-  #share = 0;
-  #time = performance.now();
-
-  /** @param {string} title @param {(text: string) => void} speak */
-  constructor(title, speak) {
-    this.#title = title;
-    this.#speak = speak;
-  }
-
-  /** @param {string} phase @param {number} share */
-  progress(phase, share) {
+/** Says where a job is: on a new phase, every tenth, every fifteen seconds. @param {string} title @param {(text: string) => void} speak */
+function speaker(title, speak) {
+  let [said, before, time] = ['', 0, performance.now()];
+  return (/** @type {string} */ phase, /** @type {number} */ share) => {
     const now = performance.now();
-    if (phase === this.#phase && share < this.#share + SPEAK_SHARE && now < this.#time + SPEAK_EVERY) return;
-    this.#speak(`${this.#title}: ${phase}, ${Math.floor(share * 100)} percent`);
-    this.#phase = phase;
-    this.#share = share;
-    this.#time = now;
-  }
+    if (phase === said && share < before + SPEAK_SHARE && now < time + SPEAK_EVERY) return;
+    speak(`${title}: ${phase}, ${Math.floor(share * 100)} percent`);
+    [said, before, time] = [phase, share, now];
+  };
 }

@@ -1,7 +1,7 @@
 // @ts-check
 // Small charts: a bar chart that can be read by pointer, keys and as a table, and lines over depth.
 
-import { button, h, segmented, svg } from '../dom.js';
+import { button, h, plainTable, scaleChoice, svg } from '../dom.js';
 import { exact, name, number, plain } from '../format.js';
 import { gridOf } from '../model/grid.js';
 
@@ -53,26 +53,8 @@ export function barChart({ title, summary, head, bars, log, zero, ticks = [], cu
     ticks.map((tick) => svg('line', { class: 'tick', x1: tick * WIDTH, x2: tick * WIDTH, y1: HEIGHT - 8, y2: HEIGHT })),
     cuts.map((cut) => svg('line', { class: 'cut', x1: cut * WIDTH, x2: cut * WIDTH, y1: 0, y2: HEIGHT })),
   );
-  const table = h(
-    'table',
-    { class: 'plain', hidden: true },
-    h(
-      'thead',
-      null,
-      h(
-        'tr',
-        null,
-        head.map((text) => h('th', { scope: 'col' }, text)),
-      ),
-    ),
-    h(
-      'tbody',
-      null,
-      bars.map(({ label, text }) =>
-        h('tr', null, h('th', { scope: 'row', class: 'numeric' }, label), h('td', { class: 'numeric' }, text)),
-      ),
-    ),
-  );
+  const table = plainTable(head, bars.map(({ label, text }) => [label, text]), 0);
+  table.hidden = true;
   const drawing = h(
     'div',
     {
@@ -146,15 +128,7 @@ export function histogram(stats, log, onLog) {
 export function countChart({ onLog, ...chart }) {
   return [
     barChart(chart),
-    segmented(
-      'Count axis',
-      [
-        ['linear', 'Linear'],
-        ['log', 'Log'],
-      ],
-      chart.log ? 'log' : 'linear',
-      (value) => onLog(value === 'log'),
-    ),
+    scaleChoice('Count axis', chart.log, onLog),
   ];
 }
 

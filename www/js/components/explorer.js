@@ -1,7 +1,7 @@
 // @ts-check
 // What Inspect and Compare share: picture, filter bar and table over one set of rows.
 
-import { button, h, live, segmented, select, under } from '../dom.js';
+import { button, h, live, scaleChoice, segmented, select, under } from '../dom.js';
 import { exact, plural } from '../format.js';
 import { brushed, visible } from '../model/filter.js';
 import { isLog } from '../model/measures.js';
@@ -101,15 +101,7 @@ const pictureBar = ({ store }, signal, topic) =>
         ),
         kind === 'depth'
           ? null
-          : segmented(
-              'Scale',
-              [
-                ['linear', 'Linear'],
-                ['log', 'Log'],
-              ],
-              log ? 'log' : 'linear',
-              (value) => store.set({ log: value === 'log' }),
-            ),
+          : scaleChoice('Scale', log, (value) => store.set({ log: value })),
         experts
           ? button(`Experts of layer ${layer}`, () => store.set({ open: layer, cell: null }), { 'data-key': 'experts' })
           : null,

@@ -1,7 +1,7 @@
 // @ts-check
 // Make: base and fine-tune give a delta, its size known before the start.
 
-import { button, facts, h } from '../dom.js';
+import { button, facts, h, plainTable } from '../dom.js';
 import { bytes, exact, name, number, operation, optionText, percent, plain, plural, shape } from '../format.js';
 import { chainOf, sourcesOf } from '../model/chain.js';
 import { entryOf, isModel } from '../model/rows.js';
@@ -274,42 +274,17 @@ function errorTable(result) {
       h(
         'div',
         { class: 'table-scroll', tabindex: 0, role: 'region', 'aria-label': 'Error per tensor' },
-        h(
-          'table',
-          { class: 'plain' },
-          h(
-            'thead',
-            null,
-            h(
-              'tr',
-              null,
-              ['Name', 'Shape', 'Operation', 'Stored', 'Relative error', 'Largest error'].map((text, i) =>
-                h('th', { scope: 'col', class: i > 2 ? 'numeric' : null }, text),
-              ),
-            ),
-          ),
-          h(
-            'tbody',
-            null,
-            worst
-              .slice(0, 500)
-              .map((tensor) =>
-                h(
-                  'tr',
-                  null,
-                  h('th', { scope: 'row' }, name(tensor.name, 60)),
-                  h('td', null, shape(tensor.shape)),
-                  h(
-                    'td',
-                    { title: tensor.reason ? plain(tensor.reason) : null },
-                    operationOf(result, tensor),
-                  ),
-                  h('td', { class: 'numeric' }, bytes(tensor.bytes)),
-                  h('td', { class: 'numeric' }, tensor.relativeError === null ? '–' : percent(tensor.relativeError)),
-                  h('td', { class: 'numeric' }, number(tensor.largestError)),
-                ),
-              ),
-          ),
+        plainTable(
+          ['Name', 'Shape', 'Operation', 'Stored', 'Relative error', 'Largest error'],
+          worst.slice(0, 500).map((tensor) => [
+            name(tensor.name, 60),
+            shape(tensor.shape),
+            h('span', { title: tensor.reason ? plain(tensor.reason) : null }, operationOf(result, tensor)),
+            bytes(tensor.bytes),
+            percent(tensor.relativeError),
+            number(tensor.largestError),
+          ]),
+          3,
         ),
       ),
     );
