@@ -23,8 +23,6 @@ export class App {
   table = null;
   /** @type {number | null} bytes of private storage left */
   room = null;
-  /** @type {Record<string, number>} bytes per second of the last long rebuild, and of the last delta that a strategy made */
-  rates = {};
   /** @type {HTMLDialogElement | null} */
   help = null;
   /**

@@ -13,12 +13,12 @@ const TABLE = /** @type {[code: string, title: string, advice: string, action?: 
   ['NOT_WDELTA', 'Not a file for this page', 'Choose a .wdelta file, or a model as .safetensors.', 'choose'],
   ['UNSUPPORTED_VERSION', 'Made by a newer wdelta', 'Reload this page while online to update it.', 'reload'],
   ['TRUNCATED', 'The file ends too early', 'Get the file again and compare its size.', 'choose'],
-  ['CHECKSUM', 'The bytes are damaged', 'Get the file again; nothing rebuilt from it can be trusted.', 'choose'],
+  ['CHECKSUM', 'The bytes are damaged', 'Get the file again.', 'choose'],
   ['MALFORMED', 'The file breaks its format', 'Get the file again, or tell whoever made it.', 'choose'],
   [
     'WRONG_BASE',
     'Made against another base',
-    'Another dtype or revision is another base. If the delta continues a chain, open the deltas before it.',
+    'If the delta continues a chain, open the deltas before it.',
     'base',
   ],
   ['BROKEN_CHAIN', 'The deltas do not follow each other', 'One may be missing, or their order wrong.', 'lineage'],
@@ -92,7 +92,7 @@ export function problemOf(thrown) {
     case 'QuotaExceededError':
       return {
         code: 'IO',
-        message: 'The browser has no room left for this site. Delete private copies, or save to a file instead.',
+        message: 'The browser has no room left for this site: delete private copies.',
       };
     default:
       return { code: 'INTERNAL', message, detail: error.stack };

@@ -21,8 +21,8 @@ import { estimates } from './estimates.js';
 /** @import { Opened } from '../output/destination.js' */
 
 /**
- * A job that writes a file, or several where it has `many`. Jobs of one `pace` are about as fast.
- * @typedef {{ kind: Saved['kind'], pace: string, title: string, made: string, name: string, many: boolean, plan: Plan, stages(copied: boolean): Stages, inputs: Record<string, Entry[]>, options: object }} Work
+ * A job that writes a file, or several where it has `many`.
+ * @typedef {{ kind: Saved['kind'], title: string, made: string, name: string, many: boolean, plan: Plan, stages(copied: boolean): Stages, inputs: Record<string, Entry[]>, options: object }} Work
  */
 
 /** @param {App} app */
@@ -72,7 +72,7 @@ export function workActions(app) {
       const name = many ? rebuildName(state).replace(/\.safetensors$/, '') : rebuildName(state);
       const saved = await produce(
         app,
-        { kind: 'rebuild', pace: 'rebuild', title: 'Rebuild', made: 'Model rebuilt and checked', name, many, plan, stages: (copied) => rebuildStages(plan, leansOnBase(chain[0]) ? 0 : base.size, copied), inputs: { base: [base], chain }, options },
+        { kind: 'rebuild', title: 'Rebuild', made: 'Model rebuilt and checked', name, many, plan, stages: (copied) => rebuildStages(plan, leansOnBase(chain[0]) ? 0 : base.size, copied), inputs: { base: [base], chain }, options },
         (running) => wdelta.decode({ base: base.source, deltas: sourcesOf(chain), ...options, ...running }),
       );
       const { problem } = store.state.job ?? {};
@@ -96,7 +96,7 @@ export function workActions(app) {
       const inputs = { base: [base], finetuned: [finetuned], parents };
       const saved = await produce(
         app,
-        { kind: 'make', pace: options.strategy, title: 'Make', made: `Delta made: ${wayOf(state)}`, name: makeName(state), many: false, plan, stages: () => makeStages(plan, options.strategy), inputs, options },
+        { kind: 'make', title: 'Make', made: `Delta made: ${wayOf(state)}`, name: makeName(state), many: false, plan, stages: () => makeStages(plan, options.strategy), inputs, options },
         (running) => wdelta.encode({ ...sources, ...options, ...running }),
       );
       const blob = saved?.files[0]?.blob;
@@ -118,7 +118,7 @@ export function workActions(app) {
  */
 async function produce(app, work, run) {
   const { store, jobs } = app;
-  const { kind, pace, title, made, name, many, plan, stages } = work;
+  const { kind, title, made, name, many, plan, stages } = work;
   const way = destinationOf(plan.bytes, many, store.state.to);
   if (!way) return null;
   /** @type {Opened} */
@@ -147,7 +147,6 @@ async function produce(app, work, run) {
     const { files } = done;
     const { data, ...result } = done.result;
     const seconds = (performance.now() - started) / 1000;
-    if (seconds > 1) app.rates[pace] = (plan.reads + plan.writes) / seconds;
     const report = await reportOf(work, files, seconds, result);
     saved = { kind, title: made, files, where, copy, report, seconds, result };
     store.set({ saved: [...store.state.saved, saved] });

@@ -78,7 +78,6 @@ export function header(app, signal) {
             {
               class: 'quiet',
               'aria-label': `Colours: ${theme}. Change to ${next}`,
-              title: `Colours: ${theme}`,
               'data-key': 'theme',
             },
           );
@@ -231,7 +230,7 @@ export function notices(app, signal) {
         ? h(
             'article',
             { class: 'notice', 'aria-label': 'Private copies' },
-            h('h2', null, 'Results that an earlier visit left in this browser'),
+            h('h2', null, 'Results of an earlier visit'),
             h(
               'ul',
               { class: 'plain-list' },

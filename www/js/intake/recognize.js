@@ -12,7 +12,6 @@ const OTHERS = [
   [[0x50, 0x4b, 0x03, 0x04], 'ZIP', 'If it is a PyTorch checkpoint, convert it to .safetensors.'],
   [[0x80], 'Python pickle', 'Pickles can run code; convert the model to .safetensors.'],
   [[0x1f, 0x8b], 'gzip', 'Unpack it first.'],
-  [[0x28, 0xb5, 0x2f, 0xfd], 'Zstandard', 'Unpack it first.'],
   [[0x7b], 'JSON'],
   [[0x3c], 'HTML or XML', 'A download may have saved an error page instead of the file.'],
   [

@@ -222,7 +222,7 @@ function compare(app, signal) {
                 isRunning(store.state.job, 'diff')
                   ? button('Stop', () => jobs.cancel(), { 'data-key': 'diff' })
                   : leansOnBase(a) && leansOnBase(b) && a.info?.baseHash !== b.info?.baseHash
-                    ? h('span', { class: 'muted' }, 'Made against different models: with one base only sizes can be compared.')
+                    ? h('span', { class: 'muted' }, 'Made against different models: only sizes can be compared.')
                   : !base && (leansOnBase(a) || leansOnBase(b))
                     ? [
                         h('span', { class: 'muted' }, 'Measuring how alike they are needs the base. '),

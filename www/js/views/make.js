@@ -213,7 +213,7 @@ function preflight(app) {
             : { mood: 'note', text: 'The size is not known before the delta is made.' },
         );
     } else {
-      checks.push(...roomChecks(app, plan, strategy));
+      checks.push(...roomChecks(app, plan));
       if (finetuned && plan.bytes)
         checks.push({
           mood: 'note',

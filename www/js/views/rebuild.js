@@ -3,7 +3,7 @@
 
 import { button, facts, h } from '../dom.js';
 import { meaning } from '../errors.js';
-import { about, bytes, exact, name, percent, plain, plural, prose } from '../format.js';
+import { bytes, exact, name, percent, plain, plural, prose } from '../format.js';
 import { chainOf, checkKey, isBroken, knownPath, readyDeltas } from '../model/chain.js';
 import { entryOf, isModel, leansOnBase } from '../model/rows.js';
 import { blocked, destinationChoice, entrySelect, radio, status, textField } from '../components/parts.js';
@@ -146,7 +146,7 @@ function choices({ store, actions }) {
           'fieldset',
           { disabled: busy },
           h('legend', null, 'Numbers'),
-          radio('dtype', 'base', dtype, 'As the base stores them', 'bf16 stays bf16; unchanged tensors stay equal to the bit.', () =>
+          radio('dtype', 'base', dtype, 'As the base stores them', 'bf16 stays bf16.', () =>
             set({ dtype: 'base' }),
           ),
           radio('dtype', 'float32', dtype, 'float32', 'Exactly what the reference computes; larger.', () => set({ dtype: 'float32' })),
@@ -210,7 +210,7 @@ function preflight(app) {
       const broken = chain.find((entry) => isBroken(state, entry));
       checks.push(
         damaged ? damageCheck(app, damaged) : path && other ? orderCheck(app, path) : broken ? linkCheck(app, broken) : baseCheck(app, base, chain, why),
-        ...roomChecks(app, plan, 'rebuild'),
+        ...roomChecks(app, plan),
       );
     }
   }
@@ -223,7 +223,7 @@ function preflight(app) {
  * @returns {Check[]}
  */
 export function planChecks(plan, fine, fixes) {
-  if (!plan) return [{ mood: 'wait', text: 'Reading headers and comparing names and shapes' }];
+  if (!plan) return [{ mood: 'wait', text: 'Comparing names and shapes' }];
   if (!isPlan(plan)) return [{ mood: 'error', text: problemView(plan, fixes) }];
   const errors = plan.problems.filter(({ severity }) => severity === 'error');
   const others = plan.problems.filter(({ severity }) => severity !== 'error');
@@ -259,7 +259,7 @@ function baseCheck({ store, actions }, base, chain, why) {
   }
   return {
     mood: 'note',
-    text: `The base's hash is checked while rebuilding, before the result is kept.${more}`,
+    text: `The base's hash is checked while rebuilding.${more}`,
     more: button(`Check it now, reads ${bytes(base.size + first.size)}`, () => actions.verify(first, true), {
       class: 'quiet',
       disabled: why,
@@ -305,9 +305,8 @@ const orderCheck = ({ actions }, path) => ({
   ],
 });
 
-/** @param {App} app @param {Plan} plan @param {string} pace of the job @returns {Check[]} */
-export function roomChecks({ room, rates }, plan, pace) {
-  const rate = rates[pace];
+/** @param {App} app @param {Plan} plan @returns {Check[]} */
+export function roomChecks({ room }, plan) {
   const files = plan.outputs.length > 1 ? `${plural(plan.outputs.length, 'file')}, ` : '';
   const tight = room !== null && plan.bytes * 2 > room;
   const size = bytes(plan.bytes);
@@ -336,14 +335,6 @@ export function roomChecks({ room, rates }, plan, pace) {
               : { mood: 'ok', text: `${bytes(room)} of room in private storage.` }
           ),
         ]),
-    ...(rate
-      ? [
-          /** @type {Check} */ ({
-            mood: 'note',
-            text: `As fast as last time: ${about((plan.reads + plan.writes) / rate)}.`,
-          }),
-        ]
-      : []),
   ];
 }
 
