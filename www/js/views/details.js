@@ -48,17 +48,13 @@ export function fileDetails(app, entry) {
   const fits = typeof fit === 'number';
   const sound = alone === 1;
   const why = blocked(store.state);
-  const place = (/** @type {{ offset: number, length: number }} */ { offset, length }) => `${exact(length)} B at ${exact(offset)}`;
   return [
     h('h2', null, name(entry.name, 48)),
     facts([
       ['Size', `${exact(info.bytes)} B`],
-      ['Header', place(info.layout.header)],
-      ['Payload', place(info.layout.payload)],
-      ['Checksum', place(info.layout.checksum)],
       ['Parameters', exact(info.elements)],
       ['Base hash', h('code', { class: 'wrap' }, info.baseHash)],
-      ['Base name', info.baseName ? name(info.baseName) : '–'],
+      ['Base name', info.baseName && name(info.baseName)],
     ]),
     h('h3', null, 'Is it intact?'),
     sound
