@@ -265,3 +265,39 @@ test('a delta that cannot be read gives way to one that can', async () => {
   assert.deepEqual(await steps(page), ['sft.wdelta']);
   await driven.close();
 });
+
+test('the delta that is looked at is the one that is rebuilt, unless it is in the chain', async () => {
+  const driven = await site.open();
+  const { page } = driven;
+  await driven.give(path('sft.wdelta'), path('one.wdelta'), path('two.wdelta'), BASE);
+  const look = (file) => page.locator('.tray').getByRole('button', { name: file, exact: true }).click();
+  const rebuilds = async (...names) => {
+    await driven.view('Rebuild');
+    await page.waitForFunction((wanted) => [...document.querySelectorAll('.steps .name')].map(({ textContent }) => textContent).join() === wanted, names.join());
+  };
+  await rebuilds('sft.wdelta');
+  await look('one.wdelta');
+  await rebuilds('one.wdelta');
+  // With those before it, where the links are known by now.
+  await look('two.wdelta');
+  await rebuilds('one.wdelta', 'two.wdelta');
+  await look('one.wdelta');
+  await driven.view('Inspect');
+  await rebuilds('one.wdelta', 'two.wdelta');
+  await driven.close();
+});
+
+test('a delta that was just made is the one that is looked at', async () => {
+  const driven = await site.open();
+  const { page } = driven;
+  await driven.give(path('sft.wdelta'), BASE, STEP1);
+  await driven.view('Make');
+  await page.locator('[data-key=start]:enabled').click();
+  await page.locator('[data-result]').waitFor();
+  await driven.view('Rebuild');
+  await page.locator('.steps').getByText('ft-step1.wdelta').waitFor();
+  assert.deepEqual(await steps(page), ['ft-step1.wdelta']);
+  await driven.view('Inspect');
+  await page.locator('.details h2').getByText('ft-step1.wdelta').waitFor();
+  await driven.close();
+});

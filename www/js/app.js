@@ -5,6 +5,8 @@ import { fileActions } from './actions/files.js';
 import { lookActions } from './actions/look.js';
 import { workActions } from './actions/work.js';
 import { Jobs } from './jobs.js';
+import { isRunning } from './components/parts.js';
+import { knownPath } from './model/chain.js';
 import { entryOf } from './model/rows.js';
 import { initial, reduce, Store } from './state.js';
 
@@ -77,8 +79,12 @@ function pageActions(app) {
 
     /** @param {string} id @param {View} [view] @param {string} [measure] */
     activate(id, view, measure) {
+      const { entries, chain, make, job } = store.state;
+      const path = knownPath(store.state, entries.find((entry) => entry.id === id));
       store.set({
         active: id,
+        // What is looked at is what Rebuild takes, unless it is in use there or in Make.
+        chain: isRunning(job, 'rebuild') || chain.includes(id) || make.against === 'chain' ? chain : (path?.map((entry) => entry.id) ?? [id]),
         tensor: null,
         cell: null,
         open: null,

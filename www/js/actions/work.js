@@ -104,6 +104,7 @@ export function workActions(app) {
       const id = addDelta(store, { file: blob, path: saved.files[0].name });
       const made = /** @type {EncodeReport} */ (saved.result);
       store.dispatch({ type: 'entry', id, values: { made } });
+      app.actions.activate(id);
       store.dispatch({ type: 'checks', key: id, value: 1 });
       store.dispatch({ type: 'checks', key: checkKey({ id }, base), value: parents.length + 1 });
     },
