@@ -166,3 +166,15 @@ test('T shows charts as tables from wherever the focus is; tabs keep the tensor,
   assert.equal(new URL(page.url()).hash, hash);
   await driven.close();
 });
+
+test('work that fails takes the focus to what is said of it, in sight', async () => {
+  const driven = await site.open({ path: '#rebuild', size: { width: 360, height: 560 } });
+  const { page } = driven;
+  await driven.give(sample('docs'), model('ft-sft'));
+  await page.locator('[data-key=start]:enabled').focus();
+  await page.keyboard.press('Enter');
+  await page.waitForFunction(() => document.activeElement?.matches('.outcome'));
+  const { top, bottom } = await page.locator('.outcome').evaluate((outcome) => outcome.getBoundingClientRect().toJSON());
+  assert.ok(top < 560 && bottom > 0 && (top >= 0 || bottom <= 560), `from ${top} to ${bottom}`);
+  await driven.close();
+});

@@ -85,8 +85,8 @@ export const jobArea = ({ store, actions }, signal, kind, own) =>
             { class: 'outcome', tabindex: -1, 'data-key': `outcome ${kind}` },
             h('h2', null, `${job.title} ${job.state === 'cancelled' ? 'was cancelled' : 'did not finish'}`),
             problemView(job.problem, actions.fixes(own)),
-            kind === 'rebuild' || kind === 'make'
-              ? h('p', { class: 'muted' }, 'Chosen files are untouched; no half-written output remains.')
+            job.state === 'failed' && /rebuild|make/.test(kind)
+              ? h('p', { class: 'muted' }, 'No half-written output remains.')
               : null,
           )
         : null,

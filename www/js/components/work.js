@@ -83,18 +83,22 @@ export function workView(app, signal, { kind, title, start, lacks, plan, form, p
         .reverse()
         .map((each) => savedView(app, each, ...result(each))),
   );
-  // The focus goes to a new result.
+  // The focus goes to what came of the work.
   const count = () => store.state.saved.filter((each) => each.kind === kind).length;
   let known = count();
+  let told = store.state.job?.problem;
   store.watch(
-    (state) => [state.saved],
-    () => {
-      const fresh = /** @type {HTMLElement | null} */ (results.querySelector('[data-result]'));
-      if (count() > known) {
-        fresh?.focus();
-        fresh?.parentElement?.scrollIntoView({ block: 'nearest' });
+    (state) => [state.saved, state.job?.problem],
+    ([, problem]) => {
+      const fresh = /** @type {HTMLElement | null | false} */ (
+        count() > known ? results.querySelector('[data-result]') : problem !== told && outcome.querySelector('.outcome')
+      );
+      if (fresh) {
+        fresh.focus();
+        fresh.parentElement?.scrollIntoView({ block: 'nearest' });
       }
       known = count();
+      told = problem;
     },
     signal,
   );
