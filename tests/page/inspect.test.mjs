@@ -129,3 +129,18 @@ test('every block of a large tensor can be looked at, and the last row is the la
   assert.equal(await records.locator('select').evaluate((select) => select.selectedOptions[0].text), blocks.at(-1));
   await driven.close();
 });
+
+test('what changed is measured from the first picture on, and shown', async () => {
+  const driven = await site.open();
+  const { page } = driven;
+  await driven.give(await delta('lossless'));
+  await page.getByText('Open the base to measure changes.').waitFor();
+  await driven.give(named('base.safetensors', base));
+  await page.getByRole('button', { name: /^Measure all changes, reads/ }).click();
+  await page.getByText('measured', { exact: true }).waitFor();
+  assert.equal(await page.locator('select[aria-label=Measure]').inputValue(), 'rms');
+  // The way leads no further from there.
+  await page.locator('select[aria-label=Measure]').selectOption('bytes');
+  await page.getByRole('button', { name: /^Measure all/ }).waitFor({ state: 'detached' });
+  await driven.close();
+});

@@ -192,17 +192,21 @@ function explore(app, signal) {
     columns: (/** @type {State} */ state) => offerOf(state).columns,
     watch: (/** @type {State} */ state) => [state.job?.state, state.job?.kind, entryOf(state, 'base')?.id],
     tools: (/** @type {State} */ state, /** @type {Measure} */ measure) => {
-      if (measure.needs === 'header' || measure.needs === 'made') return [];
       const rows = rowsOf(activeEntry(state));
       const base = entryOf(state, 'base');
-      if (measure.of(rows) !== null) return [h('span', { class: 'muted' }, 'measured')];
+      // Of what the header says the way leads on to what it does not say.
+      const known = /header|made/.test(measure.needs);
+      if ((known ? MEASURES[2] : measure).of(rows) !== null) return known ? [] : [h('span', { class: 'muted' }, 'measured')];
       if (isRunning(state.job, 'measure'))
         return [button('Stop measuring', () => jobs.cancel(), { 'data-key': 'measure' })];
       const needsBase = measure.needs === 'base' || leansOnBase(activeEntry(state));
-      if (needsBase && !base) return [h('span', { class: 'muted' }, 'Open the base to measure this.')];
+      if (needsBase && !base) return [h('span', { class: 'muted' }, 'Open the base to measure changes.')];
       const size = (activeEntry(state)?.size ?? 0) + (needsBase ? (base?.size ?? 0) : 0);
       return [
-        button(`Measure all, reads ${bytes(size)}`, () => actions.measure(null, needsBase), {
+        button(`Measure all changes, reads ${bytes(size)}`, () => {
+          if (known) store.set({ measure: 'rms', brush: [0, 1], log: null });
+          actions.measure(null, needsBase);
+        }, {
           class: 'primary',
           disabled: blocked(state),
           'data-key': 'measure',
