@@ -179,3 +179,33 @@ test('a result of a closed tab is offered, and unfinished work is cleared away',
   assert.deepEqual(left, []);
   await driven.close();
 });
+
+test('a folder without anything to open is said to have none, whatever is open, until there is something', async () => {
+  await mkdir(path('other'));
+  await writeFile(path('other/pytorch_model.bin'), 'PK\x03\x04 and more');
+  await writeFile(path('other/notes.md'), '# Notes');
+  const driven = await site.open();
+  const { page } = driven;
+  await driven.give(path('one.wdelta'));
+  const chooser = page.waitForEvent('filechooser');
+  await page.getByRole('button', { name: 'More ways to open' }).click();
+  await page.getByRole('button', { name: 'Folder…', exact: true }).click();
+  await (await chooser).setFiles(path('other'));
+  const said = page.locator('.notice').getByText(/^ ?other\/pytorch_model\.bin: Not a .wdelta or .safetensors file: .* \(ZIP\)\. If it is a PyTorch checkpoint, convert it/);
+  await said.waitFor();
+  await driven.give(BASE);
+  await said.waitFor({ state: 'detached' });
+  await driven.close();
+});
+
+test('files of a folder are opened in the order of their names', async () => {
+  await mkdir(path('steps'));
+  const bytes = await readFile(path('one.wdelta'));
+  const names = ['step-1', 'step-2', 'step-9', 'step-10', 'step-11'].map((name) => `${name}.wdelta`);
+  for (const name of ['step-10', 'step-2', 'step-11', 'step-9', 'step-1']) await writeFile(path(`steps/${name}.wdelta`), bytes);
+  const driven = await site.open();
+  await giveFolder(driven, 'steps');
+  await driven.page.locator('.chip').nth(4).waitFor();
+  assert.deepEqual(await driven.page.locator('.chip .name').evaluateAll((all) => all.map(({ title }) => title)), names);
+  await driven.close();
+});

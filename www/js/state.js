@@ -145,9 +145,10 @@ export class Store {
     setTimeout(flush, 100);
   }
 
-  /** A remark, which takes the place of one of the same name. @param {string} id @param {string} text @param {string} [action] */
+  /** A remark, which takes the place of one of the same name; without a text that one goes. @param {string} id @param {string} [text] @param {string} [action] */
   say(id, text, action) {
-    this.set({ notices: [...this.state.notices.filter((notice) => notice.id !== id), { id, text, action }] });
+    const others = this.state.notices.filter((notice) => notice.id !== id);
+    this.set({ notices: text ? [...others, { id, text, action }] : others });
   }
 
   /** @param {Partial<State>} values */

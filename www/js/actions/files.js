@@ -37,8 +37,8 @@ export function fileActions(app) {
     /** @param {string} text */
     askLink(text) {
       const url = linkOf(text);
-      if (!url) return store.say('link', 'Only https links can be opened.');
-      return remote ? openLink(store, url) : actions.toRemote(`#url=${encodeURIComponent(url.href)}`);
+      store.say('link', url ? '' : 'Only https links can be opened.');
+      return url && (remote ? openLink(store, url) : actions.toRemote(`#url=${encodeURIComponent(url.href)}`));
     },
 
     /** Goes to the page for links; what is open here stays open. @param {string} hash */
@@ -67,7 +67,7 @@ export function fileActions(app) {
     /** @param {string} id @param {EntryRole} role */
     setRole: (id, role) => setRole(store, id, role),
     /** @param {string} id */
-    dismiss: (id) => store.set({ notices: store.state.notices.filter((notice) => notice.id !== id) }),
+    dismiss: (id) => store.say(id),
 
     /** @param {Entry} entry a link whose host sends whole files only */
     fetchWhole: (entry) => fetchWhole(store, jobs, entry),

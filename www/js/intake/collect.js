@@ -56,6 +56,9 @@ async function walk(folder, files) {
  */
 export const picked = (list) => Array.from(list, (file) => ({ file, path: file.webkitRelativePath || file.name }));
 
+/** Paths in order, and numbers in them as numbers. */
+export const inOrder = new Intl.Collator('en', { numeric: true }).compare;
+
 const SHARD = /^(.*?)[-_.]?\d{5}-of-\d{5}\.safetensors$/;
 
 /**

@@ -3,8 +3,9 @@
 
 import { inspect } from '../api.js';
 import { problemOf } from '../errors.js';
+import { plain } from '../format.js';
 import { isModel, readRows } from '../model/rows.js';
-import { modelKey, modelName } from './collect.js';
+import { inOrder, modelKey, modelName } from './collect.js';
 import { recognize } from './recognize.js';
 
 /** @import { DeltaSource, Entry, EntryRole, Source, State } from '../types.js' */
@@ -24,8 +25,15 @@ const SIDE = /\.(json|txt|model|jinja)$/i;
  * @param {{ sample?: boolean, replace?: string }} [options] `replace` is the entry that the files stand in for
  */
 export async function take(store, files, { sample = false, replace } = {}) {
+  store.say('none');
+  // The browser walks a folder in any order.
+  if (files.some(({ path }) => path.includes('/'))) files = files.toSorted((a, b) => inOrder(a.path, b.path));
+  let usable = false;
+  /** Of a file that is known to be something else. @type {string | undefined} */
+  let why;
   /** The first of them takes the other's place. */
   const instead = () => {
+    usable = true;
     const old = store.state.entries.find(({ id }) => id === replace);
     replace = undefined;
     return old;
@@ -44,7 +52,7 @@ export async function take(store, files, { sample = false, replace } = {}) {
       else if ('message' in found && (loose || found.code)) {
         addFailed(store, picked, { code: 'NOT_WDELTA', ...found }, instead()?.id);
         if (found.code === 'TRUNCATED') cut.push(modelKey(picked));
-      }
+      } else if ('message' in found && found.message.includes(')')) why ||= `${plain(picked.path)}: ${found.message}`;
     } catch (error) {
       addFailed(store, picked, problemOf(error), instead()?.id);
     }
@@ -62,7 +70,7 @@ export async function take(store, files, { sample = false, replace } = {}) {
       instead(),
     );
   }
-  if (files.length && !store.state.entries.length) store.say('none', 'No .wdelta or .safetensors file was found there.');
+  if (files.length && !usable) store.say('none', why ?? 'No .wdelta or .safetensors file was found there.');
 }
 
 /** Index files that came loose together with loose shards. @param {Picked[]} files @param {Picked[]} shards */
