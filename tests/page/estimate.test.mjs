@@ -159,7 +159,7 @@ test('results name how they were made and their size; a quality that costs too m
     await page.getByRole('radio', { name: new RegExp(`^${strategy}`) }).check();
     await page.locator('[data-key=start]:enabled').click();
     const made = page.locator('.saved').filter({ has: page.getByRole('heading', { name: title }) });
-    await made.getByRole('button', { name: /^Download tuned\.wdelta · \d/ }).waitFor();
+    await made.getByRole('button', { name: new RegExp(`^Download tuned-${strategy}\\.wdelta · \\d`) }).waitFor();
   }
   await driven.close();
 });

@@ -195,7 +195,7 @@ test('a made delta has the bytes that Node gives, its size as announced', async 
     await begin.click();
     await driven.page.locator('[data-result]').waitFor();
     const { name, bytes } = await driven.download(/^Download ft-sft/);
-    assert.equal(name, 'ft-sft.wdelta');
+    assert.equal(name, `ft-sft-${strategy}.wdelta`);
     const { data } = await encode({ base: BASE, finetuned: SFT, strategy });
     assert.ok(bytes.equals(data), `${strategy}: ${bytes.length} bytes, Node gives ${data.length}`);
     await driven.close();

@@ -61,7 +61,8 @@ export const wayOf = ({ make }) =>
 
 /** @param {State} state */
 export const makeName = (state) =>
-  state.make.name || `${(entryOf(state, 'finetuned')?.name ?? 'fine-tune').replace(/\.safetensors$/i, '')}.wdelta`;
+  state.make.name ||
+  `${(entryOf(state, 'finetuned')?.name ?? 'fine-tune').replace(/\.safetensors$/i, '')}${state.make.strategy === 'lossless' ? '' : `-${state.make.strategy}`}.wdelta`;
 
 /** @param {App} app @param {AbortSignal} signal */
 export const makeView = (app, signal) =>
