@@ -301,3 +301,17 @@ test('a delta that was just made is the one that is looked at', async () => {
   await page.locator('.details h2').getByText('ft-step1.wdelta').waitFor();
   await driven.close();
 });
+
+test('links that are all checked are not offered to be checked, and a broken one says why once', async () => {
+  const driven = await site.open({ path: '#lineage' });
+  const { page } = driven;
+  await driven.give(path('one.wdelta'), path('sft.wdelta'), SFT);
+  const check = page.getByRole('button', { name: /^Check the links/ });
+  await check.click();
+  await page.getByText('2 deltas; links: 2 broken.').waitFor();
+  assert.equal(await check.count(), 0);
+  const text = await page.locator('.chain').innerText();
+  assert.match(text, /tensors have other values/);
+  assert.doesNotMatch(text, /held against/);
+  await driven.close();
+});

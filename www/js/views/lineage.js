@@ -51,7 +51,7 @@ export function lineageView(app, signal) {
           base
             ? busy
               ? button('Stop', () => jobs.cancel(), { 'data-key': 'lineage' })
-              : result?.links.every(({ state }) => state === 'verified')
+              : result?.links.every(({ state }) => state !== 'not checked')
                 ? null
                 : button(`Check the links, reads up to ${bytes(size)}`, () => actions.lineage(false), {
                   class: 'primary',
@@ -161,7 +161,8 @@ function node({ store, actions }, { entry, link, depth }, lines, deltas, result,
     facts([
       ['Expects', hashView(link?.expected ?? info?.baseHash ?? '')],
       ['Found', link?.found && link.found !== link.expected && hashView(link.found)],
-      ['Why', link?.reason && prose(link.reason)],
+      // That no other delta fits goes without saying.
+      ['Why', link?.reason && prose(link.reason.replace(/^.* held against the base: /, ''))],
       [
         'What settles it',
         state === 'broken'
