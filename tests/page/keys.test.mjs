@@ -178,3 +178,12 @@ test('work that fails takes the focus to what is said of it, in sight', async ()
   assert.ok(top < 560 && bottom > 0 && (top >= 0 || bottom <= 560), `from ${top} to ${bottom}`);
   await driven.close();
 });
+
+test('names are read as one word, however they are cut', async () => {
+  const driven = await site.open();
+  const { page } = driven;
+  await open(page, sample('docs-int4'));
+  await page.getByRole('button', { name: 'docs-int4.wdelta', exact: true }).waitFor();
+  await page.getByRole('rowheader', { name: 'model.layers.0.mlp.up_proj.weight', exact: true }).waitFor();
+  await driven.close();
+});

@@ -123,6 +123,8 @@ function chip({ store, actions }, entry, active, busy) {
     role === 'delta' && state === 'ready'
       ? button(fileName(entry), () => actions.activate(id), {
           class: 'link',
+          // The two parts of the name that is seen would be read as two.
+          'aria-label': plain(entry.name),
           'aria-pressed': active,
           'data-key': `chip ${id}`,
         })

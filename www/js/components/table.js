@@ -234,7 +234,7 @@ export class TensorTable {
       },
       columns.map((column, i) =>
         i === 0
-          ? h('th', { scope: 'row', class: kind(column) }, column.cell(item))
+          ? h('th', { scope: 'row', class: kind(column), 'aria-label': seen(item.name) }, column.cell(item))
           : h('td', { class: kind(column) }, column.cell(item)),
       ),
     );
