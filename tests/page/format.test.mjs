@@ -109,3 +109,8 @@ test('numbers of a stem are no layers', () => {
   const { lines, bands } = map('stem.0.weight', 'stem.6.weight', 'blocks.layers.0.norm.weight', 'blocks.layers.1.norm.weight');
   assert.deepEqual([lines, bands], [['1', '0'], ['stem.0', 'stem.6']]);
 });
+
+test('biases are called alike', () => {
+  const names = ['attn.c_attn.bias', 'attn.c_proj.bias', 'mlp.c_proj.bias'];
+  assert.deepEqual(new Set(map(...names.map((name) => `h.0.${name}`)).columns), new Set(['c_attn bias', 'attn.c_proj bias', 'mlp.c_proj bias']));
+});

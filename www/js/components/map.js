@@ -24,6 +24,8 @@ const AREA_CELLS = 400;
 const MANY = 500;
 /** Bands of more cells than this have no room for names. */
 const NAMED = 24;
+/** Columns of a map with more than this are too narrow for heads that lie. */
+const LYING = 14;
 
 export class BytesMap {
   element = h('div', { class: 'picture' });
@@ -132,7 +134,7 @@ export class BytesMap {
         : null;
     return h(
       'div',
-      { class: 'map', role: 'grid', 'aria-label': 'Tensors by layer and role', vars: { '--columns': columns.length } },
+      { class: columns.length > LYING ? 'map upright' : 'map', role: 'grid', 'aria-label': 'Tensors by layer and role', vars: { '--columns': columns.length } },
       columns.length
         ? h(
             'div',

@@ -49,7 +49,7 @@ function shortLabels(roles) {
   /** @type {Map<string, number>} */
   const uses = new Map();
   for (const list of parts.values()) uses.set(last(list), (uses.get(last(list)) ?? 0) + 1);
-  return new Map([...parts].map(([role, list]) => [role, (uses.get(last(list)) ?? 0) > 1 ? list.join('.') : last(list)]));
+  return new Map([...parts].map(([role, list]) => [role, (uses.get(last(list)) ?? 0) > 1 ? list.join('.').replace(/\.bias$/, ' bias') : last(list)]));
 }
 
 /** @type {WeakMap<Row[], Map<string | null, Grid>>} */
