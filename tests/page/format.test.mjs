@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { gridOf } from '../../www/js/model/grid.js';
 import { modelRows } from '../../www/js/model/rows.js';
-import { about, bytes, count, duration, operation, percent, sentence } from '../../www/js/format.js';
+import { about, bytes, count, duration, fileName, operation, percent, sentence } from '../../www/js/format.js';
 
 /** Each input with the text it gives, blanks that do not break as blanks. */
 const TABLES = [
@@ -113,4 +113,9 @@ test('numbers of a stem are no layers', () => {
 test('biases are called alike', () => {
   const names = ['attn.c_attn.bias', 'attn.c_proj.bias', 'mlp.c_proj.bias'];
   assert.deepEqual(new Set(map(...names.map((name) => `h.0.${name}`)).columns), new Set(['c_attn bias', 'attn.c_proj bias', 'mlp.c_proj bias']));
+});
+
+test('a long file name keeps what it ends with', () => {
+  const name = fileName(`${'a long name '.repeat(20)}.wdelta`);
+  assert.ok(name.length <= 120 && name.endsWith('.wdelta'), name);
 });

@@ -144,3 +144,12 @@ test('what changed is measured from the first picture on, and shown', async () =
   await page.getByRole('button', { name: /^Measure all/ }).waitFor({ state: 'detached' });
   await driven.close();
 });
+
+test('a table is saved under the name of what it is of', async () => {
+  const driven = await site.open();
+  await driven.give(await delta('int4'));
+  const { name, bytes } = await driven.download('Export as CSV');
+  assert.match(name, /\.wdelta\.csv$/);
+  assert.match(bytes.toString(), /^name,shape,/);
+  await driven.close();
+});

@@ -147,7 +147,7 @@ export function fileName(text) {
   const safe = Array.from(text.normalize('NFC'), (char) =>
     HIDDEN.test(char) || '\\/:*?"<>|'.includes(char) ? '_' : char,
   ).join('');
-  return safe.replace(/^[.\s]+|[.\s]+$/g, '').slice(0, 120) || 'file';
+  return middle(safe.replace(/^[.\s]+|[.\s]+$/g, ''), 120) || 'file';
 }
 
 /**

@@ -15,8 +15,8 @@ import { GROUPS, TensorTable } from './table.js';
 /** @import { Column } from './table.js' */
 
 /**
- * @typedef {{ rows(state: State): Row[], measures(state: State): Measure[], columns(state: State): Column[], tools?(state: State, measure: Measure): import('../dom.js').Child[], watch?(state: State): unknown[] }} Topic
- *   what is explored; all but `tools` give the same object as long as nothing changed
+ * @typedef {{ name(state: State): string, rows(state: State): Row[], measures(state: State): Measure[], columns(state: State): Column[], tools?(state: State, measure: Measure): import('../dom.js').Child[], watch?(state: State): unknown[] }} Topic
+ *   what is explored; all but `tools` give the same object as long as nothing changed; the `name` is for exports
  */
 
 /** @param {State} state @param {Topic} topic */
@@ -183,7 +183,7 @@ export function tableSection(app, signal, topic, caption) {
       groupChoice(app, signal),
       found,
       h('span', { class: 'grow' }),
-      h('div', { class: 'inline' }, columnMenu(app, signal, topic), exportButtons(table)),
+      h('div', { class: 'inline' }, columnMenu(app, signal, topic), exportButtons(table, () => topic.name(store.state))),
     ),
     table.element,
   );
@@ -260,11 +260,12 @@ function columnMenu({ store, actions }, signal, topic) {
   return [opener, menu];
 }
 
-/** @param {TensorTable} table */
-const exportButtons = (table) => [
-  button('CSV', () => table.export('csv'), { 'aria-label': 'Export as CSV' }),
-  button('JSON', () => table.export('json'), { 'aria-label': 'Export as JSON' }),
-];
+/** @param {TensorTable} table @param {() => string} name */
+const exportButtons = (table, name) =>
+  /** @type {const} */ (['csv', 'json']).map((kind) => {
+    const label = kind.toUpperCase();
+    return button(label, () => table.export(kind, name()), { 'aria-label': `Export as ${label}` });
+  });
 
 /** A list without an item that it has, or with one that it has not. @param {string[]} list @param {string} item */
 const toggled = (list, item) => (list.includes(item) ? list.filter((other) => other !== item) : [...list, item]);

@@ -96,8 +96,8 @@ export class TensorTable {
     this.#draw();
   }
 
-  /** The visible rows, with head, as CSV or JSON. @param {'csv' | 'json'} kind */
-  export(kind) {
+  /** The visible rows, with head, as CSV or JSON. @param {'csv' | 'json'} kind @param {string} name of what they are of */
+  export(kind, name) {
     const { columns } = /** @type {Content} */ (this.#content);
     const rows = this.#items.filter((item) => 'name' in item);
     const text =
@@ -112,7 +112,7 @@ export class TensorTable {
             null,
             2,
           );
-    download(new Blob([text], { type: kind === 'csv' ? 'text/csv' : 'application/json' }), `tensors.${kind}`);
+    download(new Blob([text], { type: kind === 'csv' ? 'text/csv' : 'application/json' }), `${name}.${kind}`);
   }
 
   /** Moves the focus to the row of the cursor. */

@@ -155,6 +155,7 @@ function compare(app, signal) {
   };
   const models = () => pair()[0].role !== 'delta';
   const topic = {
+    name: () => pair().map(({ name }) => name).join(' and '),
     rows,
     measures: (/** @type {State} */ state) => (models() ? MODEL_MEASURES : PAIR_MEASURES[state.compare.side]),
     columns: (/** @type {State} */ state) =>

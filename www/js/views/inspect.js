@@ -187,6 +187,7 @@ function waiting(app, entry) {
 function explore(app, signal) {
   const { store, jobs, actions } = app;
   const topic = {
+    name: (/** @type {State} */ state) => activeEntry(state)?.name ?? '',
     rows: (/** @type {State} */ state) => rowsOf(activeEntry(state)),
     measures: (/** @type {State} */ state) => offerOf(state).measures,
     columns: (/** @type {State} */ state) => offerOf(state).columns,
