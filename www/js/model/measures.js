@@ -150,7 +150,7 @@ export const PAIR_MEASURES = {
     },
     {
       id: 'relative',
-      label: 'Relative distance',
+      label: 'Distance relative to A',
       needs: 'diff',
       text: percent,
       of: (rows) => most(rows, ({ diff }) => diff?.relative),

@@ -25,7 +25,7 @@ const ofDiff = (value, text) => ({
 /** @type {Column[]} */
 const DIFF_COLUMNS = [
   { id: 'distance', label: 'Distance', numeric: true, ...ofDiff((diff) => diff.distance, number) },
-  { id: 'relative', label: 'Relative', numeric: true, minor: true, ...ofDiff((diff) => diff.relative, percent) },
+  { id: 'relative', label: 'Relative', unit: 'to A', numeric: true, minor: true, ...ofDiff((diff) => diff.relative, percent) },
   { id: 'cosine', label: 'Cosine', numeric: true, ...ofDiff((diff) => diff.cosine, cosine) },
   {
     id: 'equal',
@@ -289,7 +289,7 @@ function pairFacts(rows, a, b, diff) {
     diff
       ? [
           item('Distance', number(diff.totals.distance)),
-          item('Relative', percent(diff.totals.relative)),
+          item('Relative to A', percent(diff.totals.relative)),
           item('Cosine', cosine(diff.totals.cosine)),
         ]
       : null,
@@ -306,11 +306,10 @@ function rowDetails(app, row) {
       ['A', row.strategy && (row.side === 'b' ? 'absent' : `${row.strategy}, ${exact(row.bytes)} B`)],
       ['B', row.strategy && (row.b ? `${row.b.strategy}, ${exact(row.b.bytes)} B` : 'absent')],
       ['Distance', row.diff && number(row.diff.distance)],
-      ['Relative', row.diff && percent(row.diff.relative)],
+      ['Relative to A', row.diff && percent(row.diff.relative)],
       ['Cosine', row.diff && cosine(row.diff.cosine)],
       ['Equal values', row.diff && `${exact(row.diff.equal)} of ${exact(row.diff.elements)}`],
     ]),
-    row.diff ? null : h('p', { class: 'muted' }, 'Distance and cosine are measured by “Measure similarity”.'),
   ];
 }
 

@@ -149,7 +149,7 @@ function choices({ store, actions }) {
           radio('dtype', 'base', dtype, 'As the base stores them', 'bf16 stays bf16.', () =>
             set({ dtype: 'base' }),
           ),
-          radio('dtype', 'float32', dtype, 'float32', 'Exactly what the reference computes; larger.', () => set({ dtype: 'float32' })),
+          radio('dtype', 'float32', dtype, 'float32', 'Exactly what deltatensors computes.', () => set({ dtype: 'float32' })),
         )
       : null,
     layout && (base?.files ?? 1) > 1
