@@ -116,6 +116,9 @@ test('a host without ranges: the size is said, the whole file offered', async ()
 test('a host that allows no other site: said, with a way out', async () => {
   const { tab, leave } = await open('closed');
   await tab.locator('.notice', { hasText: 'CORS' }).waitFor();
+  // What is said of files on disk does not help here.
+  assert.match(await tab.locator('.notice').innerText(), /Try again/);
+  assert.doesNotMatch(await tab.locator('.notice').innerText(), /disk/);
   await leave();
 });
 

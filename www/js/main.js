@@ -214,8 +214,8 @@ function linkForm() {
     h(
       'p',
       null,
-      'This page may read from other hosts: by https, only what you ask it to, and without credentials. ',
-      h('a', { href: './' }, 'Back to the page that reads local files only'),
+      'This page reads links that you open: by https, without credentials. ',
+      h('a', { href: './' }, 'Back to local files only'),
     ),
     h(
       'div',

@@ -94,7 +94,8 @@ function remedy(problem, actions, calm) {
     (id) => id && actions[id],
   );
   return [
-    h('p', null, advice),
+    // What is said of a disk does not hold for a link.
+    problem.code === 'IO' && problem.source?.includes('://') ? null : h('p', null, advice),
     calm
       ? null
       : facts([

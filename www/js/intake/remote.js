@@ -3,7 +3,7 @@
 
 import { addUrl, newId, take } from './intake.js';
 import { problemOf } from '../errors.js';
-import { bytes, middle, plain } from '../format.js';
+import { bytes } from '../format.js';
 
 /** @import { Store } from '../state.js' */
 /** @import { Problem } from '../types.js' */
@@ -60,6 +60,7 @@ export async function openLink(store, url) {
         return fail({
           code: 'IO',
           message: `${url.hostname} answered ${response.status}. No credentials are sent; private files need a local copy.`,
+          source: url.href,
           retryable: true,
         });
       return fail(
@@ -82,7 +83,8 @@ export async function openLink(store, url) {
       refused
         ? {
             code: 'IO',
-            message: `The browser could not read ${middle(plain(url.href))}: its host cannot be reached, or does not let other sites read its files (CORS). Download it and open the copy.`,
+            message: 'It cannot be reached, or its server does not let other sites read it (CORS). Download it and open the copy.',
+            source: url.href,
             retryable: true,
           }
         : problem,
