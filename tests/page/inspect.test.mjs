@@ -153,3 +153,16 @@ test('a table is saved under the name of what it is of', async () => {
   assert.match(bytes.toString(), /^name,shape,/);
   await driven.close();
 });
+
+test('on paper there is one theme', async () => {
+  const driven = await site.open({ theme: 'dark' });
+  const { page } = driven;
+  await page.getByRole('button', { name: 'Colours: auto. Change to light' }).click();
+  await page.getByRole('button', { name: 'Colours: light. Change to dark' }).click();
+  await page.locator('html[data-theme=dark]').waitFor();
+  const ground = () => page.evaluate(() => getComputedStyle(document.documentElement).colorScheme);
+  assert.equal(await ground(), 'dark');
+  await page.emulateMedia({ media: 'print' });
+  assert.equal(await ground(), 'light');
+  await driven.close();
+});
