@@ -41,10 +41,11 @@ export async function start(options = { dir: process.env.WDELTA_SITE }) {
  * @param {string} [settings.path] of the page, with its hash
  * @param {'light' | 'dark'} [settings.theme]
  * @param {{ width: number, height: number }} [settings.size]
+ * @param {boolean} [settings.touch] whether it is a phone's, that is touched
  * @param {string} [settings.script] that runs before the page's own
  */
-async function openPage(browser, origin, { path = '', theme = 'light', size, script } = {}) {
-  const context = await browser.newContext({ colorScheme: theme, acceptDownloads: true, ...(size ? { viewport: size } : {}) });
+async function openPage(browser, origin, { path = '', theme = 'light', size, touch = false, script } = {}) {
+  const context = await browser.newContext({ colorScheme: theme, acceptDownloads: true, hasTouch: touch, isMobile: touch, ...(size ? { viewport: size } : {}) });
   context.setDefaultTimeout(TIMEOUT);
   /** @type {string[]} */
   const complaints = [];

@@ -234,3 +234,33 @@ test('no chip is cut through on a narrow screen', async () => {
     await driven.close();
   }
 });
+
+test('what is touched is large enough, and no chip is cut through', async () => {
+  for (const [width, height] of [[360, 740], [390, 780], [768, 1024]]) {
+    const driven = await site.open({ size: { width, height }, touch: true });
+    const { page } = driven;
+    await page.getByRole('button', { name: 'Try the sample' }).tap();
+    await page.locator('.chip').nth(4).waitFor();
+    await page.locator('.map .cell').first().waitFor();
+    for (const view of /** @type {const} */ (['Inspect', 'Rebuild', 'Lineage', 'Compare'])) {
+      await driven.view(view);
+      const small = await page.locator('button, select, .tabs a, .option').evaluateAll((all) =>
+        all
+          .filter((each) => each.checkVisibility() && !each.matches('.cell, thead *'))
+          .map((each) => ({ said: each.textContent, height: each.getBoundingClientRect().height }))
+          .filter((each) => each.height < 44),
+      );
+      assert.deepEqual(small, [], `${view}, ${width} px`);
+      assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${view}, ${width} px`);
+    }
+    const cut = await page.evaluate(() => {
+      const { bottom } = document.querySelector('.tray').getBoundingClientRect();
+      return [...document.querySelectorAll('.chip')].filter((chip) => {
+        const box = chip.getBoundingClientRect();
+        return box.top < bottom && box.bottom > bottom + 0.5;
+      }).length;
+    });
+    assert.equal(cut, 0, `${width} px`);
+    await driven.close();
+  }
+});

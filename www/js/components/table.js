@@ -63,7 +63,7 @@ export class TensorTable {
   update(content) {
     const before = this.#content;
     this.#content = content;
-    this.#height = content.dense ? 28 : matchMedia('(pointer: coarse)').matches ? 44 : 36;
+    this.#height = (content.dense ? 28 : 36) + (matchMedia('(pointer: coarse)').matches ? 8 : 0);
     const kept = this.#items[this.#cursor];
     if (
       !before ||
