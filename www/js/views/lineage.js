@@ -132,7 +132,7 @@ const passing = (depths, at) =>
  * @param {App} app @param {Placed} placed @param {number[]} lines of depths above it that go on @param {Entry[]} deltas
  * @param {Lineage | null} result @param {boolean} busy @param {string | null} active
  */
-function node({ store, actions }, { entry, link, depth }, lines, deltas, result, busy, active) {
+function node({ actions }, { entry, link, depth }, lines, deltas, result, busy, active) {
   const { info } = entry;
   const state = link?.state ?? 'not checked';
   const mood = state === 'verified' ? 'ok' : state === 'broken' ? 'error' : busy ? 'wait' : 'open';
@@ -163,12 +163,7 @@ function node({ store, actions }, { entry, link, depth }, lines, deltas, result,
       ['Found', link?.found && link.found !== link.expected && hashView(link.found)],
       // That no other delta fits goes without saying.
       ['Why', link?.reason && prose(link.reason.replace(/^.* held against the base: /, ''))],
-      [
-        'What settles it',
-        state === 'broken'
-          ? 'the delta that it was made against, or another base'
-          : state !== 'verified' && `${entryOf(store.state, 'base') ? '' : 'the base, then '}“Check the links”`,
-      ],
+      ['What settles it', state === 'broken' && 'the delta that it was made against, or another base'],
     ]),
     h(
       'div',
