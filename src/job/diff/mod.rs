@@ -171,7 +171,7 @@ async fn held(io: &Io, source: u32, base: Option<&Model>) -> Result<(Vec<Held>, 
         .source(source));
     };
     let chain = Chain::open(io, base.clone(), &[source], chain::Care::Checked).await?;
-    let Some(Link::V2(delta)) = chain.stages.last().map(|s| &*s.link) else {
+    let Some(Link::V2(delta)) = chain.last_link() else {
         return Ok((Vec::new(), None));
     };
     let of = |t: &Tensor| {

@@ -326,7 +326,7 @@ fn hash_names(base: &Model, record_order: &[String], options: &EncodeOptions, wa
 /// are no files then.
 fn chain_hash(chain: &Chain, root: &Model, order: &[String]) -> Result<TaskSpec> {
     let sorted = names(root);
-    let order = match chain.stages.last().map(|s| &*s.link) {
+    let order = match chain.last_link() {
         Some(Link::V1(_)) => &sorted[..],
         _ => order,
     };

@@ -124,6 +124,16 @@ impl Chain {
         self.model(self.stages.len())
     }
 
+    /// The last of the first `n` links, which makes the model after them; none where that is the base.
+    pub fn link(&self, n: usize) -> Option<&Link> {
+        Some(&self.stages.get(n.checked_sub(1)?)?.link)
+    }
+
+    /// The last link, if there is one.
+    pub fn last_link(&self) -> Option<&Link> {
+        self.link(self.stages.len())
+    }
+
     /// How many links come before the version 1 links at the end: what those rebuild is written as this model is.
     pub fn rooted(&self) -> usize {
         let last = self.stages.iter().rposition(|s| matches!(*s.link, Link::V2(_)));
@@ -174,7 +184,7 @@ impl Chain {
     /// The number under which the model after `n` links has a tensor: that of the index of a version 2 link, else its
     /// place among the sorted names.
     pub(super) fn number(&self, n: usize, name: &str) -> Option<usize> {
-        match n.checked_sub(1).map(|i| &*self.stages[i].link) {
+        match self.link(n) {
             Some(Link::V2(delta)) => delta.find(name),
             _ => {
                 let tensors = &self.model(n).tensors;
@@ -186,7 +196,7 @@ impl Chain {
     /// The base's tensor of every record of `delta` that has one, as the next link.
     fn matched(&self, delta: &OpenV2) -> Result<Vec<Option<usize>>> {
         let (n, model) = (self.stages.len(), self.last());
-        let before = match self.stages.last().map(|s| &*s.link) {
+        let before = match self.last_link() {
             Some(Link::V2(before)) => Some(before),
             _ => None,
         };
@@ -280,7 +290,7 @@ impl Chain {
 
     /// The tensor whose bytes one has, if it is another's copy.
     pub(super) fn origin(&self, n: usize, tensor: usize) -> usize {
-        match n.checked_sub(1).map(|i| &*self.stages[i].link) {
+        match self.link(n) {
             Some(Link::V2(delta)) => delta.origin(tensor),
             _ => tensor,
         }
@@ -288,7 +298,7 @@ impl Chain {
 
     /// Dtype and length of a tensor.
     pub(super) fn form(&self, n: usize, tensor: usize) -> (Dtype, u64) {
-        match n.checked_sub(1).map(|i| &*self.stages[i].link) {
+        match self.link(n) {
             Some(Link::V2(delta)) => {
                 let t = &delta.index.tensors[tensor];
                 (t.dtype, bytes_of(t))

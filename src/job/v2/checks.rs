@@ -93,7 +93,7 @@ impl<'a> RebuildTasks<'a> {
             tasks: Vec::new(),
             tensors: Vec::new(),
         };
-        let Link::V2(delta) = &*chain.stages[n - 1].link else {
+        let Some(Link::V2(delta)) = chain.link(n) else {
             return Err(Error::new(Code::Internal, "a version 1 link has no blocks"));
         };
         let mut copies: Vec<Vec<usize>> = vec![Vec::new(); delta.index.tensors.len()];
@@ -219,7 +219,7 @@ impl<'a> RebuildTasks<'a> {
 
 /// The error of the first link, if it was made against another base: a chain goes wrong there already; else `error`.
 pub async fn blame_base(io: &Io, chain: &Chain, error: Error) -> Result<Error> {
-    let Some(Link::V2(first)) = chain.stages.first().map(|s| &*s.link) else {
+    let Some(Link::V2(first)) = chain.link(1) else {
         return Ok(error);
     };
     if error.code == Code::WrongBase || chain.stages.len() == 1 {

@@ -65,7 +65,7 @@ impl Chain {
         let mut local = Vec::new();
         for level in (0..=n).rev() {
             let own = merged(wants);
-            let cut = match level.checked_sub(1).map(|i| &*self.stages[i].link) {
+            let cut = match self.link(level) {
                 None => self.base_level(&own),
                 Some(Link::V1(delta)) => self.added(level, delta, &own)?,
                 Some(Link::V2(delta)) => self.coded(level, delta, &own, check)?,
@@ -155,7 +155,7 @@ impl Chain {
             let record = &index.tensors[w.tensor];
             let whole = w.bytes == (0..bytes_of(record));
             if let (Some(base), Some(before)) = (&record.base, stage.before[w.tensor]) {
-                let of_line = check && whole && (level == 1 || matches!(*self.stages[level - 2].link, Link::V1(_)));
+                let of_line = check && whole && !matches!(self.link(level - 1), Some(Link::V2(_)));
                 if record.op == Op::Unchanged || check && whole {
                     let all = 0..self.form(level - 1, before).1;
                     next.push(Want {
@@ -198,9 +198,7 @@ impl Chain {
     pub fn moved(&self, names: &[&str]) -> Result<(Past, Vec<Moved>)> {
         let n = self.stages.len();
         let (past, numbers) = self.past_of(n, names, true)?;
-        let (Some(Link::V2(delta)), Some(Level::V2(coded))) =
-            (self.stages.last().map(|s| &*s.link), past.levels.last())
-        else {
+        let (Some(Link::V2(delta)), Some(Level::V2(coded))) = (self.last_link(), past.levels.last()) else {
             return Err(Error::new(Code::Internal, "the last link is not of version 2"));
         };
         let moved = names.iter().zip(numbers).map(|(name, tensor)| {

@@ -24,7 +24,7 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
     let chain = Chain::open(&io, opened.model, &deltas, Care::Checked).await?;
     let n = chain.stages.len();
     let side_files: &[u32] = if options.side_files { &opened.side_files } else { &[] };
-    let Some(Link::V2(delta)) = chain.stages.last().map(|s| &*s.link) else {
+    let Some(Link::V2(delta)) = chain.last_link() else {
         return super::rounded::decode(io, &sources, options, &chain, side_files).await;
     };
     let files = files(delta)?;

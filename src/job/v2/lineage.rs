@@ -61,7 +61,7 @@ async fn children(tree: &mut Tree, io: &Io, base: &Model, parent: Parent) -> Res
                     .map(drop)
                     .map_err(|e| e.message.clone())
             }
-            Link::V2(delta) => match n.checked_sub(1).map(|before| &*chain.stages[before].link) {
+            Link::V2(delta) => match chain.link(n) {
                 // The indexes agree, or there would be no such chain.
                 Some(Link::V2(_)) => Ok(()),
                 _ => {

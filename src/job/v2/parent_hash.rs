@@ -18,12 +18,12 @@ pub fn hash_task(chain: &Chain, n: usize, names: &[&str], each: bool) -> Result<
 
 /// The orders in which the model before version 1 link `number` (from 0) may have been hashed, with the tensors.
 pub fn orders(chain: &Chain, number: usize) -> Vec<(Order, Vec<String>)> {
-    let Link::V1(delta) = &*chain.stages[number].link else {
+    let Some(Link::V1(delta)) = chain.link(number + 1) else {
         return Vec::new();
     };
     let mut orders = candidate_orders(chain.model(number), delta);
     // Between links of version 1 there are no files, and so no other order.
-    if number > 0 && matches!(*chain.stages[number - 1].link, Link::V1(_)) {
+    if matches!(chain.link(number), Some(Link::V1(_))) {
         orders.truncate(1);
     }
     orders
@@ -40,7 +40,7 @@ pub fn parent_tasks(chain: &Chain, number: usize) -> Result<Vec<TaskSpec>> {
 
 /// The order in which the reports of [`parent_tasks`] give the hash that the link names; an error when none does.
 pub fn judge_parent(chain: &Chain, number: usize, reports: &[Vec<u8>]) -> Result<Order> {
-    let Link::V1(delta) = &*chain.stages[number].link else {
+    let Some(Link::V1(delta)) = chain.link(number + 1) else {
         return Ok(Order::Sorted);
     };
     let mut found = Vec::with_capacity(reports.len());

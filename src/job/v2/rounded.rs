@@ -25,7 +25,7 @@ type SideFile = (String, Vec<u8>);
 
 /// The files of the result, with the bytes before their tensors, and the other files.
 fn layout(chain: &Chain, options: &DecodeOptions) -> Result<(Vec<Shard>, Vec<SideFile>)> {
-    let Some(Link::V2(delta)) = chain.rooted().checked_sub(1).map(|i| &*chain.stages[i].link) else {
+    let Some(Link::V2(delta)) = chain.link(chain.rooted()) else {
         return Err(Error::new(Code::Internal, "no link has files"));
     };
     let (root, last) = (chain.model(chain.rooted()), chain.last());

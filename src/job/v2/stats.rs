@@ -25,7 +25,7 @@ pub async fn stats(io: Io, sources: Vec<SourceEntry>, options: StatsOptions) -> 
     }
     let base = open_model(&io, &sources, Role::Base, 0).await?.model;
     let chain = Chain::open(&io, base, &delta_sources(&sources), Care::Sampled).await?;
-    let Some(Link::V2(delta)) = chain.stages.last().map(|s| &*s.link) else {
+    let Some(Link::V2(delta)) = chain.last_link() else {
         return Err(Error::new(
             Code::Usage,
             "the last delta is of version 1, and shows what it holds by itself: give it alone",

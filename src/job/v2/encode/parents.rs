@@ -23,7 +23,7 @@ impl<'a> Parents<'a> {
         let mut checks = Checks::default();
         let mut batch = Batch::default();
         let of_checks = batch.add(checks.tasks(chain)?);
-        let mut rebuild = match chain.stages.last().map(|s| &*s.link) {
+        let mut rebuild = match chain.last_link() {
             Some(Link::V2(delta)) => {
                 let nowhere = vec![None; delta.index.tensors.len()];
                 Some(RebuildTasks::new(chain, chain.stages.len(), &nowhere, false)?)
