@@ -336,16 +336,7 @@ impl<'a> ChainCheck<'a> {
         for (i, delta) in self.deltas.iter().enumerate().skip(1) {
             let found = found.get(i - 1).map_or("", String::as_str);
             if delta.header.parent_hash != found {
-                return Err(Error::new(
-                    Code::BrokenChain,
-                    format!(
-                        "link {} does not follow link {i}: it was made against a model with hash {}, but link {i} rebuilds {}; check the order of the deltas, and whether one is missing in between",
-                        i + 1,
-                        short(&delta.header.parent_hash),
-                        short(found),
-                    ),
-                )
-                .source(delta.source));
+                return Err(broken_chain(delta, i, found));
             }
             result.links.push(Link {
                 index: i,
@@ -372,6 +363,20 @@ pub fn wrong_base(delta: &OpenDelta, found: &str) -> Error {
             short(&delta.header.parent_hash),
             short(found),
             base_hint(delta),
+        ),
+    )
+    .source(delta.source)
+}
+
+/// The error of a delta after `before` links that names another hash than what these rebuild has.
+pub fn broken_chain(delta: &OpenDelta, before: usize, found: &str) -> Error {
+    Error::new(
+        Code::BrokenChain,
+        format!(
+            "link {} does not follow link {before}: it was made against a model with hash {}, but link {before} rebuilds {}; check the order of the deltas, and whether one is missing in between",
+            before + 1,
+            short(&delta.header.parent_hash),
+            short(found),
         ),
     )
     .source(delta.source)

@@ -2,8 +2,8 @@
 
 use super::chain::{Chain, Link};
 use super::identify::{hashes, Identify};
-use crate::error::{Code, Error, Result};
-use crate::job::chain::{candidate_orders, short, wrong_base, Order};
+use crate::error::Result;
+use crate::job::chain::{broken_chain, candidate_orders, wrong_base, Order};
 use crate::job::machine::TaskSpec;
 use crate::job::task::Task;
 
@@ -50,16 +50,12 @@ pub fn judge_parent(chain: &Chain, number: usize, reports: &[Vec<u8>]) -> Result
     let orders = orders(chain, number);
     match found.iter().position(|h| *h == delta.header.parent_hash) {
         Some(at) => Ok(orders[at].0),
-        None if number == 0 => Err(wrong_base(delta, found.first().map_or("", |h| h))),
-        None => Err(Error::new(
-            Code::BrokenChain,
-            format!(
-                "link {} does not follow link {number}: it was made against a model with hash {}, but link {number} rebuilds {}; check the order of the deltas, and whether one is missing in between",
-                number + 1,
-                short(&delta.header.parent_hash),
-                short(found.first().map_or("", |h| h)),
-            ),
-        )
-        .source(delta.source)),
+        None => {
+            let found = found.first().map_or("", |h| h);
+            Err(match number {
+                0 => wrong_base(delta, found),
+                _ => broken_chain(delta, number, found),
+            })
+        }
     }
 }
