@@ -95,6 +95,11 @@ impl Model {
         self.shard_order(&names)
     }
 
+    /// Number of elements over all tensors.
+    pub fn elements(&self) -> u64 {
+        self.tensors.iter().map(|t| t.elements).sum()
+    }
+
     /// Bytes of all tensors.
     pub fn data_bytes(&self) -> u64 {
         self.tensors.iter().map(|t| t.range.len).sum()

@@ -41,18 +41,9 @@ pub async fn hash(io: Io, sources: Vec<SourceEntry>, options: HashOptions) -> Re
             As::Float32 => hashing::values_task("model", bare_origins(model, names), vec![0])?,
         });
     }
-    let bytes = model.tensors.iter().map(|t| t.range.len).sum();
     let reads = tasks.iter().map(|t| t.cost).sum();
-    io.plan(
-        Plan::reading(
-            "hash",
-            reads,
-            model.tensors.len(),
-            model.tensors.iter().map(|t| t.elements).sum(),
-        )
-        .json()?,
-    )
-    .await;
+    let plan = Plan::reading("hash", reads, model.tensors.len(), model.elements());
+    plan.announce(&io).await?;
     let mut hashes = Vec::with_capacity(orders.len());
     for report in io.run(tasks).await? {
         hashes.push(match options.form {
@@ -66,7 +57,7 @@ pub async fn hash(io: Io, sources: Vec<SourceEntry>, options: HashOptions) -> Re
             As::Float32 => "float32",
         },
         tensors: model.tensors.len(),
-        bytes,
+        bytes: model.data_bytes(),
         sorted: hashes[0].clone(),
         grouped: hashes[hashes.len() - 1].clone(),
         agree: hashes.len() == 1,

@@ -70,15 +70,16 @@ impl Plan {
         }
     }
 
-    /// Announces the plan and creates the files that it names; gives their bytes.
-    pub async fn begin(self, io: &Io) -> Result<u64> {
-        io.plan(self.json()?).await;
-        io.create(self.outputs).await;
-        Ok(self.bytes)
+    /// Tells the host.
+    pub async fn announce(self, io: &Io) -> Result<()> {
+        io.plan(to_json(&self)?).await;
+        Ok(())
     }
 
-    /// The plan as JSON, for the host.
-    pub fn json(&self) -> Result<String> {
-        to_json(self)
+    /// Tells the host and has the files created that the plan names; gives their bytes.
+    pub async fn begin(self, io: &Io) -> Result<u64> {
+        io.plan(to_json(&self)?).await;
+        io.create(self.outputs).await;
+        Ok(self.bytes)
     }
 }

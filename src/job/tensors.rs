@@ -85,8 +85,8 @@ pub async fn tensors(io: Io, sources: Vec<SourceEntry>, options: TensorsOptions)
     };
     let reads = wanted.iter().map(|t| rebuilt.cost(&t.name)).sum();
     let elements = wanted.iter().map(|t| t.elements).sum();
-    io.plan(Plan::reading("tensors", reads, wanted.len(), elements).json()?)
-        .await;
+    let plan = Plan::reading("tensors", reads, wanted.len(), elements);
+    plan.announce(&io).await?;
     match &rebuilt {
         Rebuilt::V2(chain) => v2::stream(&io, chain, &wanted, &options).await?,
         Rebuilt::V1(_, origins) => {

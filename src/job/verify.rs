@@ -167,8 +167,8 @@ pub async fn verify(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<S
     let (tensors, elements) = sizes.fold((0, 0u64), |(t, e), (tensors, elements)| {
         (t + tensors, e.saturating_add(elements))
     });
-    io.plan(Plan::reading("verify", batch.cost(), tensors, elements).json()?)
-        .await;
+    let plan = Plan::reading("verify", batch.cost(), tensors, elements);
+    plan.announce(&io).await?;
     let reports = io.run(batch.tasks()).await?;
     let checked = check.judge(&io, of_checks.of(&reports)).await;
     if let Some(rebuild) = &rebuild {

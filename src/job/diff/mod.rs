@@ -89,8 +89,8 @@ pub async fn diff(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<Str
     };
     let reads = items.iter().map(DiffItem::cost).sum();
     let elements = report.tensors.iter().map(|t| t.elements).sum();
-    io.plan(Plan::reading("diff", reads, items.len(), elements).json()?)
-        .await;
+    let plan = Plan::reading("diff", reads, items.len(), elements);
+    plan.announce(&io).await?;
     let task = |mut items: Vec<DiffItem>| {
         let mut pasts = Vec::new();
         for (side, chain) in chains.iter().enumerate() {

@@ -65,8 +65,8 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     };
     let record_order = record_order(base, finetuned, wanted.reference && before.parents.is_empty());
     let guess = layout(&items, &straight, &wanted, &record_order, &options, &"0".repeat(64))?;
-    io.plan(plan_of(&items, guess.size, &wanted, findings.clone()).json()?)
-        .await;
+    let plan = plan_of(&items, guess.size, &wanted, findings.clone());
+    plan.announce(&io).await?;
 
     let hash_names = hash_names(base, &record_order, &options, &wanted);
     let Surveyed {

@@ -59,7 +59,7 @@ pub async fn lineage(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<
         exact: false,
         ..Plan::reading("lineage", reads, tensors, elements)
     };
-    io.plan(plan.json()?).await;
+    plan.announce(&io).await?;
     let mut tree = Tree {
         parents: vec![None; links.len()],
         reasons: vec![None; links.len()],

@@ -48,16 +48,9 @@ pub async fn stats(io: Io, sources: Vec<SourceEntry>, options: StatsOptions) -> 
         .iter()
         .map(|(t, d)| 2 * d.bytes() + range_of(t).map_or(0, |r| r.range.len))
         .sum();
-    io.plan(
-        Plan::reading(
-            "stats",
-            reads,
-            chosen.len(),
-            chosen.iter().map(|(_, d)| d.elements).sum(),
-        )
-        .json()?,
-    )
-    .await;
+    let elements = chosen.iter().map(|(_, d)| d.elements).sum();
+    let plan = Plan::reading("stats", reads, chosen.len(), elements);
+    plan.announce(&io).await?;
     for (header, placed) in chosen {
         let base = range_of(header);
         let looked_at = Looked {

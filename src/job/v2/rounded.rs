@@ -147,7 +147,7 @@ pub async fn decode(
     let sinks = shards.iter().zip(0..);
     let ranges = sinks.flat_map(|(s, sink)| s.tensors.iter().map(move |(.., range)| (sink, *range)));
     let places: Vec<(u32, ByteRange)> = ranges.collect();
-    let elements = chain.last().tensors.iter().map(|t| t.elements).sum();
+    let elements = chain.last().elements();
     let findings = extra_tensors(chain);
     let plan = Plan::decoding(
         &outputs,

@@ -45,16 +45,8 @@ pub async fn stats(io: Io, sources: Vec<SourceEntry>, options: StatsOptions) -> 
     let n = chain.stages.len();
     // Once for the range and once more for the histogram, the base beside it.
     let reads = chosen.iter().map(|t| 4 * chain.cost(n, &t.name)).sum();
-    io.plan(
-        Plan::reading(
-            "stats",
-            reads,
-            chosen.len(),
-            chain.last().tensors.iter().map(|t| t.elements).sum(),
-        )
-        .json()?,
-    )
-    .await;
+    let plan = Plan::reading("stats", reads, chosen.len(), chain.last().elements());
+    plan.announce(&io).await?;
     for run in chain.runs(&chosen, &|t| bytes_of(t)) {
         let names: Vec<&str> = run.iter().map(|t| t.name.as_str()).collect();
         let (past, moved) = chain.moved(&names)?;

@@ -86,7 +86,7 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     findings.extend(strangers(&items));
     let mut plan = plan(&chain, &items, fidelity, finetuned_bytes, parents.cost());
     plan.problems.clone_from(&findings);
-    io.plan(plan.json()?).await;
+    plan.announce(&io).await?;
     parents.check(&io).await?;
 
     let look = Look {
