@@ -1,13 +1,14 @@
 //! The task that hashes tensors of a model that need not exist.
 
+use super::chunks::TensorChunks;
 use super::digest;
 use super::past::Past;
 use super::reader::Reader;
 use crate::error::Result;
+use crate::job::buffers;
 use crate::job::machine::Io;
 use crate::job::report::{from_wire, hex, to_wire};
 use crate::job::wire::wire;
-use crate::limits::CHUNK_BYTES;
 
 /// Tensors of the last model of a past, to be hashed.
 #[derive(Debug)]
@@ -40,18 +41,15 @@ async fn hash(io: &Io, work: Identify) -> Result<Vec<String>> {
         if !work.each {
             io.hash(&[0], &mut name.into_bytes()).await;
         }
-        let (_, len) = reader.shape_of(top, tensor);
-        let mut done = 0;
-        while done < len {
-            let n = (len - done).min(CHUNK_BYTES as u64);
-            let mut bytes = reader.read(io, top, tensor, done, n as usize).await?;
+        let mut chunks = TensorChunks::whole(&reader, top, tensor);
+        while let Some((_, mut bytes)) = chunks.next(io, &mut reader).await? {
             match work.each {
                 true => {
                     of_tensor.update(&bytes);
                 }
                 false => io.hash(&[0], &mut bytes).await,
             }
-            done += n;
+            buffers::give(bytes);
         }
         digests.push(hex(&digest(&of_tensor)));
     }

@@ -7,6 +7,7 @@
 
 pub mod chain;
 pub mod checks;
+pub mod chunks;
 pub mod coded;
 pub mod cut;
 pub mod decode;

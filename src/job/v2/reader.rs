@@ -3,6 +3,7 @@
 //! Bytes of the base are read; those after a link are decoded from the blocks that cover them, for which the model before
 //! is read likewise. Every link keeps the blocks that it decoded last, up to 4 MiB, and no more.
 
+use super::chunks::TensorChunks;
 use super::coded::{damaged, decode_block, parse_params, Coded, CodedSegment};
 use super::past::{Level, Past};
 use super::{digest, width_of_base};
@@ -13,7 +14,7 @@ use crate::job::delta_stream::{add_link, DeltaStream};
 use crate::job::machine::{Io, Read};
 use crate::kernels::convert;
 use crate::kernels::v2::element::Layout;
-use crate::limits::{BLOCK_ELEMENTS, CHUNK_BYTES};
+use crate::limits::BLOCK_ELEMENTS;
 use crate::offset::ByteRange;
 use crate::strategy::lossless::form::Form;
 use crate::strategy::lossless::model::DecodeSet;
@@ -156,15 +157,11 @@ impl Reader {
             Level::V2(_) => None,
         };
         let Some(expected) = expected else { return Ok(true) };
-        let (_, len) = self.shape_of(level, tensor);
         let mut hasher = blake3::Hasher::new();
-        let mut done = 0;
-        while done < len {
-            let n = (len - done).min(CHUNK_BYTES as u64);
-            let bytes = self.read(io, level, tensor, done, n as usize).await?;
+        let mut chunks = TensorChunks::whole(self, level, tensor);
+        while let Some((_, bytes)) = chunks.next(io, self).await? {
             hasher.update(&bytes);
             buffers::give(bytes);
-            done += n;
         }
         Ok(digest(&hasher) == expected)
     }

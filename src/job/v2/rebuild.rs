@@ -1,5 +1,6 @@
 //! The task that rebuilds tensors from the models before and the blocks of a delta.
 
+use super::chunks::TensorChunks;
 use super::coded::CodedSegment;
 use super::past::{Level, Past};
 use super::reader::Reader;
@@ -10,7 +11,6 @@ use crate::job::machine::Io;
 use crate::job::report::to_wire;
 use crate::job::wire::wire;
 use crate::kernels::v2::element::Layout;
-use crate::limits::CHUNK_BYTES;
 use xxhash_rust::xxh3::Xxh3;
 
 /// Tensors of the last model of a past, which a version 2 link makes, to be rebuilt.
@@ -98,7 +98,7 @@ pub async fn rebuild(io: Io, work: Rebuild) -> Result<Vec<u8>> {
         .collect();
     for ((t, p), outputs) in coded.tensors.iter().zip(&mut progress).zip(&outputs_of) {
         if let (true, Some(base)) = (t.unchanged, t.base) {
-            p.fault = take_over(&io, &mut reader, base, t.bytes, p, outputs).await.err();
+            p.fault = take_over(&io, &mut reader, base, p, outputs).await.err();
         }
     }
     for (i, b) in coded.blocks.iter().enumerate() {
@@ -145,25 +145,14 @@ pub async fn rebuild(io: Io, work: Rebuild) -> Result<Vec<u8>> {
 }
 
 /// Takes an unchanged tensor over.
-async fn take_over(
-    io: &Io,
-    reader: &mut Reader,
-    base: u32,
-    len: u64,
-    p: &mut Progress,
-    outputs: &[Output],
-) -> Result<()> {
+async fn take_over(io: &Io, reader: &mut Reader, base: u32, p: &mut Progress, outputs: &[Output]) -> Result<()> {
     if outputs.is_empty() {
         return Ok(());
     }
-    let level = reader.top() - 1;
-    let mut done = 0;
-    while done < len {
-        let n = (len - done).min(CHUNK_BYTES as u64);
-        let mut bytes = reader.read(io, level, base, done, n as usize).await?;
-        p.put(io, outputs, done, &mut bytes).await;
+    let mut chunks = TensorChunks::whole(reader, reader.top() - 1, base);
+    while let Some((at, mut bytes)) = chunks.next(io, reader).await? {
+        p.put(io, outputs, at, &mut bytes).await;
         buffers::give(bytes);
-        done += n;
     }
     Ok(())
 }

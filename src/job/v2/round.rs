@@ -1,5 +1,6 @@
 //! The task that writes tensors after a version 1 link, rounded to the dtypes that their files have.
 
+use super::chunks::TensorChunks;
 use super::past::Past;
 use super::reader::Reader;
 use crate::dtype::Dtype;
@@ -52,21 +53,18 @@ async fn write(io: &Io, work: Round) -> Result<Vec<u64>> {
     let top = reader.top();
     let mut written = Vec::with_capacity(work.outputs.len());
     for o in work.outputs {
-        let (dtype, len) = reader.shape_of(top, o.tensor);
+        let (dtype, _) = reader.shape_of(top, o.tensor);
         let step = CHUNK_ELEMENTS as u64 * dtype.bits() / 8;
-        let (mut done, mut put) = (0, 0);
+        let mut chunks = TensorChunks::whole(&reader, top, o.tensor).of_at_most(step);
+        let mut put = 0;
         let mut hasher = Xxh3::new();
-        while done < len {
-            let n = step.min(len - done);
-            let read = reader.read(io, top, o.tensor, done, n as usize).await;
-            let mut bytes = read.map_err(|e| e.tensor(&o.name))?;
+        while let Some((at, mut bytes)) = chunks.next(io, &mut reader).await.map_err(|e| e.tensor(&o.name))? {
             if dtype != o.dtype {
-                bytes = reader.rooted(io, o.tensor, done / 4, &bytes).await?;
+                bytes = reader.rooted(io, o.tensor, at / 4, &bytes).await?;
             }
             hasher.update(&bytes);
             io.write(&mut [(o.sink, o.offset + put, &mut bytes)]).await;
             put += bytes.len() as u64;
-            done += n;
         }
         written.push(hasher.digest());
     }

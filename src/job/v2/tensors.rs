@@ -1,6 +1,7 @@
 //! Tensors of chains with a version 2 delta, in pieces: only the blocks that cover what is wanted are read.
 
 use super::chain::Chain;
+use super::chunks::TensorChunks;
 use super::past::Level;
 use super::reader::Reader;
 use super::verdict::{blame, verdict};
@@ -60,21 +61,18 @@ fn bytes_of(gather: &Gather<'_>) -> Range<u64> {
 async fn one(gather: &mut Gather<'_>, reader: &mut Reader, number: u32) -> Result<()> {
     let (io, tensor, n) = (gather.io, gather.tensor, reader.top());
     let name = tensor.name.as_str();
-    let bytes_at = |element: u64| element * tensor.dtype.bits() / 8;
-    let (first, end) = (gather.part.first, gather.part.end);
-    let whole = first == 0 && end == tensor.elements;
+    let whole = gather.part.first == 0 && gather.part.end == tensor.elements;
     let of_link = match &reader.levels()[n] {
         Level::V2(coded) => Some(coded.source),
         _ => None,
     };
     let mut hasher = blake3::Hasher::new();
-    let mut at = first;
-    while at < end {
-        let next = end.min(at + CHUNK_ELEMENTS as u64);
-        let (from, to) = (bytes_at(at), bytes_at(next));
-        let read = reader.read(io, n, number, from, (to - from) as usize).await;
-        let mut bytes = match read {
-            Ok(bytes) => bytes,
+    let bits = tensor.dtype.bits();
+    let mut chunks = TensorChunks::part(n, number, bytes_of(gather)).of_at_most(CHUNK_ELEMENTS as u64 * bits / 8);
+    loop {
+        let (at, mut bytes) = match chunks.next(io, reader).await {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => break,
             Err(e) if whole => return Err(blame(io, reader, number, e).await.tensor(name)),
             Err(e) => return Err(e.tensor(name)),
         };
@@ -85,11 +83,10 @@ async fn one(gather: &mut Gather<'_>, reader: &mut Reader, number: u32) -> Resul
             bytes = match gather.dtype {
                 Dtype::F32 => in_float32(tensor.dtype, &bytes),
                 // What links of version 1 rebuild is float32.
-                _ => reader.rooted(io, number, at, &bytes).await?,
+                _ => reader.rooted(io, number, at * 8 / bits, &bytes).await?,
             };
         }
         gather.push(&bytes).await;
-        at = next;
     }
     if let (Some(source), true) = (of_link, whole) {
         if let Some(e) = verdict(io, reader, number, &hasher).await? {
