@@ -6,7 +6,7 @@ use safetensors::SafeTensors;
 use std::collections::{BTreeMap, BTreeSet};
 use wdelta::dtype::Dtype;
 use wdelta::error::{Code, Error};
-use wdelta::format::safetensors::header::{header_len, parse_header, Header};
+use wdelta::format::safetensors::header::{header_len, parse_header, Entry, Header};
 use wdelta::format::safetensors::index::{parse_index, rewrite_index};
 use wdelta::format::safetensors::writer::header_bytes;
 use wdelta::offset::ByteRange;
@@ -465,7 +465,7 @@ fn indexes_name_plain_files_only() {
 }
 
 /// A model's header by chance: names, dtypes and shapes, laid out in some order, written in another.
-fn tensors() -> impl Strategy<Value = Vec<(String, Dtype, Vec<u64>, ByteRange)>> {
+fn tensors() -> impl Strategy<Value = Vec<Entry>> {
     let dtypes = [
         Dtype::BOOL,
         Dtype::F4,
@@ -494,7 +494,16 @@ fn tensors() -> impl Strategy<Value = Vec<(String, Dtype, Vec<u64>, ByteRange)>>
         for (name, dtype, shape, key) in list.drain(..) {
             let n = shape.iter().product();
             let Some(len) = dtype.bytes_of(n) else { continue };
-            placed.push((key, (name, dtype, shape, ByteRange { offset: at, len })));
+            let range = ByteRange { offset: at, len };
+            placed.push((
+                key,
+                Entry {
+                    name,
+                    dtype,
+                    shape,
+                    range,
+                },
+            ));
             at += len;
         }
         placed.sort_by_key(|p| p.0);
@@ -506,9 +515,9 @@ fn metadata() -> impl Strategy<Value = Vec<(String, String)>> {
     prop::collection::btree_map("\\PC{0,4}", "\\PC{0,4}", 0..3).prop_map(|m| m.into_iter().collect())
 }
 
-fn whole_file(metadata: &[(String, String)], tensors: &[(String, Dtype, Vec<u64>, ByteRange)]) -> Vec<u8> {
+fn whole_file(metadata: &[(String, String)], tensors: &[Entry]) -> Vec<u8> {
     let mut file = header_bytes(metadata, tensors);
-    let data_len: u64 = tensors.iter().map(|t| t.3.len).sum();
+    let data_len: u64 = tensors.iter().map(|t| t.range.len).sum();
     file.resize(file.len() + data_len as usize, 0);
     file
 }
@@ -521,8 +530,7 @@ proptest! {
         let data_offset = 8 + u64::from_le_bytes(file[..8].try_into().unwrap());
         prop_assert_eq!(data_offset % 8, 0);
         prop_assert_eq!(&header.metadata, &metadata);
-        let entries = header.tensors.iter().map(|e| (e.name.clone(), e.dtype, e.shape.clone(), e.range));
-        prop_assert_eq!(entries.collect::<Vec<_>>(), tensors);
+        prop_assert_eq!(&header.tensors, &tensors);
         prop_assert_eq!(our_entries(&header), crate_entries(&file).unwrap());
     }
 
@@ -551,12 +559,12 @@ proptest! {
         let mut changed = tensors.clone();
         let i = which.index(changed.len());
         match what {
-            0 => changed[i].3.offset = changed[i].3.offset.saturating_add_signed(by),
-            1 => changed[i].3.len = changed[i].3.len.saturating_add_signed(by),
-            _ => changed[i].2.push(by.unsigned_abs()),
+            0 => changed[i].range.offset = changed[i].range.offset.saturating_add_signed(by),
+            1 => changed[i].range.len = changed[i].range.len.saturating_add_signed(by),
+            _ => changed[i].shape.push(by.unsigned_abs()),
         }
         let mut file = header_bytes(&[], &changed);
-        let data_len: u64 = tensors.iter().map(|t| t.3.len).sum();
+        let data_len: u64 = tensors.iter().map(|t| t.range.len).sum();
         file.resize(file.len() + data_len as usize, 0);
         assert_same_judgement(&file);
     }

@@ -4,6 +4,7 @@ use super::random::random_bytes;
 use super::Memory;
 use wdelta::dtype::Dtype;
 use wdelta::error::Error;
+use wdelta::format::safetensors::header::Entry;
 use wdelta::format::safetensors::writer;
 use wdelta::job::machine::Role;
 use wdelta::offset::ByteRange;
@@ -65,7 +66,12 @@ pub fn pt_safetensors(tensors: &[(&str, &str, &[u64], &[u8])]) -> Vec<u8> {
     let mut entries = Vec::new();
     for (name, dtype, shape, bytes) in tensors {
         let range = ByteRange::new(data.len() as u64, bytes.len() as u64).unwrap();
-        entries.push((*name, Dtype::parse(dtype).unwrap(), shape.to_vec(), range));
+        entries.push(Entry {
+            name: (*name).to_owned(),
+            dtype: Dtype::parse(dtype).unwrap(),
+            shape: shape.to_vec(),
+            range,
+        });
         data.extend_from_slice(bytes);
     }
     let mut file = writer::header_bytes(&[("format".into(), "pt".into())], &entries);

@@ -1,8 +1,7 @@
 //! The header of a safetensors file, from structure to bytes.
 
+use super::header::Entry;
 use super::LENGTH_BYTES;
-use crate::dtype::Dtype;
-use crate::offset::ByteRange;
 use std::fmt::Write;
 
 /// What the data section's start is a multiple of, as in the `safetensors` crate.
@@ -10,12 +9,9 @@ const ALIGNMENT: usize = 8;
 
 /// The first bytes of a safetensors file: length, JSON, and spaces up to a multiple of 8.
 ///
-/// Tensors come in the order given, with the ranges given: `(name, dtype, shape, range in the data section)`. Metadata
-/// comes first, and only if there is any. The JSON is compact, and non-ASCII names stand as UTF-8.
-pub fn header_bytes<N: AsRef<str>>(
-    metadata: &[(String, String)],
-    tensors: &[(N, Dtype, Vec<u64>, ByteRange)],
-) -> Vec<u8> {
+/// Tensors come in the order given, with the ranges given. Metadata comes first, and only if there is any. The JSON is
+/// compact, and non-ASCII names stand as UTF-8.
+pub fn header_bytes(metadata: &[(String, String)], tensors: &[Entry]) -> Vec<u8> {
     let mut json = String::from("{");
     if !metadata.is_empty() {
         json.push_str("\"__metadata__\":{");
@@ -27,15 +23,15 @@ pub fn header_bytes<N: AsRef<str>>(
         }
         json.push('}');
     }
-    for (i, (name, dtype, shape, range)) in tensors.iter().enumerate() {
+    for (i, t) in tensors.iter().enumerate() {
         separate(&mut json, i + usize::from(!metadata.is_empty()));
-        push_text(&mut json, name.as_ref());
-        let _ = write!(json, ":{{\"dtype\":\"{}\",\"shape\":[", dtype.name());
-        for (i, dim) in shape.iter().enumerate() {
+        push_text(&mut json, &t.name);
+        let _ = write!(json, ":{{\"dtype\":\"{}\",\"shape\":[", t.dtype.name());
+        for (i, dim) in t.shape.iter().enumerate() {
             separate(&mut json, i);
             let _ = write!(json, "{dim}");
         }
-        let _ = write!(json, "],\"data_offsets\":[{},{}]}}", range.offset, range.end());
+        let _ = write!(json, "],\"data_offsets\":[{},{}]}}", t.range.offset, t.range.end());
     }
     json.push('}');
     let mut json = json.into_bytes();

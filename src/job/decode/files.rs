@@ -4,26 +4,28 @@ use crate::dtype::Dtype;
 use crate::error::{Code, Error, Result};
 use crate::format::model::{Model, ModelFile};
 use crate::format::safetensors::header::Entry;
-use crate::format::safetensors::{index, writer};
+use crate::format::safetensors::index::{self, Index};
+use crate::format::safetensors::writer;
 use crate::job::chain;
 use crate::job::machine::{Io, OutputFile, SourceEntry, TaskSpec};
 use crate::job::open::OpenModel;
 use crate::job::options::{DecodeOptions, OutputDtype, OutputLayout};
+use crate::job::plan::Plan;
 use crate::job::task::Task;
 use crate::job::values::Origin;
 use crate::offset::{element_count, ByteRange};
 use crate::order::{rearranged, sorted_positions};
 
-/// One `.safetensors` file of the result.
-pub(in crate::job) struct Shard {
+/// A file of the result: what it starts with, and the tensors after that.
+pub(in crate::job) struct ResultFile {
     pub(in crate::job) path: String,
     pub(in crate::job) head: Head,
-    /// Name, dtype and absolute range of each tensor.
-    pub(in crate::job) tensors: Vec<(String, Dtype, ByteRange)>,
+    /// In the order of their bytes, with ranges counted from the end of the head; none in a file that is not safetensors.
+    pub(in crate::job) tensors: Vec<Entry>,
     pub(in crate::job) size: u64,
 }
 
-/// The bytes before a shard's data.
+/// The bytes of a file before its tensors.
 pub(in crate::job) enum Head {
     /// New ones.
     Written(Vec<u8>),
@@ -31,9 +33,75 @@ pub(in crate::job) enum Head {
     OfBase { source: u32, len: u64 },
 }
 
+impl ResultFile {
+    /// A file of these bytes and tensors, which follow one another; `LIMIT` when it would be larger than any file.
+    pub(in crate::job) fn written(path: String, head: Vec<u8>, tensors: Vec<Entry>) -> Result<Self> {
+        let data = tensors.last().map_or(0, |t| t.range.end());
+        let size = data.checked_add(head.len() as u64).ok_or_else(too_large)?;
+        Ok(Self {
+            path,
+            head: Head::Written(head),
+            tensors,
+            size,
+        })
+    }
+
+    /// Where the head ends.
+    pub(in crate::job) fn data_offset(&self) -> u64 {
+        match &self.head {
+            Head::Written(bytes) => bytes.len() as u64,
+            Head::OfBase { len, .. } => *len,
+        }
+    }
+
+    /// Where its tensors lie in it.
+    pub(in crate::job) fn ranges(&self) -> impl Iterator<Item = ByteRange> + '_ {
+        let start = self.data_offset();
+        self.tensors.iter().map(move |t| ByteRange {
+            offset: start + t.range.offset,
+            len: t.range.len,
+        })
+    }
+}
+
+fn too_large() -> Error {
+    Error::new(Code::Limit, "the result would be larger than any file")
+}
+
+/// The files as outputs, to be created.
+pub(in crate::job) fn outputs(files: &[ResultFile]) -> Vec<OutputFile> {
+    let output = |f: &ResultFile| OutputFile {
+        path: f.path.clone(),
+        size: f.size,
+    };
+    files.iter().map(output).collect()
+}
+
+/// The sink and the range of every tensor, in the order of the files.
+pub(in crate::job) fn places(files: &[ResultFile]) -> Vec<(u32, ByteRange)> {
+    let sinks = files.iter().zip(0..);
+    sinks
+        .flat_map(|(f, sink)| f.ranges().map(move |range| (sink, range)))
+        .collect()
+}
+
+/// Tells the host what will be done, has the outputs created, and writes what the files start with, which are the first of
+/// the outputs; gives the bytes of all outputs.
+pub(in crate::job) async fn begin(io: &Io, plan: Plan, files: Vec<ResultFile>) -> Result<u64> {
+    let bytes = plan.begin(io).await?;
+    for (file, sink) in files.into_iter().zip(0..) {
+        let mut head = match file.head {
+            Head::Written(head) => head,
+            Head::OfBase { source, len } => io.read_vec(source, 0, len as usize).await?,
+        };
+        io.write(&mut [(sink, 0, &mut head)]).await;
+    }
+    Ok(bytes)
+}
+
 /// The files of the result: the base's, without what the delta does not have, in the dtype asked for. Where nothing is
 /// left out and the dtypes stay, the header is the base's own, byte for byte.
-pub(super) fn layout(base: &Model, origins: &[Origin], options: &DecodeOptions) -> Result<Vec<Shard>> {
+pub(super) fn layout(base: &Model, origins: &[Origin], options: &DecodeOptions) -> Result<Vec<ResultFile>> {
     if options.layout == OutputLayout::Single && base.files.len() > 1 {
         let entries: Vec<_> = base.files.iter().flat_map(|f| kept_entries(f, origins)).collect();
         let metadata = base.files.first().map_or(&[][..], |f| &f.header.metadata);
@@ -51,21 +119,14 @@ pub(super) fn layout(base: &Model, origins: &[Origin], options: &DecodeOptions) 
             if entries.len() < file.header.tensors.len() || options.dtype != OutputDtype::Base {
                 return written_shard(&file.path, &file.header.metadata, &entries, options.dtype);
             }
-            let place = |e: &&Entry| {
-                Ok((
-                    e.name.clone(),
-                    e.dtype,
-                    ByteRange::new(file.data_offset + e.range.offset, e.range.len)?,
-                ))
-            };
-            Ok(Shard {
+            Ok(ResultFile {
                 path: file.path.clone(),
                 head: Head::OfBase {
                     source: file.source,
                     len: file.data_offset,
                 },
-                tensors: entries.iter().map(place).collect::<Result<_>>()?,
                 size: file.data_offset + entries.iter().map(|e| e.range.len).sum::<u64>(),
+                tensors: entries.into_iter().cloned().collect(),
             })
         })
         .collect()
@@ -91,10 +152,9 @@ pub(in crate::job) fn written_shard(
     metadata: &[(String, String)],
     entries: &[&Entry],
     dtype: OutputDtype,
-) -> Result<Shard> {
-    let too_large = || Error::new(Code::Limit, "the result would be larger than any file");
+) -> Result<ResultFile> {
     let mut at = 0u64;
-    let mut placed = Vec::with_capacity(entries.len());
+    let mut tensors = Vec::with_capacity(entries.len());
     for entry in entries {
         let dtype = match dtype {
             OutputDtype::Base => entry.dtype,
@@ -103,36 +163,17 @@ pub(in crate::job) fn written_shard(
         let len = element_count(&entry.shape)
             .and_then(|n| dtype.bytes_of(n))
             .ok_or_else(too_large)?;
-        placed.push((
-            entry.name.as_str(),
+        let range = ByteRange::new(at, len)?;
+        at = range.end();
+        tensors.push(Entry {
+            name: entry.name.clone(),
             dtype,
-            entry.shape.clone(),
-            ByteRange::new(at, len)?,
-        ));
-        at = at.checked_add(len).ok_or_else(too_large)?;
+            shape: entry.shape.clone(),
+            range,
+        });
     }
-    let head = writer::header_bytes(metadata, &placed);
-    let data = head.len() as u64;
-    let size = data.checked_add(at).ok_or_else(too_large)?;
-    let tensors = placed
-        .into_iter()
-        .map(|(name, dtype, _, range)| {
-            (
-                name.to_owned(),
-                dtype,
-                ByteRange {
-                    offset: data + range.offset,
-                    len: range.len,
-                },
-            )
-        })
-        .collect();
-    Ok(Shard {
-        path: path.to_owned(),
-        head: Head::Written(head),
-        tensors,
-        size,
-    })
+    let head = writer::header_bytes(metadata, &tensors);
+    ResultFile::written(path.to_owned(), head, tensors)
 }
 
 /// The index file of the result: the base's own bytes where they still hold, a new one otherwise.
@@ -140,28 +181,27 @@ pub(super) async fn rebuilt_index(
     io: &Io,
     opened: &OpenModel,
     sources: &[SourceEntry],
-    shards: &[Shard],
+    shards: &[ResultFile],
     options: &DecodeOptions,
-) -> Result<Option<(String, Vec<u8>)>> {
+) -> Result<Option<ResultFile>> {
     let of_base = opened.model.index.as_ref().zip(opened.index);
     let Some((index, source)) = of_base.filter(|_| options.layout == OutputLayout::Auto) else {
         return Ok(None);
     };
     let path = sources[source as usize].path.clone();
-    if shards.iter().all(|s| matches!(s.head, Head::OfBase { .. })) {
-        let len = io.size(source) as usize;
-        return Ok(Some((path, io.read_vec(source, 0, len).await?)));
-    }
-    let map: Vec<(String, String)> = shards
-        .iter()
-        .flat_map(|s| s.tensors.iter().map(|(name, ..)| (name.clone(), s.path.clone())))
-        .collect();
-    let total = shards
-        .iter()
-        .flat_map(|s| &s.tensors)
-        .map(|(_, _, range)| range.len)
-        .sum();
-    Ok(Some((path, index::rewrite_index(index, &map, total))))
+    let bytes = match shards.iter().all(|s| matches!(s.head, Head::OfBase { .. })) {
+        true => io.read_vec(source, 0, io.size(source) as usize).await?,
+        false => index_of(index, shards),
+    };
+    ResultFile::written(path, bytes, Vec::new()).map(Some)
+}
+
+/// An index of these shards, with whatever else another one says.
+pub(in crate::job) fn index_of(index: &Index, shards: &[ResultFile]) -> Vec<u8> {
+    let tensors = || shards.iter().flat_map(|s| s.tensors.iter().map(move |t| (s, t)));
+    let map: Vec<_> = tensors().map(|(s, t)| (t.name.clone(), s.path.clone())).collect();
+    let total = tensors().map(|(_, t)| t.range.len).sum();
+    index::rewrite_index(index, &map, total)
 }
 
 /// Adds files of the base's folder to the outputs, but for those that the result has itself; gives the tasks that copy them.

@@ -6,7 +6,7 @@ pub mod tasks;
 
 use super::batch::Batch;
 use super::chain::{self, ChainCheck, ChainResult};
-use super::machine::{Io, OutputFile, Role, SourceEntry, TaskSpec};
+use super::machine::{Io, Role, SourceEntry, TaskSpec};
 use super::open::{delta_sources, groups_of, open_model, OpenDelta};
 use super::options::{DecodeOptions, OutputDtype};
 use super::plan::Plan;
@@ -17,7 +17,7 @@ use super::v2::open::any_v2;
 use super::values::Origin;
 use crate::error::{Code, Error, Result};
 use crate::format::model::Model;
-use files::{copy_side_files, layout, rebuilt_index, Head, Shard};
+use files::{copy_side_files, layout, rebuilt_index, ResultFile};
 use report::{extra_tensors, Report};
 use tasks::{DecodeItem, Decoded};
 
@@ -33,12 +33,13 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
     let origins = chain::origins(base, &deltas);
     check_dtypes(&origins, &options)?;
 
-    let shards = layout(base, &origins, &options)?;
-    let index = rebuilt_index(&io, &opened, &sources, &shards, &options).await?;
-    let mut outputs = outputs_of(&shards, index.as_ref());
+    let mut files = layout(base, &origins, &options)?;
+    files.extend(rebuilt_index(&io, &opened, &sources, &files, &options).await?);
+    let mut outputs = files::outputs(&files);
     let side_files: &[u32] = if options.side_files { &opened.side_files } else { &[] };
     let copies = copy_side_files(&io, &sources, side_files, &mut outputs)?;
-    let items = decode_items(&shards, &origins);
+    let items = decode_items(&files, &origins);
+    let (n_files, places) = (files.len(), files::places(&files));
     let bases = items.iter().map(|i| (i.origin.name.clone(), i.origin.base.source));
     let bases: Vec<(String, u32)> = bases.collect();
 
@@ -60,8 +61,7 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
         elements,
         &findings,
     );
-    let bytes = plan.begin(&io).await?;
-    write_heads(&io, &shards, index).await?;
+    let bytes = files::begin(&io, plan, files).await?;
     let reports = io.run(batch.tasks()).await?;
     let checked = match options.verify {
         true => Some(check.finish(&io, of_checks.of(&reports)).await?),
@@ -72,7 +72,9 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
         check_unchanged(checked, &bases, &decoded)?;
     }
     if options.read_back {
-        compare_written(&io, sources.len(), shards.len(), &written(&shards, &decoded)).await?;
+        let written = places.iter().zip(&decoded);
+        let written: Vec<Written> = written.map(|(&(sink, range), d)| (sink, range, d.written)).collect();
+        compare_written(&io, sources.len(), n_files, &written).await?;
     }
     to_json(&Report {
         job: "decode",
@@ -99,21 +101,6 @@ async fn open_links(io: &Io, sources: &[SourceEntry], base: &Model) -> Result<Ve
     Ok(opened)
 }
 
-/// Writes what stands before the tensors of each shard, and the index, whose sink comes after those of the shards.
-async fn write_heads(io: &Io, shards: &[Shard], index: Option<(String, Vec<u8>)>) -> Result<()> {
-    for (shard, sink) in shards.iter().zip(0..) {
-        let mut head = match &shard.head {
-            Head::Written(head) => head.clone(),
-            Head::OfBase { source, len } => io.read_vec(*source, 0, *len as usize).await?,
-        };
-        io.write(&mut [(sink, 0, &mut head)]).await;
-    }
-    if let Some((_, mut bytes)) = index {
-        io.write(&mut [(shards.len() as u32, 0, &mut bytes)]).await;
-    }
-    Ok(())
-}
-
 /// The tasks that rebuild tensors.
 fn decode_tasks(items: Vec<DecodeItem>) -> Result<Vec<TaskSpec>> {
     grouped(
@@ -134,40 +121,19 @@ fn all_decoded(reports: &[Vec<u8>]) -> Result<Vec<Decoded>> {
     Ok(decoded)
 }
 
-/// Where each tensor was written, with its fast hash.
-fn written(shards: &[Shard], decoded: &[Decoded]) -> Vec<Written> {
-    let sinks = shards.iter().zip(0..);
-    let ranges = sinks.flat_map(|(s, sink)| s.tensors.iter().map(move |(.., range)| (sink, *range)));
-    let written = ranges.zip(decoded).map(|((sink, range), d)| (sink, range, d.written));
-    written.collect()
-}
-
-/// The files with tensors, and their index if there is one.
-fn outputs_of(shards: &[Shard], index: Option<&(String, Vec<u8>)>) -> Vec<OutputFile> {
-    let shard = |s: &Shard| OutputFile {
-        path: s.path.clone(),
-        size: s.size,
-    };
-    let index = index.map(|(path, bytes)| OutputFile {
-        path: path.clone(),
-        size: bytes.len() as u64,
-    });
-    shards.iter().map(shard).chain(index).collect()
-}
-
 /// What every tensor of the result is made of, and where it goes.
-fn decode_items(shards: &[Shard], origins: &[Origin]) -> Vec<DecodeItem> {
+fn decode_items(files: &[ResultFile], origins: &[Origin]) -> Vec<DecodeItem> {
     let mut items = Vec::new();
-    for (sink, shard) in shards.iter().enumerate() {
-        for (name, dtype, range) in &shard.tensors {
-            let Some(origin) = chain::find_origin(origins, name) else {
+    for (file, sink) in files.iter().zip(0..) {
+        for (t, range) in file.tensors.iter().zip(file.ranges()) {
+            let Some(origin) = chain::find_origin(origins, &t.name) else {
                 continue;
             };
             items.push(DecodeItem {
                 origin: origin.clone(),
-                sink: sink as u32,
+                sink,
                 offset: range.offset,
-                dtype: *dtype,
+                dtype: t.dtype,
             });
         }
     }

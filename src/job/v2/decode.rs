@@ -2,18 +2,18 @@
 
 use super::chain::{Chain, Link};
 use super::checks::{Checks, Place, RebuildTasks};
-use super::files::{bytes_of, files};
+use super::files::files;
 use super::result::{extra_tensors, links};
 use crate::error::{Code, Error, Result};
 use crate::job::batch::Batch;
 use crate::job::chain::Care;
-use crate::job::decode::files::copy_side_files;
+use crate::job::decode::files::{begin, copy_side_files, outputs, places};
 use crate::job::decode::report::Report;
-use crate::job::machine::{Io, OutputFile, Role, SourceEntry};
+use crate::job::machine::{Io, Role, SourceEntry};
 use crate::job::open::{delta_sources, open_model};
 use crate::job::options::{DecodeOptions, OutputDtype, OutputLayout};
 use crate::job::plan::Plan;
-use crate::job::read_back::compare_written;
+use crate::job::read_back::{compare_written, Written};
 use crate::job::report::to_json;
 use crate::offset::ByteRange;
 
@@ -28,31 +28,21 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
         return super::rounded::decode(io, &sources, options, &chain, side_files).await;
     };
     let files = files(delta)?;
-    let several = files.iter().filter(|(f, ..)| f.tensors > 0).count() > 1;
+    let several = files.iter().filter(|f| !f.tensors.is_empty()).count() > 1;
     if options.dtype == OutputDtype::Float32 || (options.layout == OutputLayout::Single && several) {
         return Err(Error::new(
             Code::Usage,
             "a version 2 delta rebuilds the fine-tune's own files; leave dtype and layout out",
         ));
     }
-    let mut outputs = Vec::new();
-    let mut heads = Vec::new();
-    let mut places = Vec::with_capacity(delta.index.tensors.len());
-    for ((file, head, own), sink) in files.into_iter().zip(0..) {
-        let mut at = head.len() as u64;
-        for t in &delta.index.tensors[own] {
-            places.push(Some(Place { sink, offset: at }));
-            at = ByteRange::new(at, bytes_of(t))?.end();
-        }
-        outputs.push(OutputFile {
-            path: file.path.clone(),
-            size: at,
-        });
-        heads.push(head);
-    }
-    let n_files = heads.len();
+    let (mut outputs, places, n_files) = (outputs(&files), places(&files), files.len());
     let mut batch = Batch::default();
-    let mut rebuild = RebuildTasks::new(&chain, n, &places, options.read_back)?;
+    let place = |&(sink, range): &(u32, ByteRange)| {
+        let offset = range.offset;
+        Some(Place { sink, offset })
+    };
+    let to_write: Vec<_> = places.iter().map(place).collect();
+    let mut rebuild = RebuildTasks::new(&chain, n, &to_write, options.read_back)?;
     let of_rebuild = batch.add(rebuild.take());
     batch.add(copy_side_files(&io, &sources, side_files, &mut outputs)?);
     let mut checks = Checks::default();
@@ -67,10 +57,7 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
         elements,
         &findings,
     );
-    let bytes = plan.begin(&io).await?;
-    for (mut head, sink) in heads.into_iter().zip(0..) {
-        io.write(&mut [(sink, 0, &mut head)]).await;
-    }
+    let bytes = begin(&io, plan, files).await?;
     let reports = io.run(batch.tasks()).await?;
     let orders = checks.judge(&io, &chain, of_checks.of(&reports)).await;
     let rebuilt = rebuild
@@ -78,11 +65,8 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
         .await?;
     let orders = orders?;
     if options.read_back {
-        let mut written = Vec::with_capacity(rebuilt.len());
-        for ((place, t), rebuilt) in places.iter().flatten().zip(&delta.index.tensors).zip(&rebuilt) {
-            let range = ByteRange::new(place.offset, bytes_of(t))?;
-            written.push((place.sink, range, rebuilt.written));
-        }
+        let written = places.iter().zip(&rebuilt);
+        let written: Vec<Written> = written.map(|(&(sink, range), r)| (sink, range, r.written)).collect();
         compare_written(&io, sources.len(), n_files, &written).await?;
     }
     to_json(&Report {

@@ -8,29 +8,27 @@ use crate::format::safetensors::header::{self, Entry, Header};
 use crate::format::safetensors::writer;
 use crate::format::v2::index::Digest;
 use crate::format::v2::{FileRecord, Head, TensorRecord};
+use crate::job::decode::files::ResultFile;
 use crate::offset::{element_count, ByteRange};
 use crate::order::sorted_positions;
-use std::ops::Range;
 
 /// Bytes of a tensor that has a geometry: they fit 64 bits.
 pub fn bytes_of(t: &TensorRecord) -> u64 {
     element_count(&t.shape).and_then(|n| t.dtype.bytes_of(n)).unwrap_or(0)
 }
 
-/// A file of a delta's result, the bytes before its tensors, and the tensors.
-pub type PlacedFile<'a> = (&'a FileRecord, Vec<u8>, Range<usize>);
-
-/// The files of a delta's result. What is before their tensors is held against their digests, if there are any.
-pub fn files(delta: &OpenV2) -> Result<Vec<PlacedFile<'_>>> {
+/// The files of a delta's result, in the order of its index. What is before their tensors is held against their digests, if
+/// there are any.
+pub(in crate::job) fn files(delta: &OpenV2) -> Result<Vec<ResultFile>> {
     let mut at = 0;
     let index = &delta.index;
     let mut files = Vec::with_capacity(index.files.len());
     for (i, file) in index.files.iter().enumerate() {
-        let own = at..at + file.tensors as usize;
-        at = own.end;
-        let tensors = &index.tensors[own.clone()];
-        let head = head_of(file, tensors).map_err(|e| e.source(delta.source))?;
-        let found = file_digest(&file.path, &digest(blake3::Hasher::new().update(&head)), tensors);
+        let own = &index.tensors[at..at + file.tensors as usize];
+        at += own.len();
+        let tensors = entries(own)?;
+        let head = head_of(file, &tensors).map_err(|e| e.source(delta.source))?;
+        let found = file_digest(&file.path, &digest(blake3::Hasher::new().update(&head)), own);
         if index.digests.get(i).is_some_and(|d| *d != found) {
             let text = format!(
                 "{}: its header does not come out as the fine-tune's; get the delta again, or a newer wdelta",
@@ -38,9 +36,26 @@ pub fn files(delta: &OpenV2) -> Result<Vec<PlacedFile<'_>>> {
             );
             return Err(Error::new(Code::Checksum, text).source(delta.source));
         }
-        files.push((file, head, own));
+        files.push(ResultFile::written(file.path.clone(), head, tensors)?);
     }
     Ok(files)
+}
+
+/// Tensors of a file, one after the other.
+fn entries(tensors: &[TensorRecord]) -> Result<Vec<Entry>> {
+    let mut at = 0;
+    let mut entries = Vec::with_capacity(tensors.len());
+    for t in tensors {
+        let range = ByteRange::new(at, bytes_of(t))?;
+        at = range.end();
+        entries.push(Entry {
+            name: t.name.clone(),
+            dtype: t.dtype,
+            shape: t.shape.clone(),
+            range,
+        });
+    }
+    Ok(entries)
 }
 
 /// The digest of a file: of its path, the digest of the bytes before its tensors, and its tensors' digests.
@@ -58,47 +73,35 @@ pub fn file_digest(path: &str, head: &Digest, tensors: &[TensorRecord]) -> Diges
 /// The model that a delta rebuilds.
 pub fn result_model(delta: &OpenV2) -> Result<Model> {
     let mut shards = Vec::new();
-    for (file, head, own) in files(delta)?.into_iter().filter(|(.., own)| !own.is_empty()) {
-        let mut at = 0;
-        let mut tensors = Vec::with_capacity(own.len());
-        for t in &delta.index.tensors[own] {
-            let range = ByteRange::new(at, bytes_of(t))?;
-            at = range.end();
-            tensors.push(Entry {
-                name: t.name.clone(),
-                dtype: t.dtype,
-                shape: t.shape.clone(),
-                range,
-            });
+    for (file, record) in files(delta)?.into_iter().zip(&delta.index.files) {
+        if file.tensors.is_empty() {
+            continue;
         }
-        let metadata = match &file.head {
+        let data_len = file.size - file.data_offset();
+        let metadata = match &record.head {
             Head::Written(metadata) => metadata.clone(),
             // It was read as such before.
             Head::Verbatim(bytes) => {
-                header::parse_header(bytes.get(8..).unwrap_or_default(), at).map_or(Vec::new(), |h| h.metadata)
+                header::parse_header(bytes.get(8..).unwrap_or_default(), data_len).map_or(Vec::new(), |h| h.metadata)
             }
         };
         shards.push(ShardHeader {
             source: delta.source,
-            path: file.path.clone(),
-            header: Header { metadata, tensors },
-            data_offset: head.len() as u64,
+            data_offset: file.data_offset(),
+            path: file.path,
+            header: Header {
+                metadata,
+                tensors: file.tensors,
+            },
         });
     }
     assemble(shards, None)
 }
 
 /// The bytes before a file's tensors, which must say where those lie.
-fn head_of(file: &FileRecord, tensors: &[TensorRecord]) -> Result<Vec<u8>> {
-    let mut at = 0u64;
-    let mut placed = Vec::with_capacity(tensors.len());
-    for t in tensors {
-        let range = ByteRange::new(at, bytes_of(t))?;
-        at = range.end();
-        placed.push((t.name.as_str(), t.dtype, t.shape.clone(), range));
-    }
+fn head_of(file: &FileRecord, tensors: &[Entry]) -> Result<Vec<u8>> {
     let bytes = match &file.head {
-        Head::Written(metadata) => return Ok(writer::header_bytes(metadata, &placed)),
+        Head::Written(metadata) => return Ok(writer::header_bytes(metadata, tensors)),
         Head::Verbatim(bytes) if tensors.is_empty() => return Ok(bytes.clone()),
         Head::Verbatim(bytes) => bytes,
     };
@@ -107,16 +110,13 @@ fn head_of(file: &FileRecord, tensors: &[TensorRecord]) -> Result<Vec<u8>> {
         Error::new(Code::Malformed, format!("{text}; get the delta again"))
     };
     let (length, json) = bytes.split_first_chunk().ok_or_else(differs)?;
-    let parsed = header::parse_header(json, at).map_err(|_| differs())?;
+    let data_len = tensors.last().map_or(0, |t| t.range.end());
+    let parsed = header::parse_header(json, data_len).map_err(|_| differs())?;
     let start = |i: usize| (parsed.tensors[i].range.offset, parsed.tensors[i].range.len);
     let order = sorted_positions(parsed.tensors.len(), &|a, b| start(a).cmp(&start(b)));
-    let same = |(i, (name, dtype, shape, range)): (usize, &(&str, _, Vec<u64>, ByteRange))| {
-        let e = &parsed.tensors[i];
-        e.name == *name && e.dtype == *dtype && e.shape == *shape && e.range == *range
-    };
     let agree = u64::from_le_bytes(*length) == json.len() as u64
-        && order.len() == placed.len()
-        && order.into_iter().zip(&placed).all(same);
+        && order.len() == tensors.len()
+        && order.into_iter().zip(tensors).all(|(i, t)| parsed.tensors[i] == *t);
     match agree {
         true => Ok(bytes.clone()),
         false => Err(differs()),

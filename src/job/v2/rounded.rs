@@ -3,28 +3,24 @@
 
 use super::chain::{Chain, Link};
 use super::checks::{blame_base, Checks};
-use super::files::{bytes_of, files};
+use super::files::files;
 use super::result::{extra_tensors, links};
 use super::round::{Round, RoundOutput};
-use crate::dtype::Dtype;
 use crate::error::{Code, Error, Result};
-use crate::format::safetensors::index;
+use crate::format::safetensors::header::Entry;
+use crate::format::safetensors::index::parse_index;
 use crate::job::batch::Batch;
-use crate::job::decode::files::{copy_side_files, written_shard, Head, Shard};
+use crate::job::decode::files::{begin, copy_side_files, index_of, outputs, places, written_shard, Head, ResultFile};
 use crate::job::decode::report::Report;
-use crate::job::machine::{Io, OutputFile, SourceEntry, TaskSpec};
+use crate::job::machine::{Io, SourceEntry, TaskSpec};
 use crate::job::options::{DecodeOptions, OutputDtype, OutputLayout};
 use crate::job::plan::Plan;
 use crate::job::read_back::compare_written;
 use crate::job::report::{from_wire, to_json};
 use crate::job::task::{Task, GROUP_BYTES};
-use crate::offset::ByteRange;
 
-/// Path and bytes of a file that is not a shard.
-type SideFile = (String, Vec<u8>);
-
-/// The files of the result, with the bytes before their tensors, and the other files.
-fn layout(chain: &Chain, options: &DecodeOptions) -> Result<(Vec<Shard>, Vec<SideFile>)> {
+/// The files of the result, the shards before the others.
+fn layout(chain: &Chain, options: &DecodeOptions) -> Result<Vec<ResultFile>> {
     let Some(Link::V2(delta)) = chain.link(chain.rooted()) else {
         return Err(Error::new(Code::Internal, "no link has files"));
     };
@@ -37,76 +33,55 @@ fn layout(chain: &Chain, options: &DecodeOptions) -> Result<(Vec<Shard>, Vec<Sid
         let entries: Vec<_> = (0..root.files.len()).flat_map(kept).collect();
         let metadata = &root.files[0].header.metadata;
         let shard = written_shard("model.safetensors", metadata, &entries, options.dtype)?;
-        return Ok((vec![shard], Vec::new()));
+        return Ok(vec![shard]);
     }
     let (mut shards, mut others) = (Vec::new(), Vec::new());
     let mut same = true;
-    for (file, head, own) in files(delta)? {
-        if own.is_empty() {
-            others.push((file.path.clone(), head));
+    for file in files(delta)? {
+        if file.tensors.is_empty() {
+            others.push(file);
             continue;
         }
         let (of_root, entries) = (&root.files[shards.len()], kept(shards.len()));
-        if entries.len() < own.len() || options.dtype != OutputDtype::Base {
+        if entries.len() < file.tensors.len() || options.dtype != OutputDtype::Base {
             same = false;
-            shards.push(written_shard(
-                &file.path,
-                &of_root.header.metadata,
-                &entries,
-                options.dtype,
-            )?);
-            continue;
-        }
-        let mut at = head.len() as u64;
-        let mut tensors = Vec::with_capacity(own.len());
-        for t in &delta.index.tensors[own] {
-            let range = ByteRange::new(at, bytes_of(t))?;
-            at = range.end();
-            tensors.push((t.name.clone(), t.dtype, range));
-        }
-        shards.push(Shard {
-            path: file.path.clone(),
-            head: Head::Written(head),
-            tensors,
-            size: at,
-        });
-    }
-    if !same {
-        // An index of the shards says what is no longer so.
-        let tensors = || shards.iter().flat_map(|s| s.tensors.iter().map(move |t| (s, t)));
-        let map: Vec<_> = tensors()
-            .map(|(s, (name, ..))| (name.clone(), s.path.clone()))
-            .collect();
-        let total = tensors().map(|(_, (.., range))| range.len).sum();
-        for (_, bytes) in &mut others {
-            if let Ok(parsed) = index::parse_index(bytes) {
-                *bytes = index::rewrite_index(&parsed, &map, total);
-            }
+            let metadata = &of_root.header.metadata;
+            shards.push(written_shard(&file.path, metadata, &entries, options.dtype)?);
+        } else {
+            shards.push(file);
         }
     }
-    Ok((shards, others))
+    // An index of the shards may say what is no longer so.
+    for other in others.iter_mut().filter(|_| !same) {
+        let Head::Written(bytes) = &other.head else { continue };
+        if let Ok(index) = parse_index(bytes) {
+            *other = ResultFile::written(other.path.clone(), index_of(&index, &shards), Vec::new())?;
+        }
+    }
+    shards.append(&mut others);
+    Ok(shards)
 }
 
-/// The tasks that write the tensors of these shards.
-fn round_tasks(chain: &Chain, shards: &[Shard]) -> Result<Vec<TaskSpec>> {
+/// The tasks that write the tensors of these files.
+fn round_tasks(chain: &Chain, files: &[ResultFile]) -> Result<Vec<TaskSpec>> {
     let n = chain.stages.len();
     let mut tasks = Vec::new();
-    for (sink, shard) in (0..).zip(shards) {
+    for (sink, file) in (0..).zip(files) {
         let (mut first, mut cost) = (0, 0);
-        for (i, (name, _, range)) in shard.tensors.iter().enumerate() {
-            cost += chain.cost(n, name) + range.len;
-            if cost < GROUP_BYTES && i + 1 < shard.tensors.len() {
+        for (i, t) in file.tensors.iter().enumerate() {
+            cost += chain.cost(n, &t.name) + t.range.len;
+            if cost < GROUP_BYTES && i + 1 < file.tensors.len() {
                 continue;
             }
-            let own = &shard.tensors[first..=i];
-            let names: Vec<&str> = own.iter().map(|(name, ..)| name.as_str()).collect();
+            let own = &file.tensors[first..=i];
+            let names: Vec<&str> = own.iter().map(|t| t.name.as_str()).collect();
             let (past, numbers) = chain.past_of(n, &names, false)?;
-            let output = |((name, dtype, range), tensor): (&(String, Dtype, ByteRange), u32)| RoundOutput {
-                name: name.clone(),
+            let output = |(t, tensor): (&Entry, u32)| RoundOutput {
+                name: t.name.clone(),
                 tensor,
                 sink,
-                offset: range.offset,
-                dtype: *dtype,
+                offset: file.data_offset() + t.range.offset,
+                dtype: t.dtype,
             };
             let round = Round {
                 past,
@@ -127,26 +102,13 @@ pub async fn decode(
     chain: &Chain,
     side_files: &[u32],
 ) -> Result<String> {
-    let (shards, others) = layout(chain, &options)?;
-    let mut outputs: Vec<OutputFile> = Vec::new();
-    for (path, size) in shards
-        .iter()
-        .map(|s| (&s.path, s.size))
-        .chain(others.iter().map(|(path, bytes)| (path, bytes.len() as u64)))
-    {
-        outputs.push(OutputFile {
-            path: path.clone(),
-            size,
-        });
-    }
+    let files = layout(chain, &options)?;
+    let (mut outputs, places) = (outputs(&files), places(&files));
     let mut batch = Batch::default();
-    let of_round = batch.add(round_tasks(chain, &shards)?);
+    let of_round = batch.add(round_tasks(chain, &files)?);
     batch.add(copy_side_files(&io, sources, side_files, &mut outputs)?);
     let mut checks = Checks::default();
     let of_checks = checks.add_to(&mut batch, chain, options.verify)?;
-    let sinks = shards.iter().zip(0..);
-    let ranges = sinks.flat_map(|(s, sink)| s.tensors.iter().map(move |(.., range)| (sink, *range)));
-    let places: Vec<(u32, ByteRange)> = ranges.collect();
     let elements = chain.last().elements();
     let findings = extra_tensors(chain);
     let plan = Plan::decoding(
@@ -157,14 +119,7 @@ pub async fn decode(
         elements,
         &findings,
     );
-    let bytes = plan.begin(&io).await?;
-    let heads = shards.into_iter().map(|s| match s.head {
-        Head::Written(head) => head,
-        Head::OfBase { .. } => Vec::new(),
-    });
-    for (mut head, sink) in heads.chain(others.into_iter().map(|(_, bytes)| bytes)).zip(0..) {
-        io.write(&mut [(sink, 0, &mut head)]).await;
-    }
+    let bytes = begin(&io, plan, files).await?;
     let reports = io.run(batch.tasks()).await?;
     let orders = checks.judge(&io, chain, of_checks.of(&reports)).await?;
     let mut written = Vec::with_capacity(places.len());

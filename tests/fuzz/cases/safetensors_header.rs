@@ -50,12 +50,8 @@ pub fn run(file: &[u8]) {
     }
 
     // What the writer makes of it reads the same.
-    let mut entries: Vec<_> = ours
-        .tensors
-        .iter()
-        .map(|t| (t.name.as_str(), t.dtype, t.shape.clone(), t.range))
-        .collect();
-    entries.sort_by_key(|e| (e.3.offset, e.3.len));
+    let mut entries = ours.tensors.clone();
+    entries.sort_by_key(|e| (e.range.offset, e.range.len));
     let written = writer::header_bytes(&ours.metadata, &entries);
     let again = header::parse_header(&written[8..], data.len() as u64).expect("our own header");
     assert_eq!(again.metadata, ours.metadata);

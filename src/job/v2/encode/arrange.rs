@@ -107,12 +107,8 @@ fn described(path: String, before: Vec<u8>, tensors: Option<(&ModelFile, &[usize
         tensors: 0,
     };
     if let Some((model, order)) = tensors {
-        let place = |&i: &usize| {
-            let e = &model.header.tensors[i];
-            (e.name.as_str(), e.dtype, e.shape.clone(), e.range)
-        };
-        let placed: Vec<_> = order.iter().map(place).collect();
-        let written = writer::header_bytes(&model.header.metadata, &placed);
+        let in_order: Vec<_> = order.iter().map(|&i| model.header.tensors[i].clone()).collect();
+        let written = writer::header_bytes(&model.header.metadata, &in_order);
         // A long text goes with the bytes of the file, which may be longer.
         let short = |(key, value): &(String, String)| key.len().max(value.len()) <= MAX_NAME_BYTES;
         let metadata = &model.header.metadata;
