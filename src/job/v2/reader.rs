@@ -298,11 +298,7 @@ impl Reader {
             }
             let set = self.states[level].set.as_ref();
             let form = set.map_or(Form::Own, |(_, set)| set.tables.form);
-            let mut coded = Vec::new();
-            form.code(dtype, to, from, &mut coded);
-            if !coded.is_empty() {
-                buffers::give(std::mem::replace(from, coded));
-            }
+            buffers::give(form.code_in_place(dtype, to, from));
         }
         let coded = self.coded(level)?;
         let width = |s: &CodedSegment| Layout::of(coded.tensors[s.tensor as usize].dtype).bytes();

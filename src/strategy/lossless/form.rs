@@ -83,6 +83,16 @@ impl Form {
         scratch
     }
 
+    /// As [`Form::code`], in place; gives back the words as they were, or nothing where they stay.
+    pub fn code_in_place(self, from: Dtype, own: Dtype, words: &mut Vec<u8>) -> Vec<u8> {
+        let mut coded = Vec::new();
+        if self.per_word(own) == 1 && widths(from, self.dtype(own)).is_none() {
+            return coded;
+        }
+        self.code(from, own, words, &mut coded);
+        std::mem::replace(words, coded)
+    }
+
     /// The words of a tensor of dtype `own` that were coded; `scratch` as above.
     pub fn decode<'a>(self, own: Dtype, coded: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
         if self.per_word(own) == 1 {
@@ -95,6 +105,16 @@ impl Form {
         scratch
     }
 
+    /// As [`Form::decode`], in place; gives back the coded words, or nothing where they stay.
+    pub fn decode_in_place(self, own: Dtype, coded: &mut Vec<u8>) -> Vec<u8> {
+        let mut words = Vec::new();
+        if !self.changes(own) {
+            return words;
+        }
+        self.decode(own, coded, &mut words);
+        std::mem::replace(coded, words)
+    }
+
     /// The coded words of a tensor, if it comes back from them bit for bit.
     pub fn exactly(self, own: Dtype, bytes: &[u8]) -> Option<Vec<u8>> {
         let (mut coded, mut back) = (Vec::new(), Vec::new());
@@ -103,12 +123,14 @@ impl Form {
     }
 }
 
+/// Bytes of a word of either dtype, if words of one have to be changed to be the other's: packed ones cannot be.
+fn widths(from: Dtype, to: Dtype) -> Option<(usize, usize)> {
+    from.bytes().zip(to.bytes()).filter(|_| from != to)
+}
+
 /// Words in another dtype, rounded once; `scratch` holds them when they had to be changed.
 pub fn in_dtype<'a>(from: Dtype, to: Dtype, bytes: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
-    if from == to {
-        return bytes;
-    }
-    let (Some(a), Some(b)) = (from.bytes(), to.bytes()) else {
+    let Some((a, b)) = widths(from, to) else {
         return bytes;
     };
     let mut values = vec![0f32; bytes.len() / a];
@@ -138,6 +160,29 @@ mod tests {
         }
         assert_eq!(Form::Nibbles.per_word(Dtype::BF16), 1);
         assert_eq!(Form::Nibbles.dtype(Dtype::F8_E4M3), Dtype::F8_E4M3);
+    }
+
+    #[test]
+    fn words_change_in_place_where_they_change() {
+        let words = [0, 0, 0xc0, 0x3f, 0, 0, 0x80, 0xbf];
+        for form in FORMS {
+            for (from, own) in [
+                (Dtype::F32, Dtype::F32),
+                (Dtype::BF16, Dtype::F32),
+                (Dtype::I32, Dtype::I32),
+            ] {
+                let (mut scratch, mut back) = (Vec::new(), Vec::new());
+                let coded = form.code(from, own, &words, &mut scratch).to_vec();
+                let mut own_words = words.to_vec();
+                let before = form.code_in_place(from, own, &mut own_words);
+                assert_eq!(own_words, coded, "{form:?} {from:?}");
+                assert!(before == words || before.is_empty() && coded == words);
+                let decoded = form.decode(own, &coded, &mut back).to_vec();
+                let before = form.decode_in_place(own, &mut own_words);
+                assert_eq!(own_words, decoded, "{form:?} {from:?}");
+                assert!(before == coded || before.is_empty() && coded == decoded);
+            }
+        }
     }
 
     #[test]

@@ -118,11 +118,7 @@ pub async fn pack(io: Io, mut pack: Pack) -> Result<Vec<u8>> {
             let (from, total) = reader.shape_of(reader.top(), base);
             before = reader.read_with(&io, base, offset, len as usize, &mut read).await?;
             of_base = Part::new(offset, &before, total);
-            let mut coded = Vec::new();
-            form.code(from, dtype, &before, &mut coded);
-            if !coded.is_empty() {
-                buffers::give(std::mem::replace(&mut before, coded));
-            }
+            buffers::give(form.code_in_place(from, dtype, &mut before));
             // Where the base goes on, it is only hashed.
             before.truncate(form.bytes(dtype, s.words as usize));
         } else {
@@ -229,11 +225,7 @@ fn encode(
     let mut stats = Stats::default();
     let block = block::encode(set, cost.as_ref(), &mut segments, &mut stats);
     for (s, rebuilt) in pack.segments.iter().zip(rebuilt) {
-        let mut own = Vec::new();
-        form.decode(s.fine.dtype, rebuilt, &mut own);
-        if !own.is_empty() {
-            *rebuilt = own;
-        }
+        buffers::give(form.decode_in_place(s.fine.dtype, rebuilt));
     }
     Ok((block, stats.shares))
 }
