@@ -89,8 +89,9 @@ fn is_layer(part: &str) -> bool {
     says(part, b"layer") || says(part, b"block") || LAYERED.contains(&part)
 }
 
-/// By bytes: the standard library's search for a text is three kilobytes of code that nothing else needs.
-fn says(part: &str, word: &[u8]) -> bool {
+/// Whether a word is part of a name. By bytes: the standard library's search for a text is three kilobytes of code that
+/// nothing else needs.
+pub(crate) fn says(part: &str, word: &[u8]) -> bool {
     part.as_bytes().windows(word.len()).any(|w| w == word)
 }
 
