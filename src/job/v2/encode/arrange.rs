@@ -16,6 +16,7 @@ use crate::order::sorted_positions;
 const MAX_COMPARED: usize = 4_000_000;
 
 /// A tensor of the fine-tune and what it is coded against.
+#[derive(Clone, Copy)]
 pub struct Item<'a> {
     /// The fine-tune's tensor.
     pub tensor: &'a Tensor,

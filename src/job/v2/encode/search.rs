@@ -8,7 +8,7 @@ use super::weigh::weigh;
 use crate::error::{Code, Error, Result};
 use crate::job::machine::Io;
 use crate::job::v2::chain::Chain;
-use crate::kernels::v2::dither::LEVELS;
+use crate::kernels::v2::dither::{can_dither, LEVELS};
 use crate::order::sorted_positions;
 use crate::strategy::lossless::estimate::{length_with_tables, side_length};
 use crate::strategy::lossless::factors::FACTOR_CLASSES;
@@ -39,20 +39,20 @@ pub async fn fit_to_size(
     bytes: f64,
 ) -> Result<Vec<Fitted>> {
     let purpose = Purpose::Estimate;
-    let exact = look_at(io, chain, items, Look { purpose, ..look }).await?;
-    let most = size(items, &exact);
+    let mut estimated = look_at(io, chain, items, Look { purpose, ..look }).await?;
+    let most = size(items, &estimated);
     if most <= bytes {
         return look_at(io, chain, items, look).await;
     }
-    weigh(items, &exact);
-    drop(exact);
+    weigh(items, &estimated);
     let items = &*items;
-    let fitted = async |step, purpose| {
+    let refit = async |fitted: &mut Vec<Fitted>, step, purpose| {
         let step = Some(step);
-        look_at(io, chain, items, Look { step, purpose, ..look }).await
+        look_again(io, chain, items, Look { step, purpose, ..look }, fitted).await
     };
     let (finest, coarsest) = (quality::step(99), quality::step(1));
-    let least = size(items, &fitted(coarsest, purpose).await?);
+    refit(&mut estimated, coarsest, purpose).await?;
+    let least = size(items, &estimated);
     if least > bytes {
         let text = format!(
             "the ratio is out of reach: with the coarsest steps the file would still have about {} kB, mostly of what is \
@@ -66,21 +66,25 @@ pub async fn fit_to_size(
     let predicts = look.low_rank && look.effort >= 2;
     let mut probed = bytes;
     let mut corrections = 0;
-    let mut before: Option<(u8, Vec<Fitted>)> = None;
+    let mut found: Vec<Fitted> = Vec::new();
+    let mut found_with = None;
     loop {
         let mut search = Search::new((finest, most), (coarsest, least), probed);
         while let Some(step) = search.next() {
             let size = match sizes[step as usize] {
                 Some(size) => size,
-                None => *sizes[step as usize].insert(size(items, &fitted(step, purpose).await?)),
+                None => {
+                    refit(&mut estimated, step, purpose).await?;
+                    *sizes[step as usize].insert(size(items, &estimated))
+                }
             };
             search.put(step, size);
         }
         let step = search.coarse;
-        let mut found = match before.take() {
-            Some((same, found)) if same == step => return Ok(found),
-            _ => fitted(step, Purpose::Code).await?,
-        };
+        if found_with.replace(step) == Some(step) {
+            return Ok(found);
+        }
+        refit(&mut found, step, Purpose::Code).await?;
         // With predictions, which estimates lack, nothing may have to be lost.
         if predicts && size_of(items, &found, |f| &f.exact) <= bytes {
             found.iter_mut().for_each(|f| f.lossy = None);
@@ -93,8 +97,23 @@ pub async fn fit_to_size(
         }
         corrections += 1;
         probed = wanted;
-        before = Some((step, found));
     }
+}
+
+/// Looks at tensors with another step. Where they were looked at before for the same purpose, those that no step changes are
+/// left as they were found: quantised weights are fitted twice, as they are and by nibbles.
+async fn look_again(io: &Io, chain: &Chain, items: &[Item<'_>], look: Look, fitted: &mut Vec<Fitted>) -> Result<()> {
+    if fitted.is_empty() {
+        *fitted = look_at(io, chain, items, look).await?;
+        return Ok(());
+    }
+    let changes = |i: &Item<'_>| i.base.is_some() && i.finer.is_some() && can_dither(i.geometry.layout);
+    let again: Vec<Item<'_>> = items.iter().filter(|item| changes(item)).copied().collect();
+    let places = fitted.iter_mut().zip(items).filter(|(_, item)| changes(item));
+    for ((place, _), found) in places.zip(look_at(io, chain, &again, look).await?) {
+        *place = found;
+    }
+    Ok(())
 }
 
 /// The search for the finest step with at most a size, where sizes fall about as a power of the step's number: by false position,
