@@ -15,6 +15,7 @@
 mod folder;
 pub mod grouping;
 pub(crate) mod json;
+pub(crate) mod json_text;
 pub mod model;
 pub mod safetensors;
 mod sniff;

@@ -3,6 +3,7 @@
 //! A general one is several times its size in the wasm module.
 
 use crate::decimal;
+use crate::format::json_text::{is_plain, push_text};
 use serde::ser::{self, Impossible, Serialize};
 use std::fmt::{self, Display, Write};
 
@@ -40,22 +41,8 @@ struct Json {
 }
 
 impl Json {
-    #[inline(never)]
     fn string(&mut self, text: &str) {
-        self.text.push('"');
-        for c in text.chars() {
-            match c {
-                '"' | '\\' => {
-                    self.text.push('\\');
-                    self.text.push(c);
-                }
-                '\0'..='\u{1f}' => {
-                    let _ = write!(self.text, "\\u{:04x}", c as u32);
-                }
-                c => self.text.push(c),
-            }
-        }
-        self.text.push('"');
+        push_text(&mut self.text, text, is_plain);
     }
 
     #[inline(never)]

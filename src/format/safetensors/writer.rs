@@ -2,6 +2,7 @@
 
 use super::header::Entry;
 use super::LENGTH_BYTES;
+use crate::format::json_text::{self, is_plain};
 use std::fmt::Write;
 
 /// What the data section's start is a multiple of, as in the `safetensors` crate.
@@ -50,21 +51,5 @@ fn separate(json: &mut String, i: usize) {
 
 /// A JSON string; the same escapes as serde_json, which are the format's.
 pub(super) fn push_text(json: &mut String, text: &str) {
-    json.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => json.push_str("\\\""),
-            '\\' => json.push_str("\\\\"),
-            '\n' => json.push_str("\\n"),
-            '\r' => json.push_str("\\r"),
-            '\t' => json.push_str("\\t"),
-            '\u{8}' => json.push_str("\\b"),
-            '\u{c}' => json.push_str("\\f"),
-            c if c < ' ' => {
-                let _ = write!(json, "\\u{:04x}", c as u32);
-            }
-            c => json.push(c),
-        }
-    }
-    json.push('"');
+    json_text::push_text(json, text, is_plain);
 }

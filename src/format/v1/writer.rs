@@ -4,6 +4,7 @@ use super::header::quantized_cols;
 use super::placed::{place, PlacedRecord};
 use super::{record, CHECKSUM_BYTES, MAGIC, PREFIX_BYTES, VERSION};
 use crate::error::{Code, Error, Result};
+use crate::format::json_text;
 use crate::limits::MAX_HEADER_BYTES;
 use crate::order::sorted_positions;
 use crate::strategy::{array_elements, ArrayDtype, Strategy};
@@ -158,27 +159,9 @@ fn push_tensor(json: &mut String, t: &HeaderTensor) {
     json.push('}');
 }
 
-/// A string as Python's `json` writes it: ASCII, the rest escaped as UTF-16 with lower-case digits, DEL included.
+/// A string as Python's `json` writes it: ASCII, the rest escaped, DEL included.
 fn push_text(json: &mut String, text: &str) {
-    json.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => json.push_str("\\\""),
-            '\\' => json.push_str("\\\\"),
-            '\n' => json.push_str("\\n"),
-            '\r' => json.push_str("\\r"),
-            '\t' => json.push_str("\\t"),
-            '\u{8}' => json.push_str("\\b"),
-            '\u{c}' => json.push_str("\\f"),
-            ' '..='~' => json.push(c),
-            c => {
-                for unit in c.encode_utf16(&mut [0; 2]) {
-                    let _ = write!(json, "\\u{unit:04x}");
-                }
-            }
-        }
-    }
-    json.push('"');
+    json_text::push_text(json, text, |c| (' '..='~').contains(&c));
 }
 
 /// The bytes before an array's data: three texts with their lengths, one dimension, the length of the data.
