@@ -104,7 +104,7 @@ pub fn check_fit(base: &Model, deltas: &[&OpenDelta]) -> Result<()> {
                     "the base lacks {} of the delta's {} tensors: {}{}; is this the base it was made from?",
                     missing.len(),
                     delta.header.tensors.len(),
-                    list_names(missing.iter().copied()),
+                    list_names(&missing),
                     base_hint(delta),
                 ),
             )

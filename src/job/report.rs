@@ -102,8 +102,7 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// Up to five names for a sentence, and how many more there are.
-pub fn list_names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    let names: Vec<_> = names.into_iter().collect();
+pub fn list_names(names: &[&str]) -> String {
     let shown: Vec<_> = names.iter().take(5).map(|n| format!("`{n}`")).collect();
     match names.len() - shown.len() {
         0 => shown.join(", "),

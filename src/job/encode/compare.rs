@@ -21,7 +21,7 @@ pub(super) fn compare_models(base: &Model, finetuned: &Model, reference: bool) -
             0 => String::new(),
             n => format!(
                 " {n} only in the {what}: {}.",
-                list_names(names.iter().map(String::as_str))
+                list_names(&names.iter().map(String::as_str).collect::<Vec<_>>())
             ),
         };
         return Err(Error::new(

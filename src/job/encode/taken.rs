@@ -17,14 +17,14 @@ pub fn notes(sources: &[SourceEntry], base: &Model, finetuned: &Model) -> Vec<Fi
 
 /// A note where files of a model are neither listed by an index nor numbered as shards are: they may be several models.
 fn unlisted(word: &str, model: &Model) -> Option<Finding> {
-    let paths = || model.files.iter().map(|f| f.path.as_str());
+    let paths: Vec<&str> = model.files.iter().map(|f| f.path.as_str()).collect();
     // By bytes: the standard library's search for a text is several kilobytes of wasm.
     let numbered = |path: &str| path.as_bytes().windows(4).any(|part| part == b"-of-");
-    let certain = model.files.len() < 2 || model.index.is_some() || paths().all(numbered);
+    let certain = paths.len() < 2 || model.index.is_some() || paths.iter().all(|path| numbered(path));
     let text = || {
         format!(
             "no index lists the files of the {word}, which are taken as one model: {}; if they are several, name one file",
-            list_names(paths())
+            list_names(&paths)
         )
     };
     (!certain).then(|| Finding::new(Severity::Note, "unlisted", text()))
@@ -36,11 +36,6 @@ fn left_out(sources: &[SourceEntry], finetuned: &Model) -> Option<Finding> {
     let own = sources_of(sources, Role::Finetuned, 0).into_iter();
     let beside = own.filter(|&s| !of_model(s)).map(|s| sources[s as usize].path.as_str());
     let weights: Vec<_> = beside.filter(|path| path.ends_with(".safetensors")).collect();
-    let text = || {
-        format!(
-            "not part of the model, and not in the delta: {}",
-            list_names(weights.clone())
-        )
-    };
+    let text = || format!("not part of the model, and not in the delta: {}", list_names(&weights));
     (!weights.is_empty()).then(|| Finding::new(Severity::Note, "left-out", text()))
 }

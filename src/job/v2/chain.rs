@@ -242,7 +242,7 @@ impl Chain {
                 names.len(),
                 bases.len(),
                 this_link(n),
-                list_names(names.iter().copied()),
+                list_names(names),
                 match n {
                     0 => "give the base that the delta names",
                     _ => "check the order of the deltas, and whether one is missing in between",

@@ -189,7 +189,7 @@ impl<'a> RebuildTasks<'a> {
         for code in [Code::WrongBase, Code::BrokenChain] {
             let wrong = of(code);
             if let Some(first) = wrong.first().filter(|_| !damaged_file) {
-                let names = list_names(wrong.iter().filter_map(|e| e.tensor.as_deref()));
+                let names = list_names(&tensors_of(&wrong));
                 let (text, hint) = match code {
                     Code::WrongBase => (
                         "this is not the base that the delta was made against",
@@ -231,13 +231,18 @@ pub async fn blame_base(io: &Io, chain: &Chain, error: Error) -> Result<Error> {
     Ok(of_first.filter(|e| e.code == Code::WrongBase).unwrap_or(error))
 }
 
+/// The tensors that errors are about.
+fn tensors_of<'a>(errors: &[&'a Error]) -> Vec<&'a str> {
+    errors.iter().filter_map(|e| e.tensor.as_deref()).collect()
+}
+
 /// The first fault of a file, with the names of the other tensors that have one.
 pub fn with_others(first: &Error, others: &[&Error], n: usize) -> Error {
     let mut e = first.clone();
     let name = e.tensor.clone().unwrap_or_default();
     e.message = format!("tensor `{name}`: {}", e.message);
     if !others.is_empty() {
-        let names = list_names(others.iter().filter_map(|e| e.tensor.as_deref()));
+        let names = list_names(&tensors_of(others));
         e.message = format!("{}; also damaged: {names}", e.message);
     }
     let sound = n - others.len() - 1;

@@ -128,7 +128,7 @@ fn same(delta: &OpenV2, model: &Model, digests: &[String]) -> std::result::Resul
         n => Err(format!(
             "{n} of {} tensors have other values: {}",
             delta.index.tensors.len(),
-            list_names(other)
+            list_names(&other)
         )),
     }
 }
