@@ -78,6 +78,12 @@ impl Model {
         Some(&self.tensors[i])
     }
 
+    /// The names of another model's tensors that this one lacks, sorted.
+    pub fn lacks<'a>(&self, other: &'a Self) -> Vec<&'a str> {
+        let names = other.tensors.iter().map(|t| t.name.as_str());
+        names.filter(|name| self.find(name).is_none()).collect()
+    }
+
     /// Which of [`Model::files`] holds the tensor; the number of files for a name that it does not have.
     pub fn shard_of(&self, name: &str) -> usize {
         self.find(name).map_or(self.files.len(), |t| t.file)

@@ -41,6 +41,13 @@ struct Changed {
     what: &'static str,
 }
 
+impl Changed {
+    fn new(name: &str, what: &'static str, a: String, b: String) -> Self {
+        let name = name.to_owned();
+        Self { name, a, b, what }
+    }
+}
+
 /// How alike the sides are, in one tensor or in all.
 #[derive(Serialize, Default)]
 struct Alike {
@@ -223,14 +230,7 @@ async fn of_deltas(io: &Io, sources: &[SourceEntry], a: u32, b: u32) -> Result<O
         let Some(of_b) = find(&b, &of_a.name).map(|i| &b[i]) else {
             continue;
         };
-        let mut changed = |what, a: String, b: String| {
-            report.changed.push(Changed {
-                name: of_a.name.clone(),
-                a,
-                b,
-                what,
-            });
-        };
+        let mut changed = |what, a, b| report.changed.push(Changed::new(&of_a.name, what, a, b));
         let values = of_a.change.values();
         if of_a.shape != of_b.shape || values != of_b.change.values() {
             changed("shape", shape_text(&of_a.shape), shape_text(&of_b.shape));
@@ -256,26 +256,13 @@ async fn of_models(io: &Io, sources: &[SourceEntry]) -> Result<Opened> {
     let b = open_model(io, sources, Role::B, 0).await?.model;
     let base = open_base(io, sources).await?;
     let mut report = empty_report("models");
-    let missing = |from: &Model, to: &Model| {
-        from.tensors
-            .iter()
-            .map(|t| t.name.clone())
-            .filter(|n| to.find(n).is_none())
-            .collect::<Vec<_>>()
-    };
-    report.only_a = missing(&a, &b);
-    report.only_b = missing(&b, &a);
+    let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
+    report.only_a = owned(b.lacks(&a));
+    report.only_b = owned(a.lacks(&b));
     let mut items = Vec::new();
     for of_a in &a.tensors {
         let Some(of_b) = b.find(&of_a.name) else { continue };
-        let mut changed = |what, a: String, b: String| {
-            report.changed.push(Changed {
-                name: of_a.name.clone(),
-                a,
-                b,
-                what,
-            });
-        };
+        let mut changed = |what, a, b| report.changed.push(Changed::new(&of_a.name, what, a, b));
         if of_a.shape != of_b.shape {
             changed("shape", shape_text(&of_a.shape), shape_text(&of_b.shape));
             continue;

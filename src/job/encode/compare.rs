@@ -8,21 +8,11 @@ use crate::job::report::{list_names, Finding, Severity};
 /// has another dtype.
 pub(super) fn compare_models(base: &Model, finetuned: &Model, reference: bool) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    let only = |a: &Model, b: &Model| {
-        a.tensors
-            .iter()
-            .map(|t| t.name.clone())
-            .filter(|n| b.find(n).is_none())
-            .collect::<Vec<_>>()
-    };
-    let (added, removed) = (only(finetuned, base), only(base, finetuned));
+    let (added, removed) = (base.lacks(finetuned), finetuned.lacks(base));
     if !added.is_empty() || !removed.is_empty() {
-        let side = |names: &[String], what: &str| match names.len() {
+        let side = |names: &[&str], what: &str| match names.len() {
             0 => String::new(),
-            n => format!(
-                " {n} only in the {what}: {}.",
-                list_names(&names.iter().map(String::as_str).collect::<Vec<_>>())
-            ),
+            n => format!(" {n} only in the {what}: {}.", list_names(names)),
         };
         return Err(Error::new(
             Code::MissingTensor,
