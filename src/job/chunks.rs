@@ -1,6 +1,6 @@
 //! Goes through part of a source, one bounded read after another.
 
-use super::machine::{Io, Read};
+use super::machine::Io;
 use crate::error::Result;
 use crate::limits::CHUNK_BYTES;
 use crate::offset::ByteRange;
@@ -35,12 +35,7 @@ impl Chunks {
             return Ok(false);
         }
         buf.resize(self.left.min(self.most as u64) as usize, 0);
-        io.read(&mut [Read {
-            source: self.source,
-            offset: self.offset,
-            buf,
-        }])
-        .await?;
+        io.fill(self.source, self.offset, buf).await?;
         self.offset += buf.len() as u64;
         self.left -= buf.len() as u64;
         Ok(true)

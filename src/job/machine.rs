@@ -154,6 +154,16 @@ pub struct Read<'a> {
     pub buf: &'a mut Vec<u8>,
 }
 
+/// One write of [`Io::write`]: the whole of `buf` goes to `offset` of `sink`.
+pub struct Write<'a> {
+    /// Number of the sink.
+    pub sink: u32,
+    /// Position of the first byte.
+    pub offset: u64,
+    /// The bytes; it comes back unchanged.
+    pub buf: &'a mut Vec<u8>,
+}
+
 /// Pending once, then ready: the point at which the machine hands over to the host.
 struct Park(bool);
 
@@ -223,42 +233,47 @@ impl Io {
         Ok(())
     }
 
+    /// Fills one buffer, as [`Io::read`] does.
+    pub async fn fill(&self, source: u32, offset: u64, buf: &mut Vec<u8>) -> Result<()> {
+        self.read(&mut [Read { source, offset, buf }]).await
+    }
+
     /// Reads `len` bytes into a vector of their own. The caller has bounded `len`.
     pub async fn read_vec(&self, source: u32, offset: u64, len: usize) -> Result<Vec<u8>> {
         // Checked before the vector exists, so that a false length allocates nothing.
         self.check(source, offset, len)?;
         let mut buf = buffers::take(len);
-        self.read(&mut [Read {
-            source,
-            offset,
-            buf: &mut buf,
-        }])
-        .await?;
+        self.fill(source, offset, &mut buf).await?;
         Ok(buf)
     }
 
     /// Writes the whole of each buffer at its offset, all in one step. The buffers come back unchanged.
-    pub async fn write(&self, writes: &mut [(u32, u64, &mut Vec<u8>)]) {
+    pub async fn write(&self, writes: &mut [Write<'_>]) {
         let ready: Vec<_> = writes
             .iter()
             .enumerate()
-            .filter(|(_, w)| !w.2.is_empty())
+            .filter(|(_, w)| !w.buf.is_empty())
             .map(|(buf, w)| Transfer {
-                file: w.0,
-                offset: w.1,
-                len: w.2.len(),
+                file: w.sink,
+                offset: w.offset,
+                len: w.buf.len(),
                 buf,
             })
             .collect();
         if ready.is_empty() {
             return;
         }
-        self.0.borrow_mut().bufs = writes.iter_mut().map(|w| std::mem::take(w.2)).collect();
+        self.0.borrow_mut().bufs = writes.iter_mut().map(|w| std::mem::take(w.buf)).collect();
         self.park(Step::Ready(ready)).await;
         let bufs = std::mem::take(&mut self.0.borrow_mut().bufs);
         for (w, buf) in writes.iter_mut().zip(bufs) {
-            *w.2 = buf;
+            *w.buf = buf;
         }
+    }
+
+    /// Writes the whole of one buffer, as [`Io::write`] does.
+    pub async fn put(&self, sink: u32, offset: u64, buf: &mut Vec<u8>) {
+        self.write(&mut [Write { sink, offset, buf }]).await;
     }
 
     /// Feeds `buf` to the SHA-256 of each lane. Lanes are numbered by the function and start empty.

@@ -344,12 +344,7 @@ async fn walk(io: &Io, delta: &OpenDelta) -> Result<Placed> {
     let mut window = Vec::new();
     while let Some(range) = walker.wants() {
         window.resize(range.len as usize, 0);
-        io.read(&mut [Read {
-            source: delta.source,
-            offset: range.offset,
-            buf: &mut window,
-        }])
-        .await?;
+        io.fill(delta.source, range.offset, &mut window).await?;
         walker.feed(&window).map_err(at_source)?;
     }
     walker.finish().map_err(at_source)

@@ -94,7 +94,7 @@ pub(in crate::job) async fn begin(io: &Io, plan: Plan, files: Vec<ResultFile>) -
             Head::Written(head) => head,
             Head::OfBase { source, len } => io.read_vec(source, 0, len as usize).await?,
         };
-        io.write(&mut [(sink, 0, &mut head)]).await;
+        io.put(sink, 0, &mut head).await;
     }
     Ok(bytes)
 }

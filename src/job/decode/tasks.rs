@@ -74,7 +74,7 @@ async fn copy_tensor(io: &Io, item: &DecodeItem, bytes: &mut Vec<u8>) -> Result<
     let mut offset = item.offset;
     while chunks.next(io, bytes).await? {
         seen.update(bytes);
-        io.write(&mut [(item.sink, offset, bytes)]).await;
+        io.put(item.sink, offset, bytes).await;
         offset += bytes.len() as u64;
     }
     let seen = seen.digest();
@@ -105,7 +105,7 @@ async fn rebuild_tensor(io: &Io, item: &DecodeItem, out: &mut Vec<u8>) -> Result
             })
             .await?;
         written.update(out);
-        io.write(&mut [(item.sink, offset, out)]).await;
+        io.put(item.sink, offset, out).await;
         offset += out.len() as u64;
     }
     Ok(Decoded {
@@ -120,7 +120,7 @@ pub async fn copy_file(io: Io, source: u32, sink: u32) -> Result<Vec<u8>> {
     let mut chunks = Chunks::new(source, ByteRange::new(0, io.size(source))?);
     let mut done = 0;
     while chunks.next(&io, &mut bytes).await? {
-        io.write(&mut [(sink, done, &mut bytes)]).await;
+        io.put(sink, done, &mut bytes).await;
         done += bytes.len() as u64;
     }
     to_wire(&())

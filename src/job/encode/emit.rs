@@ -3,7 +3,7 @@
 use super::pair::Pair;
 use crate::error::{Code, Error, Result};
 use crate::format::v1::writer::record_header;
-use crate::job::machine::Io;
+use crate::job::machine::{Io, Write};
 use crate::job::placed::TensorRange;
 use crate::job::report::to_wire;
 use crate::job::v2::past::Past;
@@ -101,7 +101,11 @@ impl Fields {
             .iter_mut()
             .zip(&self.offsets)
             .filter(|(b, _)| due(b))
-            .map(|(b, &offset)| (self.sink, offset, b))
+            .map(|(buf, &offset)| Write {
+                sink: self.sink,
+                offset,
+                buf,
+            })
             .collect();
         io.write(&mut writes).await;
         for (buffer, offset) in self.buffers.iter_mut().zip(&mut self.offsets) {

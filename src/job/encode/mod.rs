@@ -237,7 +237,7 @@ async fn write(
         size: layout.size,
     }])
     .await;
-    io.write(&mut [(0, 0, &mut layout.head)]).await;
+    io.put(0, 0, &mut layout.head).await;
     let tasks = grouped(
         emit_items(items, choices, layout.records, seen),
         "encoding",
@@ -256,7 +256,7 @@ async fn write(
 async fn seal(io: &Io, output: u32, size: u64) -> Result<()> {
     let end = size - CHECKSUM_BYTES;
     let digest: [u8; 32] = from_wire(&io.run(vec![hashing::file_task("delta", output, end)?]).await?[0])?;
-    io.write(&mut [(0, end, &mut digest.to_vec())]).await;
+    io.put(0, end, &mut digest.to_vec()).await;
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::job::changes::Changes;
-use crate::job::machine::{Io, Read};
+use crate::job::machine::Io;
 use crate::job::placed::{DeltaTensor, TensorRange};
 use crate::kernels::convert;
 use crate::kernels::float16;
@@ -199,12 +199,7 @@ pub(super) async fn base_norm(io: &Io, base: &TensorRange) -> Result<f64> {
         let n = (base.elements - at).min(CHUNK_ELEMENTS as u64) as usize;
         bytes.resize(n * width, 0);
         let offset = base.range.offset + at * width as u64;
-        io.read(&mut [Read {
-            source: base.source,
-            offset,
-            buf: &mut bytes,
-        }])
-        .await?;
+        io.fill(base.source, offset, &mut bytes).await?;
         for block in bytes.chunks(BLOCK_ELEMENTS * width) {
             let values = &mut values[..block.len() / width];
             convert::to_f32(base.dtype, block, values);

@@ -68,7 +68,7 @@ impl Progress {
         }
         for o in outputs {
             if let Some(sink) = o.sink {
-                io.write(&mut [(sink, o.offset + at, bytes)]).await;
+                io.put(sink, o.offset + at, bytes).await;
             }
         }
     }

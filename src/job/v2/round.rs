@@ -63,7 +63,7 @@ async fn write(io: &Io, work: Round) -> Result<Vec<u64>> {
                 bytes = reader.rooted(io, o.tensor, at / 4, &bytes).await?;
             }
             hasher.update(&bytes);
-            io.write(&mut [(o.sink, o.offset + put, &mut bytes)]).await;
+            io.put(o.sink, o.offset + put, &mut bytes).await;
             put += bytes.len() as u64;
         }
         written.push(hasher.digest());

@@ -34,7 +34,7 @@ impl Appender<'_> {
     /// Appends bytes, which are taken.
     pub async fn append(&mut self, bytes: &mut Vec<u8>) {
         self.io.hash(&[0], bytes).await;
-        self.io.write(&mut [(0, self.at, bytes)]).await;
+        self.io.put(0, self.at, bytes).await;
         self.at += bytes.len() as u64;
     }
 }

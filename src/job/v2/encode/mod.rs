@@ -323,7 +323,7 @@ async fn finish(io: &Io, mut file: Appender<'_>, index: &Index) -> Result<u64> {
     }
     file.append(&mut tail).await;
     let mut seal = io.digest(0).await?.to_vec();
-    io.write(&mut [(0, file.at, &mut seal)]).await;
+    io.put(0, file.at, &mut seal).await;
     let size = file.at + seal.len() as u64;
     io.resize(0, size).await;
     Ok(size)
