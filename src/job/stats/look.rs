@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::job::changes::Changes;
+use crate::job::chunks::Chunks;
 use crate::job::machine::Io;
 use crate::job::placed::{DeltaTensor, TensorRange};
 use crate::kernels::convert;
@@ -194,18 +195,13 @@ pub(super) async fn base_norm(io: &Io, base: &TensorRange) -> Result<f64> {
     let width = base.dtype.bytes().unwrap_or(1);
     let mut moments = Moments::default();
     let (mut bytes, mut values) = (Vec::new(), vec![0.0f32; BLOCK_ELEMENTS]);
-    let mut at = 0u64;
-    while at < base.elements {
-        let n = (base.elements - at).min(CHUNK_ELEMENTS as u64) as usize;
-        bytes.resize(n * width, 0);
-        let offset = base.range.offset + at * width as u64;
-        io.fill(base.source, offset, &mut bytes).await?;
+    let mut chunks = Chunks::new(base.source, base.range).of_at_most(CHUNK_ELEMENTS * width);
+    while chunks.next(io, &mut bytes).await? {
         for block in bytes.chunks(BLOCK_ELEMENTS * width) {
             let values = &mut values[..block.len() / width];
             convert::to_f32(base.dtype, block, values);
             moments.feed(values);
         }
-        at += n as u64;
     }
     Ok(moments.sum_sq().sqrt())
 }
