@@ -15,7 +15,7 @@ pub mod ties;
 pub mod weigh;
 
 use super::chain::Chain;
-use super::files;
+use super::files::file_digest;
 use crate::error::{Code, Error, Result};
 use crate::format::model::Tensor;
 use crate::format::v2::index::{check_paths, Digest, Lost};
@@ -28,6 +28,7 @@ use crate::job::open::{delta_sources, open_model};
 use crate::job::options::{EncodeOptions, Fidelity};
 use crate::job::plan::Plan;
 use crate::job::report::{hex, to_json, Finding, Severity};
+use crate::offset::element_count;
 use crate::strategy::lossless::form::Form;
 use crate::strategy::lossless::wire::checksum;
 use crate::strategy::lossy::{loss::Loss, quality};
@@ -114,13 +115,7 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     };
     let written = write_blocks(&mut file, &made).await?;
     let losses = complete(&mut records, &written)?;
-    let mut at = 0;
-    let mut file_digest = |(file, front): (&FileRecord, &Digest)| {
-        let own = at..at + file.tensors as usize;
-        at = own.end;
-        files::file_digest(&file.path, front, &records[own])
-    };
-    index.digests = index.files.iter().zip(&fronts).map(&mut file_digest).collect();
+    index.digests = file_digests(&index.files, &fronts, &records);
     index.sets = sets.iter().map(|s| s.len() as u64).collect();
     index.tensors = records;
     index.blocks = written.blocks;
@@ -129,28 +124,12 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     let relative_error = total(&written.losses).relative_error();
     findings.extend(missed(fidelity, finetuned_bytes, bytes));
     findings.extend(coarse(relative_error));
-    let strategy = strategy_name(fidelity);
-    let tensors = items
-        .iter()
-        .zip(&index.tensors)
-        .zip(written.bytes.iter().zip(&losses))
-        .map(|((item, record), (bytes, loss))| TensorReport {
-            name: record.name.clone(),
-            dtype: record.dtype.name(),
-            shape: record.shape.clone(),
-            elements: item.tensor.elements,
-            strategy: record.op_name(),
-            requested: strategy,
-            reason: None,
-            bytes: bytes + record.params,
-            unchanged: match record.op {
-                Op::Unchanged => item.tensor.elements,
-                _ => 0,
-            },
-            relative_error: loss.relative_error(),
-            largest_error: loss.largest,
-        })
-        .collect();
+    let strategy = match fidelity {
+        Fidelity::Lossless => "lossless",
+        _ => "lossy",
+    };
+    let found = index.tensors.iter().zip(written.bytes.iter().zip(&losses));
+    let reported = found.map(|(record, (&bytes, loss))| reported(record, strategy, bytes, loss));
     to_json(&Report {
         job: "encode",
         version: 2,
@@ -160,15 +139,40 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
         elements: elements(&items),
         base_hash: hex(&super::open::base_identity(&index)),
         relative_error,
-        tensors,
+        tensors: reported.collect(),
         findings,
     })
 }
 
-fn strategy_name(fidelity: Fidelity) -> &'static str {
-    match fidelity {
-        Fidelity::Lossless => "lossless",
-        _ => "lossy",
+/// The digest of each file. `fronts`: of what they have before their tensors.
+fn file_digests(files: &[FileRecord], fronts: &[Digest], records: &[TensorRecord]) -> Vec<Digest> {
+    let mut rest = records;
+    let mut of_file = |(file, front): (&FileRecord, &Digest)| {
+        let (own, others) = rest.split_at(file.tensors as usize);
+        rest = others;
+        file_digest(&file.path, front, own)
+    };
+    files.iter().zip(fronts).map(&mut of_file).collect()
+}
+
+/// What is reported of a tensor that takes `bytes` bytes of the blocks and has lost so much.
+fn reported(record: &TensorRecord, requested: &'static str, bytes: u64, loss: &Loss) -> TensorReport {
+    let elements = element_count(&record.shape).unwrap_or(0);
+    TensorReport {
+        name: record.name.clone(),
+        dtype: record.dtype.name(),
+        shape: record.shape.clone(),
+        elements,
+        strategy: record.op_name(),
+        requested,
+        reason: None,
+        bytes: bytes + record.params,
+        unchanged: match record.op {
+            Op::Unchanged => elements,
+            _ => 0,
+        },
+        relative_error: loss.relative_error(),
+        largest_error: loss.largest,
     }
 }
 
