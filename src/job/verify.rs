@@ -147,11 +147,8 @@ pub async fn verify(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<S
     let mut batch = Batch::default();
     let of_checks = batch.add(check.tasks()?);
     // The last link of version 2 is rebuilt, which shows all that a look at its parts would.
-    let mut rebuild = match (&against, links.last().map(|l| &**l)) {
-        (Against::V2(chain), Some(Link::V2(delta))) => {
-            let nowhere = vec![None; delta.index.tensors.len()];
-            Some(RebuildTasks::new(chain, links.len(), &nowhere, false)?)
-        }
+    let mut rebuild = match &against {
+        Against::V2(chain) => RebuildTasks::of_last(chain)?,
         _ => None,
     };
     let of_rebuild = batch.add(rebuild.as_mut().map_or(Vec::new(), RebuildTasks::take));

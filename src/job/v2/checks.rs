@@ -125,6 +125,19 @@ impl<'a> RebuildTasks<'a> {
         Ok(all)
     }
 
+    /// Tasks that see whether the tensors after link `n`, from 1, can be rebuilt, and write none of them.
+    fn checking(chain: &'a Chain, n: usize) -> Result<Self> {
+        Self::new(chain, n, &vec![None; chain.stages[n - 1].link.size().0], false)
+    }
+
+    /// The same of the last link, if it is of version 2.
+    pub fn of_last(chain: &'a Chain) -> Result<Option<Self>> {
+        match chain.last_link() {
+            Some(Link::V2(_)) => Self::checking(chain, chain.stages.len()).map(Some),
+            _ => Ok(None),
+        }
+    }
+
     fn push(
         &mut self,
         delta: &OpenV2,
@@ -219,13 +232,10 @@ impl<'a> RebuildTasks<'a> {
 
 /// The error of the first link, if it was made against another base: a chain goes wrong there already; else `error`.
 pub async fn blame_base(io: &Io, chain: &Chain, error: Error) -> Result<Error> {
-    let Some(Link::V2(first)) = chain.link(1) else {
-        return Ok(error);
-    };
-    if error.code == Code::WrongBase || chain.stages.len() == 1 {
+    if !matches!(chain.link(1), Some(Link::V2(_))) || error.code == Code::WrongBase || chain.stages.len() == 1 {
         return Ok(error);
     }
-    let mut tasks = RebuildTasks::new(chain, 1, &vec![None; first.index.tensors.len()], false)?;
+    let mut tasks = RebuildTasks::checking(chain, 1)?;
     let reports = io.run(tasks.take()).await?;
     let of_first = tasks.found(&reports, None).err();
     Ok(of_first.filter(|e| e.code == Code::WrongBase).unwrap_or(error))

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::job::batch::{Batch, Slots};
 use crate::job::machine::Io;
-use crate::job::v2::chain::{Chain, Link};
+use crate::job::v2::chain::Chain;
 use crate::job::v2::checks::{Checks, RebuildTasks};
 
 /// The tasks that check all links, and how to read their reports.
@@ -23,13 +23,7 @@ impl<'a> Parents<'a> {
         let mut checks = Checks::default();
         let mut batch = Batch::default();
         let of_checks = batch.add(checks.tasks(chain)?);
-        let mut rebuild = match chain.last_link() {
-            Some(Link::V2(delta)) => {
-                let nowhere = vec![None; delta.index.tensors.len()];
-                Some(RebuildTasks::new(chain, chain.stages.len(), &nowhere, false)?)
-            }
-            _ => None,
-        };
+        let mut rebuild = RebuildTasks::of_last(chain)?;
         let of_rebuild = batch.add(rebuild.as_mut().map_or(Vec::new(), RebuildTasks::take));
         Ok(Self {
             chain,
