@@ -5,8 +5,8 @@ use super::placed::{DeltaTensor, PlacedField};
 use crate::error::{Code, Error, Result};
 use crate::format::model::{self, Model};
 use crate::format::safetensors::{header as st_header, index};
-use crate::format::v1::header::{parse_header, V1Header};
-use crate::format::v1::placed::{expected_header, predict, Placed};
+use crate::format::v1::header::{parse_header, V1Header, V1Tensor};
+use crate::format::v1::placed::{expected_header, predict, Placed, PlacedRecord};
 use crate::format::v1::walker::Walker;
 use crate::format::v1::{CHECKSUM_BYTES, PREFIX_BYTES};
 use crate::format::{self, Kind};
@@ -204,46 +204,42 @@ pub enum Placement<'a> {
     Walk,
 }
 
+/// Where the JSON of a version 1 delta's header lies. `head`: the first bytes of a file of `size` bytes.
+fn header_range(head: &[u8], size: u64) -> Result<ByteRange> {
+    const LEAST: u64 = PREFIX_BYTES + CHECKSUM_BYTES;
+    match format::sniff(head) {
+        Kind::Wdelta { version: 1 } => {}
+        other => return Err(format::not_a_delta(other, head)),
+    }
+    if size < LEAST {
+        return Err(Error::new(
+            Code::Truncated,
+            format!("the file has {size} bytes, a version 1 delta has at least {LEAST}; it was cut off, get it again"),
+        ));
+    }
+    let len = u64::from(u32::from_le_bytes([head[11], head[12], head[13], head[14]]));
+    let (code, text) = if len > size - LEAST {
+        let text = format!("the header claims {len} bytes, but the file has {size}; it was cut off, get it again");
+        (Code::Truncated, text)
+    } else if len > MAX_HEADER_BYTES {
+        let text = format!("the header claims {len} bytes, more than the {MAX_HEADER_BYTES} that are read");
+        (Code::Limit, text)
+    } else {
+        return ByteRange::new(PREFIX_BYTES, len);
+    };
+    Err(Error::new(code, text).at(PREFIX_BYTES - 4))
+}
+
 /// Opens the `.wdelta` file `source`.
 pub async fn open_delta(io: &Io, source: u32, placement: Placement<'_>) -> Result<OpenDelta> {
     let at_source = |e: Error| e.source(source);
     let size = io.size(source);
     let head = io.read_vec(source, 0, size.min(SNIFF_BYTES) as usize).await?;
-    match format::sniff(&head) {
-        Kind::Wdelta { version: 1 } => {}
-        other => return Err(format::not_a_delta(other, &head).source(source)),
-    }
-    const LEAST: u64 = PREFIX_BYTES + CHECKSUM_BYTES;
-    if size < LEAST {
-        return Err(Error::new(
-            Code::Truncated,
-            format!("the file has {size} bytes, a version 1 delta has at least {LEAST}; it was cut off, get it again"),
-        )
-        .source(source));
-    }
-    let len = u64::from(u32::from_le_bytes([head[11], head[12], head[13], head[14]]));
-    if len > size - LEAST {
-        return Err(Error::new(
-            Code::Truncated,
-            format!("the header claims {len} bytes, but the file has {size}; it was cut off, get it again"),
-        )
-        .at(PREFIX_BYTES - 4)
-        .source(source));
-    }
-    if len > MAX_HEADER_BYTES {
-        return Err(Error::new(
-            Code::Limit,
-            format!("the header claims {len} bytes, more than the {MAX_HEADER_BYTES} that are read"),
-        )
-        .at(PREFIX_BYTES - 4)
-        .source(source));
-    }
-    let json = io.read_vec(source, PREFIX_BYTES, len as usize).await?;
+    let header_range = header_range(&head, size).map_err(at_source)?;
+    let json = io
+        .read_vec(source, header_range.offset, header_range.len as usize)
+        .await?;
     let header = parse_header(&json).map_err(at_source)?;
-    let header_range = ByteRange {
-        offset: PREFIX_BYTES,
-        len,
-    };
     let mut delta = OpenDelta {
         source,
         size,
@@ -258,35 +254,35 @@ pub async fn open_delta(io: &Io, source: u32, placement: Placement<'_>) -> Resul
         Placement::Predict(orders) => predicted(io, &delta, orders, usize::MAX).await?,
         Placement::Walk => None,
     };
-    let (placed, walked) = match predicted {
-        Some(placed) => (placed, false),
-        None => (walk(io, &delta).await?, true),
+    delta.walked = predicted.is_none();
+    let placed = match predicted {
+        Some(placed) => placed,
+        None => walk(io, &delta).await?,
     };
-    delta.walked = walked;
-    let sampled = !walked && matches!(placement, Placement::Sample(_));
+    let sampled = !delta.walked && matches!(placement, Placement::Sample(_));
     delta.record_order = placed.order;
-    delta.tensors = delta
-        .header
-        .tensors
-        .iter()
-        .zip(placed.tensors)
-        .map(|(t, records)| DeltaTensor {
-            source,
-            strategy: t.strategy,
-            elements: t.elements,
-            cols: t.cols.unwrap_or(0),
-            dtype: t.dtype,
-            fields: records
-                .iter()
-                .map(|r| PlacedField {
-                    offset: r.data.offset,
-                    elements: r.elements,
-                    unchecked: sampled.then_some(r.header_at),
-                })
-                .collect(),
-        })
+    let tensors = delta.header.tensors.iter().zip(&placed.tensors);
+    delta.tensors = tensors
+        .map(|(t, records)| placed_tensor(source, t, records, sampled))
         .collect();
     Ok(delta)
+}
+
+/// Where a tensor's records lie. `sampled`: their headers are still to be checked.
+fn placed_tensor(source: u32, t: &V1Tensor, records: &[PlacedRecord], sampled: bool) -> DeltaTensor {
+    let field = |r: &PlacedRecord| PlacedField {
+        offset: r.data.offset,
+        elements: r.elements,
+        unchecked: sampled.then_some(r.header_at),
+    };
+    DeltaTensor {
+        source,
+        strategy: t.strategy,
+        elements: t.elements,
+        cols: t.cols.unwrap_or(0),
+        dtype: t.dtype,
+        fields: records.iter().map(field).collect(),
+    }
 }
 
 /// The first predicted order whose sampled record headers are what stands in the file.
