@@ -87,77 +87,74 @@ pub async fn check_fit_or_damage(io: &Io, base: &Model, deltas: &[&OpenDelta]) -
     }
 }
 
-/// Compares names and shapes of base and chain before anything is read or written.
+/// Compares names and shapes of base and chain before anything is read or written: `MISSING_TENSOR`, `SHAPE_MISMATCH`, and
+/// `BROKEN_CHAIN` where the deltas do not have the same tensors.
 pub fn check_fit(base: &Model, deltas: &[&OpenDelta]) -> Result<()> {
     for (link, delta) in deltas.iter().enumerate() {
-        let missing: Vec<_> = delta
-            .header
-            .tensors
-            .iter()
-            .map(|t| t.name.as_str())
-            .filter(|n| base.find(n).is_none())
-            .collect();
-        if !missing.is_empty() {
-            return Err(Error::new(
-                Code::MissingTensor,
-                format!(
-                    "the base lacks {} of the delta's {} tensors: {}{}; is this the base it was made from?",
-                    missing.len(),
-                    delta.header.tensors.len(),
-                    list_names(&missing),
-                    base_hint(delta),
-                ),
-            )
-            .tensor(missing[0])
-            .source(delta.source));
-        }
-        for t in &delta.header.tensors {
-            let of_base = base.find(&t.name).map(|b| &b.shape);
-            if of_base.is_some_and(|shape| *shape != t.shape) {
-                return Err(Error::new(
-                    Code::ShapeMismatch,
-                    format!(
-                        "tensor `{}`: the base has {}, the delta {}; is this the base it was made from?{}",
-                        t.name,
-                        shape_text(of_base.map_or(&[], |s| s)),
-                        shape_text(&t.shape),
-                        base_hint(delta),
-                    ),
-                )
-                .tensor(&t.name)
-                .source(delta.source));
-            }
-        }
-        if link > 0 {
-            let first = &deltas[0];
-            let odd = delta
-                .header
-                .tensors
-                .iter()
-                .map(|t| &t.name)
-                .find(|n| first.tensor(n).is_none())
-                .or_else(|| {
-                    first
-                        .header
-                        .tensors
-                        .iter()
-                        .map(|t| &t.name)
-                        .find(|n| delta.tensor(n).is_none())
-                });
-            if let Some(name) = odd {
-                return Err(Error::new(
-                    Code::BrokenChain,
-                    format!(
-                        "link {}: tensor `{name}` is in one delta of the chain and not in the other; these deltas do not belong together",
-                        link + 1
-                    ),
-                )
-                .tensor(name)
-                .source(delta.source));
-            }
-        }
+        check_names(base, delta)?;
+        check_shapes(base, delta)?;
+        check_same_tensors(deltas[0], delta, link)?;
     }
     Ok(())
+}
+
+fn check_names(base: &Model, delta: &OpenDelta) -> Result<()> {
+    let names = delta.header.tensors.iter().map(|t| t.name.as_str());
+    let missing: Vec<&str> = names.filter(|n| base.find(n).is_none()).collect();
+    let Some(first) = missing.first() else { return Ok(()) };
+    Err(Error::new(
+        Code::MissingTensor,
+        format!(
+            "the base lacks {} of the delta's {} tensors: {}{}; is this the base it was made from?",
+            missing.len(),
+            delta.header.tensors.len(),
+            list_names(&missing),
+            base_hint(delta),
+        ),
+    )
+    .tensor(*first)
+    .source(delta.source))
+}
+
+fn check_shapes(base: &Model, delta: &OpenDelta) -> Result<()> {
+    for t in &delta.header.tensors {
+        let Some(of_base) = base.find(&t.name).filter(|b| b.shape != t.shape) else {
+            continue;
+        };
+        return Err(Error::new(
+            Code::ShapeMismatch,
+            format!(
+                "tensor `{}`: the base has {}, the delta {}; is this the base it was made from?{}",
+                t.name,
+                shape_text(&of_base.shape),
+                shape_text(&t.shape),
+                base_hint(delta),
+            ),
+        )
+        .tensor(&t.name)
+        .source(delta.source));
+    }
+    Ok(())
+}
+
+/// `link`: number of the second of the deltas, from 0.
+fn check_same_tensors(first: &OpenDelta, delta: &OpenDelta, link: usize) -> Result<()> {
+    let lacks = |a: &OpenDelta, b: &OpenDelta| {
+        let mut names = b.header.tensors.iter().map(|t| &t.name);
+        names.find(|name| a.tensor(name).is_none()).cloned()
+    };
+    let Some(name) = lacks(first, delta).or_else(|| lacks(delta, first)) else {
+        return Ok(());
+    };
+    Err(Error::new(
+        Code::BrokenChain,
+        format!(
+            "link {}: tensor `{name}` is in one delta of the chain and not in the other; these deltas do not belong together",
+            link + 1
+        ),
+    )
+    .tensor(name)
+    .source(delta.source))
 }
 
 fn base_hint(delta: &OpenDelta) -> String {
