@@ -46,6 +46,7 @@ impl Choice {
         }
     }
 
+    /// A strategy and how many values it keeps, and nothing else.
     fn before(strategy: Strategy, kept: u64) -> Self {
         Choice {
             strategy,
@@ -72,13 +73,11 @@ pub fn choose(item: &SurveyItem, seen: &Seen) -> Result<Decision> {
     let n = item.finetuned.elements;
     if seen.equal || n == 0 {
         return Ok(Decision::Take(Choice {
-            strategy: Strategy::Sparse,
-            kept: 0,
-            surveyed: None,
             // From this sparsity readers know that no entries follow.
             option: Some("1.0".into()),
             reason: Some(if n == 0 { "empty" } else { "unchanged" }.into()),
             unchanged: n,
+            ..Choice::before(Strategy::Sparse, 0)
         }));
     }
     let dtype = item.finetuned.dtype;
@@ -102,23 +101,10 @@ pub fn choose(item: &SurveyItem, seen: &Seen) -> Result<Decision> {
         )
         .tensor(name));
     }
-    let changed = n - surveyed.zeros;
-    let exact = |reason: String| {
-        Decision::Take(Choice {
-            strategy: Strategy::Sparse,
-            kept: changed,
-            surveyed: Some(Surveyed {
-                cut: Some(Cut::nonzero()),
-                ..surveyed.clone()
-            }),
-            option: sparsity_of(n, changed),
-            reason: Some(reason),
-            unchanged: surveyed.zeros,
-        })
-    };
     if !dtype.is_float() {
         if seen.exact {
-            return Ok(exact(format!("{} is kept exactly", dtype.name())));
+            let reason = format!("{} is kept exactly", dtype.name());
+            return Ok(Decision::Take(exact(surveyed, Some(reason))));
         }
         return Err(Error::new(
             Code::UnsupportedDtype,
@@ -129,47 +115,48 @@ pub fn choose(item: &SurveyItem, seen: &Seen) -> Result<Decision> {
         )
         .tensor(name));
     }
-    if item.strategy == Strategy::Sparse {
-        // Zeros that would only fill up the number to keep are not worth twelve bytes each.
-        let fills = changed <= item.kept;
-        return Ok(Decision::Take(Choice {
-            strategy: Strategy::Sparse,
-            kept: item.kept.min(changed),
-            option: if fills { sparsity_of(n, changed) } else { None },
-            surveyed: Some(if fills {
-                Surveyed {
-                    cut: Some(Cut::nonzero()),
-                    ..surveyed.clone()
-                }
-            } else {
-                surveyed.clone()
-            }),
-            reason: None,
-            unchanged: surveyed.zeros,
-        }));
+    Ok(choose_for_floats(item, surveyed))
+}
+
+/// Decides for a tensor of floats that changed, by finite amounts.
+fn choose_for_floats(item: &SurveyItem, surveyed: &Surveyed) -> Decision {
+    let (n, changed) = (surveyed.elements, surveyed.nonzero());
+    // Zeros that would only fill up the number to keep are not worth twelve bytes each.
+    if item.strategy == Strategy::Sparse && changed <= item.kept {
+        return Decision::Take(exact(surveyed, None));
     }
     let Some(spoiled) = &surveyed.spoiled else {
-        return Ok(Decision::Take(Choice {
-            strategy: item.strategy,
-            kept: item.kept,
+        return Decision::Take(Choice {
             surveyed: Some(surveyed.clone()),
-            option: None,
-            reason: None,
             unchanged: surveyed.zeros,
-        }));
+            ..Choice::as_asked(item)
+        });
     };
     // Twelve bytes a value: up to a third of the values that is no more than the tensor in float32.
     if changed <= EXACT_ALWAYS || changed <= n / 3 {
-        return Ok(exact(spoiled.clone()));
+        return Decision::Take(exact(surveyed, Some(spoiled.clone())));
     }
-    Ok(Decision::Again(Choice {
-        strategy: Strategy::Sparse,
-        kept: kept_sparse(n, FALLBACK_SPARSITY),
-        surveyed: None,
+    Decision::Again(Choice {
         option: Some(py_float(FALLBACK_SPARSITY)),
         reason: Some(spoiled.clone()),
         unchanged: surveyed.zeros,
-    }))
+        ..Choice::before(Strategy::Sparse, kept_sparse(n, FALLBACK_SPARSITY))
+    })
+}
+
+/// Every value that changed, and no other.
+fn exact(surveyed: &Surveyed, reason: Option<String>) -> Choice {
+    let changed = surveyed.nonzero();
+    Choice {
+        surveyed: Some(Surveyed {
+            cut: Some(Cut::nonzero()),
+            ..surveyed.clone()
+        }),
+        option: sparsity_of(surveyed.elements, changed),
+        reason,
+        unchanged: surveyed.zeros,
+        ..Choice::before(Strategy::Sparse, changed)
+    }
 }
 
 /// A sparsity from which readers work out that exactly `kept` of `n` values are stored, so that they find the records
