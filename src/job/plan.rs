@@ -29,6 +29,22 @@ pub struct Plan {
     pub elements: u64,
 }
 
+/// What `decode` is about to do.
+pub struct Decoding<'a> {
+    /// The files that its tasks write from end to end, each byte once.
+    pub outputs: &'a [OutputFile],
+    /// What was noticed so far.
+    pub findings: &'a [Finding],
+    /// Bytes that the tasks read and write.
+    pub work: u64,
+    /// Number of tensors.
+    pub tensors: usize,
+    /// Number of elements in them.
+    pub elements: u64,
+    /// Whether the files are read afterwards.
+    pub read_back: bool,
+}
+
 impl Plan {
     /// Of a job that only reads.
     pub fn reading(job: &'static str, reads: u64, tensors: usize, elements: u64) -> Self {
@@ -45,28 +61,16 @@ impl Plan {
         }
     }
 
-    /// Of `decode`, whose tasks write these files from end to end, each byte once, and read and write `work` bytes in all.
-    /// With `read_back` it reads them afterwards.
-    pub fn decoding(
-        outputs: &[OutputFile],
-        work: u64,
-        read_back: bool,
-        tensors: usize,
-        elements: u64,
-        findings: &[Finding],
-    ) -> Self {
-        let bytes: u64 = outputs.iter().map(|o| o.size).sum();
+    /// Of `decode`.
+    pub fn decoding(of: &Decoding<'_>) -> Self {
+        let bytes: u64 = of.outputs.iter().map(|o| o.size).sum();
+        let again = if of.read_back { bytes } else { 0 };
         Self {
             bytes,
-            outputs: outputs.to_vec(),
+            outputs: of.outputs.to_vec(),
             writes: bytes,
-            problems: findings.to_vec(),
-            ..Self::reading(
-                "decode",
-                work.saturating_sub(bytes) + if read_back { bytes } else { 0 },
-                tensors,
-                elements,
-            )
+            problems: of.findings.to_vec(),
+            ..Self::reading("decode", of.work.saturating_sub(bytes) + again, of.tensors, of.elements)
         }
     }
 

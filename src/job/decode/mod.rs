@@ -9,7 +9,7 @@ use super::chain::{self, ChainCheck, ChainResult};
 use super::machine::{Io, Role, SourceEntry, TaskSpec};
 use super::open::{delta_sources, groups_of, open_model, OpenDelta};
 use super::options::{DecodeOptions, OutputDtype};
-use super::plan::Plan;
+use super::plan::{Decoding, Plan};
 use super::read_back::{compare_written, Written};
 use super::report::{found, source_changed, to_json};
 use super::task::{grouped, Task};
@@ -51,16 +51,15 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
     });
     let of_tensors = batch.add(decode_tasks(items)?);
     batch.add(copies);
-    let elements = origins.iter().map(|o| o.base.elements).sum();
     let findings = extra_tensors(base.tensors.len() - origins.len());
-    let plan = Plan::decoding(
-        &outputs,
-        batch.cost(),
-        options.read_back,
-        bases.len(),
-        elements,
-        &findings,
-    );
+    let plan = Plan::decoding(&Decoding {
+        outputs: &outputs,
+        findings: &findings,
+        work: batch.cost(),
+        tensors: bases.len(),
+        elements: origins.iter().map(|o| o.base.elements).sum(),
+        read_back: options.read_back,
+    });
     let bytes = files::begin(&io, plan, files).await?;
     let reports = io.run(batch.tasks()).await?;
     let checked = match options.verify {

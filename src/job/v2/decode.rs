@@ -12,7 +12,7 @@ use crate::job::decode::report::Report;
 use crate::job::machine::{Io, Role, SourceEntry};
 use crate::job::open::{delta_sources, open_model};
 use crate::job::options::{DecodeOptions, OutputDtype, OutputLayout};
-use crate::job::plan::Plan;
+use crate::job::plan::{Decoding, Plan};
 use crate::job::read_back::{compare_written, Written};
 use crate::job::report::to_json;
 use crate::offset::ByteRange;
@@ -47,16 +47,15 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
     batch.add(copy_side_files(&io, &sources, side_files, &mut outputs)?);
     let mut checks = Checks::default();
     let of_checks = checks.add_to(&mut batch, &chain, options.verify)?;
-    let elements = delta.elements();
     let findings = extra_tensors(&chain);
-    let plan = Plan::decoding(
-        &outputs,
-        batch.cost(),
-        options.read_back,
-        places.len(),
-        elements,
-        &findings,
-    );
+    let plan = Plan::decoding(&Decoding {
+        outputs: &outputs,
+        findings: &findings,
+        work: batch.cost(),
+        tensors: places.len(),
+        elements: delta.elements(),
+        read_back: options.read_back,
+    });
     let bytes = begin(&io, plan, files).await?;
     let reports = io.run(batch.tasks()).await?;
     let orders = checks.judge(&io, &chain, of_checks.of(&reports)).await;

@@ -14,7 +14,7 @@ use crate::job::decode::files::{begin, copy_side_files, index_of, outputs, place
 use crate::job::decode::report::Report;
 use crate::job::machine::{Io, SourceEntry, TaskSpec};
 use crate::job::options::{DecodeOptions, OutputDtype, OutputLayout};
-use crate::job::plan::Plan;
+use crate::job::plan::{Decoding, Plan};
 use crate::job::read_back::compare_written;
 use crate::job::report::{from_wire, to_json};
 use crate::job::task::{Task, GROUP_BYTES};
@@ -109,16 +109,15 @@ pub async fn decode(
     batch.add(copy_side_files(&io, sources, side_files, &mut outputs)?);
     let mut checks = Checks::default();
     let of_checks = checks.add_to(&mut batch, chain, options.verify)?;
-    let elements = chain.last().elements();
     let findings = extra_tensors(chain);
-    let plan = Plan::decoding(
-        &outputs,
-        batch.cost(),
-        options.read_back,
-        places.len(),
-        elements,
-        &findings,
-    );
+    let plan = Plan::decoding(&Decoding {
+        outputs: &outputs,
+        findings: &findings,
+        work: batch.cost(),
+        tensors: places.len(),
+        elements: chain.last().elements(),
+        read_back: options.read_back,
+    });
     let bytes = begin(&io, plan, files).await?;
     let reports = io.run(batch.tasks()).await?;
     let orders = checks.judge(&io, chain, of_checks.of(&reports)).await?;
