@@ -38,16 +38,45 @@ pub struct Reader {
 /// What is kept of a model between reads.
 #[derive(Default)]
 struct State {
-    /// The version 1 delta that was read last: its tensor, and the element that comes next.
-    stream: Option<(u32, u64, DeltaStream)>,
-    /// The table set that was used last.
+    /// The version 1 delta that was read last.
+    stream: Option<Streamed>,
+    /// The table set that was used last, and where it lies.
     set: Option<(ByteRange, DecodeSet)>,
     /// For each tensor its parameters, from the first block that needs them to the last.
     params: Vec<Option<Params>>,
-    /// For each tensor, its segments: block, number in the block.
-    places: Vec<Vec<(u32, u32)>>,
+    /// For each tensor, where its segments are, in the order of its words.
+    places: Vec<Vec<SegmentPlace>>,
     /// Decoded blocks, the latest last.
-    kept: Vec<(u32, Vec<Vec<u8>>)>,
+    kept: Vec<KeptBlock>,
+}
+
+/// A version 1 delta of which some was read.
+struct Streamed {
+    tensor: u32,
+    /// The element that comes next.
+    next: u64,
+    stream: DeltaStream,
+}
+
+/// Where a segment is among all blocks.
+#[derive(Clone, Copy)]
+struct SegmentPlace {
+    block: u32,
+    /// Its number in the block.
+    number: u32,
+}
+
+/// A decoded block.
+struct KeptBlock {
+    block: u32,
+    /// The words of each of its segments.
+    segments: Vec<Vec<u8>>,
+}
+
+impl KeptBlock {
+    fn bytes(&self) -> usize {
+        self.segments.iter().map(Vec::len).sum()
+    }
 }
 
 impl State {
@@ -57,8 +86,8 @@ impl State {
             Level::V2(coded) => {
                 let mut places = vec![Vec::new(); coded.tensors.len()];
                 for (b, block) in coded.blocks.iter().zip(0..) {
-                    for (s, i) in b.segments.iter().zip(0..) {
-                        places[s.tensor as usize].push((block, i));
+                    for (s, number) in b.segments.iter().zip(0..) {
+                        places[s.tensor as usize].push(SegmentPlace { block, number });
                     }
                 }
                 Self {
@@ -68,6 +97,16 @@ impl State {
                 }
             }
         }
+    }
+
+    /// Keeps a decoded block, for which others may have to go; gives its place among those that are kept.
+    fn keep(&mut self, block: KeptBlock) -> usize {
+        let kept = &mut self.kept;
+        while !kept.is_empty() && kept.iter().map(KeptBlock::bytes).sum::<usize>() + block.bytes() > KEPT_BYTES {
+            kept.remove(0).segments.into_iter().for_each(buffers::give);
+        }
+        kept.push(block);
+        kept.len() - 1
     }
 }
 
@@ -210,7 +249,7 @@ impl Reader {
         convert::to_f32(dtype, &old, &mut values);
         let last = self.states[level].stream.take();
         let (mut next, mut stream) = match last {
-            Some((of, next, stream)) if of == tensor && next <= first => (next, stream),
+            Some(last) if last.tensor == tensor && last.next <= first => (last.next, last.stream),
             _ => (0, DeltaStream::open(io, &name, &delta).await?),
         };
         let mut step = vec![0f32; BLOCK_ELEMENTS];
@@ -226,7 +265,11 @@ impl Reader {
             stream.expand(io, step).await?;
             add_link(delta.dtype, values, step);
         }
-        self.states[level].stream = Some((tensor, first + n as u64, stream));
+        self.states[level].stream = Some(Streamed {
+            tensor,
+            next: first + n as u64,
+            stream,
+        });
         let mut bytes = vec![0; 4 * n];
         convert::from_f32(Dtype::F32, &values, &mut bytes);
         Ok(bytes)
@@ -244,27 +287,19 @@ impl Reader {
             let next = at + out.len() as u64;
             let blocks = &self.coded(level)?.blocks;
             let places = &self.states[level].places[tensor as usize];
-            // A tensor's segments are in the order of its words.
-            let segment = |&(block, i): &(u32, u32)| &blocks[block as usize].segments[i as usize];
+            let segment = |p: &SegmentPlace| &blocks[p.block as usize].segments[p.number as usize];
             let found = places.partition_point(|p| (segment(p).first + segment(p).words) * width <= next);
-            let &(block, i) = places.get(found).ok_or_else(lost)?;
-            let start = segment(&(block, i)).first * width;
-            let position = match self.states[level].kept.iter().position(|k| k.0 == block) {
+            let place = *places.get(found).ok_or_else(lost)?;
+            let start = segment(&place).first * width;
+            let block = place.block;
+            let position = match self.states[level].kept.iter().position(|k| k.block == block) {
                 Some(position) => position,
                 None => {
-                    let decoded = self.block(io, level, block as usize).await?;
-                    let kept = &mut self.states[level].kept;
-                    let size = |b: &[Vec<u8>]| b.iter().map(Vec::len).sum::<usize>();
-                    while kept.iter().map(|k| size(&k.1)).sum::<usize>() + size(&decoded) > KEPT_BYTES
-                        && !kept.is_empty()
-                    {
-                        kept.remove(0).1.into_iter().for_each(buffers::give);
-                    }
-                    kept.push((block, decoded));
-                    kept.len() - 1
+                    let segments = self.block(io, level, block as usize).await?;
+                    self.states[level].keep(KeptBlock { block, segments })
                 }
             };
-            let words = &self.states[level].kept[position].1[i as usize];
+            let words = &self.states[level].kept[position].segments[place.number as usize];
             let from = next.checked_sub(start).ok_or_else(lost)? as usize;
             let n = (words.len() - from).min(len - out.len());
             out.extend_from_slice(&words[from..from + n]);
@@ -316,7 +351,7 @@ impl Reader {
         let State { places, params, .. } = &mut self.states[level];
         for s in &b.segments {
             let tensor = s.tensor as usize;
-            if places[tensor].last().is_some_and(|&(last, _)| last as usize == number) {
+            if places[tensor].last().is_some_and(|last| last.block as usize == number) {
                 params[tensor] = None;
             }
         }
