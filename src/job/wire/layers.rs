@@ -8,7 +8,7 @@ use crate::kernels::v2::dither::Dither;
 use crate::offset::ByteRange;
 use crate::strategy::lossless::factors::Factors;
 use crate::strategy::lossless::form::Form;
-use crate::strategy::lossy::loss::Loss as Lost;
+use crate::strategy::lossy::loss::Loss as DitherLoss;
 use crate::strategy::{Cut, Loss, Strategy, Surveyed};
 
 wire!(ByteRange { offset, len });
@@ -30,7 +30,7 @@ wire!(Surveyed {
 });
 wire!(Factors { rank, raw_bits, shift, gains, left_classes, right_classes, octaves, right } but { columns });
 wire!(Dither { step, seed });
-wire!(Lost {
+wire!(DitherLoss {
     product,
     errors,
     changes,
