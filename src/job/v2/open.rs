@@ -76,66 +76,80 @@ pub async fn any_v2(io: &Io, sources: &[SourceEntry], groups: u32) -> Result<boo
     Ok(false)
 }
 
+/// What the end of a file says of its index.
+struct Trailer {
+    index: ByteRange,
+    checksum: u64,
+}
+
+/// Refuses a file of `size` bytes that starts like a delta of version 2 and is none that can be read.
+fn check_head(head: &[u8], size: u64) -> Result<()> {
+    let smallest = PREAMBLE.len() as u64 + TRAILER;
+    if size < smallest {
+        return Err(truncated(size, &format!("a version 2 delta has at least {smallest}")));
+    }
+    if !head.starts_with(&PREAMBLE) {
+        let flags = head[PREAMBLE.len() - 1];
+        let text = format!("the delta needs features {flags:#x}, which this wdelta does not know; update wdelta");
+        return Err(Error::new(Code::UnsupportedVersion, text).at(PREAMBLE.len() as u64 - 1));
+    }
+    Ok(())
+}
+
+/// Reads the numbers at the end of a file of `size` bytes: where its index lies and its checksum.
+fn parse_trailer(bytes: &[u8], size: u64) -> Result<Trailer> {
+    let mut numbers = bytes.as_chunks().0.iter().map(|&b| u64::from_le_bytes(b));
+    let mut next = || numbers.next().unwrap_or(0);
+    let (offset, len, checksum) = (next(), next(), next());
+    let end = offset.checked_add(len).and_then(|n| n.checked_add(TRAILER));
+    if end != Some(size) || offset < PREAMBLE.len() as u64 {
+        return Err(truncated(size, "its end is not where an index is named").at(size - TRAILER));
+    }
+    if len > MAX_HEADER_BYTES {
+        let text = format!("the delta's index has {len} bytes, more than the {MAX_HEADER_BYTES} that are read");
+        return Err(Error::new(Code::Limit, text));
+    }
+    let index = ByteRange { offset, len };
+    Ok(Trailer { index, checksum })
+}
+
+fn truncated(size: u64, what: &str) -> Error {
+    let text = format!("the file has {size} bytes and {what}; it was cut off, get it again");
+    Error::new(Code::Truncated, text)
+}
+
+/// Reads an index of which a trailer says this, and places what it lists.
+fn parse_index(bytes: &[u8], trailer: &Trailer) -> Result<(Index, Placed)> {
+    let at = trailer.index.offset;
+    if checksum(bytes) != trailer.checksum {
+        let text = "the delta's index differs from its checksum; get the file again";
+        return Err(Error::new(Code::Checksum, text).at(at));
+    }
+    let index = Index::parse(bytes)?;
+    let placed = place(&index, at)?;
+    Ok((index, placed))
+}
+
 /// Opens the file `source` if it is a delta of version 2.
 pub async fn open_v2(io: &Io, source: u32) -> Result<Option<OpenV2>> {
     let Some(head) = head(io, source).await? else {
         return Ok(None);
     };
+    let at_source = |e: Error| e.source(source);
     let size = io.size(source);
-    let truncated = |what: &str| {
-        let text = format!("the file has {size} bytes and {what}; it was cut off, get it again");
-        Error::new(Code::Truncated, text).source(source)
-    };
-    let smallest = PREAMBLE.len() as u64 + TRAILER;
-    if size < smallest {
-        return Err(truncated(&format!("a version 2 delta has at least {smallest}")));
-    }
-    if !head.starts_with(&PREAMBLE) {
-        let flags = head[PREAMBLE.len() - 1];
-        return Err(Error::new(
-            Code::UnsupportedVersion,
-            format!("the delta needs features {flags:#x}, which this wdelta does not know; update wdelta"),
-        )
-        .at(PREAMBLE.len() as u64 - 1)
-        .source(source));
-    }
-    let trailer = io.read_vec(source, size - TRAILER, 24).await?;
-    let mut numbers = trailer.chunks_exact(8).map(|b| {
-        let mut n = [0; 8];
-        n.copy_from_slice(b);
-        u64::from_le_bytes(n)
-    });
-    let mut next = || numbers.next().unwrap_or(0);
-    let (at, len, check) = (next(), next(), next());
-    let end = at.checked_add(len).and_then(|n| n.checked_add(TRAILER));
-    if end != Some(size) || at < PREAMBLE.len() as u64 {
-        return Err(truncated("its end is not where an index is named").at(size - TRAILER));
-    }
-    if len > MAX_HEADER_BYTES {
-        return Err(Error::new(
-            Code::Limit,
-            format!("the delta's index has {len} bytes, more than the {MAX_HEADER_BYTES} that are read"),
-        )
-        .source(source));
-    }
-    let bytes = io.read_vec(source, at, len as usize).await?;
-    if checksum(&bytes) != check {
-        return Err(Error::new(
-            Code::Checksum,
-            "the delta's index differs from its checksum; get the file again",
-        )
-        .at(at)
-        .source(source));
-    }
-    let index = Index::parse(&bytes).map_err(|e| e.source(source))?;
-    let placed = place(&index, at).map_err(|e| e.source(source))?;
+    check_head(&head, size).map_err(at_source)?;
+    let bytes = io.read_vec(source, size - TRAILER, 24).await?;
+    let trailer = parse_trailer(&bytes, size).map_err(at_source)?;
+    let ByteRange { offset, len } = trailer.index;
+    let bytes = io.read_vec(source, offset, len as usize).await?;
+    let (index, placed) = parse_index(&bytes, &trailer).map_err(at_source)?;
     let name = |t: usize| index.tensors[t].name.as_str();
     let by_name = sorted_positions(index.tensors.len(), &|a, b| name(a).cmp(name(b)));
     Ok(Some(OpenV2 {
         source,
         size,
         index,
-        index_range: ByteRange { offset: at, len },
+        index_range: trailer.index,
         placed,
         by_name,
     }))
