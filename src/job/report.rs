@@ -116,12 +116,11 @@ pub fn no_tensor(name: &str) -> Error {
     Error::new(Code::MissingTensor, text).tensor(name)
 }
 
-/// The error of a base that is not what it was a moment ago.
-pub fn source_changed(name: &str, source: u32) -> Error {
+/// The error of a tensor of a model, called `model`, that is not what it was a moment ago.
+pub fn source_changed(model: &str, name: &str) -> Error {
     Error::new(
         Code::SourceChanged,
-        format!("tensor `{name}`: the base changed while it was read; close whatever writes to it and run again"),
+        format!("tensor `{name}`: the {model} changed while it was read; close whatever writes to it and run again"),
     )
     .tensor(name)
-    .source(source)
 }

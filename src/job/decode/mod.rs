@@ -144,7 +144,7 @@ fn decode_items(files: &[ResultFile], origins: &[Origin]) -> Vec<DecodeItem> {
 fn check_unchanged(checked: &ChainResult, names: &[(String, u32)], decoded: &[Decoded]) -> Result<()> {
     for ((name, source), decoded) in names.iter().zip(decoded) {
         if checked.fast_of(name).is_some_and(|hashed| hashed != decoded.seen) {
-            return Err(source_changed(name, *source));
+            return Err(source_changed("base", name).source(*source));
         }
     }
     Ok(())

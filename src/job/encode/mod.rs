@@ -419,7 +419,7 @@ fn check_unchanged(items: &[SurveyItem], emitted: &[Emitted], order: &[String], 
         let name = item.origin.name.as_str();
         if let (Some(seen), Some(&hashed)) = (emitted.seen, hashed_of(name)) {
             if seen != hashed {
-                return Err(source_changed(name, item.origin.base.source));
+                return Err(source_changed("base", name).source(item.origin.base.source));
             }
         }
     }

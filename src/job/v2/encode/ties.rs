@@ -5,10 +5,11 @@
 use super::arrange::Item;
 use super::fitted::{Fitted, Look, Purpose};
 use super::looks::look_at;
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 use crate::format::v2::index::Digest;
 use crate::format::v2::{Op, TensorRecord};
 use crate::job::machine::Io;
+use crate::job::report::source_changed;
 use crate::job::v2::chain::Chain;
 use crate::order::sorted_positions;
 
@@ -64,12 +65,8 @@ fn alike(records: &[TensorRecord]) -> Vec<Vec<usize>> {
 
 /// `SOURCE_CHANGED` when what was encoded of a tensor is not what it was when another one was the same.
 pub fn check(record: &TensorRecord, encoded: Digest) -> Result<()> {
-    if record.digest == encoded {
-        return Ok(());
+    match record.digest == encoded {
+        true => Ok(()),
+        false => Err(source_changed("fine-tune", &record.name)),
     }
-    let text = format!(
-        "tensor `{}`: the fine-tune changed while it was read; close whatever writes to it and run again",
-        record.name
-    );
-    Err(Error::new(Code::SourceChanged, text).tensor(&record.name))
 }
