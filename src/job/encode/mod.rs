@@ -52,10 +52,10 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     let wanted = Wanted::new(strategy, &options)?;
     let opened = Opened::new(&io, &sources).await?;
     let before = opened.before();
-    let (base, finetuned) = (before.root, &opened.finetuned);
+    let (base, finetuned) = (before.root(), &opened.finetuned);
     let mut findings = compare_models(base, finetuned, wanted.reference)?;
     findings.extend(taken::notes(&sources, &opened.base, finetuned));
-    chain::check_fit_or_damage(&io, base, &before.parents).await?;
+    chain::check_fit_or_damage(&io, base, before.parents()).await?;
     let items = survey_items(finetuned, &before.origins(), &wanted)?;
 
     // In reference mode every tensor takes the strategy asked for.
@@ -63,7 +63,7 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
         true => items.iter().map(Choice::as_asked).collect(),
         false => items.iter().map(Choice::as_expected).collect(),
     };
-    let record_order = record_order(base, finetuned, wanted.reference && before.parents.is_empty());
+    let record_order = record_order(base, finetuned, wanted.reference && before.parents().is_empty());
     let guess = layout(&items, &straight, &wanted, &record_order, &options, &"0".repeat(64))?;
     let plan = plan_of(&items, guess.size, &wanted, findings.clone());
     plan.announce(&io).await?;
@@ -91,10 +91,15 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
 struct Opened {
     base: Model,
     finetuned: Model,
-    /// The deltas before, where all of them are of version 1.
-    parents: Vec<OpenDelta>,
-    /// Base and deltas before, where one of these is of version 2.
-    mixed: Option<Chain>,
+    links: Links,
+}
+
+/// The deltas before.
+enum Links {
+    /// All of version 1, if there are any.
+    V1(Vec<OpenDelta>),
+    /// One of them is of version 2: with the base they are a chain.
+    Mixed(Chain),
 }
 
 impl Opened {
@@ -102,54 +107,60 @@ impl Opened {
         let base = open_model(io, sources, Role::Base, 0).await?.model;
         let finetuned = open_model(io, sources, Role::Finetuned, 0).await?.model;
         let deltas = delta_sources(sources);
-        let (mut parents, mut mixed) = (Vec::new(), None);
-        match any_v2(io, sources, groups_of(sources, Role::Delta)).await? {
-            true => mixed = Some(Chain::open(io, base.clone(), &deltas, chain::Care::Checked).await?),
-            false => parents = chain::open_chain(io, &deltas, Some(&base), chain::Care::Checked).await?,
-        }
-        Ok(Self {
-            base,
-            finetuned,
-            parents,
-            mixed,
-        })
+        let links = match any_v2(io, sources, groups_of(sources, Role::Delta)).await? {
+            true => Links::Mixed(Chain::open(io, base.clone(), &deltas, chain::Care::Checked).await?),
+            false => Links::V1(chain::open_chain(io, &deltas, Some(&base), chain::Care::Checked).await?),
+        };
+        Ok(Self { base, finetuned, links })
     }
 
     fn before(&self) -> Before<'_> {
-        let mixed = self.mixed.as_ref();
-        Before {
-            root: mixed.map_or(&self.base, |c| c.model(c.rooted())),
-            parents: self.parents.iter().collect(),
-            mixed,
+        match &self.links {
+            Links::V1(deltas) => Before::V1(&self.base, deltas.iter().collect()),
+            Links::Mixed(chain) => Before::Mixed(chain),
         }
     }
 }
 
 /// What the delta is made against.
-struct Before<'a> {
-    /// The base, or in its stead what the last link of version 2 rebuilds.
-    root: &'a Model,
-    /// As in [`Opened`].
-    parents: Vec<&'a OpenDelta>,
-    /// As in [`Opened`].
-    mixed: Option<&'a Chain>,
+enum Before<'a> {
+    /// A base, and deltas of version 1 on it.
+    V1(&'a Model, Vec<&'a OpenDelta>),
+    /// A base, and deltas of which one is of version 2.
+    Mixed(&'a Chain),
 }
 
-impl Before<'_> {
+impl<'a> Before<'a> {
+    /// The base, or in its stead what the last link of version 2 rebuilds.
+    fn root(&self) -> &'a Model {
+        match self {
+            Self::V1(base, _) => base,
+            Self::Mixed(chain) => chain.model(chain.rooted()),
+        }
+    }
+
+    /// The deltas before, where all of them are of version 1.
+    fn parents(&self) -> &[&'a OpenDelta] {
+        match self {
+            Self::V1(_, parents) => parents,
+            Self::Mixed(_) => &[],
+        }
+    }
+
     /// What each tensor is rebuilt from before the delta.
     fn origins(&self) -> Vec<Origin> {
-        match self.mixed {
-            Some(chain) => {
+        match self {
+            Self::V1(base, parents) => chain::origins(base, parents),
+            Self::Mixed(chain) => {
                 let after = chain.stages[chain.rooted()..].iter().map(|s| s.link.clone());
-                chain::origins(self.root, &of_v1(&Vec::from_iter(after)))
+                chain::origins(self.root(), &of_v1(&Vec::from_iter(after)))
             }
-            None => chain::origins(self.root, &self.parents),
         }
     }
 
     /// The past that the origins of a task share, in which they get their numbers.
     fn past(&self, origins: &mut [&mut Origin]) -> Result<Past> {
-        let Some(chain) = self.mixed else {
+        let Self::Mixed(chain) = self else {
             return Ok(Past::default());
         };
         let names: Vec<&str> = origins.iter().map(|o| o.name.as_str()).collect();
@@ -162,20 +173,20 @@ impl Before<'_> {
 
     /// The task that hashes the base, or what a chain with links of version 2 rebuilds.
     fn hash_task(&self, names: &[String]) -> Result<TaskSpec> {
-        match self.mixed {
-            Some(chain) => chain_hash(chain, self.root, names),
-            None => hashing::model_task("base", chain::ranges(self.root, names)),
+        match self {
+            Self::V1(base, _) => hashing::model_task("base", chain::ranges(base, names)),
+            Self::Mixed(chain) => chain_hash(chain, self.root(), names),
         }
     }
 
     /// What the report of [`Before::hash_task`] says.
     fn hash_of(&self, report: &[u8]) -> Result<ModelHash> {
-        match self.mixed {
-            Some(_) => Ok(ModelHash {
+        match self {
+            Self::V1(..) => from_wire(report),
+            Self::Mixed(_) => Ok(ModelHash {
                 sha256: hashes(report)?.swap_remove(0),
                 fast: Vec::new(),
             }),
-            None => from_wire(report),
         }
     }
 }
@@ -192,21 +203,17 @@ struct Surveyed {
 
 /// Round 1: the base's hash, the links before, and a look at every tensor.
 async fn survey(io: &Io, before: &Before<'_>, hash_names: &[String], items: &[SurveyItem]) -> Result<Surveyed> {
-    if let Some(chain) = before.mixed {
+    if let Before::Mixed(chain) = before {
         Parents::new(chain)?.check(io).await?;
     }
-    let parents = &before.parents;
+    let (root, parents) = (before.root(), before.parents());
     let mut batch = Batch::default();
     let of_base = batch.add(vec![before.hash_task(hash_names)?]);
-    let mut check = ChainCheck::new(before.root, parents)?;
+    let mut check = ChainCheck::new(root, parents)?;
     let of_checks = batch.add(check.take_tasks());
     let of_parent = batch.add(match parents.len() {
         0 => Vec::new(),
-        n => vec![hashing::values_task(
-            "parent",
-            chain::origins(before.root, parents),
-            vec![n],
-        )?],
+        n => vec![hashing::values_task("parent", chain::origins(root, parents), vec![n])?],
     });
     let of_surveys = batch.add(survey_tasks(before, items)?);
     let reports = io.run(batch.tasks()).await?;
