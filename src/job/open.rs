@@ -14,7 +14,7 @@ use crate::limits::{MAX_HEADER_BYTES, MAX_INDEX_BYTES};
 use crate::offset::ByteRange;
 
 /// Bytes that are looked at to tell what a file is.
-pub(super) const SNIFF_BYTES: u64 = 16;
+const SNIFF_BYTES: u64 = 16;
 
 /// Record headers that are compared with the prediction while a file is opened. The tasks check the others when they
 /// come to them.
@@ -128,10 +128,15 @@ pub async fn open_base(io: &Io, sources: &[SourceEntry]) -> Result<Option<Model>
     Ok(Some(open_model(io, sources, Role::Base, 0).await?.model))
 }
 
+/// The first bytes of a source, from which [`format::sniff`] tells what it is.
+pub async fn head(io: &Io, source: u32) -> Result<Vec<u8>> {
+    io.read_vec(source, 0, io.size(source).min(SNIFF_BYTES) as usize).await
+}
+
 async fn open_shard(io: &Io, sources: &[SourceEntry], source: u32) -> Result<model::ShardHeader> {
     let path = &sources[source as usize].path;
     let size = io.size(source);
-    let head = io.read_vec(source, 0, size.min(SNIFF_BYTES) as usize).await?;
+    let head = head(io, source).await?;
     match format::sniff(&head) {
         Kind::Safetensors => {}
         other => return Err(format::not_a_model(other, path).source(source)),
@@ -234,7 +239,7 @@ fn header_range(head: &[u8], size: u64) -> Result<ByteRange> {
 pub async fn open_delta(io: &Io, source: u32, placement: Placement<'_>) -> Result<OpenDelta> {
     let at_source = |e: Error| e.source(source);
     let size = io.size(source);
-    let head = io.read_vec(source, 0, size.min(SNIFF_BYTES) as usize).await?;
+    let head = head(io, source).await?;
     let header_range = header_range(&head, size).map_err(at_source)?;
     let json = io
         .read_vec(source, header_range.offset, header_range.len as usize)

@@ -5,7 +5,7 @@ pub mod compare;
 use super::chain;
 use super::changes::{Change, Moved};
 use super::machine::{Io, Role, SourceEntry};
-use super::open::{open_base, open_model, sources_of};
+use super::open::{head, open_base, open_model, sources_of};
 use super::options::NoOptions;
 use super::placed::TensorRange;
 use super::plan::Plan;
@@ -123,8 +123,7 @@ pub async fn diff(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<Str
 /// True when one file was given and it starts like a delta.
 async fn is_delta(io: &Io, sources: &[u32]) -> Result<bool> {
     let &[only] = sources else { return Ok(false) };
-    let head = io.read_vec(only, 0, io.size(only).min(16) as usize).await?;
-    Ok(matches!(format::sniff(&head), Kind::Wdelta { .. }))
+    Ok(matches!(format::sniff(&head(io, only).await?), Kind::Wdelta { .. }))
 }
 
 fn empty_report(kind: &'static str) -> Report {

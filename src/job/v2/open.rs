@@ -7,8 +7,7 @@ use crate::format::v2::placed::{place, Placed};
 use crate::format::v2::{Index, Op, PREAMBLE, TRAILER};
 use crate::format::{self, Kind};
 use crate::job::machine::{Io, Role, SourceEntry};
-use crate::job::open::sources_of;
-use crate::job::open::SNIFF_BYTES;
+use crate::job::open::{head, sources_of};
 use crate::limits::MAX_HEADER_BYTES;
 use crate::offset::ByteRange;
 use crate::order::sorted_positions;
@@ -53,17 +52,13 @@ impl OpenV2 {
     }
 }
 
-/// The first bytes of `source` if it is a delta of version 2.
-async fn head(io: &Io, source: u32) -> Result<Option<Vec<u8>>> {
-    let head = io
-        .read_vec(source, 0, io.size(source).min(SNIFF_BYTES) as usize)
-        .await?;
-    Ok((format::sniff(&head) == Kind::Wdelta { version: 2 }).then_some(head))
-}
-
 /// True when `source` is a delta of version 2.
 pub async fn is_v2(io: &Io, source: u32) -> Result<bool> {
-    Ok(head(io, source).await?.is_some())
+    Ok(starts_v2(&head(io, source).await?))
+}
+
+fn starts_v2(head: &[u8]) -> bool {
+    format::sniff(head) == Kind::Wdelta { version: 2 }
 }
 
 /// True when one of the deltas is of version 2.
@@ -132,9 +127,10 @@ fn parse_index(bytes: &[u8], trailer: &Trailer) -> Result<(Index, Placed)> {
 
 /// Opens the file `source` if it is a delta of version 2.
 pub async fn open_v2(io: &Io, source: u32) -> Result<Option<OpenV2>> {
-    let Some(head) = head(io, source).await? else {
+    let head = head(io, source).await?;
+    if !starts_v2(&head) {
         return Ok(None);
-    };
+    }
     let at_source = |e: Error| e.source(source);
     let size = io.size(source);
     check_head(&head, size).map_err(at_source)?;
