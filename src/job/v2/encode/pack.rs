@@ -91,6 +91,15 @@ wire!(Packed {
     rebuilt
 });
 
+/// The bytes of a segment.
+struct SegmentBytes {
+    fine: Vec<u8>,
+    /// The base as coded words; empty for stored rows.
+    base: Vec<u8>,
+    /// What is rebuilt, where that is not the fine-tune.
+    rebuilt: Vec<u8>,
+}
+
 /// Runs the pack task; reports a [`Packed`].
 pub async fn pack(io: Io, mut pack: Pack) -> Result<Vec<u8>> {
     let mut reader = Reader::new(std::mem::take(&mut pack.past));
@@ -99,73 +108,91 @@ pub async fn pack(io: Io, mut pack: Pack) -> Result<Vec<u8>> {
         false => Some(DecodeSet::parse(&pack.set)?),
     };
     let form = set.as_ref().map_or(Form::Own, |set| set.tables.form);
-    let mut fine = Vec::new();
-    let mut base = Vec::new();
-    let mut hashed = Vec::new();
+    let mut segments = Vec::with_capacity(pack.segments.len());
+    let mut read = Vec::with_capacity(pack.segments.len());
     for s in &pack.segments {
-        let dtype = s.fine.dtype;
-        let width = Layout::of(dtype).bytes() as u64;
-        let (offset, len) = part(&s.fine, s.first, s.words, width);
-        let mut own = buffers::take(len);
-        let mut read = Read {
-            source: s.fine.source,
-            offset,
-            buf: &mut own,
-        };
-        let mut before = Vec::new();
-        let mut of_base = Part::default();
-        if let Some((base, ByteRange { offset, len })) = s.base {
-            let (from, total) = reader.shape_of(reader.top(), base);
-            before = reader.read_with(&io, base, offset, len as usize, &mut read).await?;
-            of_base = Part::new(offset, &before, total);
-            buffers::give(form.code_in_place(from, dtype, &mut before));
-            // Where the base goes on, it is only hashed.
-            before.truncate(form.bytes(dtype, s.words as usize));
-        } else {
-            io.read(&mut [read]).await?;
-        }
-        hashed.push((of_base, Part::new(s.first * width, &own, s.fine.range.len)));
-        fine.push(own);
-        base.push(before);
+        let (bytes, parts) = load(&io, &mut reader, form, s).await?;
+        segments.push(bytes);
+        read.push(parts);
     }
-    // What is rebuilt, where that is not the fine-tune.
-    let mut rebuilt: Vec<Vec<u8>> = vec![Vec::new(); pack.segments.len()];
-    let mut shares = fine.iter().map(|f| f.len() as u64).collect();
-    let mut block = Vec::new();
-    if let Some(set) = &set {
-        (block, shares) = encode(&pack, set, &base, &fine, &mut rebuilt)?;
+    let (block, shares) = encode_or_store(&pack, set.as_ref(), &mut segments)?;
+    let rebuilt = losses(&pack, form, &segments);
+    for s in segments {
+        [s.fine, s.base].into_iter().for_each(buffers::give);
     }
-    // A base that has nothing to do with the fine-tune is no help.
-    let plain: usize = fine.iter().map(Vec::len).sum();
-    if plain > 0 && (block.is_empty() || block.len() > plain / WORTH_STORING.1 * WORTH_STORING.0) {
-        let width = pack.segments.first().map_or(1, |s| Layout::of(s.fine.dtype).bytes());
-        let alone = stored::encode(&fine.concat(), width);
-        if block.is_empty() || alone.len() < block.len() {
-            block = alone;
-            rebuilt.iter_mut().for_each(Vec::clear);
-        }
-    }
-    let mut parts = Vec::new();
-    for (((s, base), fine), rebuilt) in pack.segments.iter().zip(&base).zip(&fine).zip(&rebuilt) {
-        if s.dither.is_none() {
-            continue;
-        }
-        let layout = Layout::of(s.fine.dtype);
-        let result = if rebuilt.is_empty() { fine } else { rebuilt };
-        let mut loss = Loss::default();
-        let mut wide = Vec::new();
-        let base = form.decode(s.fine.dtype, base, &mut wide);
-        loss.feed(layout, base, fine, result);
-        let at = s.first * layout.bytes() as u64;
-        parts.push((Part::new(at, result, s.fine.range.len), loss));
-    }
-    fine.into_iter().chain(base).for_each(buffers::give);
     to_wire(&Packed {
         block,
         shares,
-        read: hashed,
-        rebuilt: parts,
+        read,
+        rebuilt,
     })
+}
+
+/// Reads a segment; gives its bytes and the hashes of what was read of the base and of the fine-tune.
+async fn load(io: &Io, reader: &mut Reader, form: Form, s: &PackSegment) -> Result<(SegmentBytes, (Part, Part))> {
+    let dtype = s.fine.dtype;
+    let width = Layout::of(dtype).bytes() as u64;
+    let (offset, len) = part(&s.fine, s.first, s.words, width);
+    let mut fine = buffers::take(len);
+    let mut read = Read {
+        source: s.fine.source,
+        offset,
+        buf: &mut fine,
+    };
+    let mut base = Vec::new();
+    let mut of_base = Part::default();
+    if let Some((number, ByteRange { offset, len })) = s.base {
+        let (from, total) = reader.shape_of(reader.top(), number);
+        base = reader.read_with(io, number, offset, len as usize, &mut read).await?;
+        of_base = Part::new(offset, &base, total);
+        buffers::give(form.code_in_place(from, dtype, &mut base));
+        // Where the base goes on, it is only hashed.
+        base.truncate(form.bytes(dtype, s.words as usize));
+    } else {
+        io.read(&mut [read]).await?;
+    }
+    let of_fine = Part::new(s.first * width, &fine, s.fine.range.len);
+    let rebuilt = Vec::new();
+    Ok((SegmentBytes { fine, base, rebuilt }, (of_base, of_fine)))
+}
+
+/// The block and the segments' shares of it: encoded against the base, or stored where a base that has nothing to do with the
+/// fine-tune is no help.
+fn encode_or_store(pack: &Pack, set: Option<&DecodeSet>, segments: &mut [SegmentBytes]) -> Result<(Vec<u8>, Vec<u64>)> {
+    let (mut block, shares) = match set {
+        Some(set) => encode(pack, set, segments)?,
+        None => (Vec::new(), segments.iter().map(|s| s.fine.len() as u64).collect()),
+    };
+    let plain: usize = segments.iter().map(|s| s.fine.len()).sum();
+    if plain > 0 && (block.is_empty() || block.len() > plain / WORTH_STORING.1 * WORTH_STORING.0) {
+        let width = pack.segments.first().map_or(1, |s| Layout::of(s.fine.dtype).bytes());
+        let fine: Vec<&[u8]> = segments.iter().map(|s| &s.fine[..]).collect();
+        let alone = stored::encode(&fine.concat(), width);
+        if block.is_empty() || alone.len() < block.len() {
+            block = alone;
+            segments.iter_mut().for_each(|s| s.rebuilt.clear());
+        }
+    }
+    Ok((block, shares))
+}
+
+/// For each segment of a dithered tensor the hash of what is rebuilt, and what was lost.
+fn losses(pack: &Pack, form: Form, segments: &[SegmentBytes]) -> Vec<(Part, Loss)> {
+    let dithered = pack.segments.iter().zip(segments).filter(|(s, _)| s.dither.is_some());
+    let loss = |(s, bytes): (&PackSegment, &SegmentBytes)| {
+        let layout = Layout::of(s.fine.dtype);
+        let result = match bytes.rebuilt.is_empty() {
+            true => &bytes.fine,
+            false => &bytes.rebuilt,
+        };
+        let mut loss = Loss::default();
+        let mut wide = Vec::new();
+        let base = form.decode(s.fine.dtype, &bytes.base, &mut wide);
+        loss.feed(layout, base, &bytes.fine, result);
+        let at = s.first * layout.bytes() as u64;
+        (Part::new(at, result, s.fine.range.len), loss)
+    };
+    dithered.map(loss).collect()
 }
 
 /// The error of a fine-tune that is not what it was when it was fitted.
@@ -175,13 +202,7 @@ fn changed() -> Error {
 }
 
 /// Encodes against the base; gives the block and the segments' shares of it.
-fn encode(
-    pack: &Pack,
-    set: &DecodeSet,
-    base: &[Vec<u8>],
-    fine: &[Vec<u8>],
-    rebuilt: &mut [Vec<u8>],
-) -> Result<(Vec<u8>, Vec<u64>)> {
+fn encode(pack: &Pack, set: &DecodeSet, bytes: &mut [SegmentBytes]) -> Result<(Vec<u8>, Vec<u64>)> {
     let DecodeSet { tables: set, decode } = set;
     let form = set.form;
     let shape = |s: &PackSegment| {
@@ -189,22 +210,16 @@ fn encode(
         (form.layout(dtype), form.columns(dtype, s.columns as usize))
     };
     let (mut params, mut coded) = (Vec::new(), Vec::new());
-    for (s, fine) in pack.segments.iter().zip(fine) {
+    for (s, bytes) in pack.segments.iter().zip(&*bytes) {
         let (layout, columns) = shape(s);
         params.push(Params::parse(set, decode, layout, columns, &s.params)?);
         coded.push(match form.changes(s.fine.dtype) {
-            true => Some(form.exactly(s.fine.dtype, fine).ok_or_else(changed)?),
+            true => Some(form.exactly(s.fine.dtype, &bytes.fine).ok_or_else(changed)?),
             false => None,
         });
     }
     let mut segments = Vec::with_capacity(pack.segments.len());
-    for ((s, params), ((base, (fine, coded)), rebuilt)) in pack
-        .segments
-        .iter()
-        .zip(&params)
-        .zip(base.iter().zip(fine.iter().zip(&coded)).zip(rebuilt.iter_mut()))
-    {
-        let fine = coded.as_ref().unwrap_or(fine);
+    for ((s, params), (bytes, coded)) in pack.segments.iter().zip(&params).zip(bytes.iter_mut().zip(&coded)) {
         let (layout, columns) = shape(s);
         segments.push(block::Segment {
             layout,
@@ -214,18 +229,18 @@ fn encode(
             dithering: s.dither.map(|dither| Dithering {
                 dither,
                 first: s.first / s.columns,
-                rebuilt,
+                rebuilt: &mut bytes.rebuilt,
             }),
-            base,
-            fine,
+            base: &bytes.base,
+            fine: coded.as_ref().unwrap_or(&bytes.fine),
         });
     }
     let width = segments.first().map_or(8, |s| s.layout.bits);
     let cost = (Effort::level(pack.effort, false).rounds > 0).then(|| cost_table(set, width));
     let mut stats = Stats::default();
     let block = block::encode(set, cost.as_ref(), &mut segments, &mut stats);
-    for (s, rebuilt) in pack.segments.iter().zip(rebuilt) {
-        buffers::give(form.decode_in_place(s.fine.dtype, rebuilt));
+    for (s, bytes) in pack.segments.iter().zip(bytes) {
+        buffers::give(form.decode_in_place(s.fine.dtype, &mut bytes.rebuilt));
     }
     Ok((block, stats.shares))
 }
