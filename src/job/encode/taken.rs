@@ -1,5 +1,6 @@
 //! Notes on what of the given files was taken, where that may not be what was meant.
 
+use crate::format::grouping::says;
 use crate::format::model::Model;
 use crate::job::machine::{Role, SourceEntry};
 use crate::job::open::sources_of;
@@ -18,9 +19,7 @@ pub fn notes(sources: &[SourceEntry], base: &Model, finetuned: &Model) -> Vec<Fi
 /// A note where files of a model are neither listed by an index nor numbered as shards are: they may be several models.
 fn unlisted(word: &str, model: &Model) -> Option<Finding> {
     let paths: Vec<&str> = model.files.iter().map(|f| f.path.as_str()).collect();
-    // By bytes: the standard library's search for a text is several kilobytes of wasm.
-    let numbered = |path: &str| path.as_bytes().windows(4).any(|part| part == b"-of-");
-    let certain = paths.len() < 2 || model.index.is_some() || paths.iter().all(|path| numbered(path));
+    let certain = paths.len() < 2 || model.index.is_some() || paths.iter().all(|path| says(path, b"-of-"));
     let text = || {
         format!(
             "no index lists the files of the {word}, which are taken as one model: {}; if they are several, name one file",

@@ -60,7 +60,8 @@ fn is_scale(quantised: &[&str], name: &str) -> bool {
 
 /// The part of a name before its last separator.
 fn module(name: &str) -> Option<&str> {
-    name.rsplit_once(['.', '/']).map(|(module, _)| module)
+    let end = name.bytes().rposition(|b| matches!(b, b'.' | b'/'))?;
+    name.get(..end)
 }
 
 #[cfg(test)]
