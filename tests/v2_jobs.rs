@@ -253,6 +253,17 @@ fn statistics_are_those_of_the_moved_values() {
     of_v2.run("stats", r#"{"bins":16}"#).unwrap();
     let mut of_v1 = with_deltas(&base, &[&exact]);
     of_v1.run("stats", r#"{"bins":16}"#).unwrap();
+    // The plan counts what is asked for.
+    let planned = |delta: &[u8], names: &str| {
+        let mut host = with_deltas(&base, &[delta]);
+        host.stop_at_plan = true;
+        host.run("stats", names).unwrap()["elements"].as_u64().unwrap()
+    };
+    let single = format!(r#"{{"names":["{}"]}}"#, items(&of_v2)[0]["name"].as_str().unwrap());
+    for names in ["{}", &single] {
+        assert_eq!(planned(&delta, names), planned(&exact, names), "{names}");
+    }
+    assert!(planned(&delta, &single) < planned(&delta, "{}"));
     let (a, b) = (items(&of_v2), items(&of_v1));
     assert_eq!(a.len(), 3);
     for (a, b) in a.iter().zip(&b) {

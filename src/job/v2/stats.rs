@@ -14,6 +14,7 @@ use crate::job::plan::Plan;
 use crate::job::report::no_tensor;
 use crate::job::report::to_json;
 use crate::job::stats::look::{look, Looked};
+use crate::offset::element_count;
 
 /// Runs the job: one item a tensor. What is stored without a base counts as moved from 0.
 pub async fn stats(io: Io, sources: Vec<SourceEntry>, options: StatsOptions) -> Result<String> {
@@ -45,7 +46,8 @@ pub async fn stats(io: Io, sources: Vec<SourceEntry>, options: StatsOptions) -> 
     let n = chain.stages.len();
     // Once for the range and once more for the histogram, the base beside it.
     let reads = chosen.iter().map(|t| 4 * chain.cost(n, &t.name)).sum();
-    let plan = Plan::reading("stats", reads, chosen.len(), chain.last().elements());
+    let elements = chosen.iter().filter_map(|t| element_count(&t.shape)).sum();
+    let plan = Plan::reading("stats", reads, chosen.len(), elements);
     plan.announce(&io).await?;
     for run in chain.runs(&chosen, &|t| bytes_of(t)) {
         let names: Vec<&str> = run.iter().map(|t| t.name.as_str()).collect();
