@@ -7,7 +7,7 @@ mod choose;
 mod compare;
 pub mod emit;
 mod layout;
-mod pair;
+pub mod pair;
 pub(super) mod report;
 pub mod survey;
 pub mod taken;
