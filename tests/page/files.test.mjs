@@ -53,6 +53,22 @@ after(async () => {
   await rm(folder, { recursive: true });
 });
 
+test('a file that is open already is not opened once more', async () => {
+  const driven = await site.open();
+  const { page } = driven;
+  await driven.give(path('one.wdelta'), BASE, path('two.wdelta'));
+  const chooser = page.waitForEvent('filechooser');
+  await page.getByRole('button', { name: 'Open…', exact: true }).click();
+  await (await chooser).setFiles([BASE, path('one.wdelta'), path('sft.wdelta')]);
+  await page.locator('.chip').nth(3).waitFor();
+  assert.match(await page.locator('.notices').innerText(), /one\.wdelta is open already\./);
+  assert.deepEqual(
+    await page.locator('.chip .name').evaluateAll((names) => names.map((name) => name.title)),
+    ['one.wdelta', 'base.safetensors', 'two.wdelta', 'sft.wdelta'],
+  );
+  await driven.close();
+});
+
 test('two models of the same name are told apart, and what a link needs does not close them', async () => {
   const driven = await site.open({ path: '#make' });
   const { page } = driven;

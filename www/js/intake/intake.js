@@ -45,6 +45,11 @@ export async function take(store, files, { sample = false, replace } = {}) {
   for (const picked of files) {
     if (SIDE.test(picked.path) && files.length > 1) continue;
     const loose = !picked.path.includes('/');
+    if (loose && !replace && isOpen(store.state, picked.file)) {
+      store.say('none', `${plain(picked.path)} is open already.`);
+      usable = true;
+      continue;
+    }
     try {
       const found = await recognize(picked.file);
       if (found.kind === 'delta') addDelta(store, picked, sample, instead()?.id);
@@ -72,6 +77,13 @@ export async function take(store, files, { sample = false, replace } = {}) {
   }
   if (files.length && !usable) store.say('none', why ?? 'No .wdelta or .safetensors file was found there.');
 }
+
+/** Whether this very file is open: another of the same name mostly has another time. @param {State} state @param {File} file */
+const isOpen = ({ entries }, { name, size, lastModified }) =>
+  entries.some(
+    ({ state, source }) =>
+      state !== 'failed' && source instanceof File && source.name === name && source.size === size && source.lastModified === lastModified,
+  );
 
 /** Index files that came loose together with loose shards. @param {Picked[]} files @param {Picked[]} shards */
 const indexes = (files, shards) =>
