@@ -7,7 +7,7 @@
 //
 // Steps whose inputs have not changed are left out.
 import { spawnSync } from 'node:child_process';
-import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -47,22 +47,20 @@ const reading = new Core('wdelta_read.wasm', '--no-default-features');
  * Compiles the crate and gives the module's path.
  * @param {Core} core
  */
-function compile({ name, features }) {
+function compile({ features }) {
   // Panic messages carry source paths: make them the same on every machine.
   const home = process.env.CARGO_HOME ?? `${homedir()}/.cargo`;
   const flags = [`--remap-path-prefix=${home}=cargo`, `--remap-path-prefix=${root}=wdelta`];
   const env = process.env.WDELTA_WASM_TOOLCHAIN ? { RUSTUP_TOOLCHAIN: process.env.WDELTA_WASM_TOOLCHAIN } : {};
+  const { target_directory: folder } = JSON.parse(capture('cargo', ['metadata', '--format-version', '1', '--no-deps', '--offline']));
+  // In one folder the two would replace each other, and each be compiled anew every time.
+  const target = features.length > 0 ? `${folder}/reading` : folder;
   run(
     'cargo',
-    ['build', '--release', '--locked', '--lib', ...features, '--target', TARGET, '--config', `target.${TARGET}.rustflags=${JSON.stringify(flags)}`],
+    ['build', '--release', '--locked', '--lib', ...features, '--target-dir', target, '--target', TARGET, '--config', `target.${TARGET}.rustflags=${JSON.stringify(flags)}`],
     env,
   );
-  const { target_directory: target } = JSON.parse(capture('cargo', ['metadata', '--format-version', '1', '--no-deps', '--offline']));
-  // The next build of cargo's has the same name.
-  const module = `${work}/cargo-${name}`;
-  mkdirSync(work, { recursive: true });
-  copyFileSync(`${target}/${TARGET}/release/wdelta.wasm`, module);
-  return module;
+  return `${target}/${TARGET}/release/wdelta.wasm`;
 }
 
 /**
