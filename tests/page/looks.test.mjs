@@ -217,20 +217,23 @@ for (const [look, { size, theme, media }] of Object.entries(LOOKS)) {
   });
 }
 
+/** How many chips the tray's lower edge cuts through. @param {import('playwright-core').Page} page */
+const cutChips = (page) =>
+  page.evaluate(() => {
+    const { bottom } = document.querySelector('.tray').getBoundingClientRect();
+    return [...document.querySelectorAll('.chip')].filter((chip) => {
+      const box = chip.getBoundingClientRect();
+      return box.top < bottom && box.bottom > bottom + 0.5;
+    }).length;
+  });
+
 test('no chip is cut through on a narrow screen', async () => {
   for (const height of [480, 568, 640, 800]) {
     const driven = await site.open({ size: { width: 320, height } });
     const { page } = driven;
     await page.getByRole('button', { name: 'Try the sample' }).click();
     await page.locator('.chip').nth(4).waitFor();
-    const cut = await page.evaluate(() => {
-      const { bottom } = document.querySelector('.tray').getBoundingClientRect();
-      return [...document.querySelectorAll('.chip')].filter((chip) => {
-        const box = chip.getBoundingClientRect();
-        return box.top < bottom && box.bottom > bottom + 0.5;
-      }).length;
-    });
-    assert.equal(cut, 0, `${height} px`);
+    assert.equal(await cutChips(page), 0, `${height} px`);
     await driven.close();
   }
 });
@@ -253,14 +256,7 @@ test('what is touched is large enough, and no chip is cut through', async () => 
       assert.deepEqual(small, [], `${view}, ${width} px`);
       assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${view}, ${width} px`);
     }
-    const cut = await page.evaluate(() => {
-      const { bottom } = document.querySelector('.tray').getBoundingClientRect();
-      return [...document.querySelectorAll('.chip')].filter((chip) => {
-        const box = chip.getBoundingClientRect();
-        return box.top < bottom && box.bottom > bottom + 0.5;
-      }).length;
-    });
-    assert.equal(cut, 0, `${width} px`);
+    assert.equal(await cutChips(page), 0, `${width} px`);
     await driven.close();
   }
 });
