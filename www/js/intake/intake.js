@@ -57,7 +57,7 @@ export async function take(store, files, { sample = false, replace } = {}) {
       else if ('message' in found && (loose || found.code)) {
         addFailed(store, picked, { code: 'NOT_WDELTA', ...found }, instead()?.id);
         if (found.code === 'TRUNCATED') cut.push(modelKey(picked));
-      } else if ('message' in found && found.message.includes(')')) why ||= `${plain(picked.path)}: ${found.message}`;
+      } else if ('message' in found && found.known) why ||= `${plain(picked.path)}: ${found.message}`;
     } catch (error) {
       addFailed(store, picked, problemOf(error), instead()?.id);
     }

@@ -26,7 +26,7 @@ const HEADER = 1e8;
 
 /**
  * @param {Blob} blob
- * @returns {Promise<{ kind: 'delta' | 'model' } | { kind: 'other', message: string, code?: string }>} with a code if it was meant for a model
+ * @returns {Promise<{ kind: 'delta' | 'model' } | { kind: 'other', message: string, known?: boolean, code?: string }>} whether it is known what it is; with a code if it was meant for a model
  */
 export async function recognize(blob) {
   const head = new Uint8Array(await blob.slice(0, HEAD).arrayBuffer());
@@ -35,7 +35,7 @@ export async function recognize(blob) {
     const length = new DataView(head.buffer).getBigUint64(0, true);
     if (head[8] === 0x7b && length >= 2n && length < 1n << 40n) return model(blob, 8 + Number(length));
   }
-  return { kind: 'other', message: describe(head) };
+  return { kind: 'other', ...describe(head) };
 }
 
 /** @param {Blob} blob @param {number} start of its values */
@@ -53,9 +53,12 @@ async function model(blob, start) {
 
 /** @param {Uint8Array} head */
 function describe(head) {
-  if (!head.length) return 'Not a .wdelta or .safetensors file: it is empty.';
+  if (!head.length) return { message: 'Not a .wdelta or .safetensors file: it is empty.' };
   const known = OTHERS.find(([bytes]) => bytes.every((byte, i) => head[i] === byte));
   const hex = Array.from(head.subarray(0, 4), (byte) => byte.toString(16).toUpperCase().padStart(2, '0')).join(' ');
   const what = known ? ` (${known[1]})` : '';
-  return `Not a .wdelta or .safetensors file: its first bytes are ${hex}${what}.${known?.[2] ? ` ${known[2]}` : ''}`;
+  return {
+    known: !!known,
+    message: `Not a .wdelta or .safetensors file: its first bytes are ${hex}${what}.${known?.[2] ? ` ${known[2]}` : ''}`,
+  };
 }
