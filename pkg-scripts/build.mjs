@@ -78,7 +78,11 @@ function lighten({ folder }) {
     ['wdelta.js', /(?<=function passStringToWasm0\(arg, malloc), realloc\) \{[^]*?(?=\n\}\n)/, ') {\n    return passArray8ToWasm0(cachedTextEncoder.encode(arg), malloc);'],
     ['wdelta.js', /, wasm\.__wbindgen_realloc/g, ''],
     ['wdelta.js', /if \(typeof \w+ !== 'undefined'\) (?=\w+ = 0)/g, ''],
-    ['wdelta.js', /this\.__wbg_inst !== undefined && /g, ''],
+    // Where the core fails between two of its allocations, all its memory is thrown away.
+    ['wdelta.js', / *try \{\n([^}]*?) *\} catch \(e\) \{\n[^]*?throw e;\n *\}\n/, '$1'],
+    // `core.js` knows which objects are of an earlier instance.
+    ['wdelta.js', /if \(this\.__wbg_inst !== undefined && [^]*?\n        \}\n/g, ''],
+    ['wdelta.js', /[^\n]*'__wbg_inst'[^\n]*\n/g, ''],
     // Nothing schedules that the next call makes a new instance.
     ['wdelta.js', /function __wbg_call_guard\(\) \{[^]*?\n\}\n/, ''],
     ['wdelta.js', /__wbg_call_guard\(\);/g, ''],

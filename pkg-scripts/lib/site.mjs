@@ -112,7 +112,7 @@ export async function siteFiles(files) {
   oneSheet(site);
   for (const [path, content] of files) {
     if (path.endsWith('.js') && !NODE_ONLY.test(path) && !COMMAND_LINE.test(path)) modules.set(`pkg/${path}`, String(content));
-    else if (path === 'wdelta_bg.wasm' || path === 'LICENSE') site.set(`pkg/${path}`, Buffer.from(content));
+    else if (path.endsWith('.wasm') || path === 'LICENSE') site.set(`pkg/${path}`, Buffer.from(content));
   }
   for (const [path, script] of await bundle(modules)) site.set(path, Buffer.from(script));
   site.set('sw.js', Buffer.from(await minified('sw.js', stamp(site))));

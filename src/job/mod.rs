@@ -62,7 +62,7 @@ pub fn start_job(kind: &str, options: &str, sources: Vec<SourceEntry>) -> Result
         #[cfg(not(feature = "encode"))]
         "encode" => Err(Error::new(
             Code::Usage,
-            "this core only reads deltas; to make one, load the whole core, wdelta_bg.wasm",
+            "this core only reads deltas; to make one, load wdelta_bg.wasm, or leave workers out where it is the encoder",
         )),
         "decode" => start!(decode::decode),
         "verify" => start!(verify::verify),

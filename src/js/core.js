@@ -7,8 +7,9 @@ import { held } from './buffers.js';
 import { WdeltaError } from './errors.js';
 
 /**
- * How the core is fetched and which hasher stands in for its own; Node has better ways than a browser.
- * @type {{ compile(url: string | URL | Request): Promise<WebAssembly.Module>, hasher?(): Hasher }}
+ * How the core is fetched and which hasher stands in for its own, as Node has better ways than a browser; and the core
+ * that workers encode with, where the one of this thread only reads.
+ * @type {{ compile(url: string | URL | Request): Promise<WebAssembly.Module>, hasher?(): Hasher, encoder?: Origin }}
  */
 export const engine = {
   async compile(url) {
@@ -20,8 +21,8 @@ export const engine = {
   },
 };
 
-/** @type {Promise<WebAssembly.Module> | undefined} */
-let loaded;
+/** The core of this thread, and that of workers that encode. @type {Promise<WebAssembly.Module> | undefined} */
+let loaded, encoder;
 /** Counts instances of the core: machines of an earlier one must not be touched. */
 let generation = 0;
 /** Set when a panic left an instance that cannot be replaced. @type {WdeltaError | undefined} */
@@ -41,6 +42,16 @@ export function load(module) {
     loaded.catch(() => (loaded = undefined));
   }
   return loaded;
+}
+
+/**
+ * Compiles the core that encodes, once.
+ * @returns {Promise<WebAssembly.Module>} for workers
+ */
+export function loadEncoder() {
+  encoder ??= compile(engine.encoder);
+  encoder.catch(() => (encoder = undefined));
+  return encoder;
 }
 
 /** @param {Origin} [module] */

@@ -58,9 +58,10 @@ export { WdeltaError } from './errors.js';
  * @returns {Promise<void>}
  */
 export async function init(options = {}) {
-  checkOptions('init', options, { module: 'module', createWorker: 'function' });
-  const { module, createWorker } = options;
+  checkOptions('init', options, { module: 'module', encoder: 'module', createWorker: 'function' });
+  const { module, encoder, createWorker } = options;
   if (createWorker) platform.createWorker = createWorker;
+  if (encoder) core.engine.encoder = /** @type {any} */ (encoder);
   await core.load(/** @type {any} */ (module));
 }
 

@@ -1,7 +1,7 @@
 // @ts-check
 // One call from beginning to end: open, plan, run, check, commit; and whatever happens, nothing left behind.
 /** @import { JobRun, Output, Plan, Sink, Source } from './types.js' */
-import { load, machine } from './core.js';
+import { engine, load, machine } from './core.js';
 import { steps, unpack } from './drive.js';
 import { checkAbort, toError, usage } from './errors.js';
 import { localHost } from './host.js';
@@ -47,11 +47,12 @@ export async function* runJob(kind, given, planOnly = false) {
 
     const list = sources.map(({ role, group, path, size }) => ({ role, group, path, size }));
     const streams = kind === 'tensors' || kind === 'stats';
-    const large = call.workers ?? (sources.reduce((sum, { size }) => sum + size, 0) >= platform.tiny);
-    if (sink && large) warm(call.workers);
-    const run = { sources, outputs, progress, ...call };
+    const encodes = kind === 'encode' && engine.encoder;
+    const large = call.workers ?? (encodes || sources.reduce((sum, { size }) => sum + size, 0) >= platform.tiny);
+    const run = { sources, outputs, progress, encodes, ...call };
+    if (sink && large) warm(run);
     rounds = new Rounds(run);
-    const job = large && (streams || platform.paints) ? leadJob(kind, options, list, run) : runHere(kind, options, list, run);
+    const job = large && (streams || encodes || platform.paints) ? leadJob(kind, options, list, run) : runHere(kind, options, list, run);
     let report;
     for await (const step of job.steps()) {
       switch (step.kind) {

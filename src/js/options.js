@@ -123,13 +123,16 @@ export function filled(list, label) {
   return list;
 }
 
+/** What a path, a handle or bytes can be. @param {any} value */
+const place = (value) => value && /string|object/.test(typeof value);
+
 /** Types that `typeof` does not know: a test, and how they are called. @type {Record<string, [(value: any) => boolean, string]>} */
 const TYPES = {
   signal: [(value) => value instanceof AbortSignal, 'an AbortSignal'],
   workers: [(value) => Number.isInteger(value) && value >= 0 && value <= 64, 'a whole number from 0 to 64'],
   array: [Array.isArray, 'a list'],
-  output: [(value) => value && /string|object/.test(typeof value), 'a path, a handle, a stream or an object'],
-  module: [(value) => value && /string|object/.test(typeof value), 'a URL, bytes or a WebAssembly.Module'],
+  output: [place, 'a path, a handle, a stream or an object'],
+  module: [place, 'a URL, bytes or a WebAssembly.Module'],
   model: [() => true, ''],
   delta: [() => true, ''],
   deltas: [() => true, ''],

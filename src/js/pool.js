@@ -22,22 +22,29 @@ const IDLE = 10_000;
  * @property {Progress} progress
  * @property {AbortSignal} [signal]
  * @property {number} [workers]
+ * @property {unknown} [encodes] whether it needs the core that workers encode with
  */
 
 /** Unused workers and the timers that end them. @type {Map<Seat, any>} */
 const idle = new Map();
 
-/** @returns {Seat} */
-function take() {
-  for (const [seat, timer] of idle) {
-    // Its timer ends it.
-    if (seat.channel.broken) continue;
-    clearTimeout(timer);
-    idle.delete(seat);
-    seat.hold(true);
-    return seat;
-  }
-  return new Seat();
+/**
+ * Unused workers that can be asked. A broken one is ended by its timer.
+ * @param {unknown} [encodes] whether they must encode
+ */
+const free = (encodes) => [...idle.keys()].filter((seat) => !seat.channel.broken && (seat.encodes || !encodes));
+
+/**
+ * @param {unknown} [encodes]
+ * @returns {Seat}
+ */
+function take(encodes) {
+  const [seat] = free(encodes);
+  if (!seat) return new Seat(encodes);
+  clearTimeout(idle.get(seat));
+  idle.delete(seat);
+  seat.hold(true);
+  return seat;
 }
 
 /** @param {Seat} seat */
@@ -60,14 +67,13 @@ const most = (asked = Math.min(MAX_WORKERS, platform.workers)) => asked;
 
 /**
  * Starts the workers that a job will take, beside the reading of its headers.
- * @param {number} [asked]
+ * @param {Pick<Job, 'workers' | 'encodes'>} job
  */
-export function warm(asked) {
-  const ready = [...idle.keys()].filter(({ channel }) => !channel.broken);
+export function warm({ workers, encodes }) {
   // Where pages are painted, one leads the job.
-  const wanted = Math.min(MAX_WORKERS, most(asked)) + Number(platform.paints);
+  const wanted = Math.min(MAX_WORKERS, most(workers)) + Number(platform.paints);
   try {
-    for (let n = wanted - ready.length; n-- > 0; ) giveBack(new Seat());
+    for (let n = wanted - free(encodes).length; n-- > 0; ) giveBack(new Seat(encodes));
   } catch {
     // Whoever needs one says so.
   }
@@ -92,8 +98,8 @@ function startOf(job) {
  * A worker that works for a job. What it cannot do itself is done here; bytes move both ways without a copy.
  * @param {Job} job
  */
-function seatFor({ sources, outputs, progress }) {
-  const seat = take();
+function seatFor({ sources, outputs, progress, encodes }) {
+  const seat = take(encodes);
   seat.answer = async (/** @type {any} */ question) => {
     switch (question.type) {
       case 'progress':
@@ -205,7 +211,7 @@ export class Rounds {
   start(tasks) {
     const job = this.#job;
     const cost = tasks.reduce((sum, task) => sum + task.cost, 0);
-    const workers = job.workers === undefined && cost < platform.tiny ? 0 : most(job.workers);
+    const workers = !job.encodes && job.workers === undefined && cost < platform.tiny ? 0 : most(job.workers);
     if (!workers) return void this.#begun.push(() => runHere(tasks, job));
     /** @type {Promise<Uint8Array[]>} */
     const round = new Promise((done, fail) => {
@@ -214,8 +220,7 @@ export class Rounds {
     });
     round.catch(() => {});
     this.#begun.push(() => round);
-    const free = Math.max(0, workers - this.#seats.size);
-    tasks.slice(0, free).forEach(() => this.#work(seatFor(job)));
+    tasks.slice(0, Math.max(0, workers - this.#seats.size)).forEach(() => this.#work(seatFor(job)));
   }
 
   /**

@@ -2,7 +2,7 @@
 // One worker, started and ready to be asked.
 /** @import { Link } from './types.js' */
 import { Channel } from './channel.js';
-import { load } from './core.js';
+import { load, loadEncoder } from './core.js';
 import { WdeltaError } from './errors.js';
 import { platform } from './platform.js';
 
@@ -13,7 +13,9 @@ export class Seat {
   /** Answers the worker's questions. @type {(question: any) => any} */
   answer = () => undefined;
 
-  constructor() {
+  /** @param {unknown} [encodes] whether it needs a core that this thread does not have */
+  constructor(encodes) {
+    this.encodes = encodes;
     try {
       this.#link = platform.connect(platform.createWorker());
     } catch (cause) {
@@ -25,7 +27,7 @@ export class Seat {
       (cause) => this.channel.break(this.#started ? ended(cause) : notStarted(cause)),
     );
     /** Resolves when the worker has the core. */
-    this.ready = load().then((module) => this.ask({ type: 'init', module }));
+    this.ready = (encodes ? loadEncoder() : load()).then((module) => this.ask({ type: 'init', module }));
     this.ready.then(() => (this.#started = true), () => {});
   }
 

@@ -51,7 +51,7 @@ export class UrlSource {
    */
   async #probe({ allowFullRead }) {
     const response = await this.#fetch('bytes=0-0', [200, 206, 416]);
-    const total = /\/(\d+)$/.exec(response.headers.get('content-range') ?? '')?.[1];
+    const total = totalOf(response);
     this.#etag = response.headers.get('etag');
     if (response.status !== 200) {
       await response.arrayBuffer();
@@ -83,9 +83,9 @@ export class UrlSource {
    */
   async #range(start, end) {
     const response = await this.#fetch(`bytes=${start}-${end - 1}`, [200, 206, 416]);
-    const { status, headers } = response;
-    const etag = headers.get('etag');
-    const total = /\/(\d+)$/.exec(headers.get('content-range') ?? '')?.[1];
+    const { status } = response;
+    const etag = response.headers.get('etag');
+    const total = totalOf(response);
     if (status === 416 || (etag && this.#etag && etag !== this.#etag) || (total && Number(total) !== this.size)) {
       throw this.#error('SOURCE_CHANGED', 'is another file now than when it was opened; run it again');
     }
@@ -189,6 +189,9 @@ export class UrlSource {
     return new WdeltaError(code, `${this.name} ${what}`, { source: this.name, ...details });
   }
 }
+
+/** Size of the whole file, as the server says it with a part. @param {Response} response */
+const totalOf = ({ headers }) => /\/(\d+)$/.exec(headers.get('content-range') ?? '')?.[1];
 
 /** @param {string} text */
 function decode(text) {

@@ -188,6 +188,8 @@ export type PlanOptions =
 export interface InitOptions {
   /** URL, bytes or `WebAssembly.Module` of `wdelta_bg.wasm`, or of `wdelta_read.wasm`, which does all but `encode` in two thirds of the bytes. */
   module?: string | URL | Request | ArrayBuffer | ArrayBufferView | object;
+  /** The same of `wdelta_bg.wasm`, beside `wdelta_read.wasm` as `module`: workers load it with the first `encode`. */
+  encoder?: string | URL | Request | ArrayBuffer | ArrayBufferView | object;
   /** Makes a worker that runs the package's `worker.js` (in Node `worker-node.js`). */
   createWorker?: () => any;
 }

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import vm from 'node:vm';
 import { after, before, test } from 'node:test';
 import { bundle } from '../../pkg-scripts/lib/bundle.mjs';
@@ -12,6 +13,7 @@ import { contentSecurityPolicy } from '../../pkg-scripts/lib/headers.mjs';
 import { pkg } from '../../pkg-scripts/lib/run.mjs';
 import { siteFiles, writeSite } from '../../pkg-scripts/lib/site.mjs';
 import { start } from './browser.mjs';
+import { DATA } from './data.mjs';
 
 const SUB = 'some/path/';
 
@@ -43,7 +45,7 @@ test('the service worker lists what the page loads, and nothing that is not ther
   assert.match(version, /^[0-9a-f]{16}$/);
   const there = new Set(list(sub));
   for (const path of files) assert.ok(there.has(path), path);
-  for (const path of ['index.html', 'remote.html', 'js/main.js', 'pkg/shared.js', 'pkg/worker.js', 'pkg/wdelta_bg.wasm'])
+  for (const path of ['index.html', 'remote.html', 'js/main.js', 'pkg/shared.js', 'pkg/worker.js', 'pkg/wdelta_bg.wasm', 'pkg/wdelta_read.wasm'])
     assert.ok(files.includes(path), path);
   assert.ok(!files.some((path) => /^sample|node\.js$|\.d\.ts$/.test(path)), files.join(' '));
 });
@@ -72,6 +74,36 @@ test('a module that is no part of the site is not linked', async () => {
   // It is there, beside the tests, but only for Node.
   const modules = new Map(entries.map((path) => [path, "import '../pkg/node.js'"]));
   await assert.rejects(bundle(modules), /pkg\/node\.js is imported, but is no part of the site/);
+});
+
+test('visitors load the core that reads; the whole one comes with Make, offline too', async () => {
+  const [base, finetuned] = ['base', 'ft-step1'].map((name) => fileURLToPath(new URL(`${name}.safetensors`, DATA)));
+  const driven = await site.open({ path: SUB });
+  const { page } = driven;
+  const cores = async () => {
+    const urls = await page.evaluate(() => performance.getEntriesByType('resource').map(({ name }) => name));
+    return urls.filter((url) => url.endsWith('.wasm')).map((url) => url.split('/').pop());
+  };
+  const make = async () => {
+    await driven.view('Make');
+    await driven.give(base, finetuned);
+    await page.locator('[data-key=start]:enabled').click();
+    await page.locator('[data-result]').waitFor();
+  };
+  await page.getByRole('button', { name: 'Try the sample' }).click();
+  await driven.view('Rebuild');
+  await page.getByRole('button', { name: 'Rebuild model' }).click();
+  await page.locator('[data-result]').waitFor();
+  assert.deepEqual(await cores(), ['wdelta_read.wasm']);
+  await controlled(page);
+  await page.reload();
+  await page.locator('html[data-ready]').waitFor();
+  assert.deepEqual(await cores(), ['wdelta_read.wasm']);
+  await site.pause();
+  await make();
+  assert.deepEqual(await cores(), ['wdelta_read.wasm', 'wdelta_bg.wasm']);
+  await site.resume();
+  await driven.close();
 });
 
 test('remote.html alone may read from other hosts, also under a sub-path', async () => {

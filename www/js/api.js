@@ -21,7 +21,12 @@ const policy = types?.createPolicy('wdelta', {
 /** @param {string | URL} url of a script of this site @returns {string} in fact a TrustedScriptURL, where the browser knows those */
 export const scriptUrl = (url) => policy?.createScriptURL(String(url)) ?? new URL(url, site).href;
 
-/** The core is loaded while the user still looks for a file; every call waits for it, and tries again where that failed. */
+/**
+ * The core that reads is loaded while the user still looks for a file; every call waits for it, and tries again where
+ * that failed. The whole one, half as large again, is loaded with the first Make.
+ */
 export const ready = init({
+  module: new URL('pkg/wdelta_read.wasm', site),
+  encoder: new URL('pkg/wdelta_bg.wasm', site),
   createWorker: () => new Worker(scriptUrl('pkg/worker.js'), { type: 'module', name: 'wdelta' }),
 });

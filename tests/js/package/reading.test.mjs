@@ -11,12 +11,12 @@ before(async () => {
 });
 after(() => installed.remove());
 
-/** Runs a module with the whole core, or with the one that reads; what it prints is JSON. */
-async function run(core, text) {
-  const module = join(installed.root, core);
+/** Runs a module with the whole core, or with the one that reads, and one that workers encode with; what it prints is JSON. */
+async function run(core, text, encoder) {
+  const [module, other] = [core, encoder].map((name) => name && JSON.stringify(join(installed.root, name)));
   const program = `
     import * as wdelta from 'wdelta'
-    await wdelta.init({ module: ${JSON.stringify(module)} })
+    await wdelta.init({ module: ${module}, encoder: ${other} })
     const [base, finetuned] = ${JSON.stringify(['base.safetensors', 'ft-sft.safetensors'].map((name) => join(sample, name)))}
     ${text}`;
   await writeFile(join(installed.folder, 'use.mjs'), program);
@@ -72,4 +72,43 @@ test('it refuses to make a delta, and says which core does', async () => {
     assert.equal(code, 'USAGE');
     assert.match(message, /only reads deltas.*wdelta_bg\.wasm/);
   }
+});
+
+test('beside it, workers make deltas with the whole core, of small models too', async () => {
+  const makes = `
+    import { createHash } from 'node:crypto'
+    const sha = (bytes) => createHash('sha256').update(bytes).digest('hex')
+    const all = []
+    for (const strategy of ['int4', 'lossless', 'lossy']) {
+      for (const workers of [undefined, 1, 2]) {
+        all.push(await wdelta.plan({ job: 'encode', base, finetuned, strategy, workers }))
+        const { data, ...report } = await wdelta.encode({ base, finetuned, strategy, workers })
+        const rebuilt = await wdelta.decode({ base, deltas: [data], workers })
+        all.push(sha(data), report, sha(rebuilt.data), await wdelta.inspect(data))
+      }
+    }
+    console.log(JSON.stringify(all, (key, value) => key === 'seconds' ? undefined : value))`;
+  const whole = await run('wdelta_bg.wasm', makes);
+  assert.equal(whole.length, 45);
+  assert.deepEqual(await run('wdelta_read.wasm', makes, 'wdelta_bg.wasm'), whole);
+});
+
+test('that core is loaded with the first delta that is made, and is missed only then', async () => {
+  const said = await run(
+    'wdelta_read.wasm',
+    `const all = [(await wdelta.diff({ a: base, b: finetuned, workers: 2 })).tensors.length]
+     for (let n = 0; n < 2; n++) await wdelta.encode({ base, finetuned }).catch(({ code, message }) => all.push([code, message]))
+     await wdelta.encode({ base, finetuned, workers: 0 }).catch(({ code, message }) => all.push([code, message]))
+     console.log(JSON.stringify(all))`,
+    'no-such.wasm',
+  );
+  assert.equal(said.length, 4);
+  assert.ok(said[0] > 0);
+  for (const [code, message] of said.slice(1, 3)) {
+    assert.equal(code, 'IO');
+    assert.match(message, /core cannot be loaded from .*no-such\.wasm.*init\(/);
+  }
+  const [code, message] = said[3];
+  assert.equal(code, 'USAGE');
+  assert.match(message, /only reads deltas.*or leave workers out/);
 });

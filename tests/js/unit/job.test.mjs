@@ -201,8 +201,8 @@ const mistakes = {
   'a signal of null': [() => decode({ base, deltas, signal: null }), /signal must be an AbortSignal, not null/],
   'options of null': [() => decode(null), /decode\(\) takes an object with base, deltas/],
   'an unknown option of init': [() => init({ wasm: 1 }), /no option of init/],
-  'init of null': [() => init(null), /init\(\) takes an object with module, createWorker/],
-  'init of a path': [() => init('wdelta_bg.wasm'), /init\(\) takes an object with module, createWorker/],
+  'init of null': [() => init(null), /init\(\) takes an object with module, encoder, createWorker/],
+  'init of a path': [() => init('wdelta_bg.wasm'), /init\(\) takes an object with module, encoder, createWorker/],
   'a module of null': [() => init({ module: null }), /module must be a URL, bytes or a WebAssembly\.Module, not null/],
   'a worker that is no function': [() => init({ createWorker: 'worker.js' }), /createWorker must be a function, not "worker\.js"/],
 };
