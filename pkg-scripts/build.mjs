@@ -78,6 +78,9 @@ function lighten({ folder }) {
     ['wdelta.js', /(?<=function passStringToWasm0\(arg, malloc), realloc\) \{[^]*?(?=\n\}\n)/, ') {\n    return passArray8ToWasm0(cachedTextEncoder.encode(arg), malloc);'],
     ['wdelta.js', /, wasm\.__wbindgen_realloc/g, ''],
     ['wdelta.js', /if \(typeof \w+ !== 'undefined'\) (?=\w+ = 0)/g, ''],
+    // The module's own start calls it.
+    ['wdelta.js', /export function start\(\) \{[^]*?\n\}\n/, ''],
+    ['wdelta.d.ts', /export function start\(\)[^\n]*\n/, ''],
     // Where the core fails between two of its allocations, all its memory is thrown away.
     ['wdelta.js', / *try \{\n([^}]*?) *\} catch \(e\) \{\n[^]*?throw e;\n *\}\n/, '$1'],
     // `core.js` knows which objects are of an earlier instance.

@@ -87,8 +87,7 @@ export class Progress {
     this.#timer = undefined;
     this.#last = now;
     try {
-      let memory = 0;
-      for (const bytes of this.held.values()) memory += bytes;
+      const memory = [...this.held.values()].reduce((sum, bytes) => sum + bytes, 0);
       this.#listener({ ...this.#state, ...this.#rate(now), memory });
     } catch (cause) {
       this.failed ??= new WdeltaError('USAGE', `onProgress failed: ${cause}`, { cause });

@@ -50,7 +50,7 @@ export class UrlSource {
    * @param {CallOptions} call
    */
   async #probe({ allowFullRead }) {
-    const response = await this.#fetch('bytes=0-0', [200, 206, 416]);
+    const response = await this.#fetch('bytes=0-0');
     const total = totalOf(response);
     this.#etag = response.headers.get('etag');
     if (response.status !== 200) {
@@ -82,7 +82,7 @@ export class UrlSource {
    * @param {number} end
    */
   async #range(start, end) {
-    const response = await this.#fetch(`bytes=${start}-${end - 1}`, [200, 206, 416]);
+    const response = await this.#fetch(`bytes=${start}-${end - 1}`);
     const { status } = response;
     const etag = response.headers.get('etag');
     const total = totalOf(response);
@@ -102,7 +102,7 @@ export class UrlSource {
 
   /** The length, where the server does not let pages see Content-Range. */
   async #head() {
-    const response = await this.#fetch(undefined, [200], 'HEAD');
+    const response = await this.#fetch(undefined, 'HEAD', [200]);
     const length = response.headers.get('content-length');
     if (length === null) throw this.#noRanges();
     return length;
@@ -114,7 +114,7 @@ export class UrlSource {
    */
   async #readAll(response) {
     const length = response.headers.get('content-encoding') ? null : response.headers.get('content-length');
-    const size = length === null ? Infinity : Number(length);
+    const size = Number(length ?? Infinity);
     const spool = (this.#spool = await spoolFor(size));
     const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
     for (;;) {
@@ -144,12 +144,12 @@ export class UrlSource {
   }
 
   /**
-   * @param {string | undefined} range
-   * @param {number[]} expected
+   * @param {string} [range]
    * @param {string} [method]
+   * @param {number[]} [expected]
    * @returns {Promise<Response>}
    */
-  async #fetch(range, expected, method = 'GET') {
+  async #fetch(range, method = 'GET', expected = [200, 206, 416]) {
     const headers = new Headers(this.request.headers);
     if (range) headers.set('range', range);
     for (let tries = 1; ; tries++) {
@@ -162,7 +162,7 @@ export class UrlSource {
         const { status } = response;
         if (expected.includes(status)) return response;
         await response.body?.cancel();
-        const why = status === 401 || status === 403 ? 'the server does not let you read it' : `the server answers ${status}`;
+        const why = [401, 403].includes(status) ? 'the server does not let you read it' : `the server answers ${status}`;
         failed = this.#error('IO', `cannot be read: ${why}`, { retryable: status === 429 || status >= 500 });
       } catch (cause) {
         checkAbort(this.signal);

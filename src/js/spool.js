@@ -50,9 +50,14 @@ export const spoolFor = (size) => (platform.spool ?? webSpool)(size);
 
 /** @type {typeof spoolFor} */
 async function webSpool(size) {
-  if (size <= SMALL) return memorySpool(size);
+  // Safari before version 26 has private files that only workers can write to: results must be such files, and be moved.
+  if (size <= SMALL && /** @type {any} */ (globalThis).FileSystemFileHandle?.prototype.createWritable) return memorySpool(size);
   const root = await privateRoot();
-  if (root) return privateSpool(root);
+  // Not every browser that has such files can write to them.
+  const spool = root && (await privateSpool(root).catch((cause) => {
+    if (size > MAX_MEMORY) throw cause;
+  }));
+  if (spool) return spool;
   if (size <= MAX_MEMORY) return memorySpool(size);
   throw new WdeltaError(
     'LIMIT',
@@ -97,7 +102,8 @@ async function privateSpool(root) {
       // An open file cannot be removed: what can is left over.
       for await (const old of /** @type {any} */ (folder).keys()) await folder.removeEntry(old).catch(() => {});
       const handle = await folder.getFileHandle(name, { create: true });
-      await seat.ask({ type: 'open', spool, handle });
+      // By name: Safari cannot post a handle.
+      await seat.ask({ type: 'open', spool, folder: FOLDER, name });
       return handle;
     };
     // Another tab must not take the new file for a left-over one before it is open.

@@ -92,12 +92,15 @@ export function serve(post, files) {
   const { host, settle } = hostOf(job, channel, files);
 
   /** @param {any} question about a file of the origin-private file system */
-  async function onSpool({ type, spool, handle, offset, bytes, keep }) {
+  async function onSpool({ type, spool, folder, name, offset, bytes, keep }) {
     const file = spools.get(spool);
     switch (type) {
-      case 'open':
+      case 'open': {
+        const root = await /** @type {any} */ (navigator).storage.getDirectory();
+        const handle = await (await root.getDirectoryHandle(folder)).getFileHandle(name);
         spools.set(spool, await handle.createSyncAccessHandle());
         return;
+      }
       case 'close':
         if (keep) await file.flush();
         await file?.close();

@@ -10,7 +10,7 @@ import { plural } from './format.js';
 import { dropped, picked } from './intake/collect.js';
 import { take } from './intake/intake.js';
 import { remember } from './intake/recent.js';
-import { sweep } from './output/private.js';
+import { storage, sweep } from './output/private.js';
 import { brushed } from './model/filter.js';
 import { linkOf, openLink, remote } from './intake/remote.js';
 import { compareView } from './views/compare.js';
@@ -249,6 +249,6 @@ void sweep().catch(() => {});
 void actions.listCopies();
 void actions.offerReopen();
 // That the core cannot be loaded is said where it is needed.
-void Promise.allSettled([ready, worker()]).then(() => {
+void Promise.allSettled([ready, storage, worker()]).then(() => {
   document.documentElement.dataset.ready = '';
 });

@@ -11,14 +11,20 @@ const { toError } = await load('errors.js');
 async function asking(access) {
   const waiting = new Map();
   const receive = serve((answer) => waiting.get(answer.id)(answer));
-  let asked = 0;
+  let count = 0;
   const ask = (question) =>
     new Promise((resolve) => {
-      waiting.set(++asked, resolve);
-      receive({ id: asked, question: { spool: 1, ...question } });
+      waiting.set(++count, resolve);
+      receive({ id: count, question: { spool: 1, ...question } });
     });
-  const { error } = await ask({ type: 'open', handle: { createSyncAccessHandle: async () => access } });
-  assert.equal(error, undefined);
+  const asked = [];
+  const at = (name) => asked.push(name);
+  const file = { createSyncAccessHandle: async () => access };
+  const folder = { getFileHandle: async (name) => at(name) && file };
+  const root = { getDirectoryHandle: async (name) => at(name) && folder };
+  Object.defineProperty(globalThis, 'navigator', { value: { storage: { getDirectory: async () => root } }, configurable: true });
+  const { error } = await ask({ type: 'open', folder: 'some', name: 'file' });
+  assert.deepEqual([error, asked], [undefined, ['some', 'file']]);
   return ask;
 }
 

@@ -8,7 +8,7 @@ import { chainOf, checkKey, sourcesOf } from '../model/chain.js';
 import { makeStages, rebuildStages } from '../model/pace.js';
 import { entryOf, leansOnBase } from '../model/rows.js';
 import { open } from '../output/destination.js';
-import { room } from '../output/private.js';
+import { room, storage } from '../output/private.js';
 import { destinationOf } from '../components/parts.js';
 import { formOf, isPlan, rebuildKey, rebuildName } from '../views/rebuild.js';
 import { makeInputs, makeKey, makeName, makeOptions, parentsOf, wayOf } from '../views/make.js';
@@ -44,8 +44,7 @@ export function workActions(app) {
       store.dispatch({ type: 'plans', key, value: null });
       try {
         // A place that takes results of any size; a plan writes nothing. Without one the result would have to fit in memory.
-        const output = await navigator.storage?.getDirectory?.().catch(() => undefined);
-        const shared = { output, force: true };
+        const shared = { output: await storage, force: true };
         const value = await wdelta.plan(
           strategy && inputs
             ? { job: 'encode', ...inputs, ...makeOptions(state, strategy), ...shared }

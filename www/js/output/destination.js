@@ -2,7 +2,7 @@
 // Where a result goes: a file or folder that the user picks, the browser's private storage and a download, or memory.
 
 import { bytes, fileName } from '../format.js';
-import { openPrivate } from './private.js';
+import { openPrivate, stores } from './private.js';
 
 /** @import { Destination } from '../types.js' */
 
@@ -20,9 +20,8 @@ const pickers = () => /** @type {Pickers} */ (/** @type {unknown} */ (window));
  */
 export function destinations(size, folder) {
   const picker = folder ? 'showDirectoryPicker' in window : 'showSaveFilePicker' in window;
-  const disk = Boolean(navigator.storage?.getDirectory);
   const each = (/** @type {string} */ text, /** @type {string} */ after) => `${text}${size ? `: ${bytes(size)} ${after}` : ''}.`;
-  const missing = isSecureContext ? 'Not in this browser.' : 'Needs https or localhost.';
+  const missing = isSecureContext ? 'Not in this browser or window.' : 'Needs https or localhost.';
   return [
     {
       id: 'picker',
@@ -35,10 +34,10 @@ export function destinations(size, folder) {
     {
       id: 'private',
       label: 'Private storage, then download',
-      note: disk
+      note: stores
         ? each("Written to the browser's own storage, then copied by the download", 'twice')
         : missing,
-      available: disk,
+      available: stores,
     },
     {
       id: 'memory',

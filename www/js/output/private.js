@@ -10,7 +10,14 @@ const PART = '.part';
 
 /** @typedef {{ name: string, files: { name: string, size: number }[], size: number }} Copy */
 
-const folder = async () => (await navigator.storage.getDirectory()).getDirectoryHandle(FOLDER, { create: true });
+/** The private storage, where there is one: some browsers have the call and refuse it in private windows. */
+export const storage = navigator.storage?.getDirectory?.().catch(() => undefined);
+
+/** Whether there is one, once the page is ready. */
+export let stores = false;
+void storage?.then((root) => (stores = Boolean(root)));
+
+const folder = async () => /** @type {FileSystemDirectoryHandle} */ (await storage).getDirectoryHandle(FOLDER, { create: true });
 
 /** @param {FileSystemDirectoryHandle} handle @returns {AsyncIterable<FileSystemDirectoryHandle | FileSystemFileHandle>} */
 const children = (handle) => /** @type {any} */ (handle).values();
@@ -69,8 +76,7 @@ export async function remove(job) {
 
 /** Removes what the package was writing when a tab was closed; what other tabs are writing now cannot be removed. */
 export async function sweep() {
-  const root = await navigator.storage?.getDirectory?.();
-  const unfinished = await root?.getDirectoryHandle('wdelta-tmp').catch(() => null);
+  const unfinished = await (await storage)?.getDirectoryHandle('wdelta-tmp').catch(() => null);
   if (!unfinished) return;
   // The package holds this lock while it makes such a file.
   await navigator.locks.request('wdelta-tmp', async () => {
@@ -84,8 +90,7 @@ export async function sweep() {
 export async function copies() {
   /** @type {Copy[]} */
   const found = [];
-  const root = await navigator.storage?.getDirectory?.();
-  const all = await root?.getDirectoryHandle(FOLDER).catch(() => null);
+  const all = await (await storage)?.getDirectoryHandle(FOLDER).catch(() => null);
   if (!all) return found;
   for await (const place of children(all)) {
     const { name } = place;
