@@ -3,7 +3,7 @@
 // The `wdelta` command, started: which command, signals, exit codes. Results go to stdout, progress and errors to stderr.
 import { version } from './node.js';
 import { fileError, usage } from './errors.js';
-import { suggest } from './options.js';
+import { suggest } from './checks.js';
 import { parse } from './cli/arguments.js';
 import { COMMANDS } from './cli/commands.js';
 import { commandHelp, overview } from './cli/help.js';

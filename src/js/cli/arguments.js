@@ -2,7 +2,7 @@
 // The arguments after a command, checked against its flags, and how options of the library are spelled as such.
 import { parseArgs } from 'node:util';
 import { usage } from '../errors.js';
-import { suggest } from '../options.js';
+import { suggest } from '../checks.js';
 import { COMMANDS, COMMON } from './commands.js';
 
 /** Values by the name of the flag. @typedef {Record<string, any>} Flags */

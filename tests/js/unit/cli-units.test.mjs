@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { encodeLines, verifyLines } from '../../../src/js/cli/reports.js';
-import { suggest } from '../../../src/js/options.js';
+import { suggest } from '../../../src/js/checks.js';
 import { columns, formatBytes, formatCount, formatDuration, printable, shorten } from '../../../src/js/cli/units.js';
 
 test('numbers have three digits and a unit', () => {
