@@ -94,8 +94,11 @@ setup_test_tools() {
     can_install || fail "the tests need ${missing[*]} (names of Debian's packages). Install them, or name the programs in CHROMIUM and CHROMEDRIVER."
     apt_install "${missing[@]}" || fail "apt could not install ${missing[*]}."
   fi
-  # Firefox is one more browser to test; without it those tests are left out.
+  # Firefox and WebKit are two more browsers to test; without them those tests are left out.
   if [ -z "$FIREFOX" ] && can_install; then apt_install firefox-esr || say "note: no Firefox; its tests are left out"; fi
+  if ! { command -v WebKitWebDriver && command -v Xvfb; } >/dev/null && can_install; then
+    apt_install webkit2gtk-driver xvfb || say "note: no WebKit; its tests are left out"
+  fi
   find_browsers
   python3 -c 'import venv, ensurepip' 2>/dev/null || fail "python3 has no venv module; install it for $(command -v python3)."
   [ -n "$CHROMIUM" ] && [ -n "$CHROMEDRIVER" ] || fail "chromium or chromedriver is still not found."

@@ -4,12 +4,9 @@ import { delimiter, join } from 'node:path';
 import { chromium } from 'playwright-core';
 import puppeteer from 'puppeteer-core';
 
-const NAMES = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];
-
-/** Path of the browser: the variable CHROMIUM, or the first that is found. */
-function chromiumPath() {
-  if (process.env.CHROMIUM) return process.env.CHROMIUM;
-  for (const name of NAMES) {
+/** Path of the first of these programs that is found. @param {...string} names */
+export function first(...names) {
+  for (const name of names) {
     for (const folder of (process.env.PATH ?? '').split(delimiter)) {
       try {
         accessSync(join(folder, name), constants.X_OK);
@@ -19,7 +16,14 @@ function chromiumPath() {
       }
     }
   }
-  throw new Error('no Chromium found; install it or name it in the variable CHROMIUM');
+  return undefined;
+}
+
+/** Path of the browser: the variable CHROMIUM, or the first that is found. */
+function chromiumPath() {
+  const path = process.env.CHROMIUM || first('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable');
+  if (!path) throw new Error('no Chromium found; install it or name it in the variable CHROMIUM');
+  return path;
 }
 
 /** @param {import('playwright-core').LaunchOptions} [options] */
