@@ -2,9 +2,9 @@
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readFile, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { after, before, test } from 'node:test';
 import { decode, encode, plan } from '../../pkg/node.js';
@@ -66,6 +66,23 @@ test('a file that is open already is not opened once more', async () => {
     await page.locator('.chip .name').evaluateAll((names) => names.map((name) => name.title)),
     ['one.wdelta', 'base.safetensors', 'two.wdelta', 'sft.wdelta'],
   );
+  await driven.close();
+});
+
+test('another file of the same name, size and time is opened', async () => {
+  const time = new Date(0);
+  const models = await Promise.all(
+    [BASE, SFT].map(async (model, i) => {
+      const place = join(folder, `archive ${i}`, 'model.safetensors');
+      await mkdir(dirname(place));
+      await copyFile(model, place);
+      await utimes(place, time, time);
+      return place;
+    }),
+  );
+  const driven = await site.open();
+  await driven.give(...models);
+  assert.equal(await driven.page.locator('.chip').count(), 2);
   await driven.close();
 });
 

@@ -45,12 +45,12 @@ export async function take(store, files, { sample = false, replace } = {}) {
   for (const picked of files) {
     if (SIDE.test(picked.path) && files.length > 1) continue;
     const loose = !picked.path.includes('/');
-    if (loose && !replace && isOpen(store.state, picked.file)) {
-      store.say('none', `${plain(picked.path)} is open already.`);
-      usable = true;
-      continue;
-    }
     try {
+      if (loose && !replace && (await isOpen(store.state, picked.file))) {
+        store.say('none', `${plain(picked.path)} is open already.`);
+        usable = true;
+        continue;
+      }
       const found = await recognize(picked.file);
       if (found.kind === 'delta') addDelta(store, picked, sample, instead()?.id);
       else if (found.kind === 'model') models.set(modelKey(picked), [...(models.get(modelKey(picked)) ?? []), picked]);
@@ -78,12 +78,24 @@ export async function take(store, files, { sample = false, replace } = {}) {
   if (files.length && !usable) store.say('none', why ?? 'No .wdelta or .safetensors file was found there.');
 }
 
-/** Whether this very file is open: another of the same name mostly has another time. @param {State} state @param {File} file */
-const isOpen = ({ entries }, { name, size, lastModified }) =>
-  entries.some(
-    ({ state, source }) =>
-      state !== 'failed' && source instanceof File && source.name === name && source.size === size && source.lastModified === lastModified,
-  );
+/**
+ * Whether this very file is open. A model and its fine-tune have one name and one size, and from an archive one time as well.
+ * @param {State} state @param {File} file
+ */
+async function isOpen({ entries }, file) {
+  const { name, size, lastModified } = file;
+  for (const { state, source } of entries) {
+    const alike = state !== 'failed' && source instanceof File && source.name === name && source.size === size && source.lastModified === lastModified;
+    if (alike && (await partsOf(source)) === (await partsOf(file))) return true;
+  }
+  return false;
+}
+
+/** Parts from all over a file, as a text. @param {File} file */
+async function partsOf(file) {
+  const starts = Array.from({ length: 64 }, (_, i) => Math.floor((file.size * i) / 64));
+  return String(new Uint8Array(await new Blob(starts.map((at) => file.slice(at, at + 4096))).arrayBuffer()));
+}
 
 /** Index files that came loose together with loose shards. @param {Picked[]} files @param {Picked[]} shards */
 const indexes = (files, shards) =>
