@@ -4,7 +4,8 @@ import { minify } from 'terser';
 import { BuildError } from './run.mjs';
 
 /** Modules that the browser starts from; they keep their addresses. */
-const ENTRIES = ['js/main.js', 'pkg/worker.js'];
+const WORKER = 'pkg/worker.js';
+const ENTRIES = ['js/main.js', WORKER];
 
 /**
  * No getter of ours does anything, no function expression needs its own `this`, and nothing that becomes a text has a `valueOf` of its own, so
@@ -15,8 +16,18 @@ const COMPRESS = { passes: 4, inline: 1, loops: false, pure_getters: true, unsaf
 /** Modules of the package that check what callers give, and what stands for them here: the page's calls are checked by their types. */
 const TRUSTED = new Map([['pkg/checks.js', 'export const checkType = () => {}; export const lookUp = (name, known) => known[name];']]);
 
-/** What is fetched when somebody asks for the sample, as one file. @param {string} path */
-const fileOf = (path) => (path.startsWith('js/sample/') ? 'js/sample/sample.js' : undefined);
+/**
+ * The sample, which is fetched when somebody asks for it, as one file; and the worker with all it needs as one, from which the page takes what it
+ * needs too: a file less to ask for, and the two pack better together.
+ * @param {string} path
+ * @param {{ getModuleInfo(path: string): { importers: readonly string[] } | null }} graph
+ * @returns {string | undefined}
+ */
+function fileOf(path, graph) {
+  if (path.startsWith('js/sample/')) return 'js/sample/sample.js';
+  const isOfWorker = (/** @type {string} */ one) => one === WORKER || Boolean(graph.getModuleInfo(one)?.importers.some(isOfWorker));
+  return isOfWorker(path) ? WORKER : undefined;
+}
 
 /** Folder of a path. @param {string} path */
 const folderOf = (path) => path.slice(0, path.lastIndexOf('/') + 1);
@@ -65,8 +76,7 @@ export async function bundle(modules) {
   });
   const { output } = await linked.generate({
     entryFileNames: '[name]',
-    // What the page and the package's worker share.
-    chunkFileNames: ({ name }) => (name.startsWith('js/') ? '[name]' : 'pkg/shared.js'),
+    chunkFileNames: '[name]',
     manualChunks: fileOf,
     onlyExplicitManualChunks: true,
     generatedCode: 'es2015',

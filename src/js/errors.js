@@ -34,19 +34,8 @@ export const usage = (message) => new WdeltaError('USAGE', message);
 /** Whether an error already has one of our codes: the core and the workers throw plain objects. @param {any} thrown */
 const isOurs = (thrown) => thrown instanceof WdeltaError || (thrown?.code && !(thrown instanceof Error));
 
-/** Reasons by `code` of Node's and by `name` of the browser's errors. @type {Record<string, string>} */
-const REASONS = {
-  ENOENT: 'there is no such file or folder',
-  EACCES: 'permission is denied',
-  EPERM: 'permission is denied',
-  EROFS: 'the disk is read-only',
-  ENOSPC: 'the disk is full; free some space and run it again',
-  EDQUOT: 'the disk quota is used up; free some space and run it again',
-  EFBIG: 'the file would be larger than this disk or account allows',
-  EISDIR: 'it is a folder',
-  ENOTDIR: 'a part of the path is not a folder',
-  ENAMETOOLONG: 'the name is too long',
-  EMFILE: 'too many files are open',
+/** Reasons by `name` of the browser's errors; Node adds those by its `code`. @type {Record<string, string>} */
+export const REASONS = {
   NotFoundError: 'there is no such file or folder',
   NotAllowedError: 'permission is denied',
   QuotaExceededError: 'there is no room left; free some space and run it again',

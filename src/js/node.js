@@ -12,6 +12,7 @@ import { readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
+import './errors-node.js';
 import { engine } from './core.js';
 import { nodeHasher } from './hasher-node.js';
 import { platform } from './platform.js';

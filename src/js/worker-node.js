@@ -2,6 +2,7 @@
 // Where worker.js starts in Node: files by descriptor, and Node's own SHA-256.
 import { readSync, writeSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
+import './errors-node.js';
 import { engine } from './core.js';
 import { nodeHasher } from './hasher-node.js';
 import { serve } from './worker.js';

@@ -45,7 +45,7 @@ test('the service worker lists what the page loads, and nothing that is not ther
   assert.match(version, /^[0-9a-f]{16}$/);
   const there = new Set(list(sub));
   for (const path of files) assert.ok(there.has(path), path);
-  for (const path of ['index.html', 'remote.html', 'js/main.js', 'pkg/shared.js', 'pkg/worker.js', 'pkg/wdelta_bg.wasm', 'pkg/wdelta_read.wasm'])
+  for (const path of ['index.html', 'remote.html', 'js/main.js', 'pkg/worker.js', 'pkg/wdelta_bg.wasm', 'pkg/wdelta_read.wasm'])
     assert.ok(files.includes(path), path);
   assert.ok(!files.some((path) => /^sample|node\.js$|\.d\.ts$/.test(path)), files.join(' '));
 });
@@ -53,7 +53,7 @@ test('the service worker lists what the page loads, and nothing that is not ther
 test('the package lies in the files of the page and of its worker, and has none of its own', async () => {
   assert.deepEqual(
     list(sub).filter((path) => /^(js|pkg)\/.*\.js$/.test(path)).sort(),
-    ['js/main.js', 'js/sample/sample.js', 'pkg/shared.js', 'pkg/worker.js'],
+    ['js/main.js', 'js/sample/sample.js', 'pkg/worker.js'],
   );
 });
 
@@ -66,7 +66,7 @@ test('what a module finds by its own address is found from the file that it is l
   ]);
   const scripts = await bundle(modules);
   assert.match(scripts.get('js/main.js'), /new URL\("\.\/worker\.js",new URL\("\.\.\/pkg\/part\.js",import\.meta\.url\)\)/);
-  assert.match(scripts.get('pkg/shared.js'), /new URL\("\.\/core\.wasm",import\.meta\.url\)/);
+  assert.match(scripts.get('pkg/worker.js'), /new URL\("\.\/core\.wasm",import\.meta\.url\)/);
 });
 
 test('a module that is no part of the site is not linked', async () => {
