@@ -8,7 +8,7 @@ const WASM_BYTES = 298_500;
 /** Largest one that only reads. */
 const READING_BYTES = 198_000;
 /** Largest size of the library's modules, in bytes, without comments, together after brotli 11. */
-const SCRIPT_BYTES = 20_300;
+const SCRIPT_BYTES = 20_400;
 
 /** Modules that only the command line loads; they are no part of the library. */
 export const COMMAND_LINE = /^cli(\.js$|\/)/;

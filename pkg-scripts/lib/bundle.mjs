@@ -13,8 +13,14 @@ const ENTRIES = ['js/main.js', WORKER];
  */
 const COMPRESS = { passes: 4, inline: 1, loops: false, pure_getters: true, unsafe: true, unsafe_arrows: true, comparisons: false, lhs_constants: false };
 
-/** Modules of the package that check what callers give, and what stands for them here: the page's calls are checked by their types. */
-const TRUSTED = new Map([['pkg/checks.js', 'export const checkType = () => {}; export const lookUp = (name, known) => known[name];']]);
+/**
+ * Modules of the package for what other callers give, and what stands for them here: the page's calls are checked by their types, and it gives files and
+ * links.
+ */
+const STAND_INS = new Map([
+  ['pkg/checks.js', 'export const checkType = () => {}; export const lookUp = (name, known) => known[name];'],
+  ['pkg/source-object.js', 'export const openObject = () => {};'],
+]);
 
 /**
  * The sample, which is fetched when somebody asks for it, as one file; and the worker with all it needs as one, from which the page takes what it
@@ -69,7 +75,7 @@ export async function bundle(modules) {
         load(path) {
           // Without this rollup would look for it on the disk.
           if (!modules.has(path)) throw new BuildError(`${path} is imported, but is no part of the site.`);
-          return TRUSTED.get(path) ?? modules.get(path);
+          return STAND_INS.get(path) ?? modules.get(path);
         },
       },
     ],

@@ -1,6 +1,6 @@
 // @ts-check
 // Whether a value is of the type that an option has, and which name was meant. A caller whose calls are known to be right, by their types, needs none
-// of it: see TRUSTED in pkg-scripts/lib/bundle.mjs.
+// of it: see STAND_INS in pkg-scripts/lib/bundle.mjs.
 import { usage } from './errors.js';
 
 /** What a path, a handle or bytes can be. @param {any} value */

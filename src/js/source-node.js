@@ -5,7 +5,7 @@ import { open, readFile, readdir, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { changed, failed, fileError, usage } from './errors.js';
-import { MAX_DEPTH, MAX_FILES, tooManyFiles } from './source.js';
+import { MAX_DEPTH, MAX_FILES, tooManyFiles } from './source-object.js';
 
 /** @param {string | URL} path */
 export const toPath = (path) => {

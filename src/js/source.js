@@ -1,20 +1,12 @@
 // @ts-check
 // Whatever the user gives as a model or a delta, as opened files.
-/** @import { CallOptions, Source, SourceObject } from './types.js' */
+/** @import { CallOptions, Source } from './types.js' */
 import { Blocks } from './blocks.js';
-import { WdeltaError, changed, failed, usage } from './errors.js';
+import { changed, failed, usage } from './errors.js';
 import { filled } from './options.js';
 import { platform } from './platform.js';
+import { openObject } from './source-object.js';
 import { UrlSource } from './source-url.js';
-
-/** Most files of one folder. A folder with more is not a model. */
-export const MAX_FILES = 10_000;
-/** How many folders deep a model's folder is looked into. */
-export const MAX_DEPTH = 3;
-
-/** @param {string} name */
-export const tooManyFiles = (name) =>
-  new WdeltaError('LIMIT', `${name} holds more than ${MAX_FILES} files; give the folder of one model`);
 
 /**
  * @param {any} input
@@ -32,41 +24,15 @@ export async function openSources(input, label, call) {
     return filled(await platform.openPath(input), label);
   }
   if (input instanceof Blob) return [fromBlob(input, label)];
-  if (input instanceof ArrayBuffer) return [fromBytes(new Uint8Array(input), label)];
-  if (ArrayBuffer.isView(input)) return [fromBytes(new Uint8Array(input.buffer, input.byteOffset, input.byteLength), label)];
-  if (input?.kind === 'file') {
-    if (call.output?.kind && (await input.isSameEntry?.(call.output))) throw usage(`${label} is the output; choose another place`);
-    const file = await input.getFile().catch(failed(input.name));
-    return [fromBlob(file, label)];
-  }
-  if (input?.kind === 'directory') return filled(await walk(input, '', MAX_DEPTH, []), label);
-  if (typeof input?.[Symbol.iterator] === 'function') {
-    const items = filled([...input], label);
-    const opened = await Promise.allSettled(items.map((item, i) => openSources(item, `${label}[${i}]`, call)));
-    const failed = opened.find((one) => one.status === 'rejected');
-    const sources = /** @type {{ value?: Source[] }[]} */ (opened).flatMap(({ value }) => value ?? []);
-    if (!failed) return sources;
-    await Promise.all(sources.map((source) => source.close?.()));
-    throw failed.reason;
-  }
-  // Last, since in Node it loads what is for the network.
-  if (input instanceof Request) return [await UrlSource.open(input, call)];
-  if (typeof input?.read === 'function' && Number.isSafeInteger(input.size) && input.size >= 0) return [fromObject(input, label)];
-  throw usage(`${label} is ${{}.toString.call(input)}; give a path, a URL, a File or Blob, a handle, bytes, a list of files, or { size, read }`);
+  if (typeof input?.[Symbol.iterator] !== 'function' || ArrayBuffer.isView(input)) return openObject(input, label, call);
+  const items = filled([...input], label);
+  const opened = await Promise.allSettled(items.map((item, i) => openSources(item, `${label}[${i}]`, call)));
+  const refused = opened.find((one) => one.status === 'rejected');
+  const sources = /** @type {{ value?: Source[] }[]} */ (opened).flatMap(({ value }) => value ?? []);
+  if (!refused) return sources;
+  await Promise.all(sources.map((source) => source.close?.()));
+  throw refused.reason;
 }
-
-/**
- * @param {Uint8Array} bytes
- * @param {string} name
- * @returns {Source}
- */
-const fromBytes = (bytes, name) => ({
-  path: name,
-  name,
-  size: bytes.length,
-  bytes,
-  read: (offset, into) => into.set(bytes.subarray(offset, offset + into.length)),
-});
 
 /**
  * @param {any} blob
@@ -74,7 +40,7 @@ const fromBytes = (bytes, name) => ({
  * @param {string} [path]
  * @returns {Source}
  */
-function fromBlob(blob, label, path) {
+export function fromBlob(blob, label, path) {
   const name = blob.name ?? label;
   const blocks = new Blocks(blob.size, async (start, end) => {
     const got = await blob.slice(start, end).arrayBuffer();
@@ -90,43 +56,4 @@ function fromBlob(blob, label, path) {
     port: () => (platform.openPath ? undefined : { blob }),
     read: (offset, into) => blocks.read(offset, into.length, (part, from) => into.set(part, from)),
   };
-}
-
-/**
- * @param {SourceObject} object
- * @param {string} label
- * @returns {Source}
- */
-function fromObject(object, label) {
-  const name = object.name ?? object.path ?? label;
-  return {
-    path: object.path ?? name,
-    name,
-    size: object.size,
-    async read(offset, into) {
-      const got = await object.read(offset, into.length, into);
-      if (got === into) return;
-      if (!(got instanceof Uint8Array) || got.length !== into.length) {
-        throw new WdeltaError('IO', `read(${offset}, ${into.length}) of ${name} gave ${got?.length ?? got} instead of ${into.length} bytes`, { source: name });
-      }
-      into.set(got);
-    },
-  };
-}
-
-/**
- * @param {any} folder
- * @param {string} prefix
- * @param {number} depth
- * @param {Source[]} found
- */
-async function walk(folder, prefix, depth, found) {
-  for await (const [name, handle] of folder.entries()) {
-    if (name.startsWith('.')) continue;
-    if (handle.kind === 'directory') {
-      if (depth > 1) await walk(handle, `${prefix}${name}/`, depth - 1, found);
-    } else found.push(fromBlob(await handle.getFile(), name, prefix + name));
-    if (found.length > MAX_FILES) throw tooManyFiles(folder.name);
-  }
-  return found;
 }
