@@ -116,7 +116,7 @@ impl Task {
 
 /// Tasks above this many bytes stand alone; smaller items share one, so that a model of many small tensors does not
 /// spend its time on handing out work.
-pub const GROUP_BYTES: u64 = 4 << 20;
+const GROUP_BYTES: u64 = 4 << 20;
 
 /// Groups items into tasks of at least 4 MiB. `cost` gives an item's bytes, or what its work is worth in bytes; `name` its tensor.
 pub fn grouped<T>(

@@ -17,7 +17,7 @@ use crate::job::options::{DecodeOptions, OutputDtype, OutputLayout};
 use crate::job::plan::{Decoding, Plan};
 use crate::job::read_back::compare_written;
 use crate::job::report::{from_wire, to_json};
-use crate::job::task::{Task, GROUP_BYTES};
+use crate::job::task::{grouped, Task};
 
 /// The files of the result, the shards before the others.
 fn layout(chain: &Chain, options: &DecodeOptions) -> Result<Vec<ResultFile>> {
@@ -66,30 +66,28 @@ fn layout(chain: &Chain, options: &DecodeOptions) -> Result<Vec<ResultFile>> {
 fn round_tasks(chain: &Chain, files: &[ResultFile]) -> Result<Vec<TaskSpec>> {
     let n = chain.stages.len();
     let mut tasks = Vec::new();
+    let cost = |t: &&Entry| chain.cost(n, &t.name) + t.range.len;
     for (sink, file) in (0..).zip(files) {
-        let (mut first, mut cost) = (0, 0);
-        for (i, t) in file.tensors.iter().enumerate() {
-            cost += chain.cost(n, &t.name) + t.range.len;
-            if cost < GROUP_BYTES && i + 1 < file.tensors.len() {
-                continue;
-            }
-            let own = &file.tensors[first..=i];
+        let task = |own: Vec<&Entry>| {
             let names: Vec<&str> = own.iter().map(|t| t.name.as_str()).collect();
             let (past, numbers) = chain.past_of(n, &names, false)?;
-            let output = |(t, tensor): (&Entry, u32)| RoundOutput {
+            let output = |(t, tensor): (&&Entry, u32)| RoundOutput {
                 name: t.name.clone(),
                 tensor,
                 sink,
                 offset: file.data_offset() + t.range.offset,
                 dtype: t.dtype,
             };
-            let round = Round {
-                past,
-                outputs: own.iter().zip(numbers).map(output).collect(),
-            };
-            tasks.push(Task::Round(round).spec(names[0], "decoding", cost)?);
-            (first, cost) = (i + 1, 0);
-        }
+            let outputs = own.iter().zip(numbers).map(output).collect();
+            Ok(Task::Round(Round { past, outputs }))
+        };
+        tasks.extend(grouped(
+            file.tensors.iter().collect(),
+            "decoding",
+            cost,
+            |t| &t.name,
+            task,
+        )?);
     }
     Ok(tasks)
 }
