@@ -453,8 +453,8 @@ fn plan_and_result_name_the_same_findings() {
     for deltas in [vec![&v1[..]], vec![&v2[..]], vec![&v2[..], &after[..]]] {
         for (names, found) in [
             (&["w"][..], None),
-            (&["w", "x"], Some("1 tensor of the base is not used")),
-            (&["v", "w", "x"], Some("2 tensors of the base are not used")),
+            (&["w", "x"], Some("1 tensor of the base is not in the fine-tune")),
+            (&["v", "w", "x"], Some("2 tensors of the base are not in the fine-tune")),
         ] {
             let mut host = with_deltas(&base(names), &deltas);
             let report = host.run("decode", "{}").unwrap();

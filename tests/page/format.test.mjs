@@ -30,8 +30,8 @@ const TABLES = [
   [
     sentence,
     [
-      ['1 tensor of the base is not used by the delta; the result has only what the delta lists', '1 tensor of the base is not in the fine-tune, nor in the result.'],
-      ['0 of 42 tensors can be coded against the base; is it the right one?', '0 of 42 tensors have a match in the base; is it the right one?'],
+      ['1 tensor of the base is not in the fine-tune, nor in the result', '1 tensor of the base is not in the fine-tune, nor in the result.'],
+      ['0 of 42 tensors have a match in the base; is it the right one?', '0 of 42 tensors have a match in the base; is it the right one?'],
     ],
   ],
   [

@@ -37,12 +37,9 @@ export const operation = (name) => name.replace('dithered', 'lossy');
 /** An option of a strategy. @param {string} key @param {string} value */
 export const optionText = (key, value) => `${key === 'outlierFraction' ? 'outliers' : key} ${value}`;
 
-/** A message of the package as a sentence, and as plain as the page is. @param {string} text */
+/** A message of the package as a sentence. @param {string} text */
 export const sentence = (text) =>
-  text
-    .replace(/(is|are) not used by .*/, '$1 not in the fine-tune, nor in the result')
-    .replace('can be coded against', 'have a match in')
-    .replace(/^[a-z](?=[a-z]* )/, (letter) => letter.toUpperCase()) + (/[.!?:)]$/.test(text) ? '' : '.');
+  text.replace(/^[a-z](?=[a-z]* )/, (letter) => letter.toUpperCase()) + (/[.!?:)]$/.test(text) ? '' : '.');
 
 /** @param {number | null | undefined} n three significant digits */
 export function number(n) {

@@ -25,7 +25,6 @@ pub(in crate::job) fn extra_tensors(n: usize) -> Vec<Finding> {
         1 => ("tensor", "is"),
         _ => ("tensors", "are"),
     };
-    let text =
-        format!("{n} {tensors} of the base {are} not used by the delta; the result has only what the delta lists");
+    let text = format!("{n} {tensors} of the base {are} not in the fine-tune, nor in the result");
     vec![Finding::new(Severity::Note, "extra-tensors", text)]
 }

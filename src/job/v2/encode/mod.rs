@@ -271,7 +271,7 @@ fn strangers(items: &[Item<'_>]) -> Option<Finding> {
     if 2 * known >= n {
         return None;
     }
-    let text = format!("{known} of {n} tensors can be coded against the base; is it the right one?");
+    let text = format!("{known} of {n} tensors have a match in the base; is it the right one?");
     Some(Finding::new(Severity::Warning, "strangers", text))
 }
 
