@@ -13,7 +13,7 @@ use wdelta::format::v1::header::{parse_header, V1Header};
 use wdelta::format::v1::parent_hash::{record_order_for_paths, shard_groups, sorted};
 use wdelta::format::v1::placed::{expected_header, predict, Placed};
 use wdelta::format::v1::walker::Walker;
-use wdelta::format::v1::writer::{header_json, preamble, HeaderPlan, HeaderTensor, Layout};
+use wdelta::format::v1::writer::{header_json, preamble, HeaderPlan, HeaderTensor, RecordLayout};
 use wdelta::format::{not_a_delta, sniff, Kind};
 
 fn root() -> PathBuf {
@@ -146,7 +146,7 @@ fn every_file_of_the_reference_is_read_placed_and_written_again() {
                 let head = preamble(&header_json(&plan)).unwrap();
                 assert_eq!(head, file[..header_end as usize], "{path}");
                 let ordered: Vec<_> = order.iter().map(|n| &plan.tensors[header.find(n).unwrap()]).collect();
-                let layout = Layout::new(header_end, &ordered).unwrap();
+                let layout = RecordLayout::new(header_end, &ordered).unwrap();
                 assert_eq!(layout.size, file.len() as u64, "{path}");
                 for (t, records) in header.tensors.iter().zip(&placed.tensors) {
                     for (i, record) in records.iter().enumerate() {

@@ -3,7 +3,7 @@
 
 use wdelta::dtype::Dtype;
 use wdelta::error::{Code, Error};
-use wdelta::format::model::{assemble, choose_files, resolve_shards, Choice, Model, ShardHeader, Shards};
+use wdelta::format::model::{assemble, choose_files, resolve_shards, FolderChoice, Model, ShardHeader, Shards};
 use wdelta::format::safetensors::header::{Entry, Header};
 use wdelta::format::safetensors::index::Index;
 use wdelta::offset::ByteRange;
@@ -18,7 +18,7 @@ fn files(paths: &[&str]) -> Files {
         .collect()
 }
 
-fn choose(paths: &[&str]) -> Result<Choice, Error> {
+fn choose(paths: &[&str]) -> Result<FolderChoice, Error> {
     choose_files(&files(paths))
 }
 
@@ -66,7 +66,7 @@ fn a_folder_without_index_gives_its_safetensors_in_name_order() {
     let choice = choose(&folder).unwrap();
     assert_eq!(
         choice,
-        Choice {
+        FolderChoice {
             index: None,
             shards: Shards::List(vec![3, 1]),
             side_files: vec![0, 2, 4]
@@ -104,7 +104,7 @@ fn an_index_is_obeyed() {
     let choice = choose(&folder).unwrap();
     assert_eq!(
         choice,
-        Choice {
+        FolderChoice {
             index: Some(1),
             shards: Shards::FromIndex,
             side_files: vec![3]

@@ -8,7 +8,9 @@ use wdelta::format::v1::header::{parse_header, ResultDtype, V1Header};
 use wdelta::format::v1::placed::{expected_header, predict, Placed};
 use wdelta::format::v1::record::parse_record;
 use wdelta::format::v1::walker::Walker;
-use wdelta::format::v1::writer::{header_json, preamble, py_float, record_header, HeaderPlan, HeaderTensor, Layout};
+use wdelta::format::v1::writer::{
+    header_json, preamble, py_float, record_header, HeaderPlan, HeaderTensor, RecordLayout,
+};
 use wdelta::strategy::{array_elements, Strategy as Kind};
 
 const HASH: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
@@ -43,7 +45,7 @@ fn small() -> HeaderPlan {
 fn file_of(plan: &HeaderPlan, order: &[usize]) -> Vec<u8> {
     let mut file = preamble(&header_json(plan)).unwrap();
     let ordered: Vec<_> = order.iter().map(|&i| &plan.tensors[i]).collect();
-    let layout = Layout::new(file.len() as u64, &ordered).unwrap();
+    let layout = RecordLayout::new(file.len() as u64, &ordered).unwrap();
     for (t, starts) in ordered.into_iter().zip(&layout.records) {
         let elements = array_elements(t.strategy, &t.shape, t.kept);
         for (i, field) in t.strategy.fields().iter().enumerate() {

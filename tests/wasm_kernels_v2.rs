@@ -16,7 +16,7 @@ use wdelta::kernels::v2::analyse::{
 };
 use wdelta::kernels::v2::bits::{BitReader, BitWriter};
 use wdelta::kernels::v2::cost::{add_columns, add_columns_scalar, add_row, add_row_scalar, CostTable, SHIFTS};
-use wdelta::kernels::v2::dither::{self, Dither, Lattices, Place, Row, LEVELS};
+use wdelta::kernels::v2::dither::{self, Dither, Lattices, Row, RowPlace, LEVELS};
 use wdelta::kernels::v2::element::Layout;
 use wdelta::kernels::v2::predict::{predict_row, predict_row_scalar, Columns, Moves};
 use wdelta::kernels::v2::rans::{self, Words, LANES};
@@ -166,7 +166,7 @@ fn decoding_rows_of_streams_that_nobody_wrote() {
 fn dithered_row(
     dtype: Dtype,
     decoding: &Decoding<'_>,
-    place: Place,
+    place: RowPlace,
     source: &Source<'_>,
     streams: &mut Streams,
     out: &mut [u8],
@@ -291,7 +291,7 @@ fn decoding_dithered_rows() {
                     },
                     columns: &columns,
                 };
-                let place = Place {
+                let place = RowPlace {
                     dither: Dither {
                         step: rng.next() as u8,
                         seed: (rng.next() as u64) << 32 | rng.next() as u64,
@@ -662,7 +662,7 @@ fn quantizing_dithered_rows() {
                 seed: rng.next() as u64,
             };
             let mut levels = Vec::new();
-            let row = Row::at(Place { dither, row: round }, &source, 1, &mut levels);
+            let row = Row::at(RowPlace { dither, row: round }, &source, 1, &mut levels);
             let contexts = rng.bytes(padded);
             let run = |quantize: Quantize| {
                 let (mut index, mut out) = (vec![0; padded], vec![0; from.len()]);

@@ -4,7 +4,7 @@ use wdelta::dtype::Dtype;
 use wdelta::kernels::v2::adaptive::Meter;
 use wdelta::kernels::v2::element::Layout;
 use wdelta::kernels::v2::tables::{DecodeTables, SYMBOLS};
-use wdelta::strategy::lossless::fit::{self, Effort, Fit};
+use wdelta::strategy::lossless::fit::{self, Effort, SampleFit};
 use wdelta::strategy::lossless::model::{code_tables, TableSet, Window};
 use wdelta::strategy::lossless::{block, factors, merge, rows, side};
 
@@ -29,13 +29,13 @@ impl Tensor {
 
 /// A coded pair.
 pub struct Coded {
-    pub fits: Vec<Fit>,
+    pub fits: Vec<SampleFit>,
     pub set: TableSet,
     pub block: Vec<u8>,
     pub stats: block::Stats,
 }
 
-pub fn fit_all(tensors: &[Tensor], effort: Effort) -> Vec<Fit> {
+pub fn fit_all(tensors: &[Tensor], effort: Effort) -> Vec<SampleFit> {
     tensors
         .iter()
         .map(|t| {

@@ -15,7 +15,7 @@ pub enum Shards {
 
 /// What the files of a folder are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Choice {
+pub struct FolderChoice {
     /// Source of the `*.safetensors.index.json` that is to be obeyed.
     pub index: Option<u32>,
     /// The shards.
@@ -43,7 +43,7 @@ const OTHER_WEIGHTS: [&str; 8] = [".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5"
 /// one, takes every `*.safetensors` at the top level in file name order. Hidden files never count. A single file is
 /// taken whatever its name. `USAGE` with advice when there is nothing to take: an adapter alone, only weights in another
 /// format, weights only in folders below.
-pub fn choose_files(files: &[(u32, String, u64)]) -> Result<Choice> {
+pub fn choose_files(files: &[(u32, String, u64)]) -> Result<FolderChoice> {
     let alone = files.len() == 1;
     let files: Vec<_> = files.iter().filter(|(_, path, _)| alone || !is_hidden(path)).collect();
     let order = sorted_positions(files.len(), &|a, b| files[a].1.cmp(&files[b].1));
@@ -74,7 +74,7 @@ pub fn choose_files(files: &[(u32, String, u64)]) -> Result<Choice> {
         (None, _) => Shards::List(shards),
     };
     let side_files = files.iter().filter(|f| is_side_file(&f.1)).map(|f| f.0).collect();
-    Ok(Choice {
+    Ok(FolderChoice {
         index,
         shards,
         side_files,

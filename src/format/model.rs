@@ -11,7 +11,7 @@ use crate::limits::MAX_TENSORS;
 use crate::offset::{element_count, ByteRange};
 use crate::order::{rearranged, sorted_positions};
 
-pub use super::folder::{choose_files, resolve_shards, Choice, Shards};
+pub use super::folder::{choose_files, resolve_shards, FolderChoice, Shards};
 
 /// A safetensors file whose header was read.
 #[derive(Clone, Debug, PartialEq, Eq)]

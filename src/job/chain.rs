@@ -237,7 +237,7 @@ pub struct ChainCheck<'a> {
 
 /// A link that holds, for reports.
 #[derive(Clone, Debug, Serialize)]
-pub struct Link {
+pub struct CheckedLink {
     /// Number of the delta, from 0.
     pub index: usize,
     /// The hash, in hex, that it names of the model before it.
@@ -251,7 +251,7 @@ pub struct Link {
 /// What [`ChainCheck::finish`] found.
 pub struct ChainResult {
     /// One entry a delta, in order.
-    pub links: Vec<Link>,
+    pub links: Vec<CheckedLink>,
     /// Fast hash of each base tensor while it was hashed, by sorted names.
     fast: Vec<(String, u64)>,
 }
@@ -323,7 +323,7 @@ impl<'a> ChainCheck<'a> {
             return Err(wrong_base(first, hashes.first().map_or("", |h| &h.sha256)));
         };
         let order = self.orders[matching].0;
-        result.links.push(Link {
+        result.links.push(CheckedLink {
             index: 0,
             expected: expected.clone(),
             order,
@@ -335,7 +335,7 @@ impl<'a> ChainCheck<'a> {
             if delta.header.parent_hash != found {
                 return Err(broken_chain(delta, i, found));
             }
-            result.links.push(Link {
+            result.links.push(CheckedLink {
                 index: i,
                 expected: delta.header.parent_hash.clone(),
                 order: Order::Sorted,

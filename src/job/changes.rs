@@ -21,7 +21,7 @@ pub enum Change {
     /// A version 1 delta.
     V1(DeltaTensor),
     /// A version 2 delta: the tensor after it, less the one before it.
-    V2(Moved),
+    V2(MovedTensor),
 }
 wire_enum!(Change {
     0: V1 { 0: tensor },
@@ -30,7 +30,7 @@ wire_enum!(Change {
 
 /// A tensor before and after a version 2 link, in a [`Past`](super::v2::past::Past).
 #[derive(Clone, Debug, Default)]
-pub struct Moved {
+pub struct MovedTensor {
     /// Number of the tensor in the last model.
     pub tensor: u32,
     /// Number of the one that it is coded against in the model before.
@@ -42,7 +42,7 @@ pub struct Moved {
     /// Bytes that are read for it.
     pub cost: u64,
 }
-wire!(Moved {
+wire!(MovedTensor {
     tensor,
     base,
     words,
@@ -92,7 +92,7 @@ impl<'a> Changes<'a> {
     }
 
     /// A stream of how far a tensor moved, by way of a reader that knows its past and keeps what it decoded.
-    pub fn of_v2(name: &str, reader: &'a mut Reader, moved: Moved) -> Self {
+    pub fn of_v2(name: &str, reader: &'a mut Reader, moved: MovedTensor) -> Self {
         Self(Kind::V2(Box::new(MovedStream::new(name, reader, moved))))
     }
 
@@ -124,7 +124,7 @@ impl<'a> Changes<'a> {
 
 struct MovedStream<'a> {
     name: String,
-    moved: Moved,
+    moved: MovedTensor,
     /// Of the tensor's bytes, if they are held against its digest at the end.
     hasher: Option<blake3::Hasher>,
     reader: &'a mut Reader,
@@ -136,7 +136,7 @@ struct MovedStream<'a> {
 }
 
 impl<'a> MovedStream<'a> {
-    fn new(name: &str, reader: &'a mut Reader, moved: Moved) -> Self {
+    fn new(name: &str, reader: &'a mut Reader, moved: MovedTensor) -> Self {
         Self {
             name: name.to_owned(),
             hasher: Some(blake3::Hasher::new()),

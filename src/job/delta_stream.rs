@@ -10,7 +10,7 @@ use crate::limits::{BLOCK_ELEMENTS, CHUNK_ELEMENTS};
 use crate::strategy::{Expander, MAX_FIELDS};
 
 /// A window on one array of a delta: what was read and is not yet consumed.
-struct Window {
+struct ArrayWindow {
     source: u32,
     /// Where the next read starts.
     next: u64,
@@ -22,7 +22,7 @@ struct Window {
     fresh: Vec<u8>,
 }
 
-impl Window {
+impl ArrayWindow {
     /// Elements that are there.
     fn ready(&self) -> usize {
         (self.bytes.len() - self.used) / self.width
@@ -61,7 +61,7 @@ pub struct DeltaStream {
     name: String,
     source: u32,
     expander: Expander,
-    windows: Vec<Window>,
+    windows: Vec<ArrayWindow>,
     elements: u64,
     /// The dtype that the delta is added in: see [`add_link`].
     pub(super) dtype: ResultDtype,
@@ -79,7 +79,7 @@ impl DeltaStream {
             .fields()
             .iter()
             .zip(&delta.fields)
-            .map(|(field, placed)| Window {
+            .map(|(field, placed)| ArrayWindow {
                 source: delta.source,
                 next: placed.offset,
                 left: placed.elements,
@@ -111,12 +111,12 @@ impl DeltaStream {
 
     /// The reads that [`DeltaStream::want`] asked for.
     pub(super) fn reads(&mut self) -> impl Iterator<Item = Read<'_>> {
-        self.windows.iter_mut().map(Window::read)
+        self.windows.iter_mut().map(ArrayWindow::read)
     }
 
     /// Takes in what was read.
     pub(super) fn take(&mut self) {
-        self.windows.iter_mut().for_each(Window::take);
+        self.windows.iter_mut().for_each(ArrayWindow::take);
     }
 
     /// Reads what the next `n` deltas will probably take.

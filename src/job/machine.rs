@@ -142,7 +142,7 @@ pub struct Io(Rc<RefCell<Mailbox>>);
 
 /// Tasks that were begun and whose reports nobody has collected: how many.
 #[must_use = "a round that is begun has to be collected"]
-pub struct Round(usize);
+pub struct Pending(usize);
 
 /// One read of [`Io::read`]: the whole of `buf` is filled from `offset` of `source`.
 pub struct Read<'a> {
@@ -318,16 +318,16 @@ impl Io {
     }
 
     /// Has the tasks begun. Rounds are collected in the order in which they were begun.
-    pub async fn start(&self, tasks: Vec<TaskSpec>) -> Round {
+    pub async fn start(&self, tasks: Vec<TaskSpec>) -> Pending {
         let n = tasks.len();
         if n > 0 {
             self.park(Step::Start(tasks)).await;
         }
-        Round(n)
+        Pending(n)
     }
 
     /// Waits for the tasks of a round; their reports are in the order of the tasks.
-    pub async fn collect(&self, Round(n): Round) -> Result<Vec<Vec<u8>>> {
+    pub async fn collect(&self, Pending(n): Pending) -> Result<Vec<Vec<u8>>> {
         if n == 0 {
             return Ok(Vec::new());
         }

@@ -30,7 +30,7 @@ pub struct Plan {
 }
 
 /// What `decode` is about to do.
-pub struct Decoding<'a> {
+pub struct DecodePlan<'a> {
     /// The files that its tasks write from end to end, each byte once.
     pub outputs: &'a [OutputFile],
     /// What was noticed so far.
@@ -62,7 +62,7 @@ impl Plan {
     }
 
     /// Of `decode`.
-    pub fn decoding(of: &Decoding<'_>) -> Self {
+    pub fn decoding(of: &DecodePlan<'_>) -> Self {
         let bytes: u64 = of.outputs.iter().map(|o| o.size).sum();
         let again = if of.read_back { bytes } else { 0 };
         Self {

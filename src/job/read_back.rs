@@ -29,10 +29,10 @@ pub async fn read_back(io: Io, source: u32, items: Vec<(ByteRange, u64)>) -> Res
 }
 
 /// Number of a sink, a range of it, and the fast hash of what was written there.
-pub type Written = (u32, ByteRange, u64);
+pub type WrittenRange = (u32, ByteRange, u64);
 
 /// Has the results read back. `written`: ranges of outputs and their fast hashes; the `outputs` follow `sources` files.
-pub async fn compare_written(io: &Io, sources: usize, outputs: usize, written: &[Written]) -> Result<()> {
+pub async fn compare_written(io: &Io, sources: usize, outputs: usize, written: &[WrittenRange]) -> Result<()> {
     let mut by_sink = vec![Vec::new(); outputs];
     for &(sink, range, hash) in written {
         by_sink[sink as usize].push((range, hash));

@@ -1,7 +1,7 @@
 //! Shapes that several reports share. Field names are camelCase on the wire.
 
 use super::json;
-use super::wire::{Reader, Wire};
+use super::wire::{Wire, WireReader};
 use crate::error::{Code, Error, Result};
 use serde::Serialize;
 
@@ -64,7 +64,7 @@ pub fn to_wire<T: Wire>(message: &T) -> Result<Vec<u8>> {
 
 /// Reads what [`to_wire`] wrote.
 pub fn from_wire<T: Wire>(bytes: &[u8]) -> Result<T> {
-    let mut reader = Reader::new(bytes);
+    let mut reader = WireReader::new(bytes);
     let message = T::get(&mut reader);
     match reader.is_done() {
         true => Ok(message),

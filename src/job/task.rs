@@ -49,7 +49,7 @@ pub enum Task {
     /// Rebuild tensors from blocks of version 2, or see that they can be.
     Rebuild(v2::rebuild::Rebuild),
     /// Look at the parts of a version 2 delta without a base.
-    Examine(v2::coded::Coded),
+    Examine(v2::coded::CodedModel),
     /// Write tensors after a version 1 link that comes after a version 2 link.
     Round(v2::round::Round),
     /// Hash models that links rebuild.

@@ -19,14 +19,14 @@ use crate::kernels::convert;
 use crate::offset::ByteRange;
 
 /// The model that a base and its deltas rebuild.
-enum Rebuilt {
+enum RebuiltModel {
     /// By links of version 1 alone, or by none: those tensors of the base that the links have, and what each is made of.
     V1(Model, Vec<Origin>),
     /// By links of which one is of version 2.
     V2(Chain),
 }
 
-impl Rebuilt {
+impl RebuiltModel {
     async fn open(io: &Io, sources: &[SourceEntry]) -> Result<Self> {
         let any_v2 = any_v2(io, sources, groups_of(sources, Role::Delta)).await?;
         let mut base = open_model(io, sources, Role::Base, 0).await?.model;
@@ -76,7 +76,7 @@ async fn stream(io: &Io, origins: &[Origin], tensor: &Tensor, options: &TensorsO
 
 /// Runs the job: every tensor asked for, in pieces of whole rows where a row fits a piece.
 pub async fn tensors(io: Io, sources: Vec<SourceEntry>, options: TensorsOptions) -> Result<String> {
-    let rebuilt = Rebuilt::open(&io, &sources).await?;
+    let rebuilt = RebuiltModel::open(&io, &sources).await?;
     let model = rebuilt.model();
     let find = |name: &String| model.find(name).ok_or_else(|| no_tensor(name));
     let wanted: Vec<&Tensor> = match &options.names {
@@ -88,8 +88,8 @@ pub async fn tensors(io: Io, sources: Vec<SourceEntry>, options: TensorsOptions)
     let plan = Plan::reading("tensors", reads, wanted.len(), elements);
     plan.announce(&io).await?;
     match &rebuilt {
-        Rebuilt::V2(chain) => v2::stream(&io, chain, &wanted, &options).await?,
-        Rebuilt::V1(_, origins) => {
+        RebuiltModel::V2(chain) => v2::stream(&io, chain, &wanted, &options).await?,
+        RebuiltModel::V1(_, origins) => {
             for tensor in wanted {
                 stream(&io, origins, tensor, &options).await?;
             }

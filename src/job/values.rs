@@ -43,7 +43,7 @@ impl Origin {
 }
 
 /// A piece of a tensor in float32, with the base it came from.
-pub struct Block<'a> {
+pub struct ValueBlock<'a> {
     /// First element, counted from the start of the chunk.
     pub at: usize,
     /// Base plus deltas.
@@ -156,7 +156,7 @@ impl<'a> Values<'a> {
     }
 
     /// Calls `f` with the values of the loaded chunk, block by block.
-    pub async fn blocks(&mut self, io: &Io, f: &mut dyn FnMut(Block<'_>) -> Result<()>) -> Result<()> {
+    pub async fn blocks(&mut self, io: &Io, f: &mut dyn FnMut(ValueBlock<'_>) -> Result<()>) -> Result<()> {
         let n = self.chunk.len() / self.width;
         let mut at = 0;
         while at < n {
@@ -171,7 +171,7 @@ impl<'a> Values<'a> {
                 delta.expand(io, step).await?;
                 add_link(delta.dtype, values, step);
             }
-            f(Block {
+            f(ValueBlock {
                 at,
                 values,
                 base,

@@ -112,13 +112,13 @@ fn row_scale(mean: f64) -> u16 {
 
 /// Cuts a tensor into rows, however it arrives.
 #[derive(Clone, Debug)]
-pub(super) struct Rows {
+pub(super) struct RowCutter {
     cols: u64,
     left_in_row: u64,
     sum: MagnitudeSum,
 }
 
-impl Rows {
+impl RowCutter {
     pub fn new(cols: u64) -> Self {
         Self {
             cols,
@@ -153,7 +153,7 @@ impl Rows {
 
 #[derive(Clone, Debug)]
 pub(super) struct Emitter {
-    rows: Rows,
+    rows: RowCutter,
     /// Of the current row.
     spread: Spread,
     /// Rows that have no column.
@@ -169,7 +169,7 @@ impl Emitter {
     pub fn new(shape: &[u64]) -> Self {
         let (rows, cols) = rows_cols(shape);
         Self {
-            rows: Rows::new(cols),
+            rows: RowCutter::new(cols),
             spread: Spread::default(),
             empty_rows: if cols == 0 { rows } else { 0 },
             bits: 0,

@@ -35,7 +35,7 @@ const ASIDE: (u64, u64) = (1 << 16, (2 << 20) - STEP as u64);
 
 /// Finds the [`Cut`], and the extremes of what is not kept.
 #[derive(Clone, Debug)]
-pub(super) struct Search {
+pub(super) struct CutSearch {
     n: u64,
     kept: u64,
     /// How many values may be set aside.
@@ -63,7 +63,7 @@ enum Stage {
     Done,
 }
 
-impl Search {
+impl CutSearch {
     /// A search for the `kept` largest of `n` values; no more than there are.
     pub fn new(n: u64, kept: u64) -> Self {
         Self {
@@ -300,7 +300,7 @@ mod tests {
         let (mut squares, mut range) = (Squares::default(), Range::default());
         let finite = squares.feed(values);
         range.feed(values, finite);
-        let mut search = Search::new(values.len() as u64, kept);
+        let mut search = CutSearch::new(values.len() as u64, kept);
         search.room = room;
         for passes in 1.. {
             values.chunks(STEP).for_each(|block| search.feed(block));
@@ -376,7 +376,7 @@ mod tests {
     fn values_that_change_between_the_passes_do_not_hold_it_up() {
         let rising: Vec<f32> = (0..50_000).map(|i| noise(i) * (1 + i) as f32).collect();
         let squares = Squares::default();
-        let mut search = Search::new(50_000, 5_000);
+        let mut search = CutSearch::new(50_000, 5_000);
         search.room = 2_500;
         let mut passes = 0;
         loop {

@@ -1,8 +1,8 @@
 //! Encoding, first passes: what is in a tensor, where to cut it, and whether a strategy would spoil it.
 
 use super::int4::Scale;
-use super::quantized::Rows;
-use super::search::{Cut, Search};
+use super::quantized::RowCutter;
+use super::search::{Cut, CutSearch};
 use super::{rows_cols, Strategy};
 use crate::decimal::brief;
 use crate::kernels::float16::{f16_to_f32, largest_lost};
@@ -70,9 +70,9 @@ pub struct Survey {
     range: Range,
     /// int4: magnitude bits of the largest value for which float16 is too coarse.
     lost: u32,
-    search: Option<Box<Search>>,
+    search: Option<Box<CutSearch>>,
     /// Quantized.
-    rows: Option<Box<Rows>>,
+    rows: Option<Box<RowCutter>>,
     errors: RowErrors,
 }
 
@@ -96,8 +96,8 @@ impl Survey {
             squares: Squares::default(),
             range: Range::default(),
             lost: 0,
-            search: (!by_rows).then(|| Box::new(Search::new(n, kept))),
-            rows: by_rows.then(|| Box::new(Rows::new(rows_cols(shape).1))),
+            search: (!by_rows).then(|| Box::new(CutSearch::new(n, kept))),
+            rows: by_rows.then(|| Box::new(RowCutter::new(rows_cols(shape).1))),
             errors: RowErrors::default(),
         }
     }

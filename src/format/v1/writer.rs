@@ -96,7 +96,7 @@ pub fn preamble(json: &[u8]) -> Result<Vec<u8>> {
 
 /// Where the records of a file to be written go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Layout {
+pub struct RecordLayout {
     /// Per tensor, in the order given: where each of its records starts, in the order of the strategy's fields. Each takes
     /// [`record_header`] and its data.
     pub records: Vec<Vec<u64>>,
@@ -106,7 +106,7 @@ pub struct Layout {
     pub size: u64,
 }
 
-impl Layout {
+impl RecordLayout {
     /// Places for the records of `tensors`, in the order given, from `records_at` on, the end of the header.
     ///
     /// `LIMIT` when a position does not fit in `u64`.
@@ -166,7 +166,7 @@ fn push_text(json: &mut String, text: &str) {
 
 /// The bytes before an array's data: three texts with their lengths, one dimension, the length of the data.
 ///
-/// `elements` times the width of `dtype` must fit in `u64`; [`Layout`] has checked that.
+/// `elements` times the width of `dtype` must fit in `u64`; [`RecordLayout`] has checked that.
 pub fn record_header(name: &str, field: &str, dtype: ArrayDtype, elements: u64) -> Vec<u8> {
     let texts = [name, field, dtype.name()];
     let mut bytes = Vec::with_capacity(record::header_len(name, field, dtype) as usize);
@@ -256,7 +256,7 @@ mod tests {
     fn records_follow_each_other_in_the_order_given() {
         let plan = plan(None);
         let [s, q, i] = &plan.tensors[..] else { unreachable!() };
-        let layout = Layout::new(100, &[q, s, i]).unwrap();
+        let layout = RecordLayout::new(100, &[q, s, i]).unwrap();
         let lens = |t: &HeaderTensor, data: &[u64]| {
             let names = t
                 .strategy
@@ -282,9 +282,9 @@ mod tests {
     #[test]
     fn positions_past_u64_are_refused() {
         let huge = tensor("h", Strategy::Sparse, &[u64::MAX], u64::MAX, "0");
-        assert_eq!(Layout::new(100, &[&huge]).unwrap_err().code, Code::Limit);
+        assert_eq!(RecordLayout::new(100, &[&huge]).unwrap_err().code, Code::Limit);
         let long = tensor("h", Strategy::Quantized, &[u64::MAX], 0, "");
-        assert!(Layout::new(100, &[&long]).is_ok());
-        assert_eq!(Layout::new(100, &[&long; 9]).unwrap_err().code, Code::Limit);
+        assert!(RecordLayout::new(100, &[&long]).is_ok());
+        assert_eq!(RecordLayout::new(100, &[&long; 9]).unwrap_err().code, Code::Limit);
     }
 }

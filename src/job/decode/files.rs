@@ -19,14 +19,14 @@ use crate::order::{rearranged, sorted_positions};
 /// A file of the result: what it starts with, and the tensors after that.
 pub(in crate::job) struct ResultFile {
     pub(in crate::job) path: String,
-    pub(in crate::job) head: Head,
+    pub(in crate::job) head: FileHead,
     /// In the order of their bytes, with ranges counted from the end of the head; none in a file that is not safetensors.
     pub(in crate::job) tensors: Vec<Entry>,
     pub(in crate::job) size: u64,
 }
 
 /// The bytes of a file before its tensors.
-pub(in crate::job) enum Head {
+pub(in crate::job) enum FileHead {
     /// New ones.
     Written(Vec<u8>),
     /// The base's own: this many bytes at the start of this source.
@@ -40,7 +40,7 @@ impl ResultFile {
         let size = data.checked_add(head.len() as u64).ok_or_else(too_large)?;
         Ok(Self {
             path,
-            head: Head::Written(head),
+            head: FileHead::Written(head),
             tensors,
             size,
         })
@@ -49,8 +49,8 @@ impl ResultFile {
     /// Where the head ends.
     pub(in crate::job) fn data_offset(&self) -> u64 {
         match &self.head {
-            Head::Written(bytes) => bytes.len() as u64,
-            Head::OfBase { len, .. } => *len,
+            FileHead::Written(bytes) => bytes.len() as u64,
+            FileHead::OfBase { len, .. } => *len,
         }
     }
 
@@ -91,8 +91,8 @@ pub(in crate::job) async fn begin(io: &Io, plan: Plan, files: Vec<ResultFile>) -
     let bytes = plan.begin(io).await?;
     for (file, sink) in files.into_iter().zip(0..) {
         let mut head = match file.head {
-            Head::Written(head) => head,
-            Head::OfBase { source, len } => io.read_vec(source, 0, len as usize).await?,
+            FileHead::Written(head) => head,
+            FileHead::OfBase { source, len } => io.read_vec(source, 0, len as usize).await?,
         };
         io.put(sink, 0, &mut head).await;
     }
@@ -121,7 +121,7 @@ pub(super) fn layout(base: &Model, origins: &[Origin], options: &DecodeOptions) 
             }
             Ok(ResultFile {
                 path: file.path.clone(),
-                head: Head::OfBase {
+                head: FileHead::OfBase {
                     source: file.source,
                     len: file.data_offset,
                 },
@@ -189,7 +189,7 @@ pub(super) async fn rebuilt_index(
         return Ok(None);
     };
     let path = sources[source as usize].path.clone();
-    let bytes = match shards.iter().all(|s| matches!(s.head, Head::OfBase { .. })) {
+    let bytes = match shards.iter().all(|s| matches!(s.head, FileHead::OfBase { .. })) {
         true => io.read_vec(source, 0, io.size(source) as usize).await?,
         false => index_of(index, shards),
     };

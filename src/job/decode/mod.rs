@@ -9,8 +9,8 @@ use super::chain::{self, ChainCheck, ChainResult};
 use super::machine::{Io, Role, SourceEntry, TaskSpec};
 use super::open::{delta_sources, groups_of, open_model, OpenDelta};
 use super::options::{DecodeOptions, OutputDtype};
-use super::plan::{Decoding, Plan};
-use super::read_back::{compare_written, Written};
+use super::plan::{DecodePlan, Plan};
+use super::read_back::{compare_written, WrittenRange};
 use super::report::{found, source_changed, to_json};
 use super::task::{grouped, Task};
 use super::v2::open::any_v2;
@@ -52,7 +52,7 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
     let of_tensors = batch.add(decode_tasks(items)?);
     batch.add(copies);
     let findings = extra_tensors(base.tensors.len() - origins.len());
-    let plan = Plan::decoding(&Decoding {
+    let plan = Plan::decoding(&DecodePlan {
         outputs: &outputs,
         findings: &findings,
         work: batch.cost(),
@@ -72,7 +72,7 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
     }
     if options.read_back {
         let written = places.iter().zip(&decoded);
-        let written: Vec<Written> = written.map(|(&(sink, range), d)| (sink, range, d.written)).collect();
+        let written: Vec<WrittenRange> = written.map(|(&(sink, range), d)| (sink, range, d.written)).collect();
         compare_written(&io, sources.len(), n_files, &written).await?;
     }
     to_json(&Report {

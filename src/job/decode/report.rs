@@ -1,6 +1,6 @@
 //! What `decode` reports, of either version.
 
-use crate::job::chain::Link;
+use crate::job::chain::CheckedLink;
 use crate::job::machine::OutputFile;
 use crate::job::options::OutputDtype;
 use crate::job::report::{Finding, Severity};
@@ -14,7 +14,7 @@ pub(in crate::job) struct Report {
     pub(in crate::job) dtype: OutputDtype,
     pub(in crate::job) files: Vec<OutputFile>,
     pub(in crate::job) tensors: usize,
-    pub(in crate::job) links: Vec<Link>,
+    pub(in crate::job) links: Vec<CheckedLink>,
     pub(in crate::job) findings: Vec<Finding>,
 }
 

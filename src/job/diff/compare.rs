@@ -16,12 +16,12 @@ use crate::limits::BLOCK_ELEMENTS;
 #[derive(Debug, Clone)]
 pub struct DiffItem {
     pub(super) name: String,
-    pub(super) sides: Sides,
+    pub(super) sides: DiffSides,
 }
 wire!(DiffItem { name, sides });
 
 #[derive(Debug, Clone)]
-pub(super) enum Sides {
+pub(super) enum DiffSides {
     /// Two models, and the base that both came from.
     Models {
         a: TensorRange,
@@ -31,7 +31,7 @@ pub(super) enum Sides {
     /// Two deltas.
     Deltas { a: Change, b: Change },
 }
-wire_enum!(Sides {
+wire_enum!(DiffSides {
     0: Models { a: a, b: b, base: base },
     1: Deltas { a: a, b: b }
 });
@@ -40,8 +40,8 @@ impl DiffItem {
     /// Bytes that comparing reads.
     pub(super) fn cost(&self) -> u64 {
         match &self.sides {
-            Sides::Models { a, b, base } => a.range.len + b.range.len + base.as_ref().map_or(0, |t| t.range.len),
-            Sides::Deltas { a, b } => a.bytes() + b.bytes(),
+            DiffSides::Models { a, b, base } => a.range.len + b.range.len + base.as_ref().map_or(0, |t| t.range.len),
+            DiffSides::Deltas { a, b } => a.bytes() + b.bytes(),
         }
     }
 
@@ -49,8 +49,8 @@ impl DiffItem {
     /// last of a task are decoded for its neighbours too: so that these are few, it is what the values take in 16 bits.
     pub(super) fn weight(&self) -> u64 {
         match &self.sides {
-            Sides::Models { .. } => self.cost(),
-            Sides::Deltas { a, .. } => 2 * a.values(),
+            DiffSides::Models { .. } => self.cost(),
+            DiffSides::Deltas { a, .. } => 2 * a.values(),
         }
     }
 }
@@ -103,8 +103,8 @@ async fn compare(io: &Io, items: &[DiffItem], pasts: Vec<Past>) -> Result<Vec<Su
     let mut readers: Vec<Reader> = pasts.into_iter().map(Reader::new).collect();
     for item in items {
         let likeness = match &item.sides {
-            Sides::Models { a, b, base } => models(io, &item.name, a, b, base.as_ref()).await?,
-            Sides::Deltas { a, b } => deltas(io, &item.name, a, b, &mut readers).await?,
+            DiffSides::Models { a, b, base } => models(io, &item.name, a, b, base.as_ref()).await?,
+            DiffSides::Deltas { a, b } => deltas(io, &item.name, a, b, &mut readers).await?,
         };
         let (a_sq, b_sq) = likeness.squares();
         sums.push(Sums {

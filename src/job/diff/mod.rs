@@ -3,7 +3,7 @@
 pub mod compare;
 
 use super::chain;
-use super::changes::{Change, Moved};
+use super::changes::{Change, MovedTensor};
 use super::machine::{Io, Role, SourceEntry};
 use super::open::{head, open_base, open_model, sources_of};
 use super::options::NoOptions;
@@ -19,7 +19,7 @@ use crate::format::model::{Model, Tensor};
 use crate::format::{self, Kind};
 use crate::kernels::v2::element::Layout;
 use crate::order::{rearranged, sorted_positions};
-use compare::{DiffItem, Sides, Sums};
+use compare::{DiffItem, DiffSides, Sums};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -186,10 +186,10 @@ async fn held(io: &Io, source: u32, base: Option<&Model>) -> Result<(Vec<Held>, 
             name: t.name.clone(),
             shape: t.shape.clone(),
             strategy: record.map_or("", |r| r.op_name()),
-            change: Change::V2(Moved {
+            change: Change::V2(MovedTensor {
                 words: t.range.len / Layout::of(t.dtype).bytes() as u64,
                 cost: 2 * chain.cost(1, &t.name),
-                ..Moved::default()
+                ..MovedTensor::default()
             }),
         }
     };
@@ -205,7 +205,7 @@ fn set_past(chain: Option<&Chain>, items: &mut [DiffItem], side: usize) -> Resul
     let names: Vec<&str> = items.iter().map(|i| i.name.as_str()).collect();
     let (past, moved) = chain.moved(&names)?;
     for (item, moved) in items.iter_mut().zip(moved) {
-        if let Sides::Deltas { a, b } = &mut item.sides {
+        if let DiffSides::Deltas { a, b } = &mut item.sides {
             *[a, b][side] = Change::V2(moved);
         }
     }
@@ -241,7 +241,7 @@ async fn of_deltas(io: &Io, sources: &[SourceEntry], a: u32, b: u32) -> Result<O
         report.tensors.push(Alike::new(&of_a.name, values));
         items.push(DiffItem {
             name: of_a.name,
-            sides: Sides::Deltas {
+            sides: DiffSides::Deltas {
                 a: of_a.change,
                 b: of_b.change.clone(),
             },
@@ -277,7 +277,7 @@ async fn of_models(io: &Io, sources: &[SourceEntry]) -> Result<Opened> {
             .and_then(|m| m.find(&of_a.name))
             .filter(|t| t.shape == of_a.shape);
         report.tensors.push(Alike::new(&of_a.name, of_a.elements));
-        let sides = Sides::Models {
+        let sides = DiffSides::Models {
             a: TensorRange::from(of_a),
             b: TensorRange::from(of_b),
             base: of_base.filter(|t| t.dtype.to_f32_defined()).map(TensorRange::from),

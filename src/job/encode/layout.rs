@@ -4,7 +4,7 @@ use super::wanted::Wanted;
 use crate::error::Result;
 use crate::format::model::Model;
 use crate::format::v1::parent_hash;
-use crate::format::v1::writer::{self, HeaderPlan, HeaderTensor, Layout};
+use crate::format::v1::writer::{self, HeaderPlan, HeaderTensor, RecordLayout};
 use crate::job::encode::choose::Choice;
 use crate::job::encode::survey::SurveyItem;
 use crate::job::options::EncodeOptions;
@@ -73,7 +73,7 @@ pub(super) fn layout(
     let at = |name: &String| plan.tensors.binary_search_by(|t| t.name.cmp(name)).ok();
     let order: Vec<usize> = record_order.iter().filter_map(at).collect();
     let ordered: Vec<&HeaderTensor> = order.iter().map(|&i| &plan.tensors[i]).collect();
-    let placed = Layout::new(head.len() as u64, &ordered)?;
+    let placed = RecordLayout::new(head.len() as u64, &ordered)?;
     let mut records = vec![Vec::new(); items.len()];
     for (i, starts) in order.into_iter().zip(placed.records) {
         records[i] = starts;

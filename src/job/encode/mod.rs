@@ -69,7 +69,7 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     plan.announce(&io).await?;
 
     let hash_names = hash_names(base, &record_order, &options, &wanted);
-    let Surveyed {
+    let FirstRound {
         base_hash,
         parent_hash,
         seen,
@@ -192,7 +192,7 @@ impl<'a> Before<'a> {
 }
 
 /// What the first round found.
-struct Surveyed {
+struct FirstRound {
     /// Of the base, or of what stands in its stead.
     base_hash: ModelHash,
     /// Of the model that the delta is made against, in hex.
@@ -202,7 +202,7 @@ struct Surveyed {
 }
 
 /// Round 1: the base's hash, the links before, and a look at every tensor.
-async fn survey(io: &Io, before: &Before<'_>, hash_names: &[String], items: &[SurveyItem]) -> Result<Surveyed> {
+async fn survey(io: &Io, before: &Before<'_>, hash_names: &[String], items: &[SurveyItem]) -> Result<FirstRound> {
     if let Before::Mixed(chain) = before {
         Parents::new(chain)?.check(io).await?;
     }
@@ -223,7 +223,7 @@ async fn survey(io: &Io, before: &Before<'_>, hash_names: &[String], items: &[Su
         None => base_hash.sha256.clone(),
         Some(report) => from_wire::<Vec<String>>(report)?.swap_remove(0),
     };
-    Ok(Surveyed {
+    Ok(FirstRound {
         base_hash,
         parent_hash,
         seen: gather(of_surveys.of(&reports), items.len())?,

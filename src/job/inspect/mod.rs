@@ -12,7 +12,7 @@ use crate::format::grouping::group;
 use crate::format::v1::header::ResultDtype;
 use crate::format::v1::CHECKSUM_BYTES;
 use crate::strategy::Strategy;
-use report::{LayoutReport, OptionsReport, Place, RecordReport, Report, TensorReport};
+use report::{LayoutReport, OptionsReport, PlaceReport, RecordReport, Report, TensorReport};
 
 /// Runs the job.
 pub async fn inspect(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<String> {
@@ -70,7 +70,7 @@ fn described(delta: &OpenDelta) -> Report {
             }
         })
         .collect();
-    let place = |range: crate::offset::ByteRange| Place {
+    let place = |range: crate::offset::ByteRange| PlaceReport {
         offset: range.offset,
         length: range.len,
     };
@@ -86,7 +86,7 @@ fn described(delta: &OpenDelta) -> Report {
         layout: LayoutReport {
             header: place(delta.header_range),
             payload: place(delta.payload()),
-            checksum: Place {
+            checksum: PlaceReport {
                 offset: delta.size - CHECKSUM_BYTES,
                 length: CHECKSUM_BYTES,
             },

@@ -25,16 +25,16 @@ pub(in crate::job) struct Report {
 
 #[derive(Serialize)]
 pub(in crate::job) struct LayoutReport {
-    pub(in crate::job) header: Place,
-    pub(in crate::job) payload: Place,
-    pub(in crate::job) checksum: Place,
+    pub(in crate::job) header: PlaceReport,
+    pub(in crate::job) payload: PlaceReport,
+    pub(in crate::job) checksum: PlaceReport,
     /// The table sets of version 2.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(in crate::job) sets: Vec<Place>,
+    pub(in crate::job) sets: Vec<PlaceReport>,
 }
 
 #[derive(Serialize)]
-pub(in crate::job) struct Place {
+pub(in crate::job) struct PlaceReport {
     pub(in crate::job) offset: u64,
     pub(in crate::job) length: u64,
 }

@@ -18,7 +18,7 @@ use super::v2::result::expected;
 use crate::error::{Code, Error, Result};
 use crate::format::model::Model;
 use serde::Serialize;
-use tree::{path_to, Parent, Tree};
+use tree::{path_to, LineageTree, Parent};
 
 #[derive(Serialize)]
 struct Report {
@@ -60,7 +60,7 @@ pub async fn lineage(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<
         ..Plan::reading("lineage", reads, tensors, elements)
     };
     plan.announce(&io).await?;
-    let mut tree = Tree {
+    let mut tree = LineageTree {
         parents: vec![None; links.len()],
         reasons: vec![None; links.len()],
         order: Vec::new(),
@@ -77,7 +77,7 @@ pub async fn lineage(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<
 }
 
 /// Grows the tree of deltas of version 1: hash what is known, attach the deltas that name it, go on with what those rebuild.
-async fn grow(tree: &mut Tree, io: &Io, base: &Model) -> Result<()> {
+async fn grow(tree: &mut LineageTree, io: &Io, base: &Model) -> Result<()> {
     let links = tree.links.clone();
     let deltas = of_v1(&links);
     // The orders in which the base is hashed, and which of them may have been taken for which delta.
@@ -127,7 +127,7 @@ async fn grow(tree: &mut Tree, io: &Io, base: &Model) -> Result<()> {
     Ok(())
 }
 
-impl Tree {
+impl LineageTree {
     /// Attaches delta `i` if it has no parent yet and this one has the hash that it names.
     fn attach(&mut self, i: usize, expected: &str, parent: Parent, found: &str) {
         if self.parents[i].is_none() && expected == found {

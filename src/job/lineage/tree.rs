@@ -21,7 +21,7 @@ impl Serialize for Parent {
 }
 
 /// What is known so far.
-pub(in crate::job) struct Tree {
+pub(in crate::job) struct LineageTree {
     pub(in crate::job) links: Vec<Rc<Link>>,
     pub(in crate::job) parents: Vec<Option<Parent>>,
     /// Why a delta does not follow the base.

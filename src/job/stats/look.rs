@@ -18,7 +18,7 @@ const MAX_ROWS: u64 = 256;
 /// What a tensor's decoded delta looks like.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Item {
+pub struct TensorStats {
     name: String,
     dtype: &'static str,
     shape: Vec<u64>,
@@ -84,7 +84,7 @@ pub struct Looked<'a> {
     pub values: u64,
 }
 
-impl Item {
+impl TensorStats {
     /// Adds what the base has.
     pub(super) fn set_base(&mut self, norm: f64) {
         self.base_norm = Some(norm);
@@ -101,7 +101,7 @@ impl Item {
 }
 
 /// What the decoded delta of a tensor looks like, which is streamed twice.
-pub async fn look(io: &Io, of: &Looked<'_>, changes: &mut Changes<'_>, bins: u32) -> Result<Item> {
+pub async fn look(io: &Io, of: &Looked<'_>, changes: &mut Changes<'_>, bins: u32) -> Result<TensorStats> {
     let n = of.values;
     let rows = match of.shape.len() {
         0 | 1 => 1,
@@ -135,7 +135,7 @@ pub async fn look(io: &Io, of: &Looked<'_>, changes: &mut Changes<'_>, bins: u32
     }
     let finite = (n - moments.non_finite()).max(1) as f64;
     let norm = moments.sum_sq().sqrt();
-    let mut item = Item {
+    let mut item = TensorStats {
         name: of.name.to_owned(),
         dtype: of.dtype,
         shape: of.shape.to_vec(),

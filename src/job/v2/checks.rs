@@ -19,7 +19,7 @@ const TASK_BYTES: u64 = 8 << 20;
 
 /// Where a tensor's bytes are in the result.
 #[derive(Clone, Copy)]
-pub struct Place {
+pub struct OutputPlace {
     /// Number of the output file.
     pub sink: u32,
     /// Position of its first byte there.
@@ -85,7 +85,7 @@ pub struct RebuildTasks<'a> {
 impl<'a> RebuildTasks<'a> {
     /// Tasks for the model after `n` links, over runs of tensors that no block crosses. `read_back`: results have to be
     /// read back afterwards.
-    pub fn new(chain: &'a Chain, n: usize, places: &[Option<Place>], read_back: bool) -> Result<Self> {
+    pub fn new(chain: &'a Chain, n: usize, places: &[Option<OutputPlace>], read_back: bool) -> Result<Self> {
         let mut all = Self {
             chain,
             n,
@@ -143,7 +143,7 @@ impl<'a> RebuildTasks<'a> {
         delta: &OpenV2,
         run: Vec<usize>,
         copies: &[Vec<usize>],
-        places: &[Option<Place>],
+        places: &[Option<OutputPlace>],
         cost: u64,
     ) -> Result<()> {
         let names: Vec<&str> = run.iter().map(|&t| delta.index.tensors[t].name.as_str()).collect();

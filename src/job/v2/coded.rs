@@ -15,7 +15,7 @@ use crate::strategy::lossless::wire::malformed;
 
 /// Tensors after a version 2 link.
 #[derive(Clone, Debug, Default)]
-pub struct Coded {
+pub struct CodedModel {
     /// Number of the delta's source.
     pub source: u32,
     /// The tensors, in the order of the file.
@@ -23,7 +23,7 @@ pub struct Coded {
     /// Blocks with rows of them, in the order of the file.
     pub blocks: Vec<CodedBlock>,
 }
-wire!(Coded {
+wire!(CodedModel {
     source,
     tensors,
     blocks
@@ -79,7 +79,7 @@ wire!(CodedBlock { range, segments });
 /// Rows of one tensor, in a block.
 #[derive(Clone, Debug)]
 pub struct CodedSegment {
-    /// Number of the tensor in [`Coded::tensors`].
+    /// Number of the tensor in [`CodedModel::tensors`].
     pub tensor: u32,
     /// First word, counted from the start of the tensor.
     pub first: u64,

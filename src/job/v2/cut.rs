@@ -1,7 +1,7 @@
 //! Cuts out of a chain what a task needs: see [`Past`].
 
 use super::chain::{Chain, Link};
-use super::coded::{Coded, CodedBlock, CodedSegment, CodedTensor};
+use super::coded::{CodedBlock, CodedModel, CodedSegment, CodedTensor};
 use super::files::bytes_of;
 use super::open::OpenV2;
 use super::past::{AddedTensor, BaseTensor, Level, Past};
@@ -12,7 +12,7 @@ use crate::error::{Code, Error, Result};
 use crate::format::v2::index::Digest;
 use crate::format::v2::placed::{PlacedBlock, Segment};
 use crate::format::v2::Op;
-use crate::job::changes::Moved;
+use crate::job::changes::MovedTensor;
 use crate::job::open::OpenDelta;
 use crate::job::placed::TensorRange;
 use crate::job::report::no_tensor;
@@ -33,7 +33,7 @@ struct Want {
 }
 
 /// What a task must know of one model.
-struct Cut {
+struct LevelCut {
     level: Level,
     /// Its tensors in that, as the whole model has them numbered, in order.
     numbers: Vec<usize>,
@@ -93,19 +93,19 @@ impl Chain {
         Ok((Past { levels }, local))
     }
 
-    fn base_level(&self, own: &[Want]) -> Cut {
+    fn base_level(&self, own: &[Want]) -> LevelCut {
         let tensors = own.iter().map(|w| BaseTensor {
             place: TensorRange::from(&self.base.tensors[w.tensor]),
             expected: w.expected,
         });
-        Cut {
+        LevelCut {
             level: Level::Base(tensors.collect()),
             numbers: tensors_of(own),
             next: Vec::new(),
         }
     }
 
-    fn added(&self, level: usize, delta: &OpenDelta, own: &[Want]) -> Result<Cut> {
+    fn added(&self, level: usize, delta: &OpenDelta, own: &[Want]) -> Result<LevelCut> {
         let stage = &self.stages[level - 1];
         let (mut tensors, mut next) = (Vec::with_capacity(own.len()), Vec::with_capacity(own.len()));
         for w in own {
@@ -131,14 +131,14 @@ impl Chain {
                 expected: w.expected,
             });
         }
-        Ok(Cut {
+        Ok(LevelCut {
             level: Level::V1(tensors),
             numbers: tensors_of(own),
             next,
         })
     }
 
-    fn coded(&self, level: usize, delta: &OpenV2, own: &[Want], check: bool) -> Result<Cut> {
+    fn coded(&self, level: usize, delta: &OpenV2, own: &[Want], check: bool) -> Result<LevelCut> {
         let stage = &self.stages[level - 1];
         let (index, placed) = (&delta.index, &delta.placed);
         let blocks = blocks_of(delta, own);
@@ -182,12 +182,12 @@ impl Chain {
         let tensors = numbers.iter().map(|&t| rebuilt(delta, t, stage.before[t]));
         let find = |t: usize| numbers.binary_search(&t).map_err(|_| lost());
         let blocks = blocks.iter().map(|&b| renumbered(&placed.blocks[b], &find));
-        let coded = Coded {
+        let coded = CodedModel {
             source: delta.source,
             tensors: tensors.collect(),
             blocks: blocks.collect::<Result<_>>()?,
         };
-        Ok(Cut {
+        Ok(LevelCut {
             level: Level::V2(coded),
             numbers,
             next,
@@ -195,7 +195,7 @@ impl Chain {
     }
 
     /// Tensors of the model after the last link, which is of version 2, each with what that moved it from.
-    pub fn moved(&self, names: &[&str]) -> Result<(Past, Vec<Moved>)> {
+    pub fn moved(&self, names: &[&str]) -> Result<(Past, Vec<MovedTensor>)> {
         let n = self.stages.len();
         let (past, numbers) = self.past_of(n, names, true)?;
         let (Some(Link::V2(delta)), Some(Level::V2(coded))) = (self.last_link(), past.levels.last()) else {
@@ -204,7 +204,7 @@ impl Chain {
         let moved = names.iter().zip(numbers).map(|(name, tensor)| {
             let number = self.number(n, name).map(|t| self.origin(n, t)).ok_or_else(lost)?;
             let geometry = &delta.placed.geometry[number];
-            Ok(Moved {
+            Ok(MovedTensor {
                 tensor,
                 base: coded.tensors[tensor as usize].base,
                 words: geometry.words,
@@ -303,9 +303,9 @@ fn rebuilt(delta: &OpenV2, number: usize, before: Option<usize>) -> CodedTensor 
 }
 
 /// All of a version 2 delta, for a task that looks at it without a base.
-pub fn examined(delta: &OpenV2) -> Result<Coded> {
+pub fn examined(delta: &OpenV2) -> Result<CodedModel> {
     let blocks = delta.placed.blocks.iter().map(|b| renumbered(b, &Ok));
-    Ok(Coded {
+    Ok(CodedModel {
         source: delta.source,
         tensors: (0..delta.index.tensors.len())
             .map(|t| rebuilt(delta, t, None))

@@ -1,7 +1,7 @@
 //! `decode` of chains whose last link is of version 2.
 
 use super::chain::{Chain, Link};
-use super::checks::{Checks, Place, RebuildTasks};
+use super::checks::{Checks, OutputPlace, RebuildTasks};
 use super::files::files;
 use super::result::{extra_tensors, links};
 use crate::error::{Code, Error, Result};
@@ -12,8 +12,8 @@ use crate::job::decode::report::Report;
 use crate::job::machine::{Io, Role, SourceEntry};
 use crate::job::open::{delta_sources, open_model};
 use crate::job::options::{DecodeOptions, OutputDtype, OutputLayout};
-use crate::job::plan::{Decoding, Plan};
-use crate::job::read_back::{compare_written, Written};
+use crate::job::plan::{DecodePlan, Plan};
+use crate::job::read_back::{compare_written, WrittenRange};
 use crate::job::report::to_json;
 use crate::offset::ByteRange;
 
@@ -39,7 +39,7 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
     let mut batch = Batch::default();
     let place = |&(sink, range): &(u32, ByteRange)| {
         let offset = range.offset;
-        Some(Place { sink, offset })
+        Some(OutputPlace { sink, offset })
     };
     let to_write: Vec<_> = places.iter().map(place).collect();
     let mut rebuild = RebuildTasks::new(&chain, n, &to_write, options.read_back)?;
@@ -48,7 +48,7 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
     let mut checks = Checks::default();
     let of_checks = checks.add_to(&mut batch, &chain, options.verify)?;
     let findings = extra_tensors(&chain);
-    let plan = Plan::decoding(&Decoding {
+    let plan = Plan::decoding(&DecodePlan {
         outputs: &outputs,
         findings: &findings,
         work: batch.cost(),
@@ -65,7 +65,7 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
     let orders = orders?;
     if options.read_back {
         let written = places.iter().zip(&rebuilt);
-        let written: Vec<Written> = written.map(|(&(sink, range), r)| (sink, range, r.written)).collect();
+        let written: Vec<WrittenRange> = written.map(|(&(sink, range), r)| (sink, range, r.written)).collect();
         compare_written(&io, sources.len(), n_files, &written).await?;
     }
     to_json(&Report {

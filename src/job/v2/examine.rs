@@ -1,7 +1,7 @@
 //! A look at the parts of a version 2 delta without its base.
 
 use super::checks::with_others;
-use super::coded::{damaged, parse_params, Coded, CodedTensor};
+use super::coded::{damaged, parse_params, CodedModel, CodedTensor};
 use super::cut::examined;
 use super::open::OpenV2;
 use super::rebuild::Rebuilt;
@@ -21,7 +21,7 @@ pub fn examine_task(delta: &OpenV2) -> Result<TaskSpec> {
 
 /// Runs the task that looks at the parts of a delta without a base: checksums, tables, parameters. Reports a [`Rebuilt`]
 /// for each tensor.
-pub async fn examine(io: Io, coded: Coded) -> Result<Vec<u8>> {
+pub async fn examine(io: Io, coded: CodedModel) -> Result<Vec<u8>> {
     let mut faults: Vec<Option<Error>> = vec![None; coded.tensors.len()];
     let mut set: Option<(ByteRange, Result<DecodeSet>)> = None;
     for (t, fault) in coded.tensors.iter().zip(&mut faults) {

@@ -6,10 +6,12 @@ use crate::format::grouping::group;
 use crate::format::v1::CHECKSUM_BYTES;
 use crate::format::v2::index::Dithered;
 use crate::format::v2::{Index, Op, PREAMBLE, TRAILER};
-use crate::job::inspect::report::{LayoutReport, LossReport, OptionsReport, Place, RecordReport, Report, TensorReport};
+use crate::job::inspect::report::{
+    LayoutReport, LossReport, OptionsReport, PlaceReport, RecordReport, Report, TensorReport,
+};
 use crate::job::report::{hex, to_json, Finding, Severity};
 use crate::offset::{element_count, ByteRange};
-use crate::strategy::lossy::loss::Loss;
+use crate::strategy::lossy::loss::DitherLoss;
 
 /// What `inspect` says of a delta.
 pub fn inspect(delta: &OpenV2) -> Result<String> {
@@ -69,7 +71,7 @@ pub fn inspect(delta: &OpenV2) -> Result<String> {
         )],
     };
     let lossless = is_lossless(index);
-    let place = |offset, length| Place { offset, length };
+    let place = |offset, length| PlaceReport { offset, length };
     let start = PREAMBLE.len() as u64;
     let base_name = index.metadata.iter().find(|(key, _)| key == "base");
     to_json(&Report {
@@ -115,11 +117,11 @@ fn loss(d: Dithered) -> LossReport {
 
 /// The same of all dithered tensors together.
 pub(in crate::job) fn total(index: &Index) -> Option<LossReport> {
-    let mut total = Loss::default();
+    let mut total = DitherLoss::default();
     let lost: Vec<_> = index.tensors.iter().filter_map(|t| t.dithered).collect();
     for d in &lost {
         let [product, error, change, largest] = d.lost.values();
-        total.add(&Loss {
+        total.add(&DitherLoss {
             product,
             errors: error * error,
             changes: change * change,

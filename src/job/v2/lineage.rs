@@ -9,13 +9,13 @@ use super::open::OpenV2;
 use super::parent_hash::{hash_task, judge_parent, parent_tasks};
 use crate::error::Result;
 use crate::format::model::Model;
-use crate::job::lineage::tree::{path_to, Parent, Tree};
+use crate::job::lineage::tree::{path_to, LineageTree, Parent};
 use crate::job::machine::Io;
 use crate::job::report::{hex, list_names};
 use std::rc::Rc;
 
 /// Attaches what follows the base, then what follows that, and so on.
-pub(in crate::job) async fn grow(tree: &mut Tree, io: &Io, base: &Model) -> Result<()> {
+pub(in crate::job) async fn grow(tree: &mut LineageTree, io: &Io, base: &Model) -> Result<()> {
     children(tree, io, base, Parent::Base).await?;
     let mut grown = 0;
     while grown < tree.order.len() && tree.parents.iter().any(Option::is_none) {
@@ -27,7 +27,7 @@ pub(in crate::job) async fn grow(tree: &mut Tree, io: &Io, base: &Model) -> Resu
 }
 
 /// Attaches what follows `parent`.
-async fn children(tree: &mut Tree, io: &Io, base: &Model, parent: Parent) -> Result<()> {
+async fn children(tree: &mut LineageTree, io: &Io, base: &Model, parent: Parent) -> Result<()> {
     let path = match parent {
         Parent::Base => Vec::new(),
         Parent::Delta(i) => path_to(&tree.parents, i),

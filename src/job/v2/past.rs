@@ -3,7 +3,7 @@
 //! A [`Past`] is a part of a chain cut out for a task: of each model only the tensors, and of each delta only the blocks,
 //! that what the task reads depends on. It says where bytes are; [`super::reader::Reader`] reads them.
 
-use super::coded::Coded;
+use super::coded::CodedModel;
 use crate::dtype::Dtype;
 use crate::format::v2::index::Digest;
 use crate::job::placed::{DeltaTensor, TensorRange};
@@ -25,7 +25,7 @@ pub enum Level {
     /// After a version 1 link.
     V1(Vec<AddedTensor>),
     /// After a version 2 link.
-    V2(Coded),
+    V2(CodedModel),
 }
 wire_enum!(Level {
     0: Base { 0: tensors },

@@ -4,7 +4,7 @@
 //! is read likewise. Every link keeps the blocks that it decoded last, up to 4 MiB, and no more.
 
 use super::chunks::TensorChunks;
-use super::coded::{damaged, decode_block, parse_params, Coded, CodedSegment};
+use super::coded::{damaged, decode_block, parse_params, CodedModel, CodedSegment};
 use super::past::{Level, Past};
 use super::{digest, width_of_base};
 use crate::dtype::Dtype;
@@ -307,7 +307,7 @@ impl Reader {
         Ok(out)
     }
 
-    fn coded(&self, level: usize) -> Result<&Coded> {
+    fn coded(&self, level: usize) -> Result<&CodedModel> {
         match &self.levels[level] {
             Level::V2(coded) => Ok(coded),
             _ => Err(lost()),

@@ -2,13 +2,13 @@
 
 use super::chain::{Chain, Link, Stage};
 use super::open::base_identity;
-use crate::job::chain::{self as v1, Order};
+use crate::job::chain::{CheckedLink, Order};
 use crate::job::decode::report;
 use crate::job::report::{hex, Finding};
 
 /// The links for a report. Those of version 2 are held against digests in any case.
-pub fn links(chain: &Chain, orders: &[Order], verified: bool) -> Vec<v1::Link> {
-    let link = |(index, stage): (usize, &Stage)| v1::Link {
+pub fn links(chain: &Chain, orders: &[Order], verified: bool) -> Vec<CheckedLink> {
+    let link = |(index, stage): (usize, &Stage)| CheckedLink {
         index,
         expected: expected(&stage.link),
         order: orders.get(index).copied().unwrap_or(Order::Sorted),

@@ -10,11 +10,13 @@ use crate::error::{Code, Error, Result};
 use crate::format::safetensors::header::Entry;
 use crate::format::safetensors::index::parse_index;
 use crate::job::batch::Batch;
-use crate::job::decode::files::{begin, copy_side_files, index_of, outputs, places, written_shard, Head, ResultFile};
+use crate::job::decode::files::{
+    begin, copy_side_files, index_of, outputs, places, written_shard, FileHead, ResultFile,
+};
 use crate::job::decode::report::Report;
 use crate::job::machine::{Io, SourceEntry, TaskSpec};
 use crate::job::options::{DecodeOptions, OutputDtype, OutputLayout};
-use crate::job::plan::{Decoding, Plan};
+use crate::job::plan::{DecodePlan, Plan};
 use crate::job::read_back::compare_written;
 use crate::job::report::{from_wire, to_json};
 use crate::job::task::{grouped, Task};
@@ -53,7 +55,9 @@ fn layout(chain: &Chain, options: &DecodeOptions) -> Result<Vec<ResultFile>> {
     }
     // An index of the shards may say what is no longer so.
     for other in others.iter_mut().filter(|_| !same) {
-        let Head::Written(bytes) = &other.head else { continue };
+        let FileHead::Written(bytes) = &other.head else {
+            continue;
+        };
         if let Ok(index) = parse_index(bytes) {
             *other = ResultFile::written(other.path.clone(), index_of(&index, &shards), Vec::new())?;
         }
@@ -108,7 +112,7 @@ pub async fn decode(
     let mut checks = Checks::default();
     let of_checks = checks.add_to(&mut batch, chain, options.verify)?;
     let findings = extra_tensors(chain);
-    let plan = Plan::decoding(&Decoding {
+    let plan = Plan::decoding(&DecodePlan {
         outputs: &outputs,
         findings: &findings,
         work: batch.cost(),

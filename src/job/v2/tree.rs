@@ -10,7 +10,7 @@ const PIECE: usize = 1 << 14;
 
 /// A part of a tensor, hashed as far as can be.
 #[derive(Debug, Default)]
-pub struct Part {
+pub struct HashedPart {
     /// Bytes before the first whole piece.
     head: Vec<u8>,
     /// Chaining values of whole pieces.
@@ -18,7 +18,7 @@ pub struct Part {
     /// Bytes after the last whole piece.
     tail: Vec<u8>,
 }
-wire!(Part { head, pieces, tail });
+wire!(HashedPart { head, pieces, tail });
 
 fn piece(at: u64, bytes: &[u8]) -> ChainingValue {
     let mut hasher = blake3::Hasher::new();
@@ -27,7 +27,7 @@ fn piece(at: u64, bytes: &[u8]) -> ChainingValue {
     hasher.finalize_non_root()
 }
 
-impl Part {
+impl HashedPart {
     /// The part of a tensor of `total` bytes that starts at byte `at`.
     pub fn new(at: u64, bytes: &[u8], total: u64) -> Self {
         // A tensor of one piece is no piece of a larger tree.
@@ -53,14 +53,14 @@ impl Part {
 
 /// A tensor of which the first parts were hashed.
 #[derive(Default)]
-pub struct Tree {
+pub struct TreeHasher {
     pieces: Vec<ChainingValue>,
     pending: Vec<u8>,
 }
 
-impl Tree {
+impl TreeHasher {
     /// Adds the next part of a tensor of `total` bytes.
-    pub fn push(&mut self, part: Part, total: u64) {
+    pub fn push(&mut self, part: HashedPart, total: u64) {
         self.pending.extend_from_slice(&part.head);
         if self.pending.len() >= PIECE && total > PIECE as u64 {
             self.close();
@@ -127,10 +127,10 @@ mod tests {
             9 * PIECE,
         ] {
             for size in [700, PIECE, PIECE + 3, 3 * PIECE - 1] {
-                let mut tree = Tree::default();
+                let mut tree = TreeHasher::default();
                 let mut at = 0;
                 for part in bytes[..total].chunks(size) {
-                    tree.push(Part::new(at, part, total as u64), total as u64);
+                    tree.push(HashedPart::new(at, part, total as u64), total as u64);
                     at += part.len() as u64;
                 }
                 let whole = blake3::hash(&bytes[..total]);

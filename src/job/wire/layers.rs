@@ -1,6 +1,6 @@
 //! Types of the layers below.
 
-use super::{wire, wire_enum, Reader, Wire};
+use super::{wire, wire_enum, Wire, WireReader};
 use crate::dtype::Dtype;
 use crate::error::{Code, Error, CODES};
 use crate::format::v1::header::ResultDtype;
@@ -8,7 +8,7 @@ use crate::kernels::v2::dither::Dither;
 use crate::offset::ByteRange;
 use crate::strategy::lossless::factors::Factors;
 use crate::strategy::lossless::form::Form;
-use crate::strategy::lossy::loss::Loss as DitherLoss;
+use crate::strategy::lossy::loss::DitherLoss;
 use crate::strategy::{Cut, Loss, Strategy, Surveyed};
 
 wire!(ByteRange { offset, len });
@@ -57,7 +57,7 @@ impl Wire for Dtype {
     fn put(&self, out: &mut Vec<u8>) {
         out.push(*self as u8);
     }
-    fn get(from: &mut Reader) -> Self {
+    fn get(from: &mut WireReader) -> Self {
         Dtype::from_number(usize::from(from.byte())).unwrap_or_else(|| {
             from.refuse();
             Dtype::U8
@@ -74,7 +74,7 @@ impl Wire for Error {
         self.offset.put(out);
         self.source_id.put(out);
     }
-    fn get(from: &mut Reader) -> Self {
+    fn get(from: &mut WireReader) -> Self {
         let code = CODES.get(usize::get(from)).map_or(Code::Internal, |(code, ..)| *code);
         let mut error = Error::new(code, String::get(from));
         error.tensor = Wire::get(from);

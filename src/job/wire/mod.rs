@@ -1,7 +1,7 @@
 //! What travels between a job and its tasks: a few bytes for each field, in the order of declaration, without names.
 //!
 //! Both ends are the same build of the core, so there is no version and no check beyond the length. Reading cannot fail
-//! in the middle: past the end everything is zero and empty, and [`Reader`] remembers it. So neither a field nor a list
+//! in the middle: past the end everything is zero and empty, and [`WireReader`] remembers it. So neither a field nor a list
 //! has a path for errors, which is what most of the code of a serializer is.
 
 mod layers;
@@ -10,12 +10,12 @@ mod plain;
 mod tests;
 
 /// The bytes of a message that are still to be read.
-pub struct Reader<'a> {
+pub struct WireReader<'a> {
     bytes: &'a [u8],
     ended_early: bool,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> WireReader<'a> {
     /// A reader at the start of a message.
     pub fn new(bytes: &'a [u8]) -> Self {
         Self {
@@ -80,7 +80,7 @@ pub trait Wire: Sized {
     /// Appends it to a message.
     fn put(&self, out: &mut Vec<u8>);
     /// Takes it off a message; something of its type if the message does not hold it.
-    fn get(from: &mut Reader) -> Self;
+    fn get(from: &mut WireReader) -> Self;
     /// Appends the items of a list.
     fn put_list(list: &[Self], out: &mut Vec<u8>) {
         for item in list {
@@ -88,7 +88,7 @@ pub trait Wire: Sized {
         }
     }
     /// Takes `n` items off a message, of which at least so many bytes are left.
-    fn get_list(n: usize, from: &mut Reader) -> Vec<Self> {
+    fn get_list(n: usize, from: &mut WireReader) -> Vec<Self> {
         let mut list = Vec::new();
         // Each item takes at least a byte, so that the memory is of the order of the message.
         while list.len() < n && !from.ended_early {
@@ -105,7 +105,7 @@ macro_rules! wire {
             fn put(&self, out: &mut Vec<u8>) {
                 $($crate::job::wire::Wire::put(&self.$field, out);)*
             }
-            fn get(from: &mut $crate::job::wire::Reader) -> Self {
+            fn get(from: &mut $crate::job::wire::WireReader) -> Self {
                 Self {
                     $($field: $crate::job::wire::Wire::get(from),)*
                     $($($skipped: Default::default(),)*)?
@@ -128,7 +128,7 @@ macro_rules! wire_enum {
                     })*
                 }
             }
-            fn get(from: &mut $crate::job::wire::Reader) -> Self {
+            fn get(from: &mut $crate::job::wire::WireReader) -> Self {
                 match <u8 as $crate::job::wire::Wire>::get(from) {
                     $($(#[$when])* $number => Self::$variant { $($field: $crate::job::wire::Wire::get(from)),* },)*
                     _ => {

@@ -1,6 +1,6 @@
 //! Numbers, texts and what is put together from them.
 
-use super::{Reader, Wire};
+use super::{Wire, WireReader};
 use crate::error::Error;
 use crate::strategy::lossless::wire::put_varint;
 
@@ -10,7 +10,7 @@ macro_rules! numbers {
             fn put(&self, out: &mut Vec<u8>) {
                 put_varint(out, *self as u64);
             }
-            fn get(from: &mut Reader) -> Self {
+            fn get(from: &mut WireReader) -> Self {
                 from.number() as $type
             }
         }
@@ -26,7 +26,7 @@ macro_rules! signed_numbers {
                 let value = i64::from(*self);
                 put_varint(out, (value << 1 ^ value >> 63) as u64);
             }
-            fn get(from: &mut Reader) -> Self {
+            fn get(from: &mut WireReader) -> Self {
                 let value = from.number();
                 ((value >> 1) as i64 ^ -((value & 1) as i64)) as $type
             }
@@ -39,14 +39,14 @@ impl Wire for u8 {
     fn put(&self, out: &mut Vec<u8>) {
         out.push(*self);
     }
-    fn get(from: &mut Reader) -> Self {
+    fn get(from: &mut WireReader) -> Self {
         from.byte()
     }
     // Blocks are long.
     fn put_list(list: &[Self], out: &mut Vec<u8>) {
         out.extend_from_slice(list);
     }
-    fn get_list(n: usize, from: &mut Reader) -> Vec<Self> {
+    fn get_list(n: usize, from: &mut WireReader) -> Vec<Self> {
         let (list, rest) = from.bytes.split_at(n);
         from.bytes = rest;
         list.to_vec()
@@ -57,7 +57,7 @@ impl Wire for i8 {
     fn put(&self, out: &mut Vec<u8>) {
         out.push(*self as u8);
     }
-    fn get(from: &mut Reader) -> Self {
+    fn get(from: &mut WireReader) -> Self {
         from.byte() as i8
     }
 }
@@ -66,7 +66,7 @@ impl Wire for bool {
     fn put(&self, out: &mut Vec<u8>) {
         out.push(u8::from(*self));
     }
-    fn get(from: &mut Reader) -> Self {
+    fn get(from: &mut WireReader) -> Self {
         from.byte() != 0
     }
 }
@@ -75,7 +75,7 @@ impl Wire for f64 {
     fn put(&self, out: &mut Vec<u8>) {
         put_varint(out, self.to_bits());
     }
-    fn get(from: &mut Reader) -> Self {
+    fn get(from: &mut WireReader) -> Self {
         Self::from_bits(from.number())
     }
 }
@@ -84,7 +84,7 @@ impl Wire for f32 {
     fn put(&self, out: &mut Vec<u8>) {
         put_varint(out, u64::from(self.to_bits()));
     }
-    fn get(from: &mut Reader) -> Self {
+    fn get(from: &mut WireReader) -> Self {
         Self::from_bits(from.number() as u32)
     }
 }
@@ -95,7 +95,7 @@ impl Wire for String {
         out.extend_from_slice(self.as_bytes());
     }
     #[inline(never)]
-    fn get(from: &mut Reader) -> Self {
+    fn get(from: &mut WireReader) -> Self {
         let n = from.len();
         let (text, rest) = from.bytes.split_at(n);
         from.bytes = rest;
@@ -111,7 +111,7 @@ impl<T: Wire> Wire for Vec<T> {
         put_varint(out, self.len() as u64);
         T::put_list(self, out);
     }
-    fn get(from: &mut Reader) -> Self {
+    fn get(from: &mut WireReader) -> Self {
         T::get_list(from.len(), from)
     }
 }
@@ -123,7 +123,7 @@ impl<T: Wire> Wire for Option<T> {
             value.put(out);
         }
     }
-    fn get(from: &mut Reader) -> Self {
+    fn get(from: &mut WireReader) -> Self {
         bool::get(from).then(|| T::get(from))
     }
 }
@@ -136,7 +136,7 @@ impl<T: Wire> Wire for Result<T, Error> {
             Err(error) => error.put(out),
         }
     }
-    fn get(from: &mut Reader) -> Self {
+    fn get(from: &mut WireReader) -> Self {
         match bool::get(from) {
             true => Ok(T::get(from)),
             false => Err(Error::get(from)),
@@ -148,14 +148,14 @@ impl<const N: usize> Wire for [u8; N] {
     fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self);
     }
-    fn get(from: &mut Reader) -> Self {
+    fn get(from: &mut WireReader) -> Self {
         std::array::from_fn(|_| from.byte())
     }
 }
 
 impl Wire for () {
     fn put(&self, _: &mut Vec<u8>) {}
-    fn get(_: &mut Reader) -> Self {}
+    fn get(_: &mut WireReader) -> Self {}
 }
 
 impl<A: Wire, B: Wire> Wire for (A, B) {
@@ -163,7 +163,7 @@ impl<A: Wire, B: Wire> Wire for (A, B) {
         self.0.put(out);
         self.1.put(out);
     }
-    fn get(from: &mut Reader) -> Self {
+    fn get(from: &mut WireReader) -> Self {
         (A::get(from), B::get(from))
     }
 }
@@ -174,7 +174,7 @@ impl<A: Wire, B: Wire, C: Wire> Wire for (A, B, C) {
         self.1.put(out);
         self.2.put(out);
     }
-    fn get(from: &mut Reader) -> Self {
+    fn get(from: &mut WireReader) -> Self {
         (A::get(from), B::get(from), C::get(from))
     }
 }

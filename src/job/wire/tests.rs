@@ -58,7 +58,7 @@ fn comes_back() {
     let named = Kind::Named { dtype: Dtype::BF16 };
     for kind in [Kind::Nothing, Kind::Pair(u64::MAX, true), named] {
         let bytes = bytes(&all(kind.clone()));
-        let mut reader = Reader::new(&bytes);
+        let mut reader = WireReader::new(&bytes);
         assert_eq!(All::get(&mut reader), all(kind));
         assert!(reader.is_done());
     }
@@ -69,7 +69,7 @@ fn every_float_comes_back() {
     for bits in [0, 1 << 63, f64::NAN.to_bits() | 5, f64::INFINITY.to_bits()] {
         let mut out = Vec::new();
         f64::from_bits(bits).put(&mut out);
-        assert_eq!(f64::get(&mut Reader::new(&out)).to_bits(), bits);
+        assert_eq!(f64::get(&mut WireReader::new(&out)).to_bits(), bits);
     }
 }
 
@@ -77,12 +77,12 @@ fn every_float_comes_back() {
 fn a_message_cut_short_or_with_more_is_noticed() {
     let mut bytes = bytes(&all(Kind::Pair(300, false)));
     for n in 0..bytes.len() {
-        let mut reader = Reader::new(&bytes[..n]);
+        let mut reader = WireReader::new(&bytes[..n]);
         All::get(&mut reader);
         assert!(!reader.is_done(), "{n}");
     }
     bytes.push(0);
-    let mut reader = Reader::new(&bytes);
+    let mut reader = WireReader::new(&bytes);
     All::get(&mut reader);
     assert!(!reader.is_done());
 }
@@ -93,7 +93,7 @@ fn any_bytes_give_something_of_their_size() {
         let bytes: Vec<u8> = (0..60u32)
             .map(|i| ((i + seed).wrapping_mul(seed.wrapping_mul(2_654_435) + 977) >> 9) as u8)
             .collect();
-        let list = Vec::<All>::get(&mut Reader::new(&bytes));
+        let list = Vec::<All>::get(&mut WireReader::new(&bytes));
         assert!(list.len() <= bytes.len());
     }
 }
@@ -113,7 +113,7 @@ fn a_survey_of_tensors_without_extremes_comes_back() {
         };
         let mut out = Vec::new();
         found.put(&mut out);
-        let back = Surveyed::get(&mut Reader::new(&out));
+        let back = Surveyed::get(&mut WireReader::new(&out));
         assert_eq!([back.lo, back.hi].map(f32::to_bits), [lo, hi].map(f32::to_bits));
         assert_eq!(format!("{back:?}"), format!("{found:?}"));
     }

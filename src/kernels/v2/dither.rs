@@ -10,7 +10,7 @@
 use super::alphabet::{self, raw_bits};
 use super::bits::BitReader;
 use super::element::{word, Layout};
-pub use super::lattice::{can_dither, Dither, Lattices, Place, RowStep, LEVELS, UNIT_STEP};
+pub use super::lattice::{can_dither, Dither, Lattices, RowPlace, RowStep, LEVELS, UNIT_STEP};
 use super::predict::FLIP;
 use super::rans::LANES;
 use super::read_row::{Contexts, Decoding, Source, Start, Streams};
@@ -132,7 +132,7 @@ pub struct Row<'a> {
 
 impl<'a> Row<'a> {
     /// The row at a place; `levels` is room for its levels.
-    pub fn at(place: Place, source: &'a Source<'a>, log2_q: u32, levels: &'a mut Vec<u8>) -> Self {
+    pub fn at(place: RowPlace, source: &'a Source<'a>, log2_q: u32, levels: &'a mut Vec<u8>) -> Self {
         let groups = source.columns.len() / LANES;
         levels.resize(source.start.n().div_ceil(LANES) * LANES, 0);
         place.dither.levels(place.row, groups as u64, levels);
@@ -343,7 +343,7 @@ pub struct Scratch {
 /// Decodes one row of a dithered tensor into `out`, as long as what it starts from.
 pub fn decode_row(
     decoding: &Decoding<'_>,
-    place: Place,
+    place: RowPlace,
     source: &Source<'_>,
     streams: &mut Streams,
     scratch: &mut Scratch,

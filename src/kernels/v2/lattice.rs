@@ -99,7 +99,7 @@ pub fn can_dither(layout: Layout) -> bool {
 
 /// Where a row's levels come from.
 #[derive(Clone, Copy)]
-pub struct Place {
+pub struct RowPlace {
     /// The tensor's dither.
     pub dither: Dither,
     /// Number of the row in the tensor.

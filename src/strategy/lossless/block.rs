@@ -5,7 +5,7 @@ pub use super::encode::{cost_table, encode, Segment, Stats};
 use super::factors::{factor, Factors};
 use super::fit::row_octave;
 use super::model::TableSet;
-use super::rows::Moved;
+use super::rows::MovedRow;
 use super::side::Scales;
 use super::wire::{malformed, take, take_byte, take_states, take_varint, unseal};
 use crate::error::Result;
@@ -72,7 +72,7 @@ pub fn decode(set: &TableSet, tables: &DecodeTables, bytes: &[u8], targets: &mut
         streams: Streams { states, words, raw },
         scratch: Scratch::default(),
         dithered: dither::Scratch::default(),
-        moved: Moved::default(),
+        moved: MovedRow::default(),
     };
     for t in targets.iter_mut() {
         reader.target(t);
@@ -97,7 +97,7 @@ struct BlockReader<'a> {
     streams: Streams,
     scratch: Scratch,
     dithered: dither::Scratch,
-    moved: Moved,
+    moved: MovedRow,
 }
 
 impl BlockReader<'_> {
@@ -125,7 +125,7 @@ impl BlockReader<'_> {
                 columns: &scales,
             };
             if let Some((dither, first)) = t.dither {
-                let place = dither::Place {
+                let place = dither::RowPlace {
                     dither,
                     row: first.wrapping_add(i),
                 };

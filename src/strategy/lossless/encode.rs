@@ -7,7 +7,7 @@ use super::fit::{mean_scale, octave_factors, power, row_octave, row_scale, VARIA
 use super::model::TableSet;
 use super::params::nearest;
 use super::projector::Projector;
-use super::rows::{Moved, Parts};
+use super::rows::{MovedRow, Parts};
 use super::side::Scales;
 use super::wire::{put_states, put_varint, seal};
 use crate::kernels::v2::adaptive::Encoder;
@@ -84,14 +84,14 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &mut [Segment<
             index: Vec::with_capacity(weights + weights / 8),
             raw: BitWriter::default(),
         },
-        moved: Moved::default(),
+        moved: MovedRow::default(),
         parts: Parts::default(),
         scratch: Scratch::default(),
         dithered: RowWriter::default(),
     };
     let several = segments.len() > 1;
     for segment in segments {
-        let rows = Rows::of(segment, writer.coding.contexts.log2_q);
+        let rows = SegmentRows::of(segment, writer.coding.contexts.log2_q);
         let (first, first_raw) = (writer.streams.index.len(), writer.streams.raw.len());
         let row_bytes = segment.columns * segment.layout.bytes();
         let pairs = segment.base.chunks(row_bytes).zip(segment.fine.chunks(row_bytes));
@@ -131,7 +131,7 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &mut [Segment<
 }
 
 /// What stays the same for the rows of a segment.
-struct Rows<'a> {
+struct SegmentRows<'a> {
     layout: Layout,
     /// The columns' scales, padded to whole groups of lanes.
     scales: Vec<i16>,
@@ -147,7 +147,7 @@ struct Predictor<'a> {
     column_factors: Vec<f32>,
 }
 
-impl<'a> Rows<'a> {
+impl<'a> SegmentRows<'a> {
     fn of(segment: &Segment<'a>, log2_q: u32) -> Self {
         // A dithered tensor's columns have in their scales what the prediction took.
         let weights = match (segment.factors, &segment.dithering) {
@@ -182,7 +182,7 @@ struct BlockWriter<'a> {
     side: Encoder,
     scales: Scales,
     streams: Streams,
-    moved: Moved,
+    moved: MovedRow,
     parts: Parts,
     scratch: Scratch,
     dithered: RowWriter,
@@ -190,7 +190,7 @@ struct BlockWriter<'a> {
 
 impl BlockWriter<'_> {
     /// A row that changed, exactly.
-    fn row(&mut self, rows: &Rows<'_>, base: &[u8], fine: &[u8]) {
+    fn row(&mut self, rows: &SegmentRows<'_>, base: &[u8], fine: &[u8]) {
         let (layout, contexts) = (rows.layout, self.coding.contexts);
         let q = contexts.log2_q;
         let octave = self.predict(rows, base, fine);
@@ -222,7 +222,14 @@ impl BlockWriter<'_> {
     }
 
     /// A row that changed, dithered; row `number` of its segment.
-    fn dithered_row(&mut self, rows: &Rows<'_>, base: &[u8], fine: &[u8], number: u64, dithering: &mut Dithering<'_>) {
+    fn dithered_row(
+        &mut self,
+        rows: &SegmentRows<'_>,
+        base: &[u8],
+        fine: &[u8],
+        number: u64,
+        dithering: &mut Dithering<'_>,
+    ) {
         let (layout, q) = (rows.layout, self.coding.contexts.log2_q);
         self.parts.deltas.resize(base.len() / layout.bytes(), 0.0);
         differ(layout, base, fine, &mut self.parts.deltas);
@@ -243,7 +250,7 @@ impl BlockWriter<'_> {
 
     /// Finds a row's factors, writes them and moves the base by what they predict; gives the octave that the row's
     /// differences were divided by. Nothing of this where there is no prediction.
-    fn predict(&mut self, rows: &Rows<'_>, base: &[u8], fine: &[u8]) -> i32 {
+    fn predict(&mut self, rows: &SegmentRows<'_>, base: &[u8], fine: &[u8]) -> i32 {
         self.moved.none();
         let Some(Predictor {
             factors,

@@ -38,7 +38,7 @@ const REFINE_FROM: usize = 4096;
 const COLUMNS_SHARE: u64 = 512;
 
 /// What fitting a tensor found.
-pub struct Fit {
+pub struct SampleFit {
     /// Column scales; all zero when they do not pay.
     pub columns: Vec<i16>,
     /// The prediction, where it pays.
@@ -179,7 +179,7 @@ impl Sample {
 }
 
 /// Fits a sample: a pass for the scales, more for a prediction where the effort has one, one to count.
-pub fn fit(sample: &Sample, effort: Effort) -> Fit {
+pub fn fit(sample: &Sample, effort: Effort) -> SampleFit {
     if let Some(few) = sample.few(effort) {
         return fit(&few, Effort { few: false, ..effort });
     }
@@ -225,7 +225,7 @@ pub fn fit(sample: &Sample, effort: Effort) -> Fit {
             }
         }
     }
-    Fit {
+    SampleFit {
         columns: scaled.columns,
         factors,
         counts,

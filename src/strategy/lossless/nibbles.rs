@@ -2,7 +2,7 @@
 //! one of them is a large difference of the integer and a small one of a nibble.
 
 use super::estimate::{entropy_length, length_with_tables, side_length};
-use super::fit::{fit, Effort, Fit, Sample};
+use super::fit::{fit, Effort, Sample, SampleFit};
 use super::form::Form;
 use crate::dtype::Dtype;
 
@@ -15,14 +15,14 @@ const WORTH: (u64, u64) = (15, 16);
 /// A tensor fitted by its nibbles.
 pub struct ByNibbles {
     /// Scales and counts.
-    pub fit: Fit,
+    pub fit: SampleFit,
     /// Of how many rows of the sample one was counted.
     pub stride: usize,
 }
 
 /// Fits nibbles as well, where a tensor has integers; gives what was found if they are shorter. `rows`, `own`: the tensor's
 /// own words, and what was found for them.
-pub fn by_nibbles(dtype: Dtype, rows: &Sample, own: &Fit, effort: Effort) -> Option<ByNibbles> {
+pub fn by_nibbles(dtype: Dtype, rows: &Sample, own: &SampleFit, effort: Effort) -> Option<ByNibbles> {
     let form = Form::Nibbles;
     if !form.changes(dtype) {
         return None;
@@ -46,7 +46,7 @@ pub fn by_nibbles(dtype: Dtype, rows: &Sample, own: &Fit, effort: Effort) -> Opt
 }
 
 /// Length of so many words, of which some were counted, with tables and column scales, in 2^-8 bits.
-fn length(fit: &Fit, width: u32, words: usize) -> u64 {
+fn length(fit: &SampleFit, width: u32, words: usize) -> u64 {
     let counted: u64 = fit.counts.iter().flatten().map(|&c| c as u64).sum();
     let counts = entropy_length(&fit.counts, width);
     let tables = length_with_tables(&fit.counts, width) - counts;

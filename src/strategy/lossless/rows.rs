@@ -33,14 +33,14 @@ pub fn columns(shape: &[u64]) -> u64 {
 
 /// A row of a base, moved by a prediction if there is one.
 #[derive(Default)]
-pub struct Moved {
+pub struct MovedRow {
     /// The elements; only with a prediction.
     from: Vec<u8>,
     /// Contexts of the prediction; empty without one.
     variants: Vec<u8>,
 }
 
-impl Moved {
+impl MovedRow {
     /// Takes no prediction.
     pub fn none(&mut self) {
         self.variants.clear();

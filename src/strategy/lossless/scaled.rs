@@ -3,7 +3,7 @@
 use super::estimate::move_length;
 use super::factors::Factors;
 use super::fit::{Counts, Sample};
-use super::rows::{Moved, Parts};
+use super::rows::{MovedRow, Parts};
 use super::side::MAX_SCALE;
 use crate::kernels::v2::analyse::{add_magnitudes, differ, index_row, weighted_sum};
 use crate::kernels::v2::cost::{add_columns, add_row, best_shift, CostTable, SHIFTS};
@@ -83,7 +83,7 @@ impl<'a> Scaled<'a> {
     /// Takes the sample apart, with a prediction for each row if there is one.
     pub fn load(&mut self, prediction: Option<Prediction<'_>>) {
         let Sample { layout, window, .. } = *self.sample;
-        let mut moved = Moved::default();
+        let mut moved = MovedRow::default();
         let size = self.sample.columns * layout.bytes();
         self.parts.clear();
         self.parts.reserve(self.sample.len());

@@ -10,7 +10,7 @@ use crate::kernels::v2::subspace::MAX_COMPONENTS;
 use crate::kernels::v2::tables::SYMBOLS;
 use crate::strategy::lossless::estimate::{factors_length, length_with_tables, side_length};
 use crate::strategy::lossless::factors::{Factors, FACTOR_CLASSES};
-use crate::strategy::lossless::fit::{count_factors, power, Counts, Effort, Fit, Sample};
+use crate::strategy::lossless::fit::{count_factors, power, Counts, Effort, Sample, SampleFit};
 use crate::strategy::lossless::scaled::{column_scale, Prediction, Scaled};
 
 /// Classes of dithered weights that are counted.
@@ -59,7 +59,7 @@ enum Kind {
 /// Chooses how a sample is dithered with steps of this number; none where exact coding, as `fit` has it, is as short.
 ///
 /// `share`: the part of the tensor's rows that the sample has, as one in so many.
-pub fn choose_way(sample: &Sample, effort: Effort, step: u8, share: u64, fit: &Fit) -> Option<Way> {
+pub fn choose_way(sample: &Sample, effort: Effort, step: u8, share: u64, fit: &SampleFit) -> Option<Way> {
     if let Some(few) = sample.few(effort) {
         return choose_way(&few, Effort { few: false, ..effort }, step, share, fit);
     }
@@ -116,7 +116,7 @@ struct Trial<'a> {
 }
 
 impl<'a> Trial<'a> {
-    fn new(sample: &'a Sample, fit: &'a Fit, step: u8, share: u64, stride: usize) -> Self {
+    fn new(sample: &'a Sample, fit: &'a SampleFit, step: u8, share: u64, stride: usize) -> Self {
         Self {
             scaled: Scaled::new(sample),
             all_factors: fit.factors.as_ref(),

@@ -11,7 +11,7 @@ const BLOCK: usize = 512;
 ///
 /// Where they are not finite they count as nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Loss {
+pub struct DitherLoss {
     /// Sum of error times change.
     pub product: f64,
     /// Sum of squared errors.
@@ -22,7 +22,7 @@ pub struct Loss {
     pub largest: f64,
 }
 
-impl Loss {
+impl DitherLoss {
     /// Adds weights: whole elements in all three, which are as long.
     pub fn feed(&mut self, layout: Layout, base: &[u8], fine: &[u8], rebuilt: &[u8]) {
         let width = layout.bytes();

@@ -2,7 +2,7 @@
 
 use crate::kernels::v2::alphabet::{self, Coded};
 use crate::kernels::v2::analyse::{magnitude, mark};
-use crate::kernels::v2::dither::{contexts_row, quantize_row, Dither, Place, Quantized, Row};
+use crate::kernels::v2::dither::{contexts_row, quantize_row, Dither, Quantized, Row, RowPlace};
 use crate::kernels::v2::element::{word, Layout};
 use crate::kernels::v2::log2::steps;
 use crate::kernels::v2::read_row::Source;
@@ -55,7 +55,7 @@ impl RowWriter {
     ) {
         let layout = source.start.layout;
         let width = layout.bytes();
-        let place = Place {
+        let place = RowPlace {
             dither: dithering.dither,
             row: dithering.first.wrapping_add(i),
         };

@@ -7,15 +7,15 @@ use crate::error::Result;
 use crate::format::v2::index::Digest;
 use crate::format::v2::placed::Geometry;
 use crate::format::v2::{Block, Op, TensorRecord, BLOCK_BYTES};
-use crate::job::machine::{Io, Round, TaskSpec};
+use crate::job::machine::{Io, Pending, TaskSpec};
 use crate::job::report::from_wire;
 use crate::job::task::Task;
 use crate::job::v2::chain::Chain;
-use crate::job::v2::tree::Tree;
+use crate::job::v2::tree::TreeHasher;
 use crate::job::v2::width_of_base;
 use crate::offset::ByteRange;
 use crate::strategy::lossless::form::Form;
-use crate::strategy::lossy::loss::Loss;
+use crate::strategy::lossy::loss::DitherLoss;
 use std::slice;
 
 /// Bytes that are read for the blocks of a round of tasks. Two rounds are on their way at once: while the blocks of one are
@@ -59,17 +59,17 @@ pub struct Made<'a> {
 
 impl Made<'_> {
     /// The task that encodes a block, and the bytes that it reads.
-    fn task(&self, cut: &[Cut]) -> Result<(TaskSpec, u64)> {
+    fn task(&self, cut: &[PlannedSegment]) -> Result<(TaskSpec, u64)> {
         let first = &cut[0];
-        let item = |c: &Cut| &self.items[c.item];
-        let of_base = |c: &Cut| item(c).base.filter(|_| c.base.len > 0);
+        let item = |c: &PlannedSegment| &self.items[c.item];
+        let of_base = |c: &PlannedSegment| item(c).base.filter(|_| c.base.len > 0);
         let parts: Vec<_> = cut
             .iter()
             .filter_map(|c| Some((of_base(c)?.name.as_str(), c.base.offset..c.base.end())))
             .collect();
         let (past, numbers) = self.chain.past(self.chain.stages.len(), &parts, false)?;
         let mut numbers = numbers.into_iter();
-        let segment = |c: &Cut| PackSegment {
+        let segment = |c: &PlannedSegment| PackSegment {
             fine: item(c).tensor.into(),
             base: of_base(c).and_then(|_| Some((numbers.next()?, c.base))),
             first: c.first,
@@ -97,8 +97,8 @@ impl Made<'_> {
     async fn begin<'c>(
         &self,
         io: &Io,
-        cuts: &mut slice::Iter<'c, Vec<Cut>>,
-    ) -> Result<Option<(&'c [Vec<Cut>], Round)>> {
+        cuts: &mut slice::Iter<'c, Vec<PlannedSegment>>,
+    ) -> Result<Option<(&'c [Vec<PlannedSegment>], Pending)>> {
         let left = cuts.as_slice();
         let mut tasks = Vec::new();
         let mut bytes = 0;
@@ -117,28 +117,28 @@ impl Made<'_> {
 }
 
 /// What became of the tensors in the blocks.
-pub struct Written {
+pub struct WrittenBlocks {
     /// Length and rows of each block, in the order of the file.
     pub blocks: Vec<Block>,
     /// Bytes that each tensor takes of the blocks.
     pub bytes: Vec<u64>,
     /// What was lost of each tensor.
-    pub losses: Vec<Loss>,
+    pub losses: Vec<DitherLoss>,
     /// Digests of the base, of the fine-tune and of what is rebuilt of it with a loss, of what was read for blocks.
     pub digests: Vec<[Digest; 3]>,
 }
 
 /// Encodes and appends all blocks.
-pub async fn write_blocks(file: &mut Appender<'_>, made: &Made<'_>) -> Result<Written> {
+pub async fn write_blocks(file: &mut Appender<'_>, made: &Made<'_>) -> Result<WrittenBlocks> {
     let (items, records) = (made.items, made.records);
     let cuts = cut(items, records, made.forms);
-    let mut written = Written {
+    let mut written = WrittenBlocks {
         blocks: Vec::with_capacity(cuts.len()),
         bytes: vec![0; items.len()],
-        losses: vec![Loss::default(); items.len()],
+        losses: vec![DitherLoss::default(); items.len()],
         digests: Vec::with_capacity(items.len()),
     };
-    let mut trees = <[Tree; 3]>::default();
+    let mut trees = <[TreeHasher; 3]>::default();
     let mut cuts = cuts.iter();
     let mut round = made.begin(file.io, &mut cuts).await?;
     while let Some((covered, tasks)) = round {
@@ -157,7 +157,7 @@ pub async fn write_blocks(file: &mut Appender<'_>, made: &Made<'_>) -> Result<Wr
             let mut rebuilt = packed.rebuilt.into_iter();
             for ((c, share), (of_base, of_fine)) in cut.iter().zip(&packed.shares).zip(packed.read) {
                 while written.digests.len() < c.item {
-                    written.digests.push(std::mem::take(&mut trees).map(Tree::finish));
+                    written.digests.push(std::mem::take(&mut trees).map(TreeHasher::finish));
                 }
                 let item = &items[c.item];
                 written.bytes[c.item] += len * *share / all;
@@ -173,13 +173,13 @@ pub async fn write_blocks(file: &mut Appender<'_>, made: &Made<'_>) -> Result<Wr
         }
     }
     while written.digests.len() < items.len() {
-        written.digests.push(std::mem::take(&mut trees).map(Tree::finish));
+        written.digests.push(std::mem::take(&mut trees).map(TreeHasher::finish));
     }
     Ok(written)
 }
 
 /// Rows of one tensor in a block, or bytes of the base that no block covers.
-struct Cut {
+struct PlannedSegment {
     item: usize,
     first: u64,
     words: u64,
@@ -190,15 +190,15 @@ struct Cut {
     base: ByteRange,
 }
 
-impl Cut {
+impl PlannedSegment {
     fn bytes(&self, items: &[Item<'_>]) -> u64 {
         self.words * items[self.item].geometry.layout.bytes() as u64
     }
 }
 
 /// What each block covers: small tensors together, large ones by themselves and in pieces.
-fn cut(items: &[Item<'_>], records: &[TensorRecord], forms: &[Form]) -> Vec<Vec<Cut>> {
-    let mut blocks: Vec<Vec<Cut>> = Vec::new();
+fn cut(items: &[Item<'_>], records: &[TensorRecord], forms: &[Form]) -> Vec<Vec<PlannedSegment>> {
+    let mut blocks: Vec<Vec<PlannedSegment>> = Vec::new();
     // The set, the width of words and the bytes of the last block while more may join it.
     let mut open: Option<(u64, u64, u64)> = None;
     for (item, (it, record)) in items.iter().zip(records).enumerate() {
@@ -223,7 +223,7 @@ fn cut(items: &[Item<'_>], records: &[TensorRecord], forms: &[Form]) -> Vec<Vec<
                 let taken = if coded { coded_width.max(width) } else { width };
                 let n = block_words(columns, taken).min(end - at);
                 let bytes = n * taken;
-                let cut = Cut {
+                let cut = PlannedSegment {
                     item,
                     first: at,
                     words: n,
@@ -254,7 +254,7 @@ fn cut(items: &[Item<'_>], records: &[TensorRecord], forms: &[Form]) -> Vec<Vec<
         let mut at = common * base_width;
         while let Some(left) = base.and_then(|b| b.range.len.checked_sub(at)).filter(|&n| n > 0) {
             let len = left.min(BLOCK_BYTES);
-            blocks.push(vec![Cut {
+            blocks.push(vec![PlannedSegment {
                 item,
                 first: words,
                 words: 0,

@@ -1,6 +1,6 @@
 //! The fit task: the scales and the prediction of a tensor and its counts, of a part of it, and whether it changed at all.
 
-use super::fitted::{Coding, Fit, FitItem, Fitted, Look, Purpose, Sparse};
+use super::fitted::{Fit, FitItem, Fitted, Look, Purpose, Sparse, TensorCoding};
 use super::sides::Sides;
 use crate::dtype::Dtype;
 use crate::error::Result;
@@ -13,7 +13,7 @@ use crate::job::v2::digest;
 use crate::job::v2::reader::Reader;
 use crate::kernels::v2::element::Layout;
 use crate::offset::ByteRange;
-use crate::strategy::lossless::fit::{fit, Counts, Fit as Found, Sample};
+use crate::strategy::lossless::fit::{fit, Counts, Sample, SampleFit};
 use crate::strategy::lossless::form::Form;
 use crate::strategy::lossless::nibbles::by_nibbles;
 use crate::strategy::lossless::stored;
@@ -44,7 +44,7 @@ async fn fit_tensor(io: &Io, look: Look, item: &FitItem, reader: &mut Reader) ->
         equal: true,
         form: Form::Own,
         seed: 0,
-        exact: Coding::default(),
+        exact: TensorCoding::default(),
         lossy: None,
     };
     let Some(base) = item.base else {
@@ -64,9 +64,9 @@ async fn fit_tensor(io: &Io, look: Look, item: &FitItem, reader: &mut Reader) ->
     };
     // Rows that differ may do so by what rounding the base leaves out.
     if compared.equal || compared.rows.is_empty() {
-        let exact = Coding {
+        let exact = TensorCoding {
             columns: vec![0; item.columns as usize],
-            ..Coding::default()
+            ..TensorCoding::default()
         };
         return Ok(Fitted { exact, ..with_base });
     }
@@ -95,22 +95,22 @@ async fn fit_tensor(io: &Io, look: Look, item: &FitItem, reader: &mut Reader) ->
 }
 
 /// How a tensor of which this was found is coded without any loss; one of `stride` rows was counted.
-fn exact(fit: Found, stride: u32) -> Coding {
-    Coding {
+fn exact(fit: SampleFit, stride: u32) -> TensorCoding {
+    TensorCoding {
         columns: fit.columns,
         factors: fit.factors,
         counts: sparse(&fit.counts, stride),
         factor_counts: sparse(&fit.factor_counts, 1),
-        ..Coding::default()
+        ..TensorCoding::default()
     }
 }
 
 /// How a tensor with these rows is coded with the loss that was asked for, where that pays.
-fn lossy(look: Look, item: &FitItem, rows: &Sample, fit: &Found) -> Option<Coding> {
+fn lossy(look: Look, item: &FitItem, rows: &Sample, fit: &SampleFit) -> Option<TensorCoding> {
     let (effort, stride) = (look.effort(), item.stride);
     let step = look.step.zip(item.finer).map(|(step, finer)| step - finer);
     let lossy = step.and_then(|step| choose_way(rows, effort, step, stride, fit));
-    lossy.map(|way| Coding {
+    lossy.map(|way| TensorCoding {
         columns: way.columns,
         factors: way.factors,
         counts: sparse(&way.exact, stride as u32),

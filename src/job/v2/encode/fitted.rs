@@ -132,9 +132,9 @@ pub struct Fitted {
     /// What levels of its dither are made from: another one for another fine-tune.
     pub seed: u64,
     /// How it is coded without any loss.
-    pub exact: Coding,
+    pub exact: TensorCoding,
     /// How it is coded with the loss that was asked for, where that pays.
-    pub lossy: Option<Coding>,
+    pub lossy: Option<TensorCoding>,
 }
 wire!(Fitted {
     mark,
@@ -150,14 +150,14 @@ wire!(Fitted {
 
 impl Fitted {
     /// The way that is thought to be shortest.
-    pub fn best(&self) -> &Coding {
+    pub fn best(&self) -> &TensorCoding {
         self.lossy.as_ref().unwrap_or(&self.exact)
     }
 }
 
 /// A way to code a tensor.
 #[derive(Debug, Default)]
-pub struct Coding {
+pub struct TensorCoding {
     /// For each column, its scale as parameters have it: see `strategy::lossless::params`.
     pub columns: Vec<i16>,
     /// The low-rank prediction of the delta, where one pays.
@@ -171,7 +171,7 @@ pub struct Coding {
     /// Counts of the symbols of dithered weights, by context, for all rows of the tensor.
     pub dither_counts: Sparse,
 }
-wire!(Coding {
+wire!(TensorCoding {
     columns,
     factors,
     counts,

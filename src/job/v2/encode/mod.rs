@@ -31,9 +31,9 @@ use crate::job::report::{hex, to_json, Finding, Severity};
 use crate::offset::element_count;
 use crate::strategy::lossless::form::Form;
 use crate::strategy::lossless::wire::checksum;
-use crate::strategy::lossy::{loss::Loss, quality};
+use crate::strategy::lossy::{loss::DitherLoss, quality};
 use arrange::{arrange, Item};
-use blocks::{write_blocks, Appender, Made, Written};
+use blocks::{write_blocks, Appender, Made, WrittenBlocks};
 use fitted::{Fitted, Look, Purpose};
 use looks::look_at;
 use parents::Parents;
@@ -156,7 +156,7 @@ fn file_digests(files: &[FileRecord], fronts: &[Digest], records: &[TensorRecord
 }
 
 /// What is reported of a tensor that takes `bytes` bytes of the blocks and has lost so much.
-fn reported(record: &TensorRecord, requested: &'static str, bytes: u64, loss: &Loss) -> TensorReport {
+fn reported(record: &TensorRecord, requested: &'static str, bytes: u64, loss: &DitherLoss) -> TensorReport {
     let elements = element_count(&record.shape).unwrap_or(0);
     TensorReport {
         name: record.name.clone(),
@@ -285,7 +285,7 @@ fn coarse(relative_error: f64) -> Option<Finding> {
 }
 
 /// Enters into the records what writing the blocks found; gives what each tensor lost.
-fn complete(records: &mut [TensorRecord], written: &Written) -> Result<Vec<Loss>> {
+fn complete(records: &mut [TensorRecord], written: &WrittenBlocks) -> Result<Vec<DitherLoss>> {
     let last = records.iter_mut().zip(&written.digests).zip(&written.losses);
     for ((record, &[base, fine, rebuilt]), loss) in last.filter(|((r, _), _)| matches!(r.op, Op::Delta | Op::Stored)) {
         record.digest = fine;
@@ -313,8 +313,8 @@ fn complete(records: &mut [TensorRecord], written: &Written) -> Result<Vec<Loss>
 }
 
 /// What all tensors lost, those that are tied to another not counted.
-fn total(losses: &[Loss]) -> Loss {
-    let mut total = Loss::default();
+fn total(losses: &[DitherLoss]) -> DitherLoss {
+    let mut total = DitherLoss::default();
     losses.iter().for_each(|l| total.add(l));
     total
 }

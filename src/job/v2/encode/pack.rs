@@ -8,7 +8,7 @@ use crate::job::placed::TensorRange;
 use crate::job::report::to_wire;
 use crate::job::v2::past::Past;
 use crate::job::v2::reader::Reader;
-use crate::job::v2::tree::Part;
+use crate::job::v2::tree::HashedPart;
 use crate::job::wire::wire;
 use crate::kernels::v2::dither::Dither;
 use crate::kernels::v2::element::Layout;
@@ -18,7 +18,7 @@ use crate::strategy::lossless::form::Form;
 use crate::strategy::lossless::model::DecodeSet;
 use crate::strategy::lossless::params::Params;
 use crate::strategy::lossless::{fit::Effort, stored};
-use crate::strategy::lossy::loss::Loss;
+use crate::strategy::lossy::loss::DitherLoss;
 use crate::strategy::lossy::row::Dithering;
 
 /// Weights by themselves take about two thirds of their bytes at least: of the 16 bits of a BF16, sign and mantissa are 8
@@ -80,9 +80,9 @@ pub struct Packed {
     /// How much of it each segment takes, in no particular unit.
     pub shares: Vec<u64>,
     /// For each segment, what was read of the base and of the fine-tune.
-    pub read: Vec<(Part, Part)>,
+    pub read: Vec<(HashedPart, HashedPart)>,
     /// For each segment of a dithered tensor: what is rebuilt, and what was lost.
-    pub rebuilt: Vec<(Part, Loss)>,
+    pub rebuilt: Vec<(HashedPart, DitherLoss)>,
 }
 wire!(Packed {
     block,
@@ -129,7 +129,12 @@ pub async fn pack(io: Io, mut pack: Pack) -> Result<Vec<u8>> {
 }
 
 /// Reads a segment; gives its bytes and the hashes of what was read of the base and of the fine-tune.
-async fn load(io: &Io, reader: &mut Reader, form: Form, s: &PackSegment) -> Result<(SegmentBytes, (Part, Part))> {
+async fn load(
+    io: &Io,
+    reader: &mut Reader,
+    form: Form,
+    s: &PackSegment,
+) -> Result<(SegmentBytes, (HashedPart, HashedPart))> {
     let dtype = s.fine.dtype;
     let width = Layout::of(dtype).bytes() as u64;
     let (offset, len) = part(&s.fine, s.first, s.words, width);
@@ -140,18 +145,18 @@ async fn load(io: &Io, reader: &mut Reader, form: Form, s: &PackSegment) -> Resu
         buf: &mut fine,
     };
     let mut base = Vec::new();
-    let mut of_base = Part::default();
+    let mut of_base = HashedPart::default();
     if let Some((number, ByteRange { offset, len })) = s.base {
         let (from, total) = reader.shape_of(reader.top(), number);
         base = reader.read_with(io, number, offset, len as usize, &mut read).await?;
-        of_base = Part::new(offset, &base, total);
+        of_base = HashedPart::new(offset, &base, total);
         buffers::give(form.code_in_place(from, dtype, &mut base));
         // Where the base goes on, it is only hashed.
         base.truncate(form.bytes(dtype, s.words as usize));
     } else {
         io.read(&mut [read]).await?;
     }
-    let of_fine = Part::new(s.first * width, &fine, s.fine.range.len);
+    let of_fine = HashedPart::new(s.first * width, &fine, s.fine.range.len);
     let rebuilt = Vec::new();
     Ok((SegmentBytes { fine, base, rebuilt }, (of_base, of_fine)))
 }
@@ -177,7 +182,7 @@ fn encode_or_store(pack: &Pack, set: Option<&DecodeSet>, segments: &mut [Segment
 }
 
 /// For each segment of a dithered tensor the hash of what is rebuilt, and what was lost.
-fn losses(pack: &Pack, form: Form, segments: &[SegmentBytes]) -> Vec<(Part, Loss)> {
+fn losses(pack: &Pack, form: Form, segments: &[SegmentBytes]) -> Vec<(HashedPart, DitherLoss)> {
     let dithered = pack.segments.iter().zip(segments).filter(|(s, _)| s.dither.is_some());
     let loss = |(s, bytes): (&PackSegment, &SegmentBytes)| {
         let layout = Layout::of(s.fine.dtype);
@@ -185,12 +190,12 @@ fn losses(pack: &Pack, form: Form, segments: &[SegmentBytes]) -> Vec<(Part, Loss
             true => &bytes.fine,
             false => &bytes.rebuilt,
         };
-        let mut loss = Loss::default();
+        let mut loss = DitherLoss::default();
         let mut wide = Vec::new();
         let base = form.decode(s.fine.dtype, &bytes.base, &mut wide);
         loss.feed(layout, base, &bytes.fine, result);
         let at = s.first * layout.bytes() as u64;
-        (Part::new(at, result, s.fine.range.len), loss)
+        (HashedPart::new(at, result, s.fine.range.len), loss)
     };
     dithered.map(loss).collect()
 }

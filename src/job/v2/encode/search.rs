@@ -1,7 +1,7 @@
 //! `encode --ratio`: the finest step of dither with which a lossy file keeps within a size, found by estimates.
 
 use super::arrange::Item;
-use super::fitted::{Coding, Fitted, Look, Purpose, Sparse};
+use super::fitted::{Fitted, Look, Purpose, Sparse, TensorCoding};
 use super::looks::look_at;
 use super::tables::{narrowed, sum};
 use super::weigh::weigh;
@@ -69,7 +69,7 @@ pub async fn fit_to_size(
     let mut found: Vec<Fitted> = Vec::new();
     let mut found_with = None;
     loop {
-        let mut search = Search::new((finest, most), (coarsest, least), probed);
+        let mut search = StepSearch::new((finest, most), (coarsest, least), probed);
         while let Some(step) = search.next() {
             let size = match sizes[step as usize] {
                 Some(size) => size,
@@ -118,7 +118,7 @@ async fn look_again(io: &Io, chain: &Chain, items: &[Item<'_>], look: Look, fitt
 
 /// The search for the finest step with at most a size, where sizes fall about as a power of the step's number: by false position,
 /// where the end that stays counts half each time, so that it does not stay long.
-struct Search {
+struct StepSearch {
     /// The finest step that is left.
     fine: u8,
     /// The finest step that keeps within.
@@ -133,7 +133,7 @@ struct Search {
     under: f64,
 }
 
-impl Search {
+impl StepSearch {
     /// Between two steps with their sizes, the first too large, the second not.
     fn new((fine, most): (u8, f64), (coarse, least): (u8, f64), wanted: f64) -> Self {
         Self {
@@ -172,7 +172,7 @@ fn size(items: &[Item<'_>], fitted: &[Fitted]) -> f64 {
 }
 
 /// The same, of tensors that are coded so.
-fn size_of(items: &[Item<'_>], fitted: &[Fitted], coding: fn(&Fitted) -> &Coding) -> f64 {
+fn size_of(items: &[Item<'_>], fitted: &[Fitted], coding: fn(&Fitted) -> &TensorCoding) -> f64 {
     // The same again is tied to what came before.
     let like = |i: usize, j: usize| {
         let shaped = |i: usize| (items[i].tensor.dtype, &items[i].tensor.shape);
@@ -191,7 +191,7 @@ fn size_of(items: &[Item<'_>], fitted: &[Fitted], coding: fn(&Fitted) -> &Coding
                 .map(|((f, _), _)| coding(f))
         };
         let classes = Window::for_width(width).classes as usize;
-        let all = |n: usize, of: fn(&Coding) -> &Sparse, bits: u32| -> u64 {
+        let all = |n: usize, of: fn(&TensorCoding) -> &Sparse, bits: u32| -> u64 {
             let counts = narrowed(&sum(n, of_width().map(of)));
             length_with_tables(&counts, bits)
         };
@@ -228,7 +228,7 @@ mod tests {
             let mut looks = 0;
             let mut wanted = size(coarsest);
             while wanted < 2e6 {
-                let mut search = Search::new((finest, 2e6), (coarsest, size(coarsest)), wanted);
+                let mut search = StepSearch::new((finest, 2e6), (coarsest, size(coarsest)), wanted);
                 while let Some(step) = search.next() {
                     search.put(step, size(step));
                     looks += 1;

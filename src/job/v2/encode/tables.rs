@@ -1,7 +1,7 @@
 //! From what fitting found in all tensors to the sections of a file that blocks need.
 
 use super::arrange::Item;
-use super::fitted::{Coding, Fitted, Sparse};
+use super::fitted::{Fitted, Sparse, TensorCoding};
 use crate::format::v2::index::{Dithered, Lost};
 use crate::format::v2::{Op, TensorRecord};
 use crate::kernels::v2::alphabet::raw_bits;
@@ -46,7 +46,7 @@ pub struct Sections {
 }
 
 /// The sections of tensors of one width.
-struct Model {
+struct WidthSections {
     set: Vec<u8>,
     params: Vec<Vec<u8>>,
     /// About how long it all is, in bits: with the symbols, of which the counts are.
@@ -67,8 +67,8 @@ pub fn model(items: &[Item<'_>], records: &mut [TensorRecord], fitted: &[Fitted]
         if of_width.is_empty() {
             continue;
         }
-        let exact: Vec<&Coding> = of_width.iter().map(|&i| &fitted[i].exact).collect();
-        let best: Vec<&Coding> = of_width.iter().map(|&i| fitted[i].best()).collect();
+        let exact: Vec<&TensorCoding> = of_width.iter().map(|&i| &fitted[i].exact).collect();
+        let best: Vec<&TensorCoding> = of_width.iter().map(|&i| fitted[i].best()).collect();
         let mut chosen = (of_one_width(width, form, &exact), exact);
         if best.iter().any(|c| c.step.is_some()) {
             let lossy = of_one_width(width, form, &best);
@@ -102,9 +102,9 @@ fn seed(fine: u64, position: u64) -> u64 {
     fine as u32 as u64 ^ position
 }
 
-fn of_one_width(width: u32, form: Form, codings: &[&Coding]) -> Model {
+fn of_one_width(width: u32, form: Form, codings: &[&TensorCoding]) -> WidthSections {
     let window = Window::for_width(width);
-    let all = |n: usize, of: fn(&Coding) -> &Sparse| sum(n, codings.iter().map(|c| of(c)));
+    let all = |n: usize, of: fn(&TensorCoding) -> &Sparse| sum(n, codings.iter().map(|c| of(c)));
     let counts = all(VARIANTS * window.classes as usize, |c| &c.counts);
     let factor_counts = all(FACTOR_CLASSES, |c| &c.factor_counts);
     let dithered = all(LEVELS * DITHER_CLASSES, |c| &c.dither_counts);
@@ -158,7 +158,7 @@ fn of_one_width(width: u32, form: Form, codings: &[&Coding]) -> Model {
     let set = set.to_bytes();
     let records = codings.iter().filter(|c| c.step.is_some()).count() as u64 * RECORD_BYTES;
     bits += 8 * (params.iter().map(|p| p.len() as u64).sum::<u64>() + set.len() as u64 + records);
-    Model { set, params, bits }
+    WidthSections { set, params, bits }
 }
 
 /// A class that was counted with one constant, with another one and in a window of so many classes.
