@@ -7,7 +7,8 @@ use super::files::{bytes_of, result_model};
 use super::open::{open_v2, OpenV2};
 use crate::dtype::Dtype;
 use crate::error::{shape_text, Code, Error, Result};
-use crate::format::model::Model;
+use crate::format::model::{Model, Tensor};
+use crate::format::v2::BaseRef;
 use crate::job::chain::{self, Care};
 use crate::job::machine::Io;
 use crate::job::open::OpenDelta;
@@ -215,47 +216,31 @@ impl Chain {
                 continue;
             };
             if (found.dtype, &found.shape) != (wanted.dtype, &wanted.shape) {
-                let code = if n == 0 { Code::WrongBase } else { Code::BrokenChain };
-                return Err(Error::new(
-                    code,
-                    format!(
-                        "tensor `{name}`: {} was made against {} of {}, {} has {} of {}",
-                        this_link(n),
-                        shape_text(&wanted.shape),
-                        wanted.dtype.name(),
-                        the_model(n),
-                        shape_text(&found.shape),
-                        found.dtype.name(),
-                    ),
-                )
-                .tensor(name)
-                .source(delta.source));
+                return Err(reshaped(n, wanted, found).source(delta.source));
             }
             if before.is_some_and(|b| b.index.tensors[number].digest != wanted.digest) {
                 other.push(name);
             }
         }
-        let report = |code, names: &[&str], what: &str| {
-            let text = format!(
-                "{} {what} {} of {} tensors that {} was made against: {}; {}",
-                the_model(n),
-                names.len(),
-                bases.len(),
-                this_link(n),
-                list_names(names),
-                match n {
-                    0 => "give the base that the delta names",
-                    _ => "check the order of the deltas, and whether one is missing in between",
-                }
-            );
-            Error::new(code, text).tensor(names[0]).source(delta.source)
+        let (names, code, what) = match (missing.is_empty(), other.is_empty()) {
+            (true, true) => return Ok(bases),
+            (false, _) if n == 0 => (missing, Code::MissingTensor, "lacks"),
+            (false, _) => (missing, Code::BrokenChain, "lacks"),
+            (true, false) => (other, Code::BrokenChain, "has other values in"),
         };
-        match (missing.is_empty(), other.is_empty()) {
-            (false, _) if n == 0 => Err(report(Code::MissingTensor, &missing, "lacks")),
-            (false, _) => Err(report(Code::BrokenChain, &missing, "lacks")),
-            (true, false) => Err(report(Code::BrokenChain, &other, "has other values in")),
-            (true, true) => Ok(bases),
-        }
+        let text = format!(
+            "{} {what} {} of {} tensors that {} was made against: {}; {}",
+            the_model(n),
+            names.len(),
+            bases.len(),
+            this_link(n),
+            list_names(&names),
+            match n {
+                0 => "give the base that the delta names",
+                _ => "check the order of the deltas, and whether one is missing in between",
+            }
+        );
+        Err(Error::new(code, text).tensor(names[0]).source(delta.source))
     }
 
     /// The model after a version 1 link.
@@ -309,6 +294,22 @@ impl Chain {
             }
         }
     }
+}
+
+/// The error of a tensor that has another dtype or shape after `n` links than the next one was made against.
+fn reshaped(n: usize, wanted: &BaseRef, found: &Tensor) -> Error {
+    let code = if n == 0 { Code::WrongBase } else { Code::BrokenChain };
+    let text = format!(
+        "tensor `{}`: {} was made against {} of {}, {} has {} of {}",
+        wanted.name,
+        this_link(n),
+        shape_text(&wanted.shape),
+        wanted.dtype.name(),
+        the_model(n),
+        shape_text(&found.shape),
+        found.dtype.name(),
+    );
+    Error::new(code, text).tensor(&wanted.name)
 }
 
 /// How sentences call the delta that comes after `n` links.

@@ -1,7 +1,7 @@
 //! The task that rebuilds tensors from the models before and the blocks of a delta.
 
 use super::chunks::TensorChunks;
-use super::coded::CodedSegment;
+use super::coded::CodedModel;
 use super::past::{Level, Past};
 use super::reader::Reader;
 use super::verdict::verdict;
@@ -52,24 +52,61 @@ pub struct Rebuilt {
 wire!(Rebuilt { fault, written });
 
 /// A tensor of which some bytes are rebuilt.
-#[derive(Default)]
-struct Progress {
+struct Progress<'a> {
+    /// Where they go; nowhere if nobody asked for the tensor.
+    outputs: &'a [Output],
     of_result: blake3::Hasher,
     written: Option<Xxh3>,
     fault: Option<Error>,
 }
 
-impl Progress {
+impl<'a> Progress<'a> {
+    /// Of tensor `t`, of which nothing is rebuilt. `outputs`: of all tensors, in their order.
+    fn new(t: u32, outputs: &'a [Output], read_back: bool) -> Self {
+        let start = outputs.partition_point(|o| o.tensor < t);
+        let n = outputs[start..].partition_point(|o| o.tensor == t);
+        Self {
+            outputs: &outputs[start..start + n],
+            of_result: blake3::Hasher::new(),
+            written: read_back.then(Xxh3::new),
+            fault: None,
+        }
+    }
+
+    /// Whether more of it is to be rebuilt.
+    fn is_wanted(&self) -> bool {
+        !self.outputs.is_empty() && self.fault.is_none()
+    }
+
     /// Takes the next bytes and writes them to where they belong.
-    async fn put(&mut self, io: &Io, outputs: &[Output], at: u64, bytes: &mut Vec<u8>) {
+    async fn put(&mut self, io: &Io, at: u64, bytes: &mut Vec<u8>) {
         self.of_result.update(bytes);
         if let Some(written) = &mut self.written {
             written.update(bytes);
         }
-        for o in outputs {
+        for o in self.outputs {
             if let Some(sink) = o.sink {
                 io.put(sink, o.offset + at, bytes).await;
             }
+        }
+    }
+
+    /// Takes all of a tensor of the model before.
+    async fn take_over(&mut self, io: &Io, reader: &mut Reader, base: u32) -> Result<()> {
+        let mut chunks = TensorChunks::whole(reader, reader.top() - 1, base);
+        while let Some((at, mut bytes)) = chunks.next(io, reader).await? {
+            self.put(io, at, &mut bytes).await;
+            buffers::give(bytes);
+        }
+        Ok(())
+    }
+
+    /// Holds what was rebuilt against the digest of tensor `t`. Another base is the cause of whatever else is wrong.
+    async fn judge(&mut self, io: &Io, reader: &mut Reader, t: u32) {
+        match verdict(io, reader, t, &self.of_result).await {
+            Ok(Some(e)) if e.code != Code::Checksum => self.fault = Some(e),
+            Ok(other) => self.fault = self.fault.take().or(other),
+            Err(e) => self.fault = self.fault.take().or(Some(e)),
         }
     }
 }
@@ -80,59 +117,20 @@ pub async fn rebuild(io: Io, work: Rebuild) -> Result<Vec<u8>> {
         return to_wire(&Vec::<Rebuilt>::new());
     };
     let mut reader = Reader::new(work.past);
-    let top = reader.top();
-    let outputs_of: Vec<&[Output]> = (0..coded.tensors.len() as u32)
-        .map(|t| {
-            let start = work.outputs.partition_point(|o| o.tensor < t);
-            let n = work.outputs[start..].partition_point(|o| o.tensor == t);
-            &work.outputs[start..start + n]
-        })
+    let tensors = (0u32..).zip(&coded.tensors);
+    let mut progress: Vec<Progress> = tensors
+        .map(|(t, _)| Progress::new(t, &work.outputs, work.read_back))
         .collect();
-    let mut progress: Vec<Progress> = coded
-        .tensors
-        .iter()
-        .map(|_| Progress {
-            written: work.read_back.then(Xxh3::new),
-            ..Progress::default()
-        })
-        .collect();
-    for ((t, p), outputs) in coded.tensors.iter().zip(&mut progress).zip(&outputs_of) {
-        if let (true, Some(base)) = (t.unchanged, t.base) {
-            p.fault = take_over(&io, &mut reader, base, p, outputs).await.err();
+    for (t, p) in coded.tensors.iter().zip(&mut progress) {
+        if let (true, true, Some(base)) = (p.is_wanted(), t.unchanged, t.base) {
+            p.fault = p.take_over(&io, &mut reader, base).await.err();
         }
     }
-    for (i, b) in coded.blocks.iter().enumerate() {
-        let of_use = |s: &CodedSegment| {
-            let t = s.tensor as usize;
-            !outputs_of[t].is_empty() && progress[t].fault.is_none()
-        };
-        if !b.segments.iter().any(of_use) {
-            continue;
-        }
-        match reader.block(&io, top, i).await {
-            Ok(decoded) => {
-                for (s, mut bytes) in b.segments.iter().zip(decoded) {
-                    let t = s.tensor as usize;
-                    let at = s.first * Layout::of(coded.tensors[t].dtype).bytes() as u64;
-                    progress[t].put(&io, outputs_of[t], at, &mut bytes).await;
-                    buffers::give(bytes);
-                }
-            }
-            Err(e) => b.segments.iter().for_each(|s| {
-                progress[s.tensor as usize].fault.get_or_insert_with(|| e.clone());
-            }),
-        }
+    for number in 0..coded.blocks.len() {
+        put_block(&io, &mut reader, &coded, number, &mut progress).await;
     }
-    for (i, p) in progress.iter_mut().enumerate() {
-        if outputs_of[i].is_empty() {
-            continue;
-        }
-        // Another base is the cause of whatever else is wrong.
-        match verdict(&io, &mut reader, i as u32, &p.of_result).await {
-            Ok(Some(e)) if e.code != Code::Checksum => p.fault = Some(e),
-            Ok(other) => p.fault = p.fault.take().or(other),
-            Err(e) => p.fault = p.fault.take().or(Some(e)),
-        }
+    for (t, p) in (0..).zip(&mut progress).filter(|(_, p)| !p.outputs.is_empty()) {
+        p.judge(&io, &mut reader, t).await;
     }
     let report = |o: &Output| {
         let (t, p) = (&coded.tensors[o.tensor as usize], &progress[o.tensor as usize]);
@@ -144,15 +142,24 @@ pub async fn rebuild(io: Io, work: Rebuild) -> Result<Vec<u8>> {
     to_wire(&work.outputs.iter().map(report).collect::<Vec<_>>())
 }
 
-/// Takes an unchanged tensor over.
-async fn take_over(io: &Io, reader: &mut Reader, base: u32, p: &mut Progress, outputs: &[Output]) -> Result<()> {
-    if outputs.is_empty() {
-        return Ok(());
+/// Decodes a block, if it has something of a tensor that is wanted, and writes its segments; damage becomes a fault of each
+/// tensor in it.
+async fn put_block(io: &Io, reader: &mut Reader, coded: &CodedModel, number: usize, progress: &mut [Progress<'_>]) {
+    let segments = &coded.blocks[number].segments;
+    if !segments.iter().any(|s| progress[s.tensor as usize].is_wanted()) {
+        return;
     }
-    let mut chunks = TensorChunks::whole(reader, reader.top() - 1, base);
-    while let Some((at, mut bytes)) = chunks.next(io, reader).await? {
-        p.put(io, outputs, at, &mut bytes).await;
-        buffers::give(bytes);
+    match reader.block(io, reader.top(), number).await {
+        Ok(decoded) => {
+            for (s, mut bytes) in segments.iter().zip(decoded) {
+                let t = s.tensor as usize;
+                let at = s.first * Layout::of(coded.tensors[t].dtype).bytes() as u64;
+                progress[t].put(io, at, &mut bytes).await;
+                buffers::give(bytes);
+            }
+        }
+        Err(e) => segments.iter().for_each(|s| {
+            progress[s.tensor as usize].fault.get_or_insert_with(|| e.clone());
+        }),
     }
-    Ok(())
 }

@@ -61,6 +61,18 @@ pub struct Sides<'a> {
     scratch: [Vec<u8>; 2],
 }
 
+/// Pieces of a tensor that are compared in one pass, the first of every `stride`.
+#[derive(Clone, Copy)]
+struct ComparedPieces {
+    /// First word of the first piece.
+    at: u64,
+    /// Words of each.
+    words: u64,
+    stride: u64,
+    /// Whether a piece that differs ends the pass.
+    until_differs: bool,
+}
+
 impl<'a> Sides<'a> {
     /// Nothing is read yet. `base`: number of the base's tensor in the last model of `reader`; `form`: in which words
     /// the tensor is coded.
@@ -92,9 +104,15 @@ impl<'a> Sides<'a> {
             (_, true) => SMALL_PIECE_BYTES,
             (_, false) => PIECE_BYTES,
         };
-        let step = piece_words(piece, item.columns, self.widths.0);
-        self.fine = buffers::take((step.min(item.common) * self.widths.0) as usize);
-        self.pass(io, look, 0, step, item.stride, false).await?;
+        let words = piece_words(piece, item.columns, self.widths.0);
+        self.fine = buffers::take((words.min(item.common) * self.widths.0) as usize);
+        let pieces = ComparedPieces {
+            at: 0,
+            words,
+            stride: item.stride,
+            until_differs: false,
+        };
+        self.pass(io, look, pieces).await?;
         if self.equal && !look.probes() {
             self.compare_rest(io, look).await?;
         }
@@ -110,15 +128,20 @@ impl<'a> Sides<'a> {
 
     /// Compares everything after what is known to be the same, up to the first piece that differs.
     fn compare_rest<'b>(&'b mut self, io: &'b Io, look: Look) -> impl Future<Output = Result<()>> + use<'a, 'b> {
-        let step = block_words(self.item.columns, self.widths.0);
-        self.pass(io, look, self.same, step, 1, true)
+        let pieces = ComparedPieces {
+            at: self.same,
+            words: block_words(self.item.columns, self.widths.0),
+            stride: 1,
+            until_differs: true,
+        };
+        self.pass(io, look, pieces)
     }
 
-    /// Compares pieces of `step` words from word `at` on, one of `stride`; with `first`, up to the first that differs.
-    async fn pass(&mut self, io: &Io, look: Look, mut at: u64, step: u64, stride: u64, first: bool) -> Result<()> {
+    async fn pass(&mut self, io: &Io, look: Look, pieces: ComparedPieces) -> Result<()> {
         let (width, base_width) = self.widths;
-        while at < self.item.common && (self.equal || !first) {
-            let words = step.min(self.item.common - at);
+        let mut at = pieces.at;
+        while at < self.item.common && (self.equal || !pieces.until_differs) {
+            let words = pieces.words.min(self.item.common - at);
             let (offset, len) = part(&self.item.fine, at, words, width);
             self.fine.resize(len, 0);
             let mut fine = Read {
@@ -130,7 +153,7 @@ impl<'a> Sides<'a> {
             let base = self.reader.read_with(io, self.base, from, len, &mut fine).await?;
             self.take(&base, look, at, words);
             buffers::give(base);
-            at += step * stride;
+            at += pieces.words * pieces.stride;
         }
         Ok(())
     }
