@@ -367,65 +367,86 @@ impl Reader {
         segments: &[CodedSegment],
         range: ByteRange,
     ) -> Result<(Vec<u8>, Vec<Vec<u8>>)> {
-        let coded = self.coded(level)?;
-        let source = coded.source;
-        let state = &self.states[level];
-        // The block, the words of the base, the table set, the parameters.
-        let mut wanted: Vec<(u32, ByteRange)> = vec![(source, range)];
-        let mut n_base = 0;
-        for s in segments.iter().filter(|s| !s.stored) {
-            let t = &coded.tensors[s.tensor as usize];
-            let Some(base) = t.base else { continue };
-            if let Level::Base(tensors) = &self.levels[level - 1] {
-                let place = &tensors[base as usize].place;
-                let (at, len) = span(place.dtype, t.dtype, s);
-                let range = ByteRange::new(place.range.offset + at, len as u64)?;
-                wanted.push((place.source, range));
-                n_base += 1;
-            }
-        }
-        let first = segments.iter().find(|s| !s.stored).map(|s| s.tensor as usize);
-        let set = first.map(|t| coded.tensors[t].set);
-        let unread_set = set.filter(|set| state.set.as_ref().is_none_or(|(of, _)| of != set));
-        wanted.extend(unread_set.map(|range| (source, range)));
-        let unread = |s: &&CodedSegment| !s.stored && state.params[s.tensor as usize].is_none();
-        let params_of: Vec<usize> = segments.iter().filter(unread).map(|s| s.tensor as usize).collect();
-        wanted.extend(params_of.iter().map(|&t| (source, coded.tensors[t].params)));
-        let mut bytes: Vec<Vec<u8>> = wanted
-            .iter()
-            .map(|(_, range)| buffers::take(range.len as usize))
-            .collect();
-        let mut reads: Vec<Read<'_>> = wanted
-            .iter()
-            .zip(&mut bytes)
-            .map(|((source, range), buf)| Read {
-                source: *source,
-                offset: range.offset,
-                buf,
-            })
-            .collect();
-        io.read(&mut reads).await?;
-        let mut bytes = bytes.into_iter();
+        let source = self.coded(level)?.source;
+        let needs = self.needs(level, segments)?;
+        let mut wanted = vec![(source, range)];
+        wanted.extend_from_slice(&needs.of_base);
+        wanted.extend(needs.set.map(|range| (source, range)));
+        wanted.extend(needs.params.iter().map(|&(_, range)| (source, range)));
+        let mut bytes = read_all(io, &wanted).await?.into_iter();
         let block = bytes.next().unwrap_or_default();
-        let mut of_base: Vec<Vec<u8>> = bytes.by_ref().take(n_base).collect();
-        if let Some(range) = unread_set {
+        let of_base: Vec<Vec<u8>> = bytes.by_ref().take(needs.of_base.len()).collect();
+        if let Some(range) = needs.set {
             let parsed = DecodeSet::parse(&bytes.next().unwrap_or_default()).map_err(|e| damaged(e, source, range))?;
             self.states[level].set = Some((range, parsed));
         }
-        for (t, bytes) in params_of.into_iter().zip(bytes) {
+        for ((t, _), bytes) in needs.params.into_iter().zip(bytes) {
             let (_, set) = self.states[level].set.as_ref().ok_or_else(lost)?;
             let params = parse_params(&self.coded(level)?.tensors[t], set, source, &bytes)?;
             self.states[level].params[t] = Some(params);
         }
-        let mut of_base = of_base.drain(..);
-        let of_files = n_base > 0;
+        // Either all bases lie in files or none.
         let coded = self.coded(level)?;
+        let mut of_base = of_base.into_iter();
         let words = segments.iter().map(|s| {
-            let has = of_files && !s.stored && coded.tensors[s.tensor as usize].base.is_some();
-            has.then(|| of_base.next()).flatten().unwrap_or_default()
+            let based = !s.stored && coded.tensors[s.tensor as usize].base.is_some();
+            based.then(|| of_base.next()).flatten().unwrap_or_default()
         });
         Ok((block, words.collect()))
     }
+
+    /// What decoding these segments of one block needs and nothing keeps.
+    fn needs(&self, level: usize, segments: &[CodedSegment]) -> Result<Needs> {
+        let (coded, state) = (self.coded(level)?, &self.states[level]);
+        let mut needs = Needs::default();
+        for s in segments.iter().filter(|s| !s.stored) {
+            let number = s.tensor as usize;
+            let t = &coded.tensors[number];
+            if let (Some(base), Level::Base(tensors)) = (t.base, &self.levels[level - 1]) {
+                let place = &tensors[base as usize].place;
+                let (at, len) = span(place.dtype, t.dtype, s);
+                let range = ByteRange::new(place.range.offset + at, len as u64)?;
+                needs.of_base.push((place.source, range));
+            }
+            if state.set.as_ref().is_none_or(|(of, _)| *of != t.set) {
+                needs.set = needs.set.or(Some(t.set));
+            }
+            if state.params[number].is_none() {
+                needs.params.push((number, t.params));
+            }
+        }
+        Ok(needs)
+    }
+}
+
+/// What a block is decoded with, as far as it has to be read.
+#[derive(Default)]
+struct Needs {
+    /// For each segment with a base that lies in files: source and range of the base's words.
+    of_base: Vec<(u32, ByteRange)>,
+    /// Where the table set lies.
+    set: Option<ByteRange>,
+    /// Numbers of tensors, and where their parameters lie.
+    params: Vec<(usize, ByteRange)>,
+}
+
+/// Reads ranges of sources in one step, each into a buffer of its own.
+async fn read_all(io: &Io, wanted: &[(u32, ByteRange)]) -> Result<Vec<Vec<u8>>> {
+    let mut bytes: Vec<Vec<u8>> = wanted
+        .iter()
+        .map(|(_, range)| buffers::take(range.len as usize))
+        .collect();
+    let mut reads: Vec<Read<'_>> = wanted
+        .iter()
+        .zip(&mut bytes)
+        .map(|(&(source, range), buf)| Read {
+            source,
+            offset: range.offset,
+            buf,
+        })
+        .collect();
+    io.read(&mut reads).await?;
+    Ok(bytes)
 }
 
 /// First byte and number of bytes of a segment in its base, whose dtype is `from`.

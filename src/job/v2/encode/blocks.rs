@@ -4,6 +4,7 @@ use super::arrange::Item;
 use super::pack::{Pack, PackSegment, Packed};
 use super::ranges::block_words;
 use crate::error::Result;
+use crate::format::model::Tensor;
 use crate::format::v2::index::Digest;
 use crate::format::v2::placed::Geometry;
 use crate::format::v2::{Block, Op, TensorRecord, BLOCK_BYTES};
@@ -59,24 +60,24 @@ pub struct Made<'a> {
 
 impl Made<'_> {
     /// The task that encodes a block, and the bytes that it reads.
-    fn task(&self, cut: &[PlannedSegment]) -> Result<(TaskSpec, u64)> {
-        let first = &cut[0];
-        let item = |c: &PlannedSegment| &self.items[c.item];
-        let of_base = |c: &PlannedSegment| item(c).base.filter(|_| c.base.len > 0);
-        let parts: Vec<_> = cut
+    fn task(&self, block: &[PlannedSegment]) -> Result<(TaskSpec, u64)> {
+        let first = &block[0];
+        let item = |s: &PlannedSegment| &self.items[s.item];
+        let of_base = |s: &PlannedSegment| item(s).base.filter(|_| s.base.len > 0);
+        let parts: Vec<_> = block
             .iter()
-            .filter_map(|c| Some((of_base(c)?.name.as_str(), c.base.offset..c.base.end())))
+            .filter_map(|s| Some((of_base(s)?.name.as_str(), s.base.offset..s.base.end())))
             .collect();
         let (past, numbers) = self.chain.past(self.chain.stages.len(), &parts, false)?;
         let mut numbers = numbers.into_iter();
-        let segment = |c: &PlannedSegment| PackSegment {
-            fine: item(c).tensor.into(),
-            base: of_base(c).and_then(|_| Some((numbers.next()?, c.base))),
-            first: c.first,
-            words: c.words,
-            columns: item(c).geometry.columns,
-            params: self.params[c.item].clone(),
-            dither: self.records[c.item].dithered.map(|d| d.dither()),
+        let segment = |s: &PlannedSegment| PackSegment {
+            fine: item(s).tensor.into(),
+            base: of_base(s).and_then(|_| Some((numbers.next()?, s.base))),
+            first: s.first,
+            words: s.words,
+            columns: item(s).geometry.columns,
+            params: self.params[s.item].clone(),
+            dither: self.records[s.item].dithered.map(|d| d.dither()),
         };
         let pack = Pack {
             set: match first.coded {
@@ -84,27 +85,27 @@ impl Made<'_> {
                 true => self.sets[self.records[first.item].set as usize].clone(),
             },
             effort: self.effort,
-            segments: cut.iter().map(segment).collect(),
+            segments: block.iter().map(segment).collect(),
             past,
         };
-        let bytes = cut.iter().map(|c| c.bytes(self.items)).sum::<u64>();
-        let cost = bytes + cut.iter().map(|c| c.base.len).sum::<u64>();
+        let bytes = block.iter().map(|s| s.bytes(self.items)).sum::<u64>();
+        let cost = bytes + block.iter().map(|s| s.base.len).sum::<u64>();
         let spec = Task::Pack(pack).spec(&item(first).tensor.name, "encoding", cost)?;
         Ok((spec, cost))
     }
 
     /// Begins the tasks of the next blocks, if there are any; gives what they cover.
-    async fn begin<'c>(
+    async fn begin<'b>(
         &self,
         io: &Io,
-        cuts: &mut slice::Iter<'c, Vec<PlannedSegment>>,
-    ) -> Result<Option<(&'c [Vec<PlannedSegment>], Pending)>> {
-        let left = cuts.as_slice();
+        blocks: &mut slice::Iter<'b, Vec<PlannedSegment>>,
+    ) -> Result<Option<(&'b [Vec<PlannedSegment>], Pending)>> {
+        let left = blocks.as_slice();
         let mut tasks = Vec::new();
         let mut bytes = 0;
         while bytes < ROUND_BYTES {
-            let Some(cut) = cuts.next() else { break };
-            let (task, cost) = self.task(cut)?;
+            let Some(block) = blocks.next() else { break };
+            let (task, cost) = self.task(block)?;
             bytes += cost;
             tasks.push(task);
         }
@@ -131,42 +132,42 @@ pub struct WrittenBlocks {
 /// Encodes and appends all blocks.
 pub async fn write_blocks(file: &mut Appender<'_>, made: &Made<'_>) -> Result<WrittenBlocks> {
     let (items, records) = (made.items, made.records);
-    let cuts = cut(items, records, made.forms);
+    let blocks = plan_blocks(items, records, made.forms);
     let mut written = WrittenBlocks {
-        blocks: Vec::with_capacity(cuts.len()),
+        blocks: Vec::with_capacity(blocks.len()),
         bytes: vec![0; items.len()],
         losses: vec![DitherLoss::default(); items.len()],
         digests: Vec::with_capacity(items.len()),
     };
     let mut trees = <[TreeHasher; 3]>::default();
-    let mut cuts = cuts.iter();
-    let mut round = made.begin(file.io, &mut cuts).await?;
+    let mut blocks = blocks.iter();
+    let mut round = made.begin(file.io, &mut blocks).await?;
     while let Some((covered, tasks)) = round {
-        round = made.begin(file.io, &mut cuts).await?;
-        for (cut, report) in covered.iter().zip(file.io.collect(tasks).await?) {
+        round = made.begin(file.io, &mut blocks).await?;
+        for (segments, report) in covered.iter().zip(file.io.collect(tasks).await?) {
             let mut packed: Packed = from_wire(&report)?;
             let len = packed.block.len() as u64;
             if len > 0 {
                 file.append(&mut packed.block).await;
                 written.blocks.push(Block {
                     len,
-                    rows: cut.iter().map(|c| c.rows).sum(),
+                    rows: segments.iter().map(|s| s.rows).sum(),
                 });
             }
             let all = packed.shares.iter().sum::<u64>().max(1);
             let mut rebuilt = packed.rebuilt.into_iter();
-            for ((c, share), (of_base, of_fine)) in cut.iter().zip(&packed.shares).zip(packed.read) {
-                while written.digests.len() < c.item {
+            for ((s, share), (of_base, of_fine)) in segments.iter().zip(&packed.shares).zip(packed.read) {
+                while written.digests.len() < s.item {
                     written.digests.push(std::mem::take(&mut trees).map(TreeHasher::finish));
                 }
-                let item = &items[c.item];
-                written.bytes[c.item] += len * *share / all;
+                let item = &items[s.item];
+                written.bytes[s.item] += len * *share / all;
                 trees[0].push(of_base, item.base.map_or(0, |b| b.range.len));
                 trees[1].push(of_fine, item.tensor.range.len);
-                if records[c.item].dithered.is_some() {
+                if records[s.item].dithered.is_some() {
                     if let Some((part, loss)) = rebuilt.next() {
                         trees[2].push(part, item.tensor.range.len);
-                        written.losses[c.item].add(&loss);
+                        written.losses[s.item].add(&loss);
                     }
                 }
             }
@@ -196,34 +197,56 @@ impl PlannedSegment {
     }
 }
 
-/// What each block covers: small tensors together, large ones by themselves and in pieces.
-fn cut(items: &[Item<'_>], records: &[TensorRecord], forms: &[Form]) -> Vec<Vec<PlannedSegment>> {
-    let mut blocks: Vec<Vec<PlannedSegment>> = Vec::new();
-    // The set, the width of words and the bytes of the last block while more may join it.
-    let mut open: Option<(u64, u64, u64)> = None;
-    for (item, (it, record)) in items.iter().zip(records).enumerate() {
-        if matches!(record.op, Op::Unchanged | Op::Tied) {
-            continue;
+/// The blocks as they fill.
+#[derive(Default)]
+struct BlockPlan {
+    blocks: Vec<Vec<PlannedSegment>>,
+    /// The last block, while more may join it.
+    open: Option<OpenBlock>,
+}
+
+/// What a segment has to have in common with a block to join it, and how full that is.
+#[derive(Clone, Copy)]
+struct OpenBlock {
+    /// Number of the table set.
+    set: u64,
+    /// Bytes of a word.
+    width: u64,
+    /// Bytes that it covers.
+    bytes: u64,
+}
+
+impl BlockPlan {
+    /// Adds a segment: to the last block where `joins` says that it may, and that has room; else it begins one.
+    fn push(&mut self, segment: PlannedSegment, joins: Option<OpenBlock>) {
+        match (&mut self.open, joins, self.blocks.last_mut()) {
+            (Some(open), Some(own), Some(block))
+                if (open.set, open.width) == (own.set, own.width) && open.bytes + own.bytes <= BLOCK_BYTES =>
+            {
+                open.bytes += own.bytes;
+                block.push(segment);
+            }
+            _ => {
+                self.blocks.push(vec![segment]);
+                self.open = joins;
+            }
         }
-        let Geometry {
-            layout,
-            columns,
-            words,
-            common,
-        } = it.geometry;
-        let base = it.base.filter(|_| record.op == Op::Delta);
-        let common = if base.is_none() { 0 } else { common };
-        let width = layout.bytes() as u64;
-        let base_width = base.map_or(0, |b| width_of_base(b.dtype, record.dtype));
-        // Nibbles take more memory while they are coded than the words that they are of.
-        let coded_width = forms[item].bytes(record.dtype, 1) as u64;
+    }
+
+    /// Adds the rows of tensor `item`, first those that are coded and then those that are stored; `coded_width`: bytes that
+    /// a word takes while it is coded.
+    fn push_rows(&mut self, item: usize, it: &Item<'_>, record: &TensorRecord, coded_width: u64) {
+        let Geometry { columns, words, .. } = it.geometry;
+        let width = it.geometry.layout.bytes() as u64;
+        let (common, base_width) =
+            of_base(it, record).map_or((0, 0), |b| (it.geometry.common, width_of_base(b.dtype, record.dtype)));
         for (coded, start, end) in [(true, 0, common), (false, common, words)] {
+            let taken = if coded { coded_width.max(width) } else { width };
             let mut at = start;
             while at < end {
-                let taken = if coded { coded_width.max(width) } else { width };
                 let n = block_words(columns, taken).min(end - at);
                 let bytes = n * taken;
-                let cut = PlannedSegment {
+                let segment = PlannedSegment {
                     item,
                     first: at,
                     words: n,
@@ -236,35 +259,49 @@ fn cut(items: &[Item<'_>], records: &[TensorRecord], forms: &[Form]) -> Vec<Vec<
                 };
                 // Above half a block few others would fit beside it.
                 let small = coded && n == end - start && bytes <= BLOCK_BYTES / 2;
-                match (&mut open, blocks.last_mut()) {
-                    (Some((set, of, sum)), Some(block))
-                        if small && (*set, *of) == (record.set, width) && *sum + bytes <= BLOCK_BYTES =>
-                    {
-                        *sum += bytes;
-                        block.push(cut);
-                    }
-                    _ => {
-                        blocks.push(vec![cut]);
-                        open = small.then_some((record.set, width, bytes));
-                    }
-                }
+                let set = record.set;
+                self.push(segment, small.then_some(OpenBlock { set, width, bytes }));
                 at += n;
             }
         }
-        let mut at = common * base_width;
-        while let Some(left) = base.and_then(|b| b.range.len.checked_sub(at)).filter(|&n| n > 0) {
-            let len = left.min(BLOCK_BYTES);
-            blocks.push(vec![PlannedSegment {
+    }
+
+    /// Adds the bytes of the base that the rows of tensor `item` leave over, which are only hashed.
+    fn push_rest(&mut self, item: usize, it: &Item<'_>, record: &TensorRecord) {
+        let Some(base) = of_base(it, record) else { return };
+        let mut at = it.geometry.common * width_of_base(base.dtype, record.dtype);
+        while at < base.range.len {
+            let len = (base.range.len - at).min(BLOCK_BYTES);
+            let segment = PlannedSegment {
                 item,
-                first: words,
+                first: it.geometry.words,
                 words: 0,
                 rows: 0,
                 coded: false,
                 base: ByteRange { offset: at, len },
-            }]);
-            open = None;
+            };
+            self.push(segment, None);
             at += len;
         }
     }
-    blocks
+}
+
+/// The tensor that a delta is coded against.
+fn of_base<'a>(it: &Item<'a>, record: &TensorRecord) -> Option<&'a Tensor> {
+    it.base.filter(|_| record.op == Op::Delta)
+}
+
+/// What each block covers: small tensors together, large ones by themselves and in pieces.
+fn plan_blocks(items: &[Item<'_>], records: &[TensorRecord], forms: &[Form]) -> Vec<Vec<PlannedSegment>> {
+    let mut plan = BlockPlan::default();
+    for (item, (it, record)) in items.iter().zip(records).enumerate() {
+        if matches!(record.op, Op::Unchanged | Op::Tied) {
+            continue;
+        }
+        // Nibbles take more memory while they are coded than the words that they are of.
+        let coded_width = forms[item].bytes(record.dtype, 1) as u64;
+        plan.push_rows(item, it, record, coded_width);
+        plan.push_rest(item, it, record);
+    }
+    plan.blocks
 }
