@@ -5,11 +5,12 @@ pub(super) mod report;
 use super::machine::{Io, Role, SourceEntry};
 use super::open::{open_delta, sources_of, OpenDelta, Placement};
 use super::options::NoOptions;
+use super::placed::DeltaTensor;
 use super::report::{to_json, Finding, Severity};
 use super::v2::open::open_v2;
 use crate::error::{Code, Error, Result};
 use crate::format::grouping::group;
-use crate::format::v1::header::ResultDtype;
+use crate::format::v1::header::{ResultDtype, V1Tensor};
 use crate::format::v1::CHECKSUM_BYTES;
 use crate::strategy::Strategy;
 use report::{LayoutReport, OptionsReport, PlaceReport, RecordReport, Report, TensorReport};
@@ -26,50 +27,43 @@ pub async fn inspect(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<
     to_json(&described(&delta))
 }
 
+fn tensor_report((t, placed): (&V1Tensor, &DeltaTensor)) -> TensorReport {
+    let mut options = OptionsReport::default();
+    match t.strategy {
+        Strategy::Int4 => options.outlier_fraction.clone_from(&t.option),
+        Strategy::Sparse => options.sparsity.clone_from(&t.option),
+        Strategy::Quantized => {}
+    }
+    let fields = t.strategy.fields().iter().zip(&placed.fields);
+    let records = fields.map(|(f, p)| RecordReport {
+        field: f.name,
+        dtype: f.dtype.name(),
+        offset: p.offset,
+        length: p.elements * f.dtype.width() as u64,
+        elements: p.elements,
+    });
+    TensorReport {
+        name: t.name.clone(),
+        dtype: match t.dtype {
+            ResultDtype::Float16 => "float16",
+            ResultDtype::Float32 => "float32",
+            ResultDtype::Float64 => "float64",
+        },
+        shape: t.shape.clone(),
+        elements: t.elements,
+        strategy: t.strategy.name(),
+        bytes: placed.bytes(),
+        lossless: None,
+        loss: None,
+        options,
+        group: group(&t.name),
+        records: records.collect(),
+    }
+}
+
 fn described(delta: &OpenDelta) -> Report {
     let header = &delta.header;
-    let tensors = header
-        .tensors
-        .iter()
-        .zip(&delta.tensors)
-        .map(|(t, placed)| {
-            let mut options = OptionsReport::default();
-            match t.strategy {
-                Strategy::Int4 => options.outlier_fraction.clone_from(&t.option),
-                Strategy::Sparse => options.sparsity.clone_from(&t.option),
-                Strategy::Quantized => {}
-            }
-            TensorReport {
-                name: t.name.clone(),
-                dtype: match t.dtype {
-                    ResultDtype::Float16 => "float16",
-                    ResultDtype::Float32 => "float32",
-                    ResultDtype::Float64 => "float64",
-                },
-                shape: t.shape.clone(),
-                elements: t.elements,
-                strategy: t.strategy.name(),
-                bytes: placed.bytes(),
-                lossless: None,
-                loss: None,
-                options,
-                group: group(&t.name),
-                records: t
-                    .strategy
-                    .fields()
-                    .iter()
-                    .zip(&placed.fields)
-                    .map(|(f, p)| RecordReport {
-                        field: f.name,
-                        dtype: f.dtype.name(),
-                        offset: p.offset,
-                        length: p.elements * f.dtype.width() as u64,
-                        elements: p.elements,
-                    })
-                    .collect(),
-            }
-        })
-        .collect();
+    let tensors = header.tensors.iter().zip(&delta.tensors).map(tensor_report).collect();
     let place = |range: crate::offset::ByteRange| PlaceReport {
         offset: range.offset,
         length: range.len,

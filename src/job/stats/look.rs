@@ -103,13 +103,7 @@ impl TensorStats {
 /// What the decoded delta of a tensor looks like, which is streamed twice.
 pub async fn look(io: &Io, of: &Looked<'_>, changes: &mut Changes<'_>, bins: u32) -> Result<TensorStats> {
     let n = of.values;
-    let rows = match of.shape.len() {
-        0 | 1 => 1,
-        _ => rows_cols(of.shape).0,
-    };
-    let cols = n / rows.max(1);
-    let per = rows.div_ceil(MAX_ROWS).max(1);
-    let mut row_sums = vec![0.0f64; rows.div_ceil(per).min(MAX_ROWS) as usize];
+    let mut rows = RowSums::new(of.shape, n);
     let mut moments = Moments::default();
     let mut block = vec![0.0f32; BLOCK_ELEMENTS];
     let mut at = 0u64;
@@ -117,24 +111,11 @@ pub async fn look(io: &Io, of: &Looked<'_>, changes: &mut Changes<'_>, bins: u32
         let len = (n - at).min(block.len() as u64) as usize;
         changes.next(io, &mut block[..len]).await?;
         moments.feed(&block[..len]);
-        add_rows(&mut row_sums, &block[..len], at, cols * per);
+        rows.add(at, &block[..len]);
         at += len as u64;
     }
     let base_norm = changes.base().map(|base| base.sum_sq().sqrt());
-    let largest = moments.largest();
-    let mut counts = vec![0; bins as usize];
-    if largest > 0.0 {
-        changes.rewind(io).await?;
-        let mut left = n;
-        while left > 0 {
-            let len = left.min(block.len() as u64) as usize;
-            changes.next(io, &mut block[..len]).await?;
-            histogram(&block[..len], -largest, largest, &mut counts);
-            left -= len as u64;
-        }
-    }
     let finite = (n - moments.non_finite()).max(1) as f64;
-    let norm = moments.sum_sq().sqrt();
     let mut item = TensorStats {
         name: of.name.to_owned(),
         dtype: of.dtype,
@@ -147,47 +128,96 @@ pub async fn look(io: &Io, of: &Looked<'_>, changes: &mut Changes<'_>, bins: u32
         rms: (moments.sum_sq() / finite).sqrt(),
         min: moments.min().map_or(0.0, f64::from),
         max: moments.max().map_or(0.0, f64::from),
-        norm,
+        norm: moments.sum_sq().sqrt(),
         base_norm: None,
         relative: None,
-        histogram: Histogram {
-            lo: -f64::from(largest),
-            hi: f64::from(largest),
-            counts,
-        },
-        rows: Rows {
-            rms: row_sums
-                .iter()
-                .enumerate()
-                .map(|(i, sum)| (sum / (per.min(rows - i as u64 * per) * cols).max(1) as f64).sqrt())
-                .collect(),
-            per,
-        },
+        histogram: Histogram::empty(moments.largest(), bins),
+        rows: rows.report(),
         outliers: Outliers { count: 0, share: 0.0 },
         levels: None,
     };
+    if moments.largest() > 0.0 {
+        changes.rewind(io).await?;
+        let mut left = n;
+        while left > 0 {
+            let len = left.min(block.len() as u64) as usize;
+            changes.next(io, &mut block[..len]).await?;
+            let largest = moments.largest();
+            histogram(&block[..len], -largest, largest, &mut item.histogram.counts);
+            left -= len as u64;
+        }
+    }
     if let Some(norm) = base_norm {
         item.set_base(norm);
     }
     Ok(item)
 }
 
-/// Adds squares to the sums of groups of `group` elements; `at` is the position of the first value.
-fn add_rows(sums: &mut [f64], values: &[f32], at: u64, group: u64) {
-    let mut rest = values;
-    let mut at = at;
-    while !rest.is_empty() {
-        let index = (at / group.max(1)) as usize;
-        let len = ((group.max(1) - at % group.max(1)) as usize).min(rest.len());
-        if let Some(sum) = sums.get_mut(index) {
-            *sum += rest[..len]
-                .iter()
-                .filter(|v| v.is_finite())
-                .map(|&v| f64::from(v) * f64::from(v))
-                .sum::<f64>();
+impl Histogram {
+    /// Of values up to `largest` in magnitude, of which none was counted.
+    fn empty(largest: f32, bins: u32) -> Self {
+        Self {
+            lo: -f64::from(largest),
+            hi: f64::from(largest),
+            counts: vec![0; bins as usize],
         }
-        rest = &rest[len..];
-        at += len as u64;
+    }
+}
+
+/// Squares of values, summed by rows, or by groups of rows where there are many.
+struct RowSums {
+    n_rows: u64,
+    /// Values in a row.
+    cols: u64,
+    /// Rows in a group.
+    per: u64,
+    sums: Vec<f64>,
+}
+
+impl RowSums {
+    /// Of a tensor of `n` values.
+    fn new(shape: &[u64], n: u64) -> Self {
+        let n_rows = match shape.len() {
+            0 | 1 => 1,
+            _ => rows_cols(shape).0,
+        };
+        let per = n_rows.div_ceil(MAX_ROWS).max(1);
+        Self {
+            n_rows,
+            cols: n / n_rows.max(1),
+            per,
+            sums: vec![0.0; n_rows.div_ceil(per).min(MAX_ROWS) as usize],
+        }
+    }
+
+    /// Adds values, the first of which is at position `at`.
+    fn add(&mut self, mut at: u64, values: &[f32]) {
+        let group = (self.cols * self.per).max(1);
+        let mut rest = values;
+        while !rest.is_empty() {
+            let index = (at / group) as usize;
+            let len = ((group - at % group) as usize).min(rest.len());
+            if let Some(sum) = self.sums.get_mut(index) {
+                *sum += rest[..len]
+                    .iter()
+                    .filter(|v| v.is_finite())
+                    .map(|&v| f64::from(v) * f64::from(v))
+                    .sum::<f64>();
+            }
+            rest = &rest[len..];
+            at += len as u64;
+        }
+    }
+
+    fn report(&self) -> Rows {
+        let rms = |(i, sum): (u64, &f64)| {
+            let n_rows = self.per.min(self.n_rows - i * self.per);
+            (sum / (n_rows * self.cols).max(1) as f64).sqrt()
+        };
+        Rows {
+            rms: (0..).zip(&self.sums).map(rms).collect(),
+            per: self.per,
+        }
     }
 }
 

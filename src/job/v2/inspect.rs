@@ -16,6 +16,45 @@ use crate::strategy::lossy::loss::DitherLoss;
 /// What `inspect` says of a delta.
 pub fn inspect(delta: &OpenV2) -> Result<String> {
     let (index, placed) = (&delta.index, &delta.placed);
+    let tensors = tensor_reports(delta);
+    let findings = match index.tensors.iter().filter(|t| t.op == Op::Unchanged).count() {
+        0 => Vec::new(),
+        n => vec![Finding::new(
+            Severity::Note,
+            "unchanged",
+            format!("{n} of {} tensors are the base's own", index.tensors.len()),
+        )],
+    };
+    let lossless = is_lossless(index);
+    let place = |offset, length| PlaceReport { offset, length };
+    let start = PREAMBLE.len() as u64;
+    let base_name = index.metadata.iter().find(|(key, _)| key == "base");
+    to_json(&Report {
+        version: 2,
+        strategy: if lossless { "lossless" } else { "lossy" }.into(),
+        bytes: delta.size,
+        base_hash: hex(&base_identity(index)),
+        base_name: base_name.map(|(_, name)| name.clone()),
+        elements: tensors.iter().fold(0, |n, t| n.saturating_add(t.elements)),
+        lossless: Some(lossless),
+        loss: total(index),
+        layout: LayoutReport {
+            header: place(
+                delta.index_range.offset,
+                delta.index_range.len + TRAILER - CHECKSUM_BYTES,
+            ),
+            payload: place(start, delta.index_range.offset - start),
+            checksum: place(delta.size - CHECKSUM_BYTES, CHECKSUM_BYTES),
+            sets: placed.sets.iter().map(|r| place(r.offset, r.len)).collect(),
+        },
+        tensors,
+        findings,
+    })
+}
+
+/// What is said of each tensor: its records are its parameters and its rows in blocks.
+fn tensor_reports(delta: &OpenV2) -> Vec<TensorReport> {
+    let (index, placed) = (&delta.index, &delta.placed);
     // What is lost of a tensor is lost of those that are tied to it.
     let dithered = |i: usize| {
         let t = &index.tensors[i];
@@ -62,39 +101,7 @@ pub fn inspect(delta: &OpenV2) -> Result<String> {
             tensors[s.tensor].records.push(record("block", block.range, s.words));
         }
     }
-    let findings = match index.tensors.iter().filter(|t| t.op == Op::Unchanged).count() {
-        0 => Vec::new(),
-        n => vec![Finding::new(
-            Severity::Note,
-            "unchanged",
-            format!("{n} of {} tensors are the base's own", index.tensors.len()),
-        )],
-    };
-    let lossless = is_lossless(index);
-    let place = |offset, length| PlaceReport { offset, length };
-    let start = PREAMBLE.len() as u64;
-    let base_name = index.metadata.iter().find(|(key, _)| key == "base");
-    to_json(&Report {
-        version: 2,
-        strategy: if lossless { "lossless" } else { "lossy" }.into(),
-        bytes: delta.size,
-        base_hash: hex(&base_identity(index)),
-        base_name: base_name.map(|(_, name)| name.clone()),
-        elements: tensors.iter().fold(0, |n, t| n.saturating_add(t.elements)),
-        lossless: Some(lossless),
-        loss: total(index),
-        layout: LayoutReport {
-            header: place(
-                delta.index_range.offset,
-                delta.index_range.len + TRAILER - CHECKSUM_BYTES,
-            ),
-            payload: place(start, delta.index_range.offset - start),
-            checksum: place(delta.size - CHECKSUM_BYTES, CHECKSUM_BYTES),
-            sets: placed.sets.iter().map(|r| place(r.offset, r.len)).collect(),
-        },
-        tensors,
-        findings,
-    })
+    tensors
 }
 
 /// True when everything that is rebuilt is the fine-tune's.

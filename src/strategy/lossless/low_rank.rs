@@ -97,24 +97,11 @@ impl Spectrum {
 
     /// Rounds the components to factors, whose step is the coarsest one divided by `2^finer`.
     pub fn candidates(&self, finer: u32) -> Candidates {
-        let Self {
-            components: c,
-            p,
-            octaves,
-            ..
-        } = self;
-        let (p, columns) = (*p, octaves.len());
+        let (c, p, columns) = (&self.components, self.p, self.octaves.len());
         let rows = c.left.len() / p;
         let step = self.residual * STEP * power_of_two(-(finer as i32));
         let levels = self.peak() / step;
-        // Symbols have a byte; what is finer is raw.
-        let raw_bits = match finer {
-            0 => 0,
-            _ => (1..MAX_RAW_BITS)
-                .find(|&f| levels <= LARGEST * (1 << f) as f32)
-                .unwrap_or(MAX_RAW_BITS),
-        };
-        let unit = power_of_two(-(raw_bits as i32));
+        let raw_bits = raw_bits_for(levels, finer);
         let largest = LARGEST * (1 << raw_bits) as f32;
         let mut factors = Factors {
             rank: p,
@@ -124,9 +111,12 @@ impl Spectrum {
             left_classes: Vec::new(),
             right_classes: Vec::new(),
             columns: Columns::default(),
-            octaves: octaves.clone(),
+            octaves: self.octaves.clone(),
             right: vec![0; columns * p],
         };
+        // Of symbols, whose steps are that much coarser.
+        let unit = power_of_two(-(raw_bits as i32));
+        let mean_square = |sum: f32, n: usize| sum * unit * unit / n as f32;
         let mut left = vec![[0i16; MAX_COMPONENTS]; rows];
         let mut bits = Vec::new();
         let mut gains = Vec::new();
@@ -134,22 +124,11 @@ impl Spectrum {
             let s = c.strengths[k];
             let step_left = step.max(self.peak_left[k] / largest);
             let step_right = step.max(self.peak_right[k] * s / largest);
-            let (mut sum_left, mut sum_right) = (0f32, 0f32);
-            for (l, out) in c.left.chunks_exact(p).zip(&mut left) {
-                let x = l[k] / step_left;
-                out[k] = x.round_ties_even() as i16;
-                sum_left += x * x;
-            }
-            for (r, out) in c.right.chunks_exact(p).zip(factors.right.chunks_exact_mut(p)) {
-                let x = r[k] * s / step_right;
-                out[k] = x.round_ties_even() as i16;
-                sum_right += x * x;
-            }
-            // Of symbols, whose steps are that much coarser.
-            let (ms_left, ms_right) = (
-                sum_left * unit * unit / rows as f32,
-                sum_right * unit * unit / columns as f32,
-            );
+            let of_rows = c.left.chunks_exact(p).map(|l| l[k] / step_left);
+            let sum_left = round_to(of_rows, left.iter_mut().map(|l| &mut l[k]));
+            let of_columns = c.right.chunks_exact(p).map(|r| r[k] * s / step_right);
+            let sum_right = round_to(of_columns, factors.right.chunks_exact_mut(p).map(|r| &mut r[k]));
+            let (ms_left, ms_right) = (mean_square(sum_left, rows), mean_square(sum_right, columns));
             factors.left_classes.push(factor_class(ms_left));
             factors.right_classes.push(factor_class(ms_right));
             bits.push((
@@ -173,6 +152,26 @@ impl Spectrum {
             gains,
         }
     }
+}
+
+/// Raw bits of factors that go up to so many steps: symbols have a byte, what is finer is raw.
+fn raw_bits_for(levels: f32, finer: u32) -> u32 {
+    match finer {
+        0 => 0,
+        _ => (1..MAX_RAW_BITS)
+            .find(|&f| levels <= LARGEST * (1 << f) as f32)
+            .unwrap_or(MAX_RAW_BITS),
+    }
+}
+
+/// Rounds factors in units of their step; gives the sum of their squares.
+fn round_to<'a>(factors: impl Iterator<Item = f32>, out: impl Iterator<Item = &'a mut i16>) -> f32 {
+    let mut sum = 0f32;
+    for (x, out) in factors.zip(out) {
+        *out = x.round_ties_even() as i16;
+        sum += x * x;
+    }
+    sum
 }
 
 /// Largest symbol of a factor.

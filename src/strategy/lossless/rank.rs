@@ -62,52 +62,91 @@ pub(super) fn low_rank(plain: &mut Scaled<'_>) -> Option<Found> {
         normalise(&mut z[range], power_of_two(-o), &column_factors);
     }
     let spectrum = Spectrum::new(&z, columns, column_octaves, false)?;
-    // The rank is chosen on some of the rows; the columns' factors count in proportion.
     let stride = (n_rows / TRIAL_ROWS).max(1);
     let some = sample.every(stride);
-    let every = |x: &[i32]| -> Vec<i32> { x.iter().step_by(stride).copied().collect() };
-    let some_octaves = every(&octaves);
-    let mut trial = Scaled::new(&some);
-    trial.load(None);
-    trial.rows = every(&plain.rows);
-    trial.columns.clone_from(&plain.columns);
-    let plain_length = entropy_length(&trial.count(1), layout.bits);
-    let words = some.len() as u64;
-    let share = some.n_rows() as f32 / n_rows as f32;
-    let mut length_of = |candidates: &Candidates, rank: usize| -> u64 {
-        let bits: f32 = candidates.bits[..rank]
-            .iter()
-            .map(|(l, r)| l * some.n_rows() as f32 + r * columns as f32 * share)
-            .sum();
-        let left: Vec<_> = candidates.left.iter().step_by(stride).copied().collect();
-        trial.load(Some(Prediction {
-            factors: &candidates.of_rank(rank),
-            left: &left,
-            octaves: &some_octaves,
-        }));
-        trial.take_means(0);
-        entropy_length(&trial.count(1), layout.bits) + (bits * 256.0) as u64
-    };
-    let (mut best, mut candidates) = search(&spectrum, None, words, &mut length_of);
+    let mut trial = RankTrial::new(&some, plain, &octaves, stride);
+    let plain_length = trial.plain_length();
+    let (mut best, mut candidates) = search(&spectrum, None, &mut trial);
     if best.rank == MAX_COMPONENTS / 2 {
         let octaves = candidates.all.octaves.clone();
         if let Some(spectrum) = Spectrum::new(&z, columns, octaves, true) {
-            let (higher, more) = search(&spectrum, Some(best.rank), words, &mut length_of);
+            let (higher, more) = search(&spectrum, Some(best.rank), &mut trial);
             // On a part of a tensor's rows so many components take noise for signal, and they take long to decode.
-            if higher.length + words * WORTH_Q8 < best.length {
+            if higher.length + trial.words() * WORTH_Q8 < best.length {
                 (best, candidates) = (higher, more);
             }
         }
     }
-    // Both are estimates. The trial has a share of what is said once, and all that is said for its rows.
-    let once = PREDICTION_BITS + COMPONENT_BITS * best.rank as f32 + COLUMN_BITS * columns as f32;
-    let side = once * share + ROW_BITS * some.n_rows() as f32;
-    let found = best.length + best.length / 48 + (side * 256.0) as u64;
+    // Both are estimates.
+    let found = best.length + best.length / 48 + trial.side_length(best.rank);
     (found < plain_length).then(|| Found {
         factors: candidates.of_rank(best.rank),
         left: candidates.left,
         octaves,
     })
+}
+
+/// Some of a sample's rows, on which the rank is chosen. Lengths are in 2^-8 bits.
+struct RankTrial<'a> {
+    rows: Scaled<'a>,
+    octaves: Vec<i32>,
+    /// Of how many rows of the sample one is in it.
+    stride: usize,
+    /// Their part of all rows: what is said once counts in proportion.
+    share: f32,
+}
+
+impl<'a> RankTrial<'a> {
+    /// `some`: every `stride`-th row of the sample, for which `plain` has scales, and which has these `octaves`.
+    fn new(some: &'a Sample, plain: &Scaled<'_>, octaves: &[i32], stride: usize) -> Self {
+        let every = |x: &[i32]| -> Vec<i32> { x.iter().step_by(stride).copied().collect() };
+        let mut rows = Scaled::new(some);
+        rows.rows = every(&plain.rows);
+        rows.columns.clone_from(&plain.columns);
+        Self {
+            rows,
+            octaves: every(octaves),
+            stride,
+            share: some.n_rows() as f32 / plain.sample.n_rows() as f32,
+        }
+    }
+
+    /// Weights that lengths are of.
+    fn words(&self) -> u64 {
+        self.rows.sample.len() as u64
+    }
+
+    /// Length of the code without a prediction; only before any other is tried, which changes the rows' scales.
+    fn plain_length(&mut self) -> u64 {
+        self.rows.load(None);
+        entropy_length(&self.rows.count(1), self.rows.sample.layout.bits)
+    }
+
+    /// Length of the code with a prediction of this rank, factors included.
+    fn length(&mut self, candidates: &Candidates, rank: usize) -> u64 {
+        let sample = self.rows.sample;
+        let bits: f32 = candidates.bits[..rank]
+            .iter()
+            .map(|(l, r)| l * sample.n_rows() as f32 + r * sample.columns as f32 * self.share)
+            .sum();
+        let left: Vec<_> = candidates.left.iter().step_by(self.stride).copied().collect();
+        self.rows.load(Some(Prediction {
+            factors: &candidates.of_rank(rank),
+            left: &left,
+            octaves: &self.octaves,
+        }));
+        self.rows.take_means(0);
+        entropy_length(&self.rows.count(1), sample.layout.bits) + (bits * 256.0) as u64
+    }
+
+    /// What a prediction of this rank takes beside its factors: a share of what is said once, and all that is said for the
+    /// rows.
+    fn side_length(&self, rank: usize) -> u64 {
+        let sample = self.rows.sample;
+        let once = PREDICTION_BITS + COMPONENT_BITS * rank as f32 + COLUMN_BITS * sample.columns as f32;
+        let side = once * self.share + ROW_BITS * sample.n_rows() as f32;
+        (side * 256.0) as u64
+    }
 }
 
 /// The rank that gives the shortest code, as far as is known.
@@ -120,31 +159,26 @@ struct Best {
 
 /// The best rank and the factors that it is for.
 ///
-/// `from`: the rank to start at, by default the middle one; `words`: the weights that lengths are of.
-fn search(
-    spectrum: &Spectrum,
-    from: Option<usize>,
-    words: u64,
-    length_of: &mut dyn FnMut(&Candidates, usize) -> u64,
-) -> (Best, Candidates) {
+/// `from`: the rank to start at, by default the middle one.
+fn search(spectrum: &Spectrum, from: Option<usize>, trial: &mut RankTrial<'_>) -> (Best, Candidates) {
     let mut candidates = spectrum.candidates(0);
     let n = RANKS.partition_point(|&r| r <= candidates.all.rank);
     let ranks = &RANKS[..n];
     let rank = from.unwrap_or(ranks[n / 2]);
-    let length = length_of(&candidates, rank);
-    let mut best = best_rank(ranks, Best { rank, length }, &mut |r| length_of(&candidates, r));
-    if best.length > words * NOISE_Q8 && !spectrum.exceeds_bytes() {
+    let length = trial.length(&candidates, rank);
+    let mut best = best_rank(ranks, Best { rank, length }, &mut |r| trial.length(&candidates, r));
+    if best.length > trial.words() * NOISE_Q8 && !spectrum.exceeds_bytes() {
         return (best, candidates);
     }
     // What a merged adapter leaves over is no noise, but what rounding the sum to the weights' type made of it, which is
     // known once the sum is: then finer factors pay.
     for finer in FINER {
         let finer = spectrum.candidates(finer);
-        let (rank, length) = (best.rank, length_of(&finer, best.rank));
+        let (rank, length) = (best.rank, trial.length(&finer, best.rank));
         if length >= best.length - best.length / 64 {
             break;
         }
-        best = best_rank(ranks, Best { rank, length }, &mut |r| length_of(&finer, r));
+        best = best_rank(ranks, Best { rank, length }, &mut |r| trial.length(&finer, r));
         candidates = finer;
     }
     (best, candidates)

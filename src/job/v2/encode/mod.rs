@@ -113,14 +113,34 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
         params: &params,
         effort: look.effort,
     };
-    let written = write_blocks(&mut file, &made).await?;
+    let mut written = write_blocks(&mut file, &made).await?;
     let losses = complete(&mut records, &written)?;
     index.digests = file_digests(&index.files, &fronts, &records);
     index.sets = sets.iter().map(|s| s.len() as u64).collect();
     index.tensors = records;
-    index.blocks = written.blocks;
+    index.blocks = std::mem::take(&mut written.blocks);
     let bytes = finish(&io, file, &index).await?;
 
+    to_json(&report(
+        &index,
+        &written,
+        &losses,
+        fidelity,
+        (bytes, finetuned_bytes),
+        findings,
+    ))
+}
+
+/// What the job reports. `losses`: of all tensors, those that are tied as well; `sizes`: of the file and of the fine-tune.
+fn report(
+    index: &Index,
+    written: &WrittenBlocks,
+    losses: &[DitherLoss],
+    fidelity: Fidelity,
+    sizes: (u64, u64),
+    mut findings: Vec<Finding>,
+) -> Report {
+    let (bytes, finetuned_bytes) = sizes;
     let relative_error = total(&written.losses).relative_error();
     findings.extend(missed(fidelity, finetuned_bytes, bytes));
     findings.extend(coarse(relative_error));
@@ -128,20 +148,22 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
         Fidelity::Lossless => "lossless",
         _ => "lossy",
     };
-    let found = index.tensors.iter().zip(written.bytes.iter().zip(&losses));
-    let reported = found.map(|(record, (&bytes, loss))| reported(record, strategy, bytes, loss));
-    to_json(&Report {
+    let found = index.tensors.iter().zip(written.bytes.iter().zip(losses));
+    let tensors: Vec<TensorReport> = found
+        .map(|(record, (&bytes, loss))| reported(record, strategy, bytes, loss))
+        .collect();
+    Report {
         job: "encode",
         version: 2,
         strategy,
         bytes,
         finetuned_bytes,
-        elements: elements(&items),
-        base_hash: hex(&super::open::base_identity(&index)),
+        elements: tensors.iter().map(|t| t.elements).sum(),
+        base_hash: hex(&super::open::base_identity(index)),
         relative_error,
-        tensors: reported.collect(),
+        tensors,
         findings,
-    })
+    }
 }
 
 /// The digest of each file. `fronts`: of what they have before their tensors.
