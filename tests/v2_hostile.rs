@@ -186,7 +186,7 @@ fn an_index_that_claims_the_impossible_is_refused() {
         (vec![1 << 62], Op::Unchanged),
         (vec![1 << 40, 1 << 20], Op::Delta),
         (vec![4], Op::Unchanged),
-        (vec![4], Op::Tied),
+        (vec![4], Op::Tied { back: 1 }),
     ] {
         let mut index = Index {
             tensors: vec![tensor(&shape, op)],
@@ -197,9 +197,8 @@ fn an_index_that_claims_the_impossible_is_refused() {
             tensors: 1,
             ..Default::default()
         });
-        if op == Op::Tied {
+        if op.is_tied() {
             index.tensors[0].base = None;
-            index.tensors[0].back = 1;
         }
         let file = of_index(&index);
         assert!(file.len() < 300);

@@ -168,24 +168,28 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
+    fn op(&mut self, op: Op) -> Op {
+        let m = &mut self.m;
+        if !m.op[0].code(self.coder, op != Op::Unchanged) {
+            Op::Unchanged
+        } else if !m.op[1].code(self.coder, op != Op::Delta) {
+            Op::Delta
+        } else if !m.op[2].code(self.coder, op.is_tied()) {
+            Op::Stored
+        } else {
+            let back = if let Op::Tied { back } = op { back } else { 0 };
+            Op::Tied {
+                back: m.back.code(self.coder, back),
+            }
+        }
+    }
+
     fn tensor(&mut self, t: &mut TensorRecord) -> Result<()> {
         self.string(&mut t.name)?;
         self.shaped(&mut t.dtype, &mut t.shape)?;
-        t.op = match self.m.op[0].code(self.coder, t.op != Op::Unchanged) {
-            false => Op::Unchanged,
-            true => match self.m.op[1].code(self.coder, t.op != Op::Delta) {
-                true => match self.m.op[2].code(self.coder, t.op == Op::Tied) {
-                    true => Op::Tied,
-                    false => Op::Stored,
-                },
-                false => Op::Delta,
-            },
-        };
-        if matches!(t.op, Op::Stored | Op::Tied) {
+        t.op = self.op(t.op);
+        if matches!(t.op, Op::Stored | Op::Tied { .. }) {
             t.base = None;
-            if t.op == Op::Tied {
-                t.back = self.m.back.code(self.coder, t.back);
-            }
             return Ok(());
         }
         let mut base = t.base.take().unwrap_or_else(|| BaseRef {
@@ -288,7 +292,7 @@ impl Index {
             if let Some(base) = &t.base {
                 out.extend_from_slice(&base.digest);
             }
-            if !matches!(t.op, Op::Unchanged | Op::Tied) {
+            if !matches!(t.op, Op::Unchanged | Op::Tied { .. }) {
                 out.extend_from_slice(&t.digest);
             }
             for value in t.dithered.iter().flat_map(|d| d.lost.0) {
@@ -322,9 +326,9 @@ impl Index {
             }
             match t.op {
                 Op::Unchanged => {}
-                Op::Tied => {
-                    let original = (i as u64).checked_sub(t.back).and_then(|at| earlier.get(at as usize));
-                    let same = |o: &&TensorRecord| o.op != Op::Tied && (o.dtype, &o.shape) == (t.dtype, &t.shape);
+                Op::Tied { back } => {
+                    let original = (i as u64).checked_sub(back).and_then(|at| earlier.get(at as usize));
+                    let same = |o: &&TensorRecord| !o.op.is_tied() && (o.dtype, &o.shape) == (t.dtype, &t.shape);
                     let none = || malformed("a tensor is tied to none that it can be tied to").tensor(&t.name);
                     t.digest = original.filter(same).ok_or_else(none)?.digest;
                 }

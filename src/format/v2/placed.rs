@@ -232,7 +232,7 @@ impl Walk<'_> {
     fn left(&self) -> u64 {
         let (coded, stored) = self.geometry[self.tensor].rows();
         match self.index.tensors[self.tensor].op {
-            Op::Unchanged | Op::Tied => 0,
+            Op::Unchanged | Op::Tied { .. } => 0,
             _ if self.stored => stored - self.row,
             _ => coded - self.row,
         }
@@ -302,7 +302,6 @@ mod tests {
             digest: [3; 16],
             set: 0,
             params: if op == Op::Delta { 30 } else { 0 },
-            back: if op == Op::Tied { 2 } else { 0 },
             dithered: None,
         };
         Index {
@@ -319,7 +318,7 @@ mod tests {
                 tensor("c", &[10, 128], Op::Delta, Some(&[10, 128])),
                 tensor("d", &[70], Op::Delta, Some(&[70])),
                 tensor("e", &[7, 100], Op::Stored, None),
-                tensor("f", &[70], Op::Tied, None),
+                tensor("f", &[70], Op::Tied { back: 2 }, None),
             ],
             blocks: [(50, 90), (20, 10), (40, 11), (15, 7)]
                 .map(|(len, rows)| Block { len, rows })
@@ -374,11 +373,11 @@ mod tests {
             (u64::MAX, false),
         ] {
             let mut index = index();
-            index.tensors[5].back = back;
+            index.tensors[5].op = Op::Tied { back };
             assert_eq!(Index::parse(&index.to_bytes().unwrap()).is_ok(), sound, "{back}");
         }
         let mut index = index();
-        index.tensors[3].op = Op::Tied;
+        index.tensors[3].op = Op::Tied { back: 0 };
         index.tensors[3].base = None;
         assert!(Index::parse(&index.to_bytes().unwrap()).is_err());
     }

@@ -18,7 +18,17 @@ pub enum Op {
     /// Stored by itself.
     Stored,
     /// The same as a tensor that came before, of the same dtype and shape: tied weights.
-    Tied,
+    Tied {
+        /// How many tensors back that one is, which is not tied itself.
+        back: u64,
+    },
+}
+
+impl Op {
+    /// Whether it is the same as another tensor.
+    pub fn is_tied(self) -> bool {
+        matches!(self, Op::Tied { .. })
+    }
 }
 
 /// The tensor of the base that one is rebuilt from.
@@ -53,8 +63,6 @@ pub struct TensorRecord {
     pub set: u64,
     /// Length of its parameters in bytes; 0 where it has none.
     pub params: u64,
-    /// For a tied one: how many tensors back the one is that it is the same as, which is not tied itself.
-    pub back: u64,
     /// How it is dithered, if it is.
     pub dithered: Option<Dithered>,
 }
@@ -67,7 +75,7 @@ impl TensorRecord {
             Op::Delta if self.dithered.is_some() => "dithered",
             Op::Delta => "delta",
             Op::Stored => "stored",
-            Op::Tied => "tied",
+            Op::Tied { .. } => "tied",
         }
     }
 }
@@ -129,7 +137,6 @@ impl Default for TensorRecord {
             digest: [0; 16],
             set: 0,
             params: 0,
-            back: 0,
             dithered: None,
         }
     }

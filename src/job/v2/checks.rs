@@ -7,7 +7,6 @@ use super::open::OpenV2;
 use super::parent_hash::{judge_parent, parent_tasks};
 use super::rebuild::{Output, Rebuild, Rebuilt};
 use crate::error::{Code, Error, Result};
-use crate::format::v2::Op;
 use crate::job::batch::{Batch, Slots};
 use crate::job::chain::{checksum_task, judge_checksums, Order};
 use crate::job::machine::{Io, TaskSpec};
@@ -98,14 +97,14 @@ impl<'a> RebuildTasks<'a> {
         };
         let mut copies: Vec<Vec<usize>> = vec![Vec::new(); delta.index.tensors.len()];
         for (i, t) in delta.index.tensors.iter().enumerate() {
-            if t.op == Op::Tied {
+            if t.op.is_tied() {
                 copies[delta.origin(i)].push(i);
             }
         }
         let mut run: Vec<usize> = Vec::new();
         let (mut cost, mut joined) = (0, 0);
         for (i, t) in delta.index.tensors.iter().enumerate() {
-            if t.op == Op::Tied {
+            if t.op.is_tied() {
                 continue;
             }
             if cost >= TASK_BYTES && i > joined {

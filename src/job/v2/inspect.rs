@@ -59,7 +59,7 @@ fn tensor_reports(delta: &OpenV2) -> Vec<TensorReport> {
     let dithered = |i: usize| {
         let t = &index.tensors[i];
         match t.op {
-            Op::Tied => index.tensors[i - t.back as usize].dithered,
+            Op::Tied { back } => index.tensors[i - back as usize].dithered,
             _ => t.dithered,
         }
     };

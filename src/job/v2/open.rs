@@ -44,9 +44,9 @@ impl OpenV2 {
 
     /// The tensor that tensor `number` is tied to, or itself.
     pub fn origin(&self, number: usize) -> usize {
-        match &self.index.tensors[number] {
+        match self.index.tensors[number].op {
             // Looked at when the index was read.
-            t if t.op == Op::Tied => number - t.back as usize,
+            Op::Tied { back } => number - back as usize,
             _ => number,
         }
     }

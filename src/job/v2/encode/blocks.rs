@@ -295,7 +295,7 @@ fn of_base<'a>(it: &Item<'a>, record: &TensorRecord) -> Option<&'a Tensor> {
 fn plan_blocks(items: &[Item<'_>], records: &[TensorRecord], forms: &[Form]) -> Vec<Vec<PlannedSegment>> {
     let mut plan = BlockPlan::default();
     for (item, (it, record)) in items.iter().zip(records).enumerate() {
-        if matches!(record.op, Op::Unchanged | Op::Tied) {
+        if matches!(record.op, Op::Unchanged | Op::Tied { .. }) {
             continue;
         }
         // Nibbles take more memory while they are coded than the words that they are of.

@@ -322,8 +322,8 @@ fn complete(records: &mut [TensorRecord], written: &WrittenBlocks) -> Result<Vec
     // What becomes of a tensor becomes of those that are tied to it.
     let mut losses = written.losses.clone();
     for i in 0..records.len() {
-        if records[i].op == Op::Tied {
-            let of = i - records[i].back as usize;
+        if let Op::Tied { back } = records[i].op {
+            let of = i - back as usize;
             if records[of].op != Op::Unchanged {
                 check(&records[i], written.digests[of][1])?;
             }
@@ -377,7 +377,6 @@ fn record((item, fitted): (&Item<'_>, &Fitted)) -> TensorRecord {
         digest: fitted.mark,
         set: 0,
         params: 0,
-        back: 0,
         dithered: None,
     }
 }

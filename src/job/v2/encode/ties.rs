@@ -49,7 +49,8 @@ pub fn tie(records: &mut [TensorRecord]) {
         for &i in &group[1..] {
             if records[i].op != Op::Unchanged {
                 let t = &mut records[i];
-                (t.op, t.base, t.back) = (Op::Tied, None, (i - group[0]) as u64);
+                let back = (i - group[0]) as u64;
+                (t.op, t.base) = (Op::Tied { back }, None);
             }
         }
     }
