@@ -8,13 +8,38 @@ use crate::job::report::from_wire;
 use crate::job::task::{grouped, Task};
 use crate::job::v2::chain::Chain;
 
-/// Looks at these tensors; gives what it found, in their order.
-pub async fn look_at(io: &Io, chain: &Chain, items: &[Item<'_>], look: Look) -> Result<Vec<Fitted>> {
-    let mut fitted = Vec::with_capacity(items.len());
-    for report in io.run(tasks(chain, items, look)?).await? {
-        fitted.extend(from_wire::<Vec<Fitted>>(&report)?);
+/// Who looks at tensors, next to what and how.
+#[derive(Clone, Copy)]
+pub struct Looker<'a> {
+    /// Runs the tasks.
+    pub io: &'a Io,
+    /// What the delta is made against.
+    pub chain: &'a Chain,
+    /// How tensors are looked at.
+    pub look: Look,
+}
+
+impl Looker<'_> {
+    /// The same with this step of dither.
+    pub fn with_step(mut self, step: u8) -> Self {
+        self.look.step = Some(step);
+        self
     }
-    Ok(fitted)
+
+    /// The same for another purpose.
+    pub fn with_purpose(mut self, purpose: Purpose) -> Self {
+        self.look.purpose = purpose;
+        self
+    }
+
+    /// Looks at these tensors; gives what it found, in their order.
+    pub async fn look_at(self, items: &[Item<'_>]) -> Result<Vec<Fitted>> {
+        let mut fitted = Vec::with_capacity(items.len());
+        for report in self.io.run(tasks(self.chain, items, self.look)?).await? {
+            fitted.extend(from_wire::<Vec<Fitted>>(&report)?);
+        }
+        Ok(fitted)
+    }
 }
 
 fn tasks(chain: &Chain, items: &[Item<'_>], look: Look) -> Result<Vec<TaskSpec>> {

@@ -35,7 +35,7 @@ use crate::strategy::lossy::{loss::DitherLoss, quality};
 use arrange::{arrange, Item};
 use blocks::{write_blocks, Appender, Made, WrittenBlocks};
 use fitted::{Fitted, Look, Purpose};
-use looks::look_at;
+use looks::Looker;
 use parents::Parents;
 use search::fit_to_size;
 use tables::{model, Sections};
@@ -73,7 +73,10 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     let chain = Chain::open(&io, base, &delta_sources(&sources), Care::Checked).await?;
     let opened = open_model(&io, &sources, Role::Finetuned, 0).await?;
     let (mut items, files, fronts) = arrange(&io, &sources, chain.last(), &opened).await?;
-    let finetuned_bytes: u64 = opened.model.files.iter().map(|f| io.size(f.source)).sum();
+    let aim = Aim {
+        fidelity,
+        finetuned_bytes: opened.model.files.iter().map(|f| io.size(f.source)).sum(),
+    };
     // What an index cannot hold is refused before the work.
     let mut index = Index {
         metadata: Vec::from_iter(options.base_name.iter().map(|name| ("base".to_owned(), name.clone()))),
@@ -85,7 +88,7 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     let parents = Parents::new(&chain)?;
     let mut findings = taken::notes(&sources, &chain.base, &opened.model);
     findings.extend(strangers(&items));
-    let mut plan = plan(&chain, &items, fidelity, finetuned_bytes, parents.cost());
+    let mut plan = plan(&chain, &items, aim, parents.cost());
     plan.problems.clone_from(&findings);
     plan.announce(&io).await?;
     parents.check(&io).await?;
@@ -96,14 +99,19 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
         step: None,
         purpose: Purpose::Code,
     };
-    let fitted = fit(&io, &chain, &mut items, look, fidelity, finetuned_bytes).await?;
+    let looker = Looker {
+        io: &io,
+        chain: &chain,
+        look,
+    };
+    let fitted = fit(looker, &mut items, aim).await?;
     let mut records: Vec<TensorRecord> = items.iter().zip(&fitted).map(record).collect();
-    tell_apart(&io, &chain, &items, look, &fitted, &mut records).await?;
+    tell_apart(looker, &items, &fitted, &mut records).await?;
     tie(&mut records);
     let Sections { sets, params } = model(&items, &mut records, &fitted);
 
     let forms: Vec<Form> = fitted.iter().map(|f| f.form).collect();
-    let mut file = begin(&io, &items, finetuned_bytes, &sets, &params).await;
+    let mut file = begin(&io, &items, aim.finetuned_bytes, &sets, &params).await;
     let made = Made {
         chain: &chain,
         items: &items,
@@ -121,30 +129,37 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     index.blocks = std::mem::take(&mut written.blocks);
     let bytes = finish(&io, file, &index).await?;
 
-    to_json(&report(
-        &index,
-        &written,
-        &losses,
-        fidelity,
-        (bytes, finetuned_bytes),
-        findings,
-    ))
+    let mut report = report(&index, &written, &losses, aim, bytes);
+    findings.extend(missed(aim, bytes));
+    findings.extend(coarse(report.relative_error));
+    report.findings = findings;
+    to_json(&report)
 }
 
-/// What the job reports. `losses`: of all tensors, those that are tied as well; `sizes`: of the file and of the fine-tune.
-fn report(
-    index: &Index,
-    written: &WrittenBlocks,
-    losses: &[DitherLoss],
+/// What is asked for.
+#[derive(Clone, Copy)]
+struct Aim {
+    /// How much may be lost.
     fidelity: Fidelity,
-    sizes: (u64, u64),
-    mut findings: Vec<Finding>,
-) -> Report {
-    let (bytes, finetuned_bytes) = sizes;
+    /// Bytes of all files of the fine-tune.
+    finetuned_bytes: u64,
+}
+
+impl Aim {
+    /// Bytes that the delta may have, if a ratio is asked for.
+    fn bytes(self) -> Option<f64> {
+        match self.fidelity {
+            Fidelity::Ratio(ratio) => Some(self.finetuned_bytes as f64 / ratio),
+            _ => None,
+        }
+    }
+}
+
+/// What the job reports of a file of `bytes` bytes, but for what is noticed. `losses`: of all tensors, those that are
+/// tied as well.
+fn report(index: &Index, written: &WrittenBlocks, losses: &[DitherLoss], aim: Aim, bytes: u64) -> Report {
     let relative_error = total(&written.losses).relative_error();
-    findings.extend(missed(fidelity, finetuned_bytes, bytes));
-    findings.extend(coarse(relative_error));
-    let strategy = match fidelity {
+    let strategy = match aim.fidelity {
         Fidelity::Lossless => "lossless",
         _ => "lossy",
     };
@@ -157,12 +172,12 @@ fn report(
         version: 2,
         strategy,
         bytes,
-        finetuned_bytes,
+        finetuned_bytes: aim.finetuned_bytes,
         elements: tensors.iter().map(|t| t.elements).sum(),
         base_hash: hex(&super::open::base_identity(index)),
         relative_error,
         tensors,
-        findings,
+        findings: Vec::new(),
     }
 }
 
@@ -203,10 +218,11 @@ fn elements(items: &[Item<'_>]) -> u64 {
 }
 
 /// The plan; how large the file becomes is a guess.
-fn plan(chain: &Chain, items: &[Item<'_>], fidelity: Fidelity, finetuned_bytes: u64, parents: u64) -> Plan {
+fn plan(chain: &Chain, items: &[Item<'_>], aim: Aim, parents: u64) -> Plan {
+    let finetuned_bytes = aim.finetuned_bytes;
     let of_base = |b: &Tensor| chain.cost(chain.stages.len(), &b.name);
     let base_bytes: u64 = items.iter().filter_map(|i| i.base).map(of_base).sum();
-    let guess = match fidelity {
+    let guess = match aim.fidelity {
         Fidelity::Ratio(ratio) => (finetuned_bytes as f64 / ratio) as u64,
         Fidelity::Lossless => finetuned_bytes / GUESSED_RATIO,
         Fidelity::Quality(quality) => {
@@ -230,25 +246,16 @@ fn plan(chain: &Chain, items: &[Item<'_>], fidelity: Fidelity, finetuned_bytes: 
 }
 
 /// What is found of every tensor, with the loss that is asked for.
-async fn fit(
-    io: &Io,
-    chain: &Chain,
-    items: &mut [Item<'_>],
-    look: Look,
-    fidelity: Fidelity,
-    finetuned_bytes: u64,
-) -> Result<Vec<Fitted>> {
-    let step = match fidelity {
-        Fidelity::Lossless => None,
-        Fidelity::Quality(quality) => {
-            let purpose = Purpose::Weigh;
-            let moved = look_at(io, chain, items, Look { purpose, ..look }).await?;
+async fn fit(looker: Looker<'_>, items: &mut [Item<'_>], aim: Aim) -> Result<Vec<Fitted>> {
+    match (aim.fidelity, aim.bytes()) {
+        (_, Some(bytes)) => fit_to_size(looker, items, bytes).await,
+        (Fidelity::Quality(quality), _) => {
+            let moved = looker.with_purpose(Purpose::Weigh).look_at(items).await?;
             weigh(items, &moved);
-            Some(quality::step(quality))
+            looker.with_step(quality::step(quality)).look_at(items).await
         }
-        Fidelity::Ratio(ratio) => return fit_to_size(io, chain, items, look, finetuned_bytes as f64 / ratio).await,
-    };
-    look_at(io, chain, items, Look { step, ..look }).await
+        _ => looker.look_at(items).await,
+    }
 }
 
 /// Creates the file, with all that stands before its blocks.
@@ -277,9 +284,8 @@ async fn begin<'a>(
 }
 
 /// A warning where the file is much larger than what was asked for.
-fn missed(fidelity: Fidelity, finetuned: u64, size: u64) -> Option<Finding> {
-    let Fidelity::Ratio(ratio) = fidelity else { return None };
-    let wanted = (finetuned as f64 / ratio) as u64;
+fn missed(aim: Aim, size: u64) -> Option<Finding> {
+    let wanted = aim.bytes()? as u64;
     if size <= wanted + wanted / MISSED_PART {
         return None;
     }

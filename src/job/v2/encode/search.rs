@@ -1,13 +1,11 @@
 //! `encode --ratio`: the finest step of dither with which a lossy file keeps within a size, found by estimates.
 
 use super::arrange::Item;
-use super::fitted::{Fitted, Look, Purpose, Sparse, TensorCoding};
-use super::looks::look_at;
+use super::fitted::{Fitted, Purpose, Sparse, TensorCoding};
+use super::looks::Looker;
 use super::tables::{narrowed, sum};
 use super::weigh::weigh;
 use crate::error::{Code, Error, Result};
-use crate::job::machine::Io;
-use crate::job::v2::chain::Chain;
 use crate::kernels::v2::dither::{can_dither, LEVELS};
 use crate::order::sorted_positions;
 use crate::strategy::lossless::estimate::{length_with_tables, side_length};
@@ -31,27 +29,17 @@ const ROW_BITS: f64 = 1.5;
 
 /// Fits tensors for a file of about `bytes` bytes: with the finest step that keeps within, and weighed; without any loss where
 /// that keeps within. `USAGE` when no step does.
-pub async fn fit_to_size(
-    io: &Io,
-    chain: &Chain,
-    items: &mut [Item<'_>],
-    look: Look,
-    bytes: f64,
-) -> Result<Vec<Fitted>> {
-    let purpose = Purpose::Estimate;
-    let mut estimated = look_at(io, chain, items, Look { purpose, ..look }).await?;
+pub async fn fit_to_size(looker: Looker<'_>, items: &mut [Item<'_>], bytes: f64) -> Result<Vec<Fitted>> {
+    let estimating = looker.with_purpose(Purpose::Estimate);
+    let mut estimated = estimating.look_at(items).await?;
     let most = size(items, &estimated);
     if most <= bytes {
-        return look_at(io, chain, items, look).await;
+        return looker.look_at(items).await;
     }
     weigh(items, &estimated);
     let items = &*items;
-    let refit = async |fitted: &mut Vec<Fitted>, step, purpose| {
-        let step = Some(step);
-        look_again(io, chain, items, Look { step, purpose, ..look }, fitted).await
-    };
     let (finest, coarsest) = (quality::step(99), quality::step(1));
-    refit(&mut estimated, coarsest, purpose).await?;
+    look_again(estimating.with_step(coarsest), items, &mut estimated).await?;
     let least = size(items, &estimated);
     if least > bytes {
         let text = format!(
@@ -63,7 +51,7 @@ pub async fn fit_to_size(
     }
     // By step: what a round of the search asks, the next one may ask again.
     let mut sizes = vec![None; coarsest as usize + 1];
-    let predicts = look.low_rank && look.effort >= 2;
+    let predicts = looker.look.low_rank && looker.look.effort >= 2;
     let mut probed = bytes;
     let mut corrections = 0;
     let mut found: Vec<Fitted> = Vec::new();
@@ -74,7 +62,7 @@ pub async fn fit_to_size(
             let size = match sizes[step as usize] {
                 Some(size) => size,
                 None => {
-                    refit(&mut estimated, step, purpose).await?;
+                    look_again(estimating.with_step(step), items, &mut estimated).await?;
                     *sizes[step as usize].insert(size(items, &estimated))
                 }
             };
@@ -84,7 +72,7 @@ pub async fn fit_to_size(
         if found_with.replace(step) == Some(step) {
             return Ok(found);
         }
-        refit(&mut found, step, Purpose::Code).await?;
+        look_again(looker.with_step(step), items, &mut found).await?;
         // With predictions, which estimates lack, nothing may have to be lost.
         if predicts && size_of(items, &found, |f| &f.exact) <= bytes {
             found.iter_mut().for_each(|f| f.lossy = None);
@@ -102,15 +90,15 @@ pub async fn fit_to_size(
 
 /// Looks at tensors with another step. Where they were looked at before for the same purpose, those that no step changes are
 /// left as they were found: quantised weights are fitted twice, as they are and by nibbles.
-async fn look_again(io: &Io, chain: &Chain, items: &[Item<'_>], look: Look, fitted: &mut Vec<Fitted>) -> Result<()> {
+async fn look_again(looker: Looker<'_>, items: &[Item<'_>], fitted: &mut Vec<Fitted>) -> Result<()> {
     if fitted.is_empty() {
-        *fitted = look_at(io, chain, items, look).await?;
+        *fitted = looker.look_at(items).await?;
         return Ok(());
     }
     let changes = |i: &Item<'_>| i.base.is_some() && i.finer.is_some() && can_dither(i.geometry.layout);
     let again: Vec<Item<'_>> = items.iter().filter(|item| changes(item)).copied().collect();
     let places = fitted.iter_mut().zip(items).filter(|(_, item)| changes(item));
-    for ((place, _), found) in places.zip(look_at(io, chain, &again, look).await?) {
+    for ((place, _), found) in places.zip(looker.look_at(&again).await?) {
         *place = found;
     }
     Ok(())

@@ -3,22 +3,18 @@
 //! Most tensors differ from all others where they were looked at; only those that do not are hashed as a whole.
 
 use super::arrange::Item;
-use super::fitted::{Fitted, Look, Purpose};
-use super::looks::look_at;
+use super::fitted::{Fitted, Purpose};
+use super::looks::Looker;
 use crate::error::Result;
 use crate::format::v2::index::Digest;
 use crate::format::v2::{Op, TensorRecord};
-use crate::job::machine::Io;
 use crate::job::report::source_changed;
-use crate::job::v2::chain::Chain;
 use crate::order::sorted_positions;
 
 /// Gives every record a digest that others have only if their tensors are the same: of its bytes, where it has to.
 pub async fn tell_apart(
-    io: &Io,
-    chain: &Chain,
+    looker: Looker<'_>,
     items: &[Item<'_>],
-    look: Look,
     fitted: &[Fitted],
     records: &mut [TensorRecord],
 ) -> Result<()> {
@@ -35,8 +31,7 @@ pub async fn tell_apart(
             again.push(Item { base: None, ..items[i] });
         }
     }
-    let purpose = Purpose::Hash;
-    let hashed = look_at(io, chain, &again, Look { purpose, ..look }).await?;
+    let hashed = looker.with_purpose(Purpose::Hash).look_at(&again).await?;
     for (i, f) in wanted.into_iter().zip(&hashed).chain((0..).zip(fitted)) {
         records[i].digest = f.whole.unwrap_or(records[i].digest);
     }
