@@ -5,6 +5,7 @@
 //! tensor gets empty arrays.
 
 use super::survey::{Seen, SurveyItem};
+use super::wanted::Wanted;
 use crate::error::{Code, Error, Result};
 use crate::format::v1::writer::py_float;
 use crate::strategy::{kept_sparse, Cut, Strategy, Surveyed};
@@ -30,6 +31,24 @@ pub struct Choice {
     pub reason: Option<String>,
     /// Values of the delta that are zero.
     pub unchanged: u64,
+}
+
+/// The tensors of a delta to be written, and how.
+#[derive(Clone, Copy)]
+pub struct Chosen<'a> {
+    /// What was asked for.
+    pub wanted: &'a Wanted,
+    /// The tensors, sorted by name.
+    pub items: &'a [SurveyItem],
+    /// What was decided for each.
+    pub choices: &'a [Choice],
+}
+
+impl Chosen<'_> {
+    /// Each tensor with what was decided for it.
+    pub fn pairs(&self) -> impl Iterator<Item = (&SurveyItem, &Choice)> {
+        self.items.iter().zip(self.choices)
+    }
 }
 
 impl Choice {

@@ -1,12 +1,10 @@
 //! Where everything goes in a version 1 file: its header, and the places of its records.
 
-use super::wanted::Wanted;
 use crate::error::Result;
 use crate::format::model::Model;
 use crate::format::v1::parent_hash;
 use crate::format::v1::writer::{self, HeaderPlan, HeaderTensor, RecordLayout};
-use crate::job::encode::choose::Choice;
-use crate::job::encode::survey::SurveyItem;
+use crate::job::encode::choose::Chosen;
 use crate::job::options::EncodeOptions;
 use crate::strategy::Strategy;
 
@@ -34,9 +32,7 @@ pub(super) struct FileLayout {
 }
 
 pub(super) fn layout(
-    items: &[SurveyItem],
-    choices: &[Choice],
-    wanted: &Wanted,
+    chosen: Chosen<'_>,
     record_order: &[String],
     options: &EncodeOptions,
     parent_hash: &str,
@@ -46,9 +42,9 @@ pub(super) fn layout(
         Strategy::Sparse => "0.9",
         Strategy::Quantized => "",
     };
-    let tensors = items
-        .iter()
-        .zip(choices)
+    let wanted = chosen.wanted;
+    let tensors = chosen
+        .pairs()
         .map(|(item, choice)| HeaderTensor {
             name: item.origin.name.clone(),
             strategy: choice.strategy,
@@ -74,7 +70,7 @@ pub(super) fn layout(
     let order: Vec<usize> = record_order.iter().filter_map(at).collect();
     let ordered: Vec<&HeaderTensor> = order.iter().map(|&i| &plan.tensors[i]).collect();
     let placed = RecordLayout::new(head.len() as u64, &ordered)?;
-    let mut records = vec![Vec::new(); items.len()];
+    let mut records = vec![Vec::new(); chosen.items.len()];
     for (i, starts) in order.into_iter().zip(placed.records) {
         records[i] = starts;
     }

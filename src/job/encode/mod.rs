@@ -35,7 +35,7 @@ use crate::format::model::{Model, Tensor};
 use crate::format::v1::CHECKSUM_BYTES;
 use crate::job::wire::Wire;
 use crate::order::sorted_positions;
-use choose::{choose, Choice, Decision};
+use choose::{choose, Choice, Chosen, Decision};
 use compare::{compare_models, not_in_parents};
 use emit::{EmitItem, Emitted};
 use layout::{layout, names, record_order, FileLayout};
@@ -63,8 +63,13 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
         true => items.iter().map(Choice::as_asked).collect(),
         false => items.iter().map(Choice::as_expected).collect(),
     };
+    let chosen = |choices| Chosen {
+        wanted: &wanted,
+        items: &items,
+        choices,
+    };
     let record_order = record_order(base, finetuned, wanted.reference && before.parents().is_empty());
-    let guess = layout(&items, &straight, &wanted, &record_order, &options, &"0".repeat(64))?;
+    let guess = layout(chosen(&straight), &record_order, &options, &"0".repeat(64))?;
     let plan = plan_of(&items, guess.size, &wanted, findings.clone());
     plan.announce(&io).await?;
 
@@ -76,14 +81,15 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     } = survey(&io, &before, &hash_names, &items).await?;
     let choices = decide(&io, &before, &items, &seen, &wanted).await?;
 
-    let layout = layout(&items, &choices, &wanted, &record_order, &options, &parent_hash)?;
+    let chosen = chosen(&choices);
+    let layout = layout(chosen, &record_order, &options, &parent_hash)?;
     let size = layout.size;
-    let emitted = write(&io, &before, &items, &choices, layout, &seen).await?;
+    let emitted = write(&io, &before, chosen, layout, &seen).await?;
     check_unchanged(&items, &emitted, &hash_names, &base_hash)?;
     seal(&io, sources.len() as u32, size).await?;
 
     let sizes = (size, finetuned.files.iter().map(|f| io.size(f.source)).sum());
-    let report = report(&items, &choices, &emitted, &wanted, sizes, parent_hash, findings);
+    let report = report(chosen, &emitted, sizes, parent_hash, findings);
     to_json(&report)
 }
 
@@ -234,8 +240,7 @@ async fn survey(io: &Io, before: &Before<'_>, hash_names: &[String], items: &[Su
 async fn write(
     io: &Io,
     before: &Before<'_>,
-    items: &[SurveyItem],
-    choices: &[Choice],
+    chosen: Chosen<'_>,
     mut layout: FileLayout,
     seen: &[Seen],
 ) -> Result<Vec<Emitted>> {
@@ -246,7 +251,7 @@ async fn write(
     .await;
     io.put(0, 0, &mut layout.head).await;
     let tasks = grouped(
-        emit_items(items, choices, layout.records, seen),
+        emit_items(chosen, layout.records, seen),
         "encoding",
         EmitItem::cost,
         |e| &e.origin.name,
@@ -256,7 +261,7 @@ async fn write(
             Ok(Task::Emit { items, past })
         },
     )?;
-    gather(&io.run(tasks).await?, items.len())
+    gather(&io.run(tasks).await?, chosen.items.len())
 }
 
 /// Round 3: hashes the file of `size` bytes, which is source `output` now, and writes the checksum at its end.
@@ -304,9 +309,8 @@ fn plan_of(items: &[SurveyItem], size: u64, wanted: &Wanted, problems: Vec<Findi
 }
 
 /// What is coded of every tensor, and where to.
-fn emit_items(items: &[SurveyItem], choices: &[Choice], records: Vec<Vec<u64>>, seen: &[Seen]) -> Vec<EmitItem> {
-    let beside = choices.iter().zip(records).zip(seen);
-    let item = |(item, ((choice, records), seen)): (&SurveyItem, ((&Choice, Vec<u64>), &Seen))| EmitItem {
+fn emit_items(chosen: Chosen<'_>, records: Vec<Vec<u64>>, seen: &[Seen]) -> Vec<EmitItem> {
+    let item = |(((item, choice), records), seen): (((&SurveyItem, &Choice), Vec<u64>), &Seen)| EmitItem {
         origin: item.origin.clone(),
         finetuned: item.finetuned.clone(),
         shape: item.shape.clone(),
@@ -317,7 +321,7 @@ fn emit_items(items: &[SurveyItem], choices: &[Choice], records: Vec<Vec<u64>>, 
         sink: 0,
         records,
     };
-    items.iter().zip(beside).map(item).collect()
+    chosen.pairs().zip(records).zip(seen).map(item).collect()
 }
 
 /// The order in which the base's tensors are hashed.

@@ -116,59 +116,63 @@ pub(super) fn parse_params(t: &CodedTensor, set: &DecodeSet, source: u32, bytes:
         .map_err(|e| damaged(e.tensor(&t.name), source, t.params))
 }
 
-/// Decodes a block: the segments' words, given those of the base. A block of a kind that needs no base may still lie among
-/// tensors that have one.
-pub(super) fn decode_block(
-    tensors: &[CodedTensor],
-    b: &CodedBlock,
-    bytes: &[u8],
-    set: Option<&DecodeSet>,
-    params: &[Option<Params>],
-    from: &[Vec<u8>],
-    out: &mut [Vec<u8>],
-) -> Result<()> {
-    let dtype = |s: &CodedSegment| tensors[s.tensor as usize].dtype;
-    if stored::is_stored(bytes) {
-        let width = b.segments.first().map_or(1, |s| Layout::of(dtype(s)).bytes());
-        let mut all = vec![0; out.iter().map(Vec::len).sum()];
-        stored::decode(bytes, width, &mut all)?;
-        let mut rest = &all[..];
-        for o in out {
-            let (head, tail) = rest.split_at(o.len());
-            o.copy_from_slice(head);
-            rest = tail;
+/// What blocks of a delta are decoded with.
+pub(super) struct BlockDecoder<'a> {
+    /// The delta's tensors.
+    pub tensors: &'a [CodedTensor],
+    /// The table set of the block, if it has one.
+    pub set: Option<&'a DecodeSet>,
+    /// Parameters of each tensor; those of the block's are there if it needs them.
+    pub params: &'a [Option<Params>],
+}
+
+impl BlockDecoder<'_> {
+    /// Decodes a block: the segments' words, given those of the base. A block of a kind that needs no base may still lie among
+    /// tensors that have one.
+    pub fn decode(&self, b: &CodedBlock, bytes: &[u8], from: &[Vec<u8>], out: &mut [Vec<u8>]) -> Result<()> {
+        let dtype = |s: &CodedSegment| self.tensors[s.tensor as usize].dtype;
+        if stored::is_stored(bytes) {
+            let width = b.segments.first().map_or(1, |s| Layout::of(dtype(s)).bytes());
+            let mut all = vec![0; out.iter().map(Vec::len).sum()];
+            stored::decode(bytes, width, &mut all)?;
+            let mut rest = &all[..];
+            for o in out {
+                let (head, tail) = rest.split_at(o.len());
+                o.copy_from_slice(head);
+                rest = tail;
+            }
+            return Ok(());
         }
-        return Ok(());
+        let no_base = || Error::new(Code::Malformed, "a block needs a base or tables where there are none");
+        let set = self.set.ok_or_else(no_base)?;
+        let form = set.tables.form;
+        let coded = |s: &CodedSegment| match form.changes(dtype(s)) {
+            true => vec![0; form.bytes(dtype(s), s.words as usize)],
+            false => Vec::new(),
+        };
+        let mut coded: Vec<Vec<u8>> = b.segments.iter().map(coded).collect();
+        let mut targets = Vec::with_capacity(out.len());
+        for ((s, base), (out, coded)) in b.segments.iter().zip(from).zip(out.iter_mut().zip(&mut coded)) {
+            let out = if coded.is_empty() { out } else { coded };
+            let t = &self.tensors[s.tensor as usize];
+            let params = self.params[s.tensor as usize].as_ref();
+            let params = params.filter(|_| base.len() == out.len()).ok_or_else(no_base)?;
+            targets.push(Target {
+                layout: form.layout(t.dtype),
+                columns: form.columns(t.dtype, t.columns as usize),
+                scales: &params.scales,
+                factors: params.factors.as_ref(),
+                dither: t.dither.map(|d| (d, s.first / t.columns)),
+                base,
+                out,
+            });
+        }
+        block::decode(&set.tables, &set.decode, bytes, &mut targets)?;
+        for ((s, out), coded) in b.segments.iter().zip(out).zip(&coded).filter(|(_, c)| !c.is_empty()) {
+            out.copy_from_slice(form.decode(dtype(s), coded, &mut Vec::new()));
+        }
+        Ok(())
     }
-    let no_base = || Error::new(Code::Malformed, "a block needs a base or tables where there are none");
-    let set = set.ok_or_else(no_base)?;
-    let form = set.tables.form;
-    let coded = |s: &CodedSegment| match form.changes(dtype(s)) {
-        true => vec![0; form.bytes(dtype(s), s.words as usize)],
-        false => Vec::new(),
-    };
-    let mut coded: Vec<Vec<u8>> = b.segments.iter().map(coded).collect();
-    let mut targets = Vec::with_capacity(out.len());
-    for ((s, base), (out, coded)) in b.segments.iter().zip(from).zip(out.iter_mut().zip(&mut coded)) {
-        let out = if coded.is_empty() { out } else { coded };
-        let t = &tensors[s.tensor as usize];
-        let params = params[s.tensor as usize].as_ref();
-        let params = params.filter(|_| base.len() == out.len()).ok_or_else(no_base)?;
-        targets.push(Target {
-            layout: form.layout(t.dtype),
-            columns: form.columns(t.dtype, t.columns as usize),
-            scales: &params.scales,
-            factors: params.factors.as_ref(),
-            dither: t.dither.map(|d| (d, s.first / t.columns)),
-            base,
-            out,
-        });
-    }
-    block::decode(&set.tables, &set.decode, bytes, &mut targets)?;
-    for ((s, out), coded) in b.segments.iter().zip(out).zip(&coded).filter(|(_, c)| !c.is_empty()) {
-        out.copy_from_slice(form.decode(dtype(s), coded, &mut Vec::new()));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! is read likewise. Every link keeps the blocks that it decoded last, up to 4 MiB, and no more.
 
 use super::chunks::TensorChunks;
-use super::coded::{damaged, decode_block, parse_params, CodedModel, CodedSegment};
+use super::coded::{damaged, parse_params, BlockDecoder, CodedModel, CodedSegment};
 use super::past::{Level, Past};
 use super::{digest, width_of_base};
 use crate::dtype::Dtype;
@@ -343,8 +343,13 @@ impl Reader {
             .map(|s| buffers::take(s.words as usize * width(s)))
             .collect();
         let state = &self.states[level];
-        let set = state.set.as_ref().map(|(_, set)| set);
-        decode_block(&coded.tensors, &b, &bytes, set, &state.params, &from, &mut out)
+        let decoder = BlockDecoder {
+            tensors: &coded.tensors,
+            set: state.set.as_ref().map(|(_, set)| set),
+            params: &state.params,
+        };
+        decoder
+            .decode(&b, &bytes, &from, &mut out)
             .map_err(|e| damaged(e, coded.source, b.range))?;
         from.into_iter().chain([bytes]).for_each(buffers::give);
         // What no later block needs goes: of many small tensors the parameters may take more than the tensors.

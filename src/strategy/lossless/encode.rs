@@ -22,7 +22,7 @@ use crate::kernels::v2::read_row::Source;
 use crate::kernels::v2::subspace::MAX_COMPONENTS;
 use crate::kernels::v2::tables::{EncodeTables, ESC, SYMBOLS};
 use crate::kernels::v2::write_row::{write_row, Coding, Scratch, Streams};
-use crate::strategy::lossy::row::{settle, Dithering, RowWriter};
+use crate::strategy::lossy::row::{settle, Dithering, NewRow, RowWriter};
 use std::ops::Range;
 
 /// Rows of one tensor, to be encoded.
@@ -239,13 +239,16 @@ impl BlockWriter<'_> {
         if rows.prediction.is_some() {
             self.scales.octave(&mut self.side, octave - row_octave(layout, r, q));
         }
-        let source = Source {
-            start: self.moved.start(layout, base),
-            row: r,
-            columns: &rows.scales,
+        let new = NewRow {
+            number,
+            source: Source {
+                start: self.moved.start(layout, base),
+                row: r,
+                columns: &rows.scales,
+            },
+            fine,
         };
-        self.dithered
-            .row(&self.coding, dithering, number, &source, fine, &mut self.streams);
+        self.dithered.row(&self.coding, dithering, &new, &mut self.streams);
     }
 
     /// Finds a row's factors, writes them and moves the base by what they predict; gives the octave that the row's

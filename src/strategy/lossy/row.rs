@@ -34,6 +34,16 @@ pub fn settle(layout: Layout, deltas: &[f32], log2_q: u32, before: i32) -> i32 {
     ((eighths + size / 2) >> (3 - log2_q)).clamp(-MAX_SCALE, MAX_SCALE)
 }
 
+/// A row of a segment, to be written.
+pub struct NewRow<'a> {
+    /// Its number in the segment.
+    pub number: u64,
+    /// What it is coded against.
+    pub source: Source<'a>,
+    /// Its bytes in the fine-tune.
+    pub fine: &'a [u8],
+}
+
 /// Writes rows; what it has are buffers for one.
 #[derive(Default)]
 pub struct RowWriter {
@@ -43,21 +53,14 @@ pub struct RowWriter {
 }
 
 impl RowWriter {
-    /// Appends row `i` of a segment: symbols, raw bits, and what is rebuilt from them.
-    pub fn row(
-        &mut self,
-        coding: &Coding<'_>,
-        dithering: &mut Dithering<'_>,
-        i: u64,
-        source: &Source<'_>,
-        fine: &[u8],
-        streams: &mut Streams,
-    ) {
+    /// Appends a row of a segment: symbols, raw bits, and what is rebuilt from them.
+    pub fn row(&mut self, coding: &Coding<'_>, dithering: &mut Dithering<'_>, new: &NewRow<'_>, streams: &mut Streams) {
+        let NewRow { number, source, fine } = new;
         let layout = source.start.layout;
         let width = layout.bytes();
         let place = RowPlace {
             dither: dithering.dither,
-            row: dithering.first.wrapping_add(i),
+            row: dithering.first.wrapping_add(*number),
         };
         let row = Row::at(place, source, coding.contexts.log2_q, &mut self.levels);
         let padded = row.levels.len();
