@@ -205,18 +205,24 @@ pub fn place(index: &Index, end: u64) -> Result<Placed> {
     if walk.tensor < index.tensors.len() {
         return Err(malformed("its blocks do not cover the tensor").tensor(name(walk.tensor)));
     }
-    placed.spans = vec![0..0; index.tensors.len()];
-    for (i, block) in placed.blocks.iter().enumerate() {
-        for s in &block.segments {
-            let span = &mut placed.spans[s.tensor];
-            span.start = if span.start == span.end { i } else { span.start };
-            span.end = i + 1;
-        }
-    }
+    placed.spans = spans(&placed.blocks, index.tensors.len());
     match at == end {
         true => Ok(placed),
         false => Err(malformed("its parts do not fill the file")),
     }
+}
+
+/// For each of `n` tensors, from its first block to behind its last.
+fn spans(blocks: &[PlacedBlock], n: usize) -> Vec<Range<usize>> {
+    let mut spans = vec![0..0; n];
+    for (i, block) in blocks.iter().enumerate() {
+        for s in &block.segments {
+            let span = &mut spans[s.tensor];
+            span.start = if span.start == span.end { i } else { span.start };
+            span.end = i + 1;
+        }
+    }
+    spans
 }
 
 /// The rows of all tensors, one after the other.

@@ -1,4 +1,4 @@
-//! Cuts out of a chain what a task needs: see [`Past`].
+//! Cuts a [`Past`] out of a chain: for a task, the tensors and blocks that what it reads depends on, link by link.
 
 use super::chain::{Chain, Link};
 use super::coded::{CodedBlock, CodedModel, CodedSegment, CodedTensor};

@@ -1,4 +1,4 @@
-//! The writing side of a block.
+//! Encodes a block: its rows' symbols for the 16 lanes of rANS, raw bits, and scales and flags as side information.
 
 use super::block::CODED;
 use super::estimate::move_length;
@@ -113,21 +113,7 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &mut [Segment<
         }
         stats.shares.push(share);
     }
-    let side = writer.side.finish();
-    let raw = writer.streams.raw.finish();
-    let (states, words) = rans::encode(&writer.streams.index, &tables);
-    let mut out = vec![CODED];
-    for n in [side.len(), words.len() / 2, raw.len()] {
-        put_varint(&mut out, n as u64);
-    }
-    stats.side += side.len();
-    stats.words += words.len();
-    stats.raw += raw.len();
-    out.extend_from_slice(&side);
-    put_states(&mut out, states);
-    out.extend_from_slice(&words);
-    out.extend_from_slice(&raw);
-    seal(out)
+    writer.finish(stats)
 }
 
 /// What stays the same for the rows of a segment.
@@ -189,6 +175,25 @@ struct BlockWriter<'a> {
 }
 
 impl BlockWriter<'_> {
+    /// The block: lengths of its parts, side information, states, words and raw bits of the rows, checksum.
+    fn finish(self, stats: &mut Stats) -> Vec<u8> {
+        let side = self.side.finish();
+        let raw = self.streams.raw.finish();
+        let (states, words) = rans::encode(&self.streams.index, self.coding.tables);
+        let mut out = vec![CODED];
+        for n in [side.len(), words.len() / 2, raw.len()] {
+            put_varint(&mut out, n as u64);
+        }
+        stats.side += side.len();
+        stats.words += words.len();
+        stats.raw += raw.len();
+        out.extend_from_slice(&side);
+        put_states(&mut out, states);
+        out.extend_from_slice(&words);
+        out.extend_from_slice(&raw);
+        seal(out)
+    }
+
     /// A row that changed, exactly.
     fn row(&mut self, rows: &SegmentRows<'_>, base: &[u8], fine: &[u8]) {
         let (layout, contexts) = (rows.layout, self.coding.contexts);

@@ -1,4 +1,4 @@
-//! A row's factors, given the columns'.
+//! Projects a row's differences on a prediction's column factors: least squares, which gives the row's own factors.
 
 use super::factors::Factors;
 use crate::kernels::v2::element::power_of_two;

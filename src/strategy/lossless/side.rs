@@ -1,4 +1,4 @@
-//! The numbers beside the weights: row flags, row and column scales.
+//! The side information of a block, under adaptive models: flags of rows, scales of rows and columns.
 
 use crate::kernels::v2::adaptive::{Bit, Coder, Int};
 

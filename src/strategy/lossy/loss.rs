@@ -1,4 +1,4 @@
-//! What is lost of a tensor.
+//! The distortion of a dithered tensor: squared errors beside squared changes, and the largest error.
 
 use crate::kernels::loss::LossSum;
 use crate::kernels::v2::dither::values;

@@ -1,4 +1,4 @@
-//! What is asked for as one number, as a step.
+//! Quality, from 1 to 99, as the step of the quantiser.
 
 use crate::kernels::v2::dither::UNIT_STEP;
 

@@ -1,4 +1,4 @@
-//! The writing side of a dithered row.
+//! Encodes a dithered row: quantises it on its shifted lattice, and rebuilds what the decoder will.
 
 use crate::kernels::v2::alphabet::{self, Coded};
 use crate::kernels::v2::analyse::{magnitude, mark};

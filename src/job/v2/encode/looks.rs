@@ -1,4 +1,4 @@
-//! Looks at every tensor: the tasks, and what they found.
+//! Looks at every tensor before any is encoded: the fit tasks of one pass, and what they found.
 
 use super::arrange::Item;
 use super::fitted::{Fit, FitItem, Fitted, Look, Purpose};

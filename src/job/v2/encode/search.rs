@@ -42,12 +42,7 @@ pub async fn fit_to_size(looker: Looker<'_>, items: &mut [Item<'_>], bytes: f64)
     look_again(estimating.with_step(coarsest), items, &mut estimated).await?;
     let least = size(items, &estimated);
     if least > bytes {
-        let text = format!(
-            "the ratio is out of reach: with the coarsest steps the file would still have about {} kB, mostly of what is \
-             kept exactly (integers, FP8, what has nothing like it in the base); ask for less, or give a quality",
-            least as u64 / 1000
-        );
-        return Err(Error::new(Code::Usage, text));
+        return Err(out_of_reach(least));
     }
     // By step: what a round of the search asks, the next one may ask again.
     let mut sizes = vec![None; coarsest as usize + 1];
@@ -86,6 +81,16 @@ pub async fn fit_to_size(looker: Looker<'_>, items: &mut [Item<'_>], bytes: f64)
         corrections += 1;
         probed = wanted;
     }
+}
+
+/// The error of a size that even the coarsest steps, which take about `least` bytes, do not keep within.
+fn out_of_reach(least: f64) -> Error {
+    let text = format!(
+        "the ratio is out of reach: with the coarsest steps the file would still have about {} kB, mostly of what is \
+         kept exactly (integers, FP8, what has nothing like it in the base); ask for less, or give a quality",
+        least as u64 / 1000
+    );
+    Error::new(Code::Usage, text)
 }
 
 /// Looks at tensors with another step. Where they were looked at before for the same purpose, those that no step changes are
