@@ -110,6 +110,21 @@ test('numbers of a stem are no layers', () => {
   assert.deepEqual([lines, bands], [['1', '0'], ['stem.0', 'stem.6']]);
 });
 
+test('layers of several stacks, and blocks of stages, are told apart', () => {
+  const lines = (...names) => map(...names).lines;
+  assert.deepEqual(lines('layer1.0.conv1.weight', 'layer1.1.conv1.weight', 'layer2.0.conv1.weight', 'layer2.10.conv1.weight'), ['2.10', '2.0', '1.1', '1.0']);
+  assert.deepEqual(lines('layers.0.blocks.0.norm1.weight', 'layers.0.downsample.norm.weight', 'layers.1.blocks.0.norm1.weight'), ['1.0', '0.0', '0']);
+  const t5 = ['encoder.block.0.layer.0.SelfAttention.q.weight', 'decoder.block.0.layer.1.EncDecAttention.q.weight', 'decoder.block.10.layer.1.EncDecAttention.q.weight'];
+  assert.deepEqual(map(...t5).lines, ['decoder 10', 'decoder 0', 'encoder 0']);
+  assert.deepEqual(new Set(map(...t5).columns), new Set(['SelfAttention.q', 'EncDecAttention.q']));
+  const unet = ['down_blocks.0.resnets.1.conv1.weight', 'down_blocks.0.attentions.1.transformer_blocks.0.attn1.to_q.weight', 'mid_block.resnets.0.conv1.weight', 'up_blocks.3.resnets.2.conv1.weight'];
+  assert.deepEqual(lines(...unet), ['up 3.2', 'mid 0', 'down 0.1']);
+  assert.deepEqual(lines('text_model.encoder.layers.0.mlp.fc1.weight', 'vision_model.encoder.layers.0.mlp.fc1.weight'), ['vision 0', 'text 0']);
+  assert.deepEqual(lines('encoder.layers.encoder_layer_0.ln_1.weight', 'encoder.layers.encoder_layer_1.ln_1.weight'), ['1', '0']);
+  assert.deepEqual(lines('transformer_blocks.0.norm.weight', 'single_transformer_blocks.0.norm.weight'), ['transformer 0', 'single_transformer 0']);
+  assert.deepEqual(lines('blk.0.attn_q.weight', 'features.denseblock1.denselayer2.conv1.weight').length, 2);
+});
+
 test('biases are called alike', () => {
   const names = ['attn.c_attn.bias', 'attn.c_proj.bias', 'mlp.c_proj.bias'];
   assert.deepEqual(new Set(map(...names.map((name) => `h.0.${name}`)).columns), new Set(['c_attn bias', 'attn.c_proj bias', 'mlp.c_proj bias']));

@@ -44,7 +44,9 @@ export interface Entry {
 
 /** A row of the tensor table and a part of a map cell. */
 export interface Row {
-  name: string, key: string, shape: number[], dtype: string, elements: number, strategy: string, bytes: number, group: InspectedTensor['group']
+  name: string, key: string, shape: number[], dtype: string, elements: number, strategy: string, bytes: number
+  /** the layer by its number, with what else tells it apart, such as `encoder 3` */
+  group: { layer: string | null, expert: number | null, role: string }
   options?: Record<string, string>, records: RecordPlace[], findings: Finding[]
   /** error relative to the change, where the file says it */
   loss?: number

@@ -4,6 +4,7 @@
 import { button, h, plainTable, scaleChoice, svg } from '../dom.js';
 import { exact, name, number, plain } from '../format.js';
 import { gridOf } from '../model/grid.js';
+import { layerText } from '../model/place.js';
 
 /** @import { Row, TensorStats } from '../types.js' */
 /** @import { Measure } from '../model/measures.js' */
@@ -198,7 +199,7 @@ export function depthLines(rows, measure, tensor, onSelect) {
           h(
             'div',
             { class: 'ends num' },
-            h('span', null, `layer ${layers[0].label}`),
+            h('span', null, layerText(layers[0].label)),
             h('span', null, layers[layers.length - 1].label),
           ),
         ),
@@ -243,7 +244,7 @@ export function depthLines(rows, measure, tensor, onSelect) {
             { class: 'numeric num' },
             peak?.cell
               ? button(
-                  [measure.text(peak.value ?? 0), h('span', { class: 'wide' }, ` · layer ${plain(peak.layer)}`)],
+                  [measure.text(peak.value ?? 0), h('span', { class: 'wide' }, ` · ${plain(layerText(peak.layer))}`)],
                   () => onSelect(peak.cell?.rows[0].name ?? ''),
                   { class: 'link', 'data-key': `peak ${label}` },
                 )

@@ -5,6 +5,7 @@ import { button, h, live, scaleChoice, segmented, select, under } from '../dom.j
 import { exact, plural } from '../format.js';
 import { brushed, visible } from '../model/filter.js';
 import { isLog } from '../model/measures.js';
+import { layerText } from '../model/place.js';
 import { depthLines } from './chart.js';
 import { BytesMap } from './map.js';
 import { GROUPS, TensorTable } from './table.js';
@@ -81,7 +82,7 @@ const pictureBar = ({ store }, signal, topic) =>
       const experts =
         layer !== undefined &&
         open === null &&
-        rows.some(({ group }) => String(group.layer) === layer && group.expert !== null);
+        rows.some(({ group }) => group.layer === layer && group.expert !== null);
       return [
         segmented(
           'Picture',
@@ -103,7 +104,7 @@ const pictureBar = ({ store }, signal, topic) =>
           ? null
           : scaleChoice('Scale', log, (value) => store.set({ log: value })),
         experts
-          ? button(`Experts of layer ${layer}`, () => store.set({ open: layer, cell: null }), { 'data-key': 'experts' })
+          ? button(`Experts of ${layerText(layer)}`, () => store.set({ open: layer, cell: null }), { 'data-key': 'experts' })
           : null,
         open === null
           ? null

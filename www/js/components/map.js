@@ -132,15 +132,17 @@ export class BytesMap {
             ),
           )
         : null;
+    const upright = columns.length > LYING;
+    const long = Math.max(...lines.map(({ label }) => label.length));
     return h(
       'div',
-      { class: columns.length > LYING ? 'map upright' : 'map', role: 'grid', 'aria-label': 'Tensors by layer and role', vars: { '--columns': columns.length } },
+      { class: upright ? 'map upright' : 'map', role: 'grid', 'aria-label': 'Tensors by layer and role', vars: { '--columns': columns.length, '--long': long } },
       columns.length
         ? h(
             'div',
             { class: 'line head', role: 'row' },
             h('span', { role: 'columnheader', class: 'axis' }, open === null ? 'layer' : 'expert'),
-            columns.map(({ label, key }) => h('span', { role: 'columnheader', title: plain(key) }, breakable(middle(label, 40)))),
+            columns.map(({ label, key }) => h('span', { role: 'columnheader', title: plain(key) }, upright ? name(label, 20) : breakable(middle(label, 40)))),
           )
         : null,
       band(top),
@@ -148,7 +150,7 @@ export class BytesMap {
         h(
           'div',
           { class: 'line', role: 'row' },
-          h('span', { role: 'rowheader' }, label),
+          h('span', { role: 'rowheader', title: label }, label),
           cells.map((cell) => h('div', { role: 'gridcell' }, cell ? this.#button(cell, {}, null) : null)),
         ),
       ),

@@ -3,6 +3,7 @@
 
 import { button, fill, h, icon } from '../dom.js';
 import { csvCell, exact, middle, plain, seen, shape } from '../format.js';
+import { layerText } from '../model/place.js';
 import { download } from '../output/destination.js';
 
 /** @import { Row } from '../types.js' */
@@ -20,7 +21,7 @@ const SPARE = 10;
 
 /** @type {Record<string, (row: Row) => string>} */
 export const GROUPS = {
-  layer: ({ group }) => (group.layer === null ? 'no layer' : `layer ${group.layer}`),
+  layer: ({ group }) => (group.layer === null ? 'no layer' : layerText(group.layer)),
   role: ({ group }) => group.role,
   operation: ({ strategy }) => strategy,
 };

@@ -1,17 +1,20 @@
 // @ts-check
 // Layers by roles: the cells of the map, from the groups that the package reads out of the names.
 
+import { layerText, naturalKey } from './place.js';
+
 /** @import { Row } from '../types.js' */
 
 /** Rows and columns of the map. More layers are drawn in bands of neighbours, more roles as "other". */
 const MAP_ROWS = 128;
-const MAP_COLUMNS = 32;
+const MAP_COLUMNS = 48;
 
 /** @typedef {{ key: string, label: string, rows: Row[] }} Cell */
 /** @typedef {{ columns: { key: string, label: string }[], lines: { label: string, cells: (Cell | null)[] }[], top: Cell[], bottom: Cell[] }} Grid */
 
 /** How blocks are usually read: attention, then the feed-forward part, then norms. */
 const ORDER = [
+  /conv/,
   /\bq(_proj)?\b|query/,
   /\bk(_proj)?\b|key/,
   /\bv(_proj)?\b|value/,
@@ -21,35 +24,40 @@ const ORDER = [
   /router|mlp\.gate\.|gate\.weight/,
   /gate|w1/,
   /up|w3|fc1|intermediate/,
-  /down|w2|fc2|mlp|dense/,
+  /down(?!s)|w2|fc2|mlp|dense/,
   /norm|ln/i,
 ];
 
 /** @param {string} role */
 const rank = (role) => {
-  const norm = /norm|\bln_?\d?\b/i.test(role);
+  const norm = /norm|\b[bl]n_?\d?\b/i.test(role);
   const found = norm ? ORDER.length - 1 : ORDER.findIndex((pattern) => pattern.test(role));
   return (found < 0 ? ORDER.length : found) + (role.endsWith('bias') ? 0.5 : 0);
 };
 
-/** Roles without what they all share. @param {string[]} roles @returns {Map<string, string>} */
+/** Roles by their last part, and by what tells them apart from others that end alike. @param {string[]} roles @returns {Map<string, string>} */
 function shortLabels(roles) {
-  const parts = new Map(
-    roles.map((role) => [
-      role,
-      role
-        .replace(/\.weight$/, '')
-        .replace(/\b([qkvo]|gate|up|down)_proj\b/g, '$1')
-        .replace(/_?layer_?norm\b/gi, '_norm')
-        .replace(/\b_/g, '')
-        .split('.'),
-    ]),
+  const all = roles.map((role) =>
+    role
+      .replace(/\b([qkvo]|gate|up|down)_proj\b/g, '$1')
+      .replace(/_?layer_?norm\b/gi, '_norm')
+      .replace(/\b_/g, '')
+      .split('.'),
   );
-  const last = (/** @type {string[]} */ list) => list.slice(list[list.length - 1] === 'bias' ? -2 : -1).join(' ');
-  /** @type {Map<string, number>} */
-  const uses = new Map();
-  for (const list of parts.values()) uses.set(last(list), (uses.get(last(list)) ?? 0) + 1);
-  return new Map([...parts].map(([role, list]) => [role, (uses.get(last(list)) ?? 0) > 1 ? list.join('.').replace(/\.bias$/, ' bias') : last(list)]));
+  const isNumber = (/** @type {string} */ part) => /^\d+$/.test(part);
+  // Numbers and `bias` tell nothing without what they are of.
+  const last = (/** @type {string[]} */ list) => list.slice(list.findLastIndex((part) => part !== 'bias' && !isNumber(part))).join('.');
+  const apart = all.map((list) => {
+    const others = all.filter((other) => last(other) === last(list));
+    const own = list.filter((part) => !others.every((other) => other.includes(part)));
+    return [[], own.filter((part) => !isNumber(part)), own, list].map((parts) => (parts === list ? list.join('.') : [...parts, last(list)].join('.')));
+  });
+  return new Map(
+    roles.map((role, i) => {
+      const label = apart[i].find((text, at) => apart.filter((other) => other[at] === text).length < 2) ?? role;
+      return [role, label.replace(/\.bias$/, ' bias')];
+    }),
+  );
 }
 
 /** @type {WeakMap<Row[], Map<string | null, Grid>>} */
@@ -70,7 +78,7 @@ export function gridOf(rows, open = null) {
 /** @param {Row[]} rows @param {string | null} open @returns {Grid} */
 function build(rows, open) {
   const inner = rows.filter(({ group }) =>
-    open === null ? group.layer !== null : String(group.layer) === open && group.expert !== null,
+    open === null ? group.layer !== null : group.layer === open && group.expert !== null,
   );
   const outer = open === null ? rows.filter(({ group }) => group.layer === null) : [];
   const roles = [...new Set(inner.map(({ group }) => group.role))].sort(
@@ -82,21 +90,23 @@ function build(rows, open) {
   if (shown.length < roles.length) columns.push({ key: '', label: 'other' });
   const columnOf = new Map(roles.map((role, i) => [role, Math.min(i, columns.length - 1)]));
 
-  const numberOf = (/** @type {Row} */ { group }) => Number(open === null ? group.layer : group.expert);
-  const numbers = [...new Set(inner.map(numberOf))].sort((a, b) => b - a);
+  const numberOf = (/** @type {Row} */ { group }) => String(open === null ? group.layer : group.expert);
+  // The first layers stand at the bottom, and a decoder above its encoder.
+  const height = (/** @type {string} */ layer) => naturalKey(layer.replace(/^decoder/, '~'));
+  const numbers = [...new Set(inner.map(numberOf))].sort((a, b) => (height(a) < height(b) ? 1 : -1));
   const per = Math.ceil(numbers.length / MAP_ROWS);
   const lineOf = new Map(numbers.map((n, i) => [n, Math.floor(i / per)]));
-  const word = open === null ? 'layer' : 'expert';
+  const called = (/** @type {string} */ label) => (open === null ? layerText(label) : `expert ${label}`);
   const lines = Array.from({ length: Math.ceil(numbers.length / per) || 0 }, (_, i) => {
     const part = numbers.slice(i * per, (i + 1) * per);
-    const label = part.length > 1 ? `${part[part.length - 1]}–${part[0]}` : String(part[0]);
+    const label = part.length > 1 ? `${part[part.length - 1]}–${part[0]}` : part[0];
     return {
       label,
       cells: columns.map(
         (column) =>
           /** @type {Cell} */ ({
             key: `${open ?? ''}/${label}/${column.key}`,
-            label: `${word} ${label}, ${column.label}`,
+            label: `${called(label)}, ${column.label}`,
             rows: [],
           }),
       ),

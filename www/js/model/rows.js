@@ -4,14 +4,12 @@
 import { inSlices, nextFrame } from '../dom.js';
 import { operation } from '../format.js';
 import { gridOf } from './grid.js';
+import { naturalKey, placed } from './place.js';
 
 /** @import { DiffTensor, Entry, Finding, Inspection, Row, State, InspectedTensor } from '../types.js' */
 
 /** Bytes a single tensor may have to be measured at once when it is chosen. */
 export const MEASURE_AT_ONCE = 16e6;
-
-/** Numbers in a name count as numbers: layer 2 before layer 10. @param {string} name */
-const naturalKey = (name) => name.replace(/\d+/g, (digits) => digits.padStart(8, '0'));
 
 /** @type {WeakMap<Inspection, Row[]>} */
 const known = new WeakMap();
@@ -27,11 +25,12 @@ export async function readRows(info) {
     const { tensor } = finding;
     if (tensor !== undefined && !findings.get(tensor)?.push(finding)) findings.set(tensor, [finding]);
   }
-  /** @type {Row[]} */
-  const rows = [];
+  /** @type {Omit<Row, 'group'>[]} */
+  const parts = [];
   // Reading a header may just have taken its time.
   await nextFrame();
-  await inSlices(info.tensors, (tensor) => rows.push(rowOf(tensor, findings.get(tensor.name) ?? [])));
+  await inSlices(info.tensors, (tensor) => parts.push(rowOf(tensor, findings.get(tensor.name) ?? [])));
+  const rows = placed(parts);
   known.set(info, rows);
   const steps = [() => rows.sort((a, b) => (a.key < b.key ? -1 : 1)), () => gridOf(rows)];
   await inSlices(steps, (step) => step());
@@ -52,7 +51,7 @@ export function rowsOf(entry) {
   return rows;
 }
 
-/** @param {InspectedTensor} tensor @param {Finding[]} findings @returns {Row} */
+/** @param {InspectedTensor} tensor @param {Finding[]} findings @returns {Omit<Row, 'group'>} */
 function rowOf({ lossless, loss, ...tensor }, findings) {
   const { name, elements, bytes } = tensor;
   // Version 1 has no name for a tensor that is the base's own: it says that all values are dropped.
@@ -82,33 +81,20 @@ export function joined(a, b, differences = []) {
 
 /** Rows of two models, of which only the comparison is known. @param {DiffTensor[]} tensors @returns {Row[]} */
 export const modelRows = (tensors) =>
-  tensors.map((diff) => ({
-    name: diff.name,
-    key: naturalKey(diff.name),
-    shape: [],
-    dtype: '',
-    elements: diff.elements,
-    strategy: '',
-    bytes: 0,
-    group: groupOf(diff.name),
-    records: [],
-    findings: [],
-    diff,
-  }));
-
-/** Where a tensor of a model stands: the package tells it of a delta's only. @param {string} name @returns {Row['group']} */
-function groupOf(name) {
-  /** @type {Row['group']} */
-  const group = { layer: null, expert: null, role: '' };
-  const isNumber = (/** @type {string} */ part) => /^\d+$/.test(part);
-  const parts = name.replace(/^(model|transformer)\.|\.weight$/g, '').split('.').filter((part, i, all) => {
-    const what = /expert/.test(all[i - 1]) ? 'expert' : /layer|block|^(h|stages|features)$/.test(all[i - 1]) ? 'layer' : 'role';
-    // What only says that a layer's number follows goes with it.
-    if (what === 'role' || group[what] !== null || !isNumber(part)) return !(/^(layers?|h|blocks?)$/.test(part) && isNumber(all[i + 1]));
-    group[what] = Number(part);
-  });
-  return { ...group, role: parts.join('.') };
-}
+  placed(
+    tensors.map((diff) => ({
+      name: diff.name,
+      key: naturalKey(diff.name),
+      shape: [],
+      dtype: '',
+      elements: diff.elements,
+      strategy: '',
+      bytes: 0,
+      records: [],
+      findings: [],
+      diff,
+    })),
+  );
 
 /** @param {State} state */
 export const activeEntry = ({ entries, active }) => entries.find(({ id }) => id === active);

@@ -5,6 +5,7 @@ import { button, facts, h, live, nextFrame } from '../dom.js';
 import { breakable, bytes, exact, name, number, optionText, percent, plain, plural, sentence, shape } from '../format.js';
 import { checkKey } from '../model/chain.js';
 import { MEASURES } from '../model/measures.js';
+import { layerText } from '../model/place.js';
 import { MEASURE_AT_ONCE, entryOf, leansOnBase } from '../model/rows.js';
 import { histogram, rowChart } from '../components/chart.js';
 import { recordView } from '../components/file.js';
@@ -145,7 +146,7 @@ export function tensorDetails(app, entry, row) {
       [
         'Place',
         [
-          row.group.layer === null ? 'outside the layers' : `layer ${row.group.layer}`,
+          row.group.layer === null ? 'outside the layers' : layerText(row.group.layer),
           row.group.expert === null ? '' : `, expert ${row.group.expert}`,
           ' · ',
           name(row.group.role, 36),
