@@ -35,6 +35,14 @@ export function header(app, signal) {
     icon('down'),
   );
   under(menu, more);
+  const tray = live(
+    store,
+    signal,
+    h('ul', { class: 'tray', 'aria-label': 'Files' }),
+    (state) => [state.entries, state.active, state.job?.state === 'running', state.checks],
+    ([entries, active, busy]) => entries.map((entry) => chip(app, entry, entry.id === active, busy)),
+  );
+  store.watch((state) => [state.active], () => inSight(tray, '.active'), signal);
   return h(
     'header',
     { class: 'top' },
@@ -55,13 +63,7 @@ export function header(app, signal) {
       more,
     ),
     menu,
-    live(
-      store,
-      signal,
-      h('ul', { class: 'tray', 'aria-label': 'Files' }),
-      (state) => [state.entries, state.active, state.job?.state === 'running', state.checks],
-      ([entries, active, busy]) => entries.map((entry) => chip(app, entry, entry.id === active, busy)),
-    ),
+    tray,
     h(
       'div',
       { class: 'tools' },
@@ -86,6 +88,15 @@ export function header(app, signal) {
       button('?', () => actions.help(), { class: 'quiet', 'aria-label': 'Help', 'aria-keyshortcuts': '?' }),
     ),
   );
+}
+
+/** Scrolls a box, and nothing around it, to what it does not show. @param {HTMLElement} box @param {string} selector */
+function inSight(box, selector) {
+  const found = /** @type {HTMLElement | null} */ (box.querySelector(selector));
+  if (!found) return;
+  const [inner, outer] = [found, box].map((each) => each.getBoundingClientRect());
+  if (inner.left < outer.left || inner.right > outer.right || inner.top < outer.top || inner.bottom > outer.bottom)
+    box.scrollTo(found.offsetLeft, found.offsetTop);
 }
 
 /** A file's name. The end of a delta's stays in sight, for that is where deltas differ. @param {Entry} entry */
