@@ -14,7 +14,7 @@ import { formatBytes, formatCount, formatNumber, printable } from './units.js';
 const plural = (n, what) => `${n} ${what}${n === 1 ? '' : 's'}`;
 
 /**
- * Bits per weight, two decimals where that says enough: columns of them line up.
+ * Bits per parameter, two decimals where that says enough: columns of them line up.
  * @param {number} bytes
  * @param {number} elements
  */
@@ -48,7 +48,7 @@ function findingLines(findings) {
 /** @type {Column[]} */
 const SIZE_COLUMNS = [
   { head: 'bytes', cell: ({ bytes }) => formatBytes(bytes) },
-  { head: 'bits/weight', cell: ({ bytes, elements }) => bits(bytes, elements) },
+  { head: 'bits/param', cell: ({ bytes, elements }) => bits(bytes, elements) },
 ];
 /** @type {Column[]} */
 const TENSOR_COLUMNS = [
@@ -62,7 +62,7 @@ const TENSOR_COLUMNS = [
 const ROLE_COLUMNS = [
   { head: 'role', cell: ({ role }) => role },
   { head: 'tensors', cell: ({ tensors }) => String(tensors) },
-  { head: 'weights', cell: ({ elements }) => formatCount(elements) },
+  { head: 'parameters', cell: ({ elements }) => formatCount(elements) },
   ...SIZE_COLUMNS,
   { head: 'strategy', cell: ({ strategies }) => [...strategies].join(', '), left: true },
 ];
@@ -92,7 +92,7 @@ function byRole(tensors) {
 export function inspectionLines(file, report, rows, each, width) {
   const { version, strategy, bytes, elements, tensors, baseHash, baseName, loss, findings } = report;
   const lines = [
-    printable(`${file}: version ${version}, ${strategy}, ${formatBytes(bytes)}, ${plural(tensors.length, 'tensor')}, ${formatCount(elements)} weights, ${bits(bytes, elements)} bits each`),
+    printable(`${file}: version ${version}, ${strategy}, ${formatBytes(bytes)}, ${plural(tensors.length, 'tensor')}, ${formatCount(elements)} parameters, ${bits(bytes, elements)} bits each`),
   ];
   if (loss) lines.push(`rebuilds a model near the fine-tune: relative error of the delta ${formatNumber(loss.relativeError)}, largest error ${formatNumber(loss.largestError)}`);
   lines.push(printable(`base: ${baseName ? `${baseName}, ` : ''}${baseHash}`), '');
@@ -126,7 +126,7 @@ export function planLines({ bytes, exact, outputs, problems, reads, writes, tens
   return [
     `would write ${formatBytes(bytes)}${exact ? '' : ', at a guess: it follows from the weights,'} in ${plural(outputs.length, 'file')}:`,
     ...outputs.map(({ path, size }) => printable(`  ${(outputs.length === 1 && output) || path || 'the output'}  ${formatBytes(size)}`)),
-    `${plural(tensors, 'tensor')}, ${formatCount(elements)} weights; reads ${formatBytes(reads)}, writes ${formatBytes(writes)}`,
+    `${plural(tensors, 'tensor')}, ${formatCount(elements)} parameters; reads ${formatBytes(reads)}, writes ${formatBytes(writes)}`,
     ...sideFileLines(sideFiles, outputs),
     ...findingLines(problems),
   ];
@@ -138,7 +138,7 @@ export function encodeLines({ version, strategy, outputs = [], bytes, finetunedB
   const error = relativeError === 0 ? 'exact' : `relative error of the delta ${told}`;
   const lines = [
     printable(`${outputs.map(shown)}: ${formatBytes(bytes)}, the fine-tune has ${formatBytes(finetunedBytes)} (${formatNumber(finetunedBytes / bytes)} times as much)`),
-    `${strategy}, ${plural(tensors.length, 'tensor')}, ${formatCount(elements)} weights, ${bits(bytes, elements)} bits each, ${error}`,
+    `${strategy}, ${plural(tensors.length, 'tensor')}, ${formatCount(elements)} parameters, ${bits(bytes, elements)} bits each, ${error}`,
   ];
   const changed = tensors.filter(({ unchanged, elements }) => unchanged < elements);
   if (changed.length < tensors.length) lines.push(`${plural(tensors.length - changed.length, 'tensor')} as in the base`);

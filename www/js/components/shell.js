@@ -298,8 +298,8 @@ export function help({ store, actions }, signal) {
     ),
     facts([
       ['Δ', 'what the fine-tune changed'],
-      ['RMS', 'how much, in a typical weight'],
-      ['Norm, distance', 'how much, in all weights together'],
+      ['RMS', 'how much, in a typical parameter'],
+      ['Norm, distance', 'how much, in all parameters together'],
       ['Cosine', '1 if two change the same way, 0 if unlike'],
     ]),
     facts(KEYS.map(([keys, text]) => [h('kbd', null, keys), text])),
