@@ -154,6 +154,26 @@ test('a table is saved under the name of what it is of', async () => {
   await driven.close();
 });
 
+test('what is copied and saved of the table is whole names and plain words', async () => {
+  const driven = await site.open();
+  const { page } = driven;
+  await driven.context.grantPermissions(['clipboard-read', 'clipboard-write']);
+  await driven.give(await delta('int4'), await delta('lossless'));
+  await page.locator('.tensors tbody tr').nth(3).waitFor();
+  await page.evaluate(() => {
+    const [, first, second] = document.querySelectorAll('.tensors tbody tr');
+    getSelection()?.setBaseAndExtent(first, 0, second, second.childNodes.length);
+  });
+  await page.keyboard.press('Control+c');
+  const lines = (await page.evaluate(() => navigator.clipboard.readText())).trim().split('\n');
+  assert.equal(lines.length, 2);
+  for (const line of lines) assert.match(line, /^layers\.0\.[a-z_.]+\t\d+ × /);
+  await page.locator('.chip button').last().focus();
+  const { bytes } = await driven.download('Export as CSV');
+  assert.doesNotMatch(bytes.toString(), /,[A-Z_]{4,}\b/);
+  await driven.close();
+});
+
 test('on paper there is one theme', async () => {
   const driven = await site.open({ theme: 'dark' });
   const { page } = driven;

@@ -2,7 +2,7 @@
 // The tensor table: a native table that holds only the rows in sight, with the keys of a grid.
 
 import { button, fill, h, icon } from '../dom.js';
-import { csvCell, exact, middle, plain, seen, shape } from '../format.js';
+import { csvCell, exact, middle, plain, seen, sentence, shape } from '../format.js';
 import { layerText } from '../model/place.js';
 import { download } from '../output/destination.js';
 
@@ -53,7 +53,7 @@ export class TensorTable {
     );
     this.#scroller = h(
       'div',
-      { class: 'scroller', on: { scroll: () => this.#draw(), keydown: (event) => this.#key(event) } },
+      { class: 'scroller', on: { scroll: () => this.#draw(), keydown: (event) => this.#key(event), copy: wholeNames } },
       this.#table,
     );
     this.element = this.#scroller;
@@ -299,6 +299,18 @@ export class TensorTable {
   }
 }
 
+/** The parts of a name lie side by side, which browsers copy as lines. @param {ClipboardEvent & { currentTarget: HTMLElement }} event */
+function wholeNames(event) {
+  const selection = getSelection();
+  const inside = (/** @type {Element} */ each) => selection?.containsNode(each, true);
+  const lines = [...event.currentTarget.querySelectorAll('tr')].map((row) =>
+    [...row.cells].filter(inside).map((cell) => cell.ariaLabel ?? cell.textContent),
+  );
+  const cells = lines.flat().length;
+  event.clipboardData?.setData('text/plain', cells > 1 ? lines.map((line) => line.join('\t')).join('\n').trim() : String(selection).replaceAll('\n', ''));
+  event.preventDefault();
+}
+
 /** @param {Column} column */
 const kind = ({ numeric, minor, wide }) => [numeric && 'numeric', minor && 'minor', wide && 'wide'].filter(Boolean).join(' ');
 
@@ -376,7 +388,7 @@ export const SHAPE_COLUMN = {
 export const FINDING_COLUMN = {
   id: 'finding',
   label: 'Remark',
-  value: ({ findings }) => findings.map(({ code }) => code).join(' ') || null,
+  value: ({ findings }) => findings.map(({ severity, message }) => `${severity}: ${sentence(message)}`).join(' ') || null,
   cell: ({ findings }) =>
     findings
       .slice(0, 1)
