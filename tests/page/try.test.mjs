@@ -75,13 +75,13 @@ test('the sample is inspected, rebuilt and writes what its weights say', async (
 
   // The same fine-tune as int4.
   await page.getByRole('button', { name: /from the chain$/ }).click();
-  await page.getByRole('button', { name: /^Add .*int4/ }).click();
+  await page.getByLabel('Add a delta').selectOption('stories260k-docs-int4.wdelta');
   assert.deepEqual(await texts(), [one, PROMPT + (await written(coarse))]);
 
   // The other fine-tune, in two steps.
   await page.getByRole('button', { name: /from the chain$/ }).click();
-  await page.getByRole('button', { name: /^Add .*step-1/ }).click();
-  await page.getByRole('button', { name: /^Add .*step-2/ }).click();
+  await page.getByLabel('Add a delta').selectOption('stories260k-step-1.wdelta');
+  await page.getByLabel('Add a delta').selectOption('stories260k-step-2.wdelta');
   await page.getByText('2 deltas', { exact: true }).waitFor();
   assert.deepEqual(await texts(), [one, PROMPT + (await written(chained))]);
   await driven.close();

@@ -96,10 +96,7 @@ function pageActions(app) {
     /** @param {View} view */
     go: (view) => store.set({ view }),
 
-    /** @param {string} id puts a delta at the end of the chain */
-    addToChain: (id) => store.set({ chain: [...store.state.chain, id] }),
     /** @param {string[]} chain */
     rebuildChain: (chain) => store.set({ chain, view: 'rebuild' }),
-
   };
 }

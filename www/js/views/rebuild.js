@@ -1,7 +1,7 @@
 // @ts-check
 // Rebuild: base and deltas give the fine-tune back, checked before, while and after it is written.
 
-import { button, facts, h } from '../dom.js';
+import { button, facts, h, select } from '../dom.js';
 import { meaning } from '../errors.js';
 import { bytes, exact, name, percent, plain, plural, prose } from '../format.js';
 import { chainOf, checkKey, isBroken, knownPath, readyDeltas } from '../model/chain.js';
@@ -127,17 +127,9 @@ function choices({ store, actions }) {
           ),
         ),
       ),
-      chain.length ? null : h('p', { class: 'muted' }, 'None chosen.'),
       spare.length
-        ? h(
-            'div',
-            { class: 'actions' },
-            spare.map((entry) =>
-              button(['Add ', name(entry.name, 32)], () => actions.addToChain(entry.id), {
-                class: 'quiet',
-                'data-key': `add ${entry.id}`,
-              }),
-            ),
+        ? select('Add a delta', [['', 'Add a delta…'], ...spare.map(({ id, name }) => /** @type {[string, string]} */ ([id, plain(name)]))], '', (id) =>
+            setChain([...chain, ...deltas.filter((entry) => entry.id === id)]),
           )
         : null,
     ),
