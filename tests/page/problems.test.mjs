@@ -92,6 +92,7 @@ test('Compare says how many tensors have a partner before it says how far they a
   await page.getByRole('button', { name: /^Measure similarity/ }).click();
   const facts = page.locator('.summary dl');
   await facts.waitFor();
+  assert.equal(await page.getByLabel('Measure', { exact: true }).inputValue(), 'apart');
   assert.match(await facts.innerText(), /^In both\s+1 of 3\stensors\s+compared by name; renamed ones are not found\s+Only in A\s+2\s+Only in B\s+2\s+Distance/);
   await driven.close();
 });

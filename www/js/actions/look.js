@@ -108,8 +108,9 @@ export function lookActions(app) {
       const result = await jobs.run('diff', 'Compare', (running) =>
         wdelta.diff({ a: a.source, b: b.source, ...(base ? { base } : {}), ...running }),
       );
-      if (result)
-        store.dispatch({ type: 'merge', part: 'compare', values: { diff: { key: `${a.id}:${b.id}`, result } } });
+      if (!result) return;
+      store.dispatch({ type: 'merge', part: 'compare', values: { side: 'difference', diff: { key: `${a.id}:${b.id}`, result } } });
+      store.set({ measure: 'apart', brush: [0, 1], log: null });
     },
 
     /** @param {boolean} headersOnly without the base only headers are read, once for the same files; that is not a job */

@@ -149,7 +149,7 @@ export const PAIR_MEASURES = {
       of: (rows) => root(sum(rows, ({ diff }) => diff && diff.distance ** 2)),
     },
     {
-      id: 'relative',
+      id: 'apart',
       label: 'Distance relative to A',
       needs: 'diff',
       text: percent,
