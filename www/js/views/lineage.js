@@ -157,17 +157,6 @@ function node({ actions }, { entry, link, depth }, lines, deltas, result, busy, 
       { class: 'node-head' },
       name(entry.name),
       h('span', { class: 'num muted' }, `${info?.strategy} · ${bytes(entry.size)}`),
-    ),
-    facts([
-      ['Expects', hashView(link?.expected ?? info?.baseHash ?? '')],
-      ['Found', link?.found && link.found !== link.expected && hashView(link.found)],
-      // That no other delta fits goes without saying.
-      ['Why', link?.reason && prose(link.reason.replace(/^.* held against the base: /, ''))],
-      ['What settles it', state === 'broken' && 'the delta that it was made against, or another base'],
-    ]),
-    h(
-      'div',
-      { class: 'actions' },
       button('Inspect', () => actions.activate(entry.id, 'inspect'), {
         class: 'quiet',
         'data-key': `inspect ${entry.id}`,
@@ -180,5 +169,12 @@ function node({ actions }, { entry, link, depth }, lines, deltas, result, busy, 
           )
         : null,
     ),
+    facts([
+      ['Expects', hashView(link?.expected ?? info?.baseHash ?? '')],
+      ['Found', link?.found && link.found !== link.expected && hashView(link.found)],
+      // That no other delta fits goes without saying.
+      ['Why', link?.reason && prose(link.reason.replace(/^.* held against the base: /, ''))],
+      ['What settles it', state === 'broken' && 'the delta that it was made against, or another base'],
+    ]),
   );
 }
