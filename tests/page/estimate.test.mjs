@@ -97,8 +97,11 @@ test('a job does not wait for an estimate; the estimate comes afterwards', async
   await driven.give(path('base.safetensors'), path('tuned/model.safetensors'));
   await page.locator('[data-key=start]:enabled').click();
   await page.locator('[data-result]').waitFor();
-  await said(page, 'lossless');
   await said(page, 'lossy');
+  // Of what has been made the size is known.
+  const { size } = await page.getByRole('button', { name: /^Download/ }).evaluate((button) => ({ size: button.textContent.split(' · ')[1] }));
+  assert.equal(await page.locator('.option', { has: page.getByRole('radio', { name: /^lossless/ }) }).locator('.size').innerText(), size);
+  assert.match(await page.locator('.preflight').innerText(), new RegExp(`Output: ${size.replace('.', '\\.')}\\s`));
   await driven.close();
 });
 

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
-import { decode } from '../../pkg/node.js';
+import { decode, encode } from '../../pkg/node.js';
 import { generate } from '../../www/js/sample/generate.js';
 import { collect, Llama } from '../../www/js/sample/llama.js';
 import { Tokenizer } from '../../www/js/sample/tokenizer.js';
@@ -26,6 +26,21 @@ async function written(rebuilt) {
 let site;
 before(async () => (site = await start()));
 after(() => site?.stop());
+
+test('the sample has no fine-tune, but what gives one: Make has it with one click', async () => {
+  const base = await bytes('base.safetensors');
+  const finetuned = (await decode({ base, deltas: [await bytes('docs.wdelta')] })).data;
+  const driven = await site.open({ path: '#make' });
+  const { page } = driven;
+  await page.getByRole('button', { name: 'Try the sample' }).click();
+  await page.getByRole('button', { name: 'Rebuild it from stories260k-docs.wdelta' }).click();
+  await page.getByRole('radio', { name: /^quantized/ }).check();
+  await page.locator('[data-key=start]:enabled').click();
+  await page.locator('[data-result]').waitFor();
+  const made = await driven.download(/^Download stories260k-docs-quantized/);
+  assert.ok(made.bytes.equals(Buffer.from((await encode({ base, finetuned, strategy: 'quantized' })).data)));
+  await driven.close();
+});
 
 test('the sample is inspected, rebuilt and writes what its weights say', async () => {
   const base = await bytes('base.safetensors');

@@ -3,7 +3,7 @@
 
 import * as wdelta from '../api.js';
 import { isDamage, problemOf } from '../errors.js';
-import { addDelta } from '../intake/intake.js';
+import { addDelta, take } from '../intake/intake.js';
 import { chainOf, checkKey, sourcesOf } from '../model/chain.js';
 import { makeStages, rebuildStages } from '../model/pace.js';
 import { entryOf, leansOnBase } from '../model/rows.js';
@@ -82,12 +82,24 @@ export function workActions(app) {
       else if (problem && /WRONG_BASE|BROKEN_CHAIN/.test(problem.code)) found(checkKey(...chain, base), problem);
     },
 
+    /** Opens what base and deltas give, from memory, as the fine-tune. */
+    async finetune() {
+      const { state } = store;
+      const base = entryOf(state, 'base');
+      const deltas = sourcesOf(chainOf(state));
+      const made = base && (await jobs.run('make', 'Rebuild the fine-tune', (running) => wdelta.decode({ base: base.source, deltas, ...running })));
+      const name = rebuildName(state);
+      const parts = made?.data ? [{ path: '', data: made.data }] : made?.files ?? [];
+      if (made) await take(store, parts.map(({ path, data }) => ({ file: new File([/** @type {Uint8Array<ArrayBuffer>} */ (data)], path || name), path: path ? `${name}/${path}` : name })), { sample: base.sample });
+    },
+
     async make() {
       const { state } = store;
       const base = entryOf(state, 'base');
       const finetuned = entryOf(state, 'finetuned');
       const sources = makeInputs(state);
-      const plan = state.plans.get(makeKey(state));
+      const key = makeKey(state);
+      const plan = state.plans.get(key);
       if (!base || !finetuned || !sources || !isPlan(plan) || jobs.running) return;
       sizes.stop();
       const options = makeOptions(state);
@@ -102,6 +114,8 @@ export function workActions(app) {
       if (!saved || !blob) return;
       const id = addDelta(store, { file: blob, path: saved.files[0].name });
       const made = /** @type {EncodeReport} */ (saved.result);
+      // What has been made needs no estimate any more.
+      store.dispatch({ type: 'plans', key, value: { ...plan, bytes: made.bytes, exact: true, sample: null } });
       store.dispatch({ type: 'entry', id, values: { made } });
       app.actions.activate(id);
       store.dispatch({ type: 'checks', key: id, value: 1 });

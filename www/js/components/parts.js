@@ -148,9 +148,9 @@ export function textField(label, value, onChange, props = {}) {
 
 /**
  * An empty part of a view: what is missing, and how to get it.
- * @param {App} app @param {string} title @param {[done: boolean, text: Child][]} needs @param {boolean} [sample] whether the sample has that
+ * @param {App} app @param {string} title @param {[done: boolean, text: Child][]} needs @param {[label: string, act: () => void]} [own] another way
  */
-export function missing({ store, actions }, title, needs, sample = true) {
+export function missing({ store, actions }, title, needs, own) {
   return h(
     'section',
     { class: 'missing' },
@@ -161,7 +161,8 @@ export function missing({ store, actions }, title, needs, sample = true) {
       { class: 'actions' },
       button('Open files…', () => actions.pickFiles(), { class: 'primary' }),
       button('Open folder…', () => actions.pickFolder()),
-      sample && !store.state.entries.some((entry) => entry.sample) ? button('Try the sample', () => actions.sample()) : null,
+      own && button(...own),
+      !store.state.entries.some((entry) => entry.sample) ? button('Try the sample', () => actions.sample()) : null,
     ),
   );
 }

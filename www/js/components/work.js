@@ -14,7 +14,7 @@ import { blocked, checklist, missing, savedView } from './parts.js';
  * @param {App} app @param {AbortSignal} signal
  * @param {{
  *   kind: 'rebuild' | 'make', title: string, start: string,
- *   lacks(state: State): [title: string, needs: [done: boolean, text: Child][], sample?: boolean] | null,
+ *   lacks(state: State): [title: string, needs: [done: boolean, text: Child][], own?: [label: string, act: () => void]] | null,
  *   plan(state: State): void,
  *   form(app: App): Child[],
  *   preflight(app: App): { checks: Check[], ready: boolean },
@@ -71,7 +71,7 @@ export function workView(app, signal, { kind, title, start, lacks, plan, form, p
       ];
     },
   );
-  const outcome = jobArea(app, signal, kind, { retry: () => actions[kind]() });
+  const outcome = jobArea(app, signal, kind, { retry: () => (lacks(store.state) ? actions.finetune() : actions[kind]()) });
   const results = live(
     store,
     signal,
@@ -109,7 +109,7 @@ export function workView(app, signal, { kind, title, start, lacks, plan, form, p
       fill(
         root,
         wanting
-          ? missing(app, ...wanting)
+          ? [missing(app, ...wanting), outcome]
           : [h('h1', null, title), h('div', { class: 'two-columns' }, fields, before), outcome, results, below],
       );
     },

@@ -7,7 +7,7 @@ import { openPrivate, stores } from './private.js';
 /** @import { Destination } from '../types.js' */
 
 /** Bytes up to which a result may stay in memory; above, a place on disk is needed. */
-const MEMORY_LIMIT = 256e6;
+export const MEMORY_LIMIT = 256e6;
 
 /** @typedef {Window & { showSaveFilePicker?: Function, showDirectoryPicker?: Function }} Pickers */
 const pickers = () => /** @type {Pickers} */ (/** @type {unknown} */ (window));

@@ -2,11 +2,12 @@
 // Make: base and fine-tune give a delta, its size known before the start.
 
 import { button, facts, h, plainTable } from '../dom.js';
-import { bytes, exact, name, number, operation, optionText, percent, plain, plural, shape } from '../format.js';
+import { bytes, exact, middle, name, number, operation, optionText, percent, plain, plural, shape } from '../format.js';
 import { chainOf, sourcesOf } from '../model/chain.js';
 import { entryOf, isModel } from '../model/rows.js';
 import { blocked, destinationChoice, entrySelect, radio, textField } from '../components/parts.js';
 import { findingList } from '../components/problem.js';
+import { MEMORY_LIMIT } from '../output/destination.js';
 import { workView } from '../components/work.js';
 import { isPlan, planChecks, roomChecks } from './rebuild.js';
 
@@ -72,6 +73,7 @@ export const makeView = (app, signal) =>
     start: 'Make delta',
     lacks: (state) => {
       const [base, finetuned] = [Boolean(entryOf(state, 'base')), Boolean(entryOf(state, 'finetuned'))];
+      const last = chainOf(state).at(-1);
       return base && finetuned
         ? null
         : [
@@ -83,7 +85,7 @@ export const makeView = (app, signal) =>
                 'The fine-tune: the second model opened, unless its chip says otherwise.',
               ],
             ],
-            false,
+            last && (entryOf(state, 'base')?.size ?? Infinity) <= MEMORY_LIMIT ? [`Rebuild it from ${middle(plain(last.name), 32)}`, () => void app.actions.finetune()] : undefined,
           ];
     },
     plan: (state) => {
@@ -101,7 +103,7 @@ export const makeView = (app, signal) =>
 export const isEstimate = (strategy) => strategy === 'lossless' || strategy === 'lossy';
 
 /** Whether the size is still, or stays, unknown. @param {Plan} plan @param {string} strategy */
-const awaits = (plan, strategy) => isEstimate(strategy) && !plan.sample;
+const awaits = (plan, strategy) => isEstimate(strategy) && !plan.sample && !plan.exact;
 
 /** @param {State} state @param {Strategy} strategy */
 function sizeOf(state, strategy) {
