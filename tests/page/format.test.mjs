@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { gridOf } from '../../www/js/model/grid.js';
+import { MEASURES, scaled, scaleOf } from '../../www/js/model/measures.js';
 import { modelRows } from '../../www/js/model/rows.js';
 import { about, bytes, count, duration, fileName, operation, percent, sentence } from '../../www/js/format.js';
 
@@ -123,6 +124,15 @@ test('layers of several stacks, and blocks of stages, are told apart', () => {
   assert.deepEqual(lines('encoder.layers.encoder_layer_0.ln_1.weight', 'encoder.layers.encoder_layer_1.ln_1.weight'), ['1', '0']);
   assert.deepEqual(lines('transformer_blocks.0.norm.weight', 'single_transformer_blocks.0.norm.weight'), ['transformer 0', 'single_transformer 0']);
   assert.deepEqual(lines('blk.0.attn_q.weight', 'features.denseblock1.denselayer2.conv1.weight').length, 2);
+});
+
+test('what counts batches leaves the scale to the weights', () => {
+  const [, , rms] = MEASURES;
+  const cell = (elements, norm) => ({ rows: [{ elements, stats: { norm } }] });
+  const scale = (...cells) => scaleOf(scaled(cells, rms), false);
+  const { max, at } = scale(cell(4, 2), cell(4, 4), cell(1, 500));
+  assert.deepEqual([max, at(1), at(500)], [2, 0.5, 1]);
+  assert.equal(scale(cell(1, 500)).max, 500);
 });
 
 test('biases are called alike', () => {

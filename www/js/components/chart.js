@@ -4,6 +4,7 @@
 import { button, h, plainTable, scaleChoice, svg } from '../dom.js';
 import { exact, name, number, plain } from '../format.js';
 import { gridOf } from '../model/grid.js';
+import { scaled } from '../model/measures.js';
 import { layerText } from '../model/place.js';
 
 /** @import { Row, TensorStats } from '../types.js' */
@@ -172,16 +173,17 @@ export function depthLines(rows, measure, tensor, onSelect) {
       value: cells[column] ? measure.of(cells[column].rows) : null,
     })),
   }));
-  const high = Math.max(0, ...series.flatMap(({ points }) => points.map(({ value }) => Math.abs(value ?? 0))));
+  const high = Math.max(0, ...scaled(lines.flatMap(({ cells }) => cells.filter((cell) => cell !== null)), measure).map((value) => Math.abs(value ?? 0)));
   if (!series.length) return h('p', { class: 'muted' }, 'The names have no layers to follow.');
   if (series.every(({ points }) => points.every(({ value }) => value === null)))
     return h('p', { class: 'muted' }, `${measure.label} is not measured yet.`);
   const [width, height] = [300, 28];
   const x = (/** @type {number} */ i) => (layers.length > 1 ? (i / (layers.length - 1)) * width : width / 2);
+  const part = (/** @type {number} */ value) => Math.max(-1, Math.min(1, value / (high || 1)));
   const y = (/** @type {number} */ value) =>
     measure.signed
-      ? height / 2 - (value / (high || 1)) * (height / 2 - 1)
-      : height - 1 - (value / (high || 1)) * (height - 2);
+      ? height / 2 - part(value) * (height / 2 - 1)
+      : height - 1 - part(value) * (height - 2);
   return h(
     'table',
     { class: 'depth' },

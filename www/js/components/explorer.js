@@ -103,13 +103,13 @@ const pictureBar = ({ store }, signal, topic) =>
         kind === 'depth'
           ? null
           : scaleChoice('Scale', log, (value) => store.set({ log: value })),
-        experts
-          ? button(`Experts of ${layerText(layer)}`, () => store.set({ open: layer, cell: null }), { 'data-key': 'experts' })
-          : null,
         open === null
           ? null
           : button('All layers', () => store.set({ open: null, cell: null }), { 'data-key': 'layers' }),
         ...(topic.tools?.(store.state, measure) ?? []),
+        experts
+          ? button('Experts', () => store.set({ open: layer, cell: null }), { 'aria-label': `Experts of ${layerText(layer)}`, 'data-key': 'experts' })
+          : null,
       ];
     },
   );

@@ -4,7 +4,7 @@
 import { button, fill, h, inSlices, nextFrame, svg } from '../dom.js';
 import { breakable, exact, middle, name, percent, plain, plural } from '../format.js';
 import { cellsOf, gridOf, squarify } from '../model/grid.js';
-import { scaleOf } from '../model/measures.js';
+import { scaled, scaleOf } from '../model/measures.js';
 import { worst } from '../model/rows.js';
 
 /** @import { Row } from '../types.js' */
@@ -62,8 +62,9 @@ export class BytesMap {
   /** Colours and names every cell by the measure. @param {Shown} shown */
   async #paint(shown) {
     const { measure, log, brush, tensor, cell: chosen } = shown;
-    const values = [...this.#buttons.keys()].map((cell) => measure.of(cell.rows));
-    const scale = scaleOf(values, log, measure.signed);
+    const cells = [...this.#buttons.keys()];
+    const values = cells.map((cell) => measure.of(cell.rows));
+    const scale = scaleOf(scaled(cells, measure), log, measure.signed);
     fill(this.#legend, legend(shown, values, scale, this.#actions));
     /** @type {HTMLElement | null} */
     let stop = null;
@@ -142,7 +143,7 @@ export class BytesMap {
             'div',
             { class: 'line head', role: 'row' },
             h('span', { role: 'columnheader', class: 'axis' }, open === null ? 'layer' : 'expert'),
-            columns.map(({ label, key }) => h('span', { role: 'columnheader', title: plain(key) }, upright ? name(label, 20) : breakable(middle(label, 40)))),
+            columns.map(({ label, key }) => h('span', { role: 'columnheader', title: plain(key) }, upright ? name(label, 18) : breakable(middle(label, 40)))),
           )
         : null,
       band(top),

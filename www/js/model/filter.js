@@ -2,7 +2,7 @@
 // Which rows are shown: by text, by a cell of the map, by a stretch of the legend.
 
 import { cellsOf, gridOf } from './grid.js';
-import { isLog, scaleOf } from './measures.js';
+import { isLog, scaled, scaleOf } from './measures.js';
 
 /** @import { Row, State } from '../types.js' */
 /** @import { Measure } from './measures.js' */
@@ -23,7 +23,7 @@ export function visible(rows, state, measure) {
   if (cell !== null || brushed(brush)) {
     const cells = cellsOf(gridOf(rows, open));
     const values = cells.map((each) => measure.of(each.rows));
-    const scale = scaleOf(values, isLog(state, measure), measure.signed);
+    const scale = scaleOf(scaled(cells, measure), isLog(state, measure), measure.signed);
     const kept = cells.filter(({ key }, i) => {
       const value = values[i];
       if (cell !== null && key !== cell) return false;

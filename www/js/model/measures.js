@@ -166,6 +166,15 @@ export const PAIR_MEASURES = {
 };
 
 /**
+ * The values that make a scale. One that stands alone, as what counts batches does, would leave no room for what differs among the others.
+ * @param {{ rows: Row[] }[]} cells @param {Measure} measure
+ */
+export function scaled(cells, measure) {
+  const large = cells.filter(({ rows }) => rows.some(({ elements }) => elements > 1));
+  return (large.length ? large : cells).map(({ rows }) => measure.of(rows));
+}
+
+/**
  * From values to 0…1, where the ramp starts and ends.
  * @param {(number | null)[]} values
  * @param {boolean} log
