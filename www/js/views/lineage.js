@@ -2,7 +2,7 @@
 // Lineage: which delta follows which, and what is known about each link.
 
 import { button, facts, h, live } from '../dom.js';
-import { bytes, name, plural, prose } from '../format.js';
+import { bytes, name, percent, plural, prose } from '../format.js';
 import { lineageKey, lineageNow, pathTo, readyDeltas } from '../model/chain.js';
 import { entryOf } from '../model/rows.js';
 import { jobArea } from '../components/job.js';
@@ -156,7 +156,7 @@ function node({ actions }, { entry, link, depth }, lines, deltas, result, busy, 
       'div',
       { class: 'node-head' },
       name(entry.name),
-      h('span', { class: 'num muted' }, `${info?.strategy} · ${bytes(entry.size)}`),
+      h('span', { class: 'num muted' }, `${info?.strategy} · ${bytes(entry.size)}${info?.loss ? ` · error ${percent(info.loss.relativeError)}` : ''}`),
       button('Inspect', () => actions.activate(entry.id, 'inspect'), {
         class: 'quiet',
         'data-key': `inspect ${entry.id}`,
