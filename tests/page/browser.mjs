@@ -73,6 +73,12 @@ async function openPage(browser, origin, { path = '', theme = 'light', size, tou
   return new Driven(page, context, complaints);
 }
 
+/** Puts a delta at the end of the chain in Rebuild. @param {import('playwright-core').Page} page @param {string} name */
+export async function addDelta(page, name) {
+  await page.getByLabel('Next delta').selectOption(name);
+  await page.getByRole('button', { name: 'Add', exact: true }).click();
+}
+
 /** A page under test. */
 class Driven {
   /** @param {import('playwright-core').Page} page @param {import('playwright-core').BrowserContext} context @param {string[]} complaints */

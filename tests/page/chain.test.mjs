@@ -8,7 +8,7 @@ import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { encode } from '../../pkg/node.js';
 import { DATA } from './data.mjs';
-import { start } from './browser.mjs';
+import { addDelta, start } from './browser.mjs';
 
 const [BASE, STEP1, STEP2, SFT] = ['base', 'ft-step1', 'ft-step2', 'ft-sft'].map((name) => fileURLToPath(new URL(`${name}.safetensors`, DATA)));
 
@@ -129,7 +129,7 @@ test('a base that a chain was found not to fit bars the start until there is ano
   const driven = await site.open({ path: '#rebuild' });
   const { page } = driven;
   await driven.give(path('one.wdelta'), path('two.wdelta'), SFT, BASE);
-  await page.getByLabel('Add a delta').selectOption('two.wdelta');
+  await addDelta(page, 'two.wdelta');
   await page.locator('[data-key=start]:enabled').click();
   await driven.problem('WRONG_BASE');
   await barred(page, 'Made against another base; see below.');
@@ -210,7 +210,7 @@ test('deltas of the same base are not taken for a chain once their links are kno
   await page.getByText('2 deltas; links: 2 verified.').waitFor();
   await driven.view('Rebuild');
   await page.locator('[data-key=start]:enabled').waitFor();
-  await page.getByLabel('Add a delta').selectOption('int4.wdelta');
+  await addDelta(page, 'int4.wdelta');
   await barred(page, 'These deltas do not follow each other like this.');
   await page.getByRole('button', { name: 'Use this order' }).click();
   await page.locator('[data-key=start]:enabled').waitFor();
@@ -224,7 +224,7 @@ test('a file that replaces another takes its place, in the tray and in the chain
   const damaged = Buffer.from(await readFile(path('one.wdelta')));
   damaged[damaged.length - 5000] ^= 1;
   await driven.give(BASE, named('first.wdelta', damaged), path('two.wdelta'));
-  await page.getByLabel('Add a delta').selectOption('two.wdelta');
+  await addDelta(page, 'two.wdelta');
   await page.getByRole('button', { name: 'Rebuild model' }).click();
   await driven.problem('CHECKSUM');
   const chooser = page.waitForEvent('filechooser');

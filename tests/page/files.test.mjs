@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { after, before, test } from 'node:test';
 import { decode, encode, plan } from '../../pkg/node.js';
 import { readModel, writeModel } from '../../pkg-scripts/lib/safetensors.mjs';
-import { start } from './browser.mjs';
+import { addDelta, start } from './browser.mjs';
 import { DATA } from './data.mjs';
 import { hollowDelta } from './models.mjs';
 
@@ -234,7 +234,7 @@ test('a drag of text that comes and goes does not hide what is said of files', a
 test('a chain is rebuilt in order from memory', async () => {
   const driven = await site.open({ path: '#rebuild' });
   await driven.give(BASE, path('one.wdelta'), path('two.wdelta'));
-  await driven.page.getByLabel('Add a delta').selectOption('two.wdelta');
+  await addDelta(driven.page, 'two.wdelta');
   await driven.page.getByRole('radio', { name: /^Memory/ }).check();
   await driven.page.getByRole('button', { name: 'Rebuild model' }).click();
   await driven.page.locator('[data-result]').waitFor();
@@ -313,7 +313,7 @@ test('a model with other shapes is refused before the start', async () => {
 test('a chain with a link missing is named, here and in Lineage', async () => {
   const driven = await site.open({ path: '#rebuild' });
   await driven.give(BASE, path('sft.wdelta'), path('two.wdelta'));
-  await driven.page.getByLabel('Add a delta').selectOption('two.wdelta');
+  await addDelta(driven.page, 'two.wdelta');
   await driven.page.getByRole('button', { name: 'Rebuild model' }).click();
   assert.match(await driven.problem('BROKEN_CHAIN'), /do not follow each other/);
   assert.deepEqual(await driven.privateFiles(), {});

@@ -117,7 +117,7 @@ test('the focus stays near what it was on when that is gone', async () => {
   await page.keyboard.press('4');
   await on('main');
   await press('[data-key^="out "]');
-  await on('[data-key="text File name"], main, button, select');
+  await on('[data-key=add]');
   await press('[data-key^="remove "]');
   await on('[data-key^="remove "]');
   await driven.close();

@@ -8,7 +8,7 @@ import { decode, encode } from '../../pkg/node.js';
 import { generate } from '../../www/js/sample/generate.js';
 import { collect, Llama } from '../../www/js/sample/llama.js';
 import { Tokenizer } from '../../www/js/sample/tokenizer.js';
-import { start } from './browser.mjs';
+import { addDelta, start } from './browser.mjs';
 import { DATA, floatsOf } from './data.mjs';
 
 const SAMPLE = new URL('../../www/sample/', import.meta.url);
@@ -90,13 +90,13 @@ test('the sample is inspected, rebuilt and writes what its weights say', async (
 
   // The same fine-tune as int4.
   await page.getByRole('button', { name: /from the chain$/ }).click();
-  await page.getByLabel('Add a delta').selectOption('stories260k-docs-int4.wdelta');
+  await addDelta(page, 'stories260k-docs-int4.wdelta');
   assert.deepEqual(await texts(), [one, PROMPT + (await written(coarse))]);
 
   // The other fine-tune, in two steps.
   await page.getByRole('button', { name: /from the chain$/ }).click();
-  await page.getByLabel('Add a delta').selectOption('stories260k-step-1.wdelta');
-  await page.getByLabel('Add a delta').selectOption('stories260k-step-2.wdelta');
+  await addDelta(page, 'stories260k-step-1.wdelta');
+  await addDelta(page, 'stories260k-step-2.wdelta');
   await page.getByText('2 deltas', { exact: true }).waitFor();
   assert.deepEqual(await texts(), [one, PROMPT + (await written(chained))]);
   await driven.close();

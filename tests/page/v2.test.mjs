@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { after, before, test } from 'node:test';
 import { encode } from '../../pkg/node.js';
-import { start } from './browser.mjs';
+import { addDelta, start } from './browser.mjs';
 import { DATA } from './data.mjs';
 
 const [BASE, STEP1, STEP2] = ['base', 'ft-step1', 'ft-step2'].map((name) => fileURLToPath(new URL(`${name}.safetensors`, DATA)));
@@ -110,7 +110,7 @@ test('lineage, compare and rebuild of a chain, to the bytes of the fine-tune', a
   await mixed.give({ name: 'int4.wdelta', mimeType: '', buffer: Buffer.from((await encode({ base: BASE, finetuned: STEP1, strategy: 'int4' })).data) }, BASE);
   await mixed.page.getByRole('radio', { name: /^float32/ }).check();
   await mixed.give(path('one.wdelta'));
-  await mixed.page.getByLabel('Add a delta').selectOption('one.wdelta');
+  await addDelta(mixed.page, 'one.wdelta');
   await mixed.page.getByRole('button', { name: 'Remove int4.wdelta from the chain' }).click();
   await mixed.page.getByRole('radio', { name: /^float32/ }).waitFor({ state: 'detached' });
   await mixed.page.locator('[data-key=start]:enabled').click();

@@ -27,7 +27,7 @@ export const initial = {
   compare: { a: null, b: null, side: 'difference', diff: null },
   lineage: null,
   chain: [],
-  rebuild: { dtype: 'base', layout: 'auto', name: '' },
+  rebuild: { dtype: 'base', layout: 'auto', name: '', next: '' },
   make: { against: 'base', strategy: 'lossless', outlierFraction: '0.01', sparsity: '0.9', quality: '50', ratio: '', baseName: '', name: '' },
   to: '',
   plans: new Map(),

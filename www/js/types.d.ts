@@ -83,7 +83,8 @@ export interface State {
   compare: { a: string | null, b: string | null, side: 'a' | 'b' | 'difference', diff: { key: string, result: DiffReport } | null }
   lineage: { key: string, result: Lineage } | null
   chain: string[]
-  rebuild: { dtype: 'base' | 'float32', layout: 'auto' | 'single', name: string }
+  /** `next` is the delta that would be added to the chain */
+  rebuild: { dtype: 'base' | 'float32', layout: 'auto' | 'single', name: string, next: string }
   make: { against: 'base' | 'chain', strategy: Strategy, outlierFraction: string, sparsity: string, quality: string, ratio: string, baseName: string, name: string }
   /** where results go, if the user has chosen */
   to: string

@@ -86,6 +86,7 @@ function choices({ store, actions }) {
   const plan = state.plans.get(rebuildKey(state));
   const outputs = isPlan(plan) ? plan.outputs : [];
   const spare = deltas.filter((entry) => !chain.includes(entry));
+  const next = spare.find(({ id }) => id === state.rebuild.next) ?? spare.find((entry) => knownPath(state, entry)?.at(-2) === chain.at(-1)) ?? spare[0];
   return [
     models.length
       ? entrySelect('Base', models, base?.id ?? null, (id) => actions.setRole(id, 'base'))
@@ -127,9 +128,13 @@ function choices({ store, actions }) {
           ),
         ),
       ),
-      spare.length
-        ? select('Add a delta', [['', 'Add a delta…'], ...spare.map(({ id, name }) => /** @type {[string, string]} */ ([id, plain(name)]))], '', (id) =>
-            setChain([...chain, ...deltas.filter((entry) => entry.id === id)]),
+      next
+        ? h(
+            'div',
+            { class: 'add' },
+            // Keys walk through a list that is closed: what they come by is not yet meant.
+            select('Next delta', spare.map(({ id, name }) => /** @type {[string, string]} */ ([id, plain(name)])), next.id, (id) => set({ next: id })),
+            button('Add', () => setChain([...chain, next]), { 'data-key': 'add' }),
           )
         : null,
     ),
