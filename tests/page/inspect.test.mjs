@@ -134,7 +134,7 @@ test('what changed is measured from the first picture on, and shown', async () =
   const driven = await site.open();
   const { page } = driven;
   await driven.give(await delta('lossless'));
-  await page.getByText('Open the base to measure changes.').waitFor();
+  await page.getByRole('button', { name: 'Open the base to measure changes…' }).waitFor();
   await driven.give(named('base.safetensors', base));
   await page.getByRole('button', { name: /^Measure all changes, reads/ }).click();
   await page.getByText('measured', { exact: true }).waitFor();

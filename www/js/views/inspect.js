@@ -201,7 +201,7 @@ function explore(app, signal) {
       if (isRunning(state.job, 'measure'))
         return [button('Stop measuring', () => jobs.cancel(), { 'data-key': 'measure' })];
       const needsBase = measure.needs === 'base' || leansOnBase(activeEntry(state));
-      if (needsBase && !base) return [h('span', { class: 'muted' }, 'Open the base to measure changes.')];
+      if (needsBase && !base) return [button('Open the base to measure changes…', () => actions.pickFiles(), { class: 'primary', 'data-key': 'measure' })];
       const size = (activeEntry(state)?.size ?? 0) + (needsBase ? (base?.size ?? 0) : 0);
       return [
         button(`Measure all changes, reads ${bytes(size)}`, () => {
