@@ -307,7 +307,8 @@ function wholeNames(event) {
     [...row.cells].filter(inside).map((cell) => cell.ariaLabel ?? cell.textContent),
   );
   const cells = lines.flat().length;
-  event.clipboardData?.setData('text/plain', cells > 1 ? lines.map((line) => line.join('\t')).join('\n').trim() : String(selection).replaceAll('\n', ''));
+  const text = cells > 1 ? lines.map((line) => line.join('\t')).join('\n').trim() : String(selection).replaceAll('\n', '');
+  event.clipboardData?.setData('text/plain', text.replaceAll('\u00a0', ' '));
   event.preventDefault();
 }
 
