@@ -167,10 +167,27 @@ test('what is copied and saved of the table is whole names and plain words', asy
   await page.keyboard.press('Control+c');
   const lines = (await page.evaluate(() => navigator.clipboard.readText())).trim().split('\n');
   assert.equal(lines.length, 2);
-  for (const line of lines) assert.match(line, /^layers\.0\.[a-z_.]+\t\d+ × /);
+  for (const line of lines) assert.match(line, /^layers\.[01]\.[a-z_.]+\t\d+ × /);
   await page.locator('.chip button').last().focus();
   const { bytes } = await driven.download('Export as CSV');
   assert.doesNotMatch(bytes.toString(), /,[A-Z_]{4,}\b/);
+  await driven.close();
+});
+
+test('each view goes on to show what was chosen in it', async () => {
+  const driven = await site.open();
+  const { page } = driven;
+  const shown = () => page.locator('select[aria-label=Measure]').inputValue();
+  await driven.give(await delta('int4'), await delta('sparse'));
+  await page.getByRole('button', { name: /^Measure all/ }).click();
+  await page.getByText('measured', { exact: true }).waitFor();
+  await driven.view('Compare');
+  assert.equal(await shown(), 'bytes');
+  await page.getByRole('button', { name: /^Measure similarity/ }).click();
+  await page.getByText('Furthest apart').waitFor();
+  assert.equal(await shown(), 'apart');
+  await driven.view('Inspect');
+  assert.equal(await shown(), 'rms');
   await driven.close();
 });
 

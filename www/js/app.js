@@ -90,8 +90,8 @@ function pageActions(app) {
         open: null,
         brush: [0, 1],
         ...(view ? { view } : {}),
-        ...(measure ? { measure } : {}),
       });
+      if (measure) app.actions.showMeasure(measure);
     },
     /** @param {View} view */
     go: (view) => store.set({ view }),

@@ -17,7 +17,7 @@ export const initial = {
   cell: null,
   open: null,
   brush: [0, 1],
-  measure: 'bytes',
+  measure: [],
   log: null,
   logCounts: false,
   picture: 'map',

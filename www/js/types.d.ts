@@ -78,7 +78,9 @@ export interface State {
   revision: number
   /** "delta:base" or "delta" to what a check found: how many deltas lead from the base to the end of this one, itself included */
   checks: Map<string, number | Problem>
-  filter: string, cell: string | null, open: string | null, brush: [number, number], measure: string, log: boolean | null, logCounts: boolean, picture: 'map' | 'area' | 'depth'
+  /** as chosen, the last one first: a view takes the first that it has */
+  measure: string[]
+  filter: string, cell: string | null, open: string | null, brush: [number, number], log: boolean | null, logCounts: boolean, picture: 'map' | 'area' | 'depth'
   sort: { column: string, descending: boolean }, group: string, closed: string[]
   compare: { a: string | null, b: string | null, side: 'a' | 'b' | 'difference', diff: { key: string, result: DiffReport } | null }
   lineage: { key: string, result: Lineage } | null

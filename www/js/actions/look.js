@@ -75,6 +75,9 @@ export function lookActions(app) {
       redraw();
     },
 
+    /** @param {string} id of what picture and table show */
+    showMeasure: (id) => store.set({ measure: [id, ...store.state.measure], brush: [0, 1], log: null }),
+
     /** @param {Entry} entry @param {boolean} withBase */
     async verify(entry, withBase) {
       const base = withBase ? entryOf(store.state, 'base') : undefined;
@@ -110,7 +113,7 @@ export function lookActions(app) {
       );
       if (!result) return;
       store.dispatch({ type: 'merge', part: 'compare', values: { side: 'difference', diff: { key: `${a.id}:${b.id}`, result } } });
-      store.set({ measure: 'apart', brush: [0, 1], log: null });
+      actions.showMeasure('apart');
     },
 
     /** @param {boolean} headersOnly without the base only headers are read, once for the same files; that is not a job */

@@ -23,7 +23,7 @@ import { GROUPS, TensorTable } from './table.js';
 /** @param {State} state @param {Topic} topic */
 const measureOf = (state, topic) => {
   const all = topic.measures(state);
-  return all.find(({ id }) => id === state.measure) ?? all[0];
+  return state.measure.map((chosen) => all.find(({ id }) => id === chosen)).find(Boolean) ?? all[0];
 };
 
 /** @param {App} app @param {AbortSignal} signal @param {Topic} topic */
@@ -63,7 +63,7 @@ export function picture(app, signal, topic) {
 }
 
 /** What the picture shows, and how. @param {App} app @param {AbortSignal} signal @param {Topic} topic */
-const pictureBar = ({ store }, signal, topic) =>
+const pictureBar = ({ store, actions }, signal, topic) =>
   live(
     store,
     signal,
@@ -98,7 +98,7 @@ const pictureBar = ({ store }, signal, topic) =>
           'Measure',
           topic.measures(store.state).map(({ id, label }) => [id, label]),
           measure.id,
-          (value) => store.set({ measure: value, brush: [0, 1], log: null }),
+          actions.showMeasure,
         ),
         kind === 'depth'
           ? null

@@ -245,6 +245,7 @@ function legend({ measure, brush, log }, values, scale, actions) {
       value: brush[end],
       'data-key': `brush ${end}`,
       class: 'brush',
+      title: 'Drag to show a part',
       'aria-label': `${end ? 'Highest' : 'Lowest'} ${measure.label} shown`,
       'aria-valuetext': measure.text(scale.value(brush[end])),
       on: {

@@ -205,7 +205,7 @@ function explore(app, signal) {
       const size = (activeEntry(state)?.size ?? 0) + (needsBase ? (base?.size ?? 0) : 0);
       return [
         button(`Measure all changes, reads ${bytes(size)}`, () => {
-          if (known) store.set({ measure: 'rms', brush: [0, 1], log: null });
+          if (known) actions.showMeasure('rms');
           actions.measure(null, needsBase);
         }, {
           class: 'primary',
