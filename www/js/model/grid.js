@@ -1,7 +1,7 @@
 // @ts-check
 // Layers by roles: the cells of the map, from the groups that the package reads out of the names.
 
-import { layerText, naturalKey } from './place.js';
+import { isNumber, layerText, naturalKey } from './place.js';
 
 /** @import { Row } from '../types.js' */
 
@@ -44,7 +44,6 @@ function shortLabels(roles) {
       .replace(/\b_/g, '')
       .split('.'),
   );
-  const isNumber = (/** @type {string} */ part) => /^\d+$/.test(part);
   // Numbers and `bias` tell nothing without what they are of.
   const last = (/** @type {string[]} */ list) => list.slice(list.findLastIndex((part) => part !== 'bias' && !isNumber(part))).join('.');
   const apart = all.map((list) => {
@@ -84,8 +83,8 @@ function build(rows, open) {
   const roles = [...new Set(inner.map(({ group }) => group.role))].sort(
     (a, b) => rank(a) - rank(b) || (a < b ? -1 : 1),
   );
-  const labels = shortLabels(roles);
   const shown = roles.length > MAP_COLUMNS ? roles.slice(0, MAP_COLUMNS - 1) : roles;
+  const labels = shortLabels(shown);
   const columns = shown.map((role) => ({ key: role, label: labels.get(role) ?? role }));
   if (shown.length < roles.length) columns.push({ key: '', label: 'other' });
   const columnOf = new Map(roles.map((role, i) => [role, Math.min(i, columns.length - 1)]));

@@ -14,7 +14,7 @@ const OWN = /(layer|block|stage)s?_?\d+$/;
 const KIND = /_?((res|dense)?(layer|block|stage)s?|blk|h|features|resnets|attentions|model|tower)?_?\d*$/;
 
 /** @param {string} part */
-const isNumber = (part) => /^\d+$/.test(part);
+export const isNumber = (part) => /^\d+$/.test(part);
 
 /** How many parts lead to a layer: up to its number, and on to that of a block in a stage. @param {string[]} parts */
 function leading(parts) {
@@ -28,36 +28,53 @@ function leading(parts) {
 }
 
 /**
- * Gives each row its place. Layers are called by their numbers, and by what else tells them apart where a model has
- * several stacks of them.
- * @template {{ name: string }} T
- * @param {T[]} rows @returns {(T & Pick<Row, 'group'>)[]}
+ * A place whose layer has no name yet.
+ * @typedef {{ words: string[] | null, number?: string, expert: number | null, role: string }} Place `words` tell stacks of layers apart
+ */
+
+/** @param {string} name @returns {Place} */
+export function placeOf(name) {
+  const parts = name.split('.');
+  if (parts[1] && parts.at(-1) === 'weight') parts.pop();
+  const end = leading(parts);
+  /** @type {number | null} */
+  let expert = null;
+  const role = parts
+    .slice(end)
+    .filter((part, i, all) => expert !== null || !isNumber(part) || !/expert/.test(all[i - 1]) || ((expert = Number(part)), false))
+    .join('.');
+  if (!end) return { words: null, expert, role: role.replace(WRAPPER, '') };
+  const path = parts.slice(0, end);
+  const number = path.map((part) => /\d*$/.exec(part)?.[0]).filter(Boolean).join('.');
+  return { words: path.map((part) => part.replace(KIND, '')).filter(Boolean), number, expert, role: role || 'weight' };
+}
+
+/**
+ * Names the layers: by number, and by what else tells them apart where a model has several stacks of them.
+ * @template T
+ * @param {(T & { place: Place })[]} rows @returns {(T & Pick<Row, 'group'>)[]}
  */
 export function placed(rows) {
-  /** Words of each stack. @type {Map<string, string[]>} */
+  /** @type {Map<string, string[]>} */
   const stacks = new Map();
-  const places = rows.map(({ name }) => {
-    const parts = name.replace(/(?<=.)\.weight$/, '').split('.');
-    const end = leading(parts);
-    const path = parts.slice(0, end);
-    const words = path.map((part) => part.replace(KIND, '')).filter(Boolean);
-    const stack = words.join(' ');
-    if (end) stacks.set(stack, words);
-    /** @type {number | null} */
-    let expert = null;
-    const role = parts.slice(end).filter((part, i, all) => {
-      if (expert !== null || !isNumber(part) || !/expert/.test(all[i - 1])) return true;
-      expert = Number(part);
-    });
-    return { end, stack, number: path.join('.').match(/\d+(?=\.|$)/g)?.join('.'), expert, role: role.join('.') };
+  for (const { place } of rows) if (place.words) stacks.set(place.words.join(' '), place.words);
+  const uses = tally([...stacks.values()].flatMap((words) => [...new Set(words)]));
+  const apart = new Map([...stacks].map(([stack, words]) => [stack, words.filter((word) => (uses.get(word) ?? 0) < stacks.size)]));
+  const firsts = tally([...apart.values()].map(([first = '']) => first));
+  const labels = new Map([...apart].map(([stack, words]) => [stack, (firsts.get(words[0] ?? '') ?? 0) > 1 ? words.join(' ') : words[0] ?? '']));
+  // The rows themselves: there may be many.
+  return rows.map((row) => {
+    const { words, number, expert, role } = row.place;
+    return Object.assign(row, { group: { layer: words && `${labels.get(words.join(' '))} ${number}`.trim(), expert, role } });
   });
-  const all = [...stacks.values()];
-  const apart = all.map((words) => words.filter((word) => !all.every((other) => other.includes(word))));
-  const labels = new Map([...stacks.keys()].map((stack, i) => [stack, apart.filter(([first]) => first === apart[i][0]).length > 1 ? apart[i].join(' ') : apart[i][0] ?? '']));
-  return rows.map((row, i) => {
-    const { end, stack, number, expert, role } = places[i];
-    return { ...row, group: { layer: end ? `${labels.get(stack)} ${number}`.trim() : null, expert, role: end ? role || 'weight' : role.replace(WRAPPER, '') } };
-  });
+}
+
+/** How often each is there. @param {string[]} words */
+function tally(words) {
+  /** @type {Map<string, number>} */
+  const found = new Map();
+  for (const word of words) found.set(word, (found.get(word) ?? 0) + 1);
+  return found;
 }
 
 /** Numbers in a name count as numbers: layer 2 before layer 10. @param {string} name */

@@ -4,7 +4,7 @@
 import { inSlices, nextFrame } from '../dom.js';
 import { operation } from '../format.js';
 import { gridOf } from './grid.js';
-import { naturalKey, placed } from './place.js';
+import { naturalKey, placed, placeOf } from './place.js';
 
 /** @import { DiffTensor, Entry, Finding, Inspection, Row, State, InspectedTensor } from '../types.js' */
 
@@ -25,7 +25,7 @@ export async function readRows(info) {
     const { tensor } = finding;
     if (tensor !== undefined && !findings.get(tensor)?.push(finding)) findings.set(tensor, [finding]);
   }
-  /** @type {Omit<Row, 'group'>[]} */
+  /** @type {ReturnType<typeof rowOf>[]} */
   const parts = [];
   // Reading a header may just have taken its time.
   await nextFrame();
@@ -51,12 +51,12 @@ export function rowsOf(entry) {
   return rows;
 }
 
-/** @param {InspectedTensor} tensor @param {Finding[]} findings @returns {Omit<Row, 'group'>} */
-function rowOf({ lossless, loss, ...tensor }, findings) {
+/** @param {InspectedTensor} tensor @param {Finding[]} findings */
+function rowOf({ lossless, loss, group, ...tensor }, findings) {
   const { name, elements, bytes } = tensor;
   // Version 1 has no name for a tensor that is the base's own: it says that all values are dropped.
   const own = elements && !bytes ? { strategy: 'unchanged', options: {} } : { strategy: operation(tensor.strategy) };
-  return { ...tensor, ...own, key: naturalKey(name), findings, loss: lossless ? 0 : loss?.relativeError };
+  return { ...tensor, ...own, key: naturalKey(name), place: placeOf(name), findings, loss: lossless ? 0 : loss?.relativeError };
 }
 
 /**
@@ -85,6 +85,7 @@ export const modelRows = (tensors) =>
     tensors.map((diff) => ({
       name: diff.name,
       key: naturalKey(diff.name),
+      place: placeOf(diff.name),
       shape: [],
       dtype: '',
       elements: diff.elements,
