@@ -87,7 +87,7 @@ export function workActions(app) {
       const { state } = store;
       const base = entryOf(state, 'base');
       const deltas = sourcesOf(chainOf(state));
-      const made = base && (await jobs.run('make', 'Rebuild the fine-tune', (running) => wdelta.decode({ base: base.source, deltas, ...running })));
+      const made = base && (await jobs.run('make', 'Rebuild', (running) => wdelta.decode({ base: base.source, deltas, ...running })));
       const name = rebuildName(state);
       const parts = made?.data ? [{ path: '', data: made.data }] : made?.files ?? [];
       if (made) await take(store, parts.map(({ path, data }) => ({ file: new File([/** @type {Uint8Array<ArrayBuffer>} */ (data)], path || name), path: path ? `${name}/${path}` : name })), { sample: base.sample });
