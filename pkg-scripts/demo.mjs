@@ -87,7 +87,7 @@ function print(rows) {
 
 const folder = await mkdtemp(join(tmpdir(), 'wdelta-demo-'));
 try {
-  const rows = [['fine-tune', 'strategy', 'size', 'ratio', 'bits/weight', 'error', 'verified']];
+  const rows = [['fine-tune', 'strategy', 'size', 'ratio', 'bits/param', 'error', 'verified']];
   for (const strategy of STRATEGIES) {
     rows.push((await store(folder, { finetuned: 'ft-sft', strategy, parents: [] })).row);
   }
