@@ -183,3 +183,23 @@ fn small_tensors_of_a_chain_are_not_decoded_for_each_when_links_are_put_in_order
     let all = base[0].1.len() as u64 + deltas.iter().map(|d| d.len() as u64).sum::<u64>();
     assert!(read < 4 * all, "{read} bytes read of {all}");
 }
+
+#[test]
+fn packed_rows_that_end_inside_a_byte_are_handed_out_once_each() {
+    // Rows of 84 and of 12 bits.
+    for (dtype, shape, len) in [("F6_E2M3", [2, 14], 21), ("F4", [6, 3], 9)] {
+        let model = |seed: u8| {
+            let values: Vec<u8> = (0..len).map(|i| i * seed).collect();
+            one(pt_safetensors(&[("packed", dtype, &shape, &values)]))
+        };
+        let (base, fine) = (model(3), model(5));
+        let (delta, _) = encode_with(&base, &fine, "{}", false);
+        for deltas in [&[][..], &[&delta[..]]] {
+            let mut host = with_deltas(&base, deltas);
+            host.run("tensors", "{}").unwrap();
+            let of = |json: &str| serde_json::from_str::<Value>(json).unwrap()["rows"].clone();
+            let rows: Vec<_> = host.items.iter().map(|(json, bytes)| (of(json), bytes.len())).collect();
+            assert_eq!(rows, [(serde_json::json!([0, shape[0]]), len.into())], "{dtype}");
+        }
+    }
+}

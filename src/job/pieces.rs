@@ -68,7 +68,7 @@ pub struct Gather<'a> {
     /// The elements that are wanted.
     pub part: Part,
     bytes: Vec<u8>,
-    /// Elements handed out so far, counted from the start of the tensor.
+    /// Bits handed out so far, counted from the start of the tensor.
     sent: u64,
     /// Bytes that are still to come.
     left: u64,
@@ -82,7 +82,7 @@ impl<'a> Gather<'a> {
             tensor,
             dtype,
             bytes: Vec::new(),
-            sent: part.first,
+            sent: part.first * dtype.bits(),
             left: 0,
             part,
         };
@@ -99,7 +99,9 @@ impl<'a> Gather<'a> {
     pub async fn push(&mut self, piece: &[u8]) {
         self.bytes.extend_from_slice(piece);
         self.left = self.left.saturating_sub(piece.len() as u64);
-        let row_bytes = self.offset(self.part.row).max(1) as usize;
+        // Of packed elements, as few rows as fill whole bytes.
+        let row_bits = self.part.row * self.dtype.bits();
+        let row_bytes = (row_bits >> row_bits.trailing_zeros().min(3)) as usize;
         loop {
             let len = self.bytes.len();
             let ready = match len - len % row_bytes {
@@ -116,10 +118,10 @@ impl<'a> Gather<'a> {
 
     async fn send(&mut self, len: usize) {
         let rest = self.bytes.split_off(len);
-        let elements = len as u64 * 8 / self.dtype.bits();
-        let row = self.part.row;
-        let rows = (self.sent / row, (self.sent + elements).div_ceil(row));
-        self.sent += elements;
+        let row_bits = self.part.row * self.dtype.bits();
+        let from = self.sent;
+        self.sent += len as u64 * 8;
+        let rows = (from / row_bits, self.sent.div_ceil(row_bits));
         let json = to_json(&Piece {
             name: &self.tensor.name,
             dtype: self.dtype.name(),
