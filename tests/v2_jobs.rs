@@ -429,6 +429,31 @@ fn another_base_is_named_wherever_a_whole_tensor_is_read() {
     }
 }
 
+#[test]
+fn another_base_of_one_tensor_is_named_for_all_that_share_its_block() {
+    let model = |a: u64, by: f32| {
+        let values = |seed: u64| -> Vec<f32> {
+            let of = normal(4096, 0.1, seed).into_iter().zip(normal(4096, by, seed + 9));
+            of.map(|(v, d)| v + d).collect()
+        };
+        let (a, b) = (bf16s(&values(a)), bf16s(&values(2)));
+        one(pt_safetensors(&[
+            ("a", "BF16", &[64, 64], &a),
+            ("b", "BF16", &[64, 64], &b),
+        ]))
+    };
+    let (base, fine, other) = (model(1, 0.0), model(1, 0.01), model(5, 0.0));
+    let delta = encode(&base, &fine);
+    for (job, options) in [
+        ("stats", r#"{"names":["b"]}"#),
+        ("tensors", r#"{"names":["b"]}"#),
+        ("tensors", r#"{"names":["b"],"rows":[3,60]}"#),
+    ] {
+        let e = with_deltas(&other, &[&delta]).run(job, options).expect_err(job);
+        assert_eq!(e.code, Code::WrongBase, "{job} {options}: {e}");
+    }
+}
+
 /// What `--dry-run` shows of a decode is what the decode reports: in both versions, and in chains of both.
 #[test]
 fn plan_and_result_name_the_same_findings() {

@@ -193,13 +193,13 @@ impl<'a> MovedStream<'a> {
         let tensor = self.moved.tensor;
         let bytes = match self.reader.read(io, top, tensor, at, len).await {
             Ok(bytes) => bytes,
-            Err(e) => return Err(blame(io, self.reader, tensor, e).await),
+            Err(e) => return Err(blame(io, self.reader, e).await),
         };
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&bytes);
             if self.done + n == self.moved.words {
                 if let Some(e) = verdict(io, self.reader, tensor, hasher).await? {
-                    return Err(e);
+                    return Err(blame(io, self.reader, e).await);
                 }
             }
         }

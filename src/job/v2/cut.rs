@@ -172,10 +172,12 @@ impl Chain {
                 let (dtype, _) = self.form(level - 1, before);
                 let to = index.tensors[s.tensor].dtype;
                 let width = width_of_base(dtype, to);
+                // Another base of one tensor spoils all that are in the block.
+                let base = index.tensors[s.tensor].base.as_ref().filter(|_| check && level == 1);
                 next.push(Want {
                     tensor: before,
                     bytes: s.first * width..(s.first + s.words) * width,
-                    expected: None,
+                    expected: base.map(|b| b.digest),
                 });
             }
         }

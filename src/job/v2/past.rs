@@ -33,6 +33,17 @@ wire_enum!(Level {
     2: V2 { 0: coded }
 });
 
+impl Level {
+    /// How many tensors it has.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Base(tensors) => tensors.len(),
+            Self::V1(tensors) => tensors.len(),
+            Self::V2(coded) => coded.tensors.len(),
+        }
+    }
+}
+
 /// A tensor that lies in a file.
 #[derive(Clone, Debug)]
 pub struct BaseTensor {

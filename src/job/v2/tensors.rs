@@ -73,8 +73,7 @@ async fn one(gather: &mut Gather<'_>, reader: &mut Reader, number: u32) -> Resul
         let (at, mut bytes) = match chunks.next(io, reader).await {
             Ok(Some(chunk)) => chunk,
             Ok(None) => break,
-            Err(e) if whole => return Err(blame(io, reader, number, e).await.tensor(name)),
-            Err(e) => return Err(e.tensor(name)),
+            Err(e) => return Err(blame(io, reader, e).await.tensor(name)),
         };
         if of_link.is_some() && whole {
             hasher.update(&bytes);
@@ -90,7 +89,7 @@ async fn one(gather: &mut Gather<'_>, reader: &mut Reader, number: u32) -> Resul
     }
     if let (Some(source), true) = (of_link, whole) {
         if let Some(e) = verdict(io, reader, number, &hasher).await? {
-            return Err(e.tensor(name).source(source));
+            return Err(blame(io, reader, e).await.tensor(name).source(source));
         }
     }
     Ok(())

@@ -22,30 +22,40 @@ pub async fn verdict(io: &Io, reader: &mut Reader, tensor: u32, hasher: &blake3:
     let mut error = Error::new(Code::Checksum, text);
     if let Some((level, before)) = origin(reader, t.base) {
         if !reader.is_expected(io, level, before).await? {
-            error = match level {
-                0 => Error::new(
-                    Code::WrongBase,
-                    "the base's tensor is not the one that the delta was made against; give the delta's own base, or with \
-                     this one the deltas before it",
-                ),
-                _ => Error::new(
-                    Code::BrokenChain,
-                    format!(
-                        "link {level} rebuilds another model than link {} was made against",
-                        level + 1
-                    ),
-                ),
-            };
+            error = another(level);
         }
     }
     Ok(Some(error))
 }
 
-/// The error of a whole tensor of the last model whose blocks cannot be decoded: another base, if that is the cause.
-pub async fn blame(io: &Io, reader: &mut Reader, tensor: u32, error: Error) -> Error {
-    match verdict(io, reader, tensor, &blake3::Hasher::new()).await {
-        Ok(Some(found)) if found.code != Code::Checksum => found,
-        _ => error,
+/// The error of what is read of the last model and cannot be decoded, or comes out wrong: another base, if that is the
+/// cause. A block codes several tensors, and another base of one of them spoils all.
+pub async fn blame(io: &Io, reader: &mut Reader, error: Error) -> Error {
+    for level in 0..reader.top() {
+        for tensor in 0..reader.levels()[level].count() as u32 {
+            if let Ok(false) = reader.is_expected(io, level, tensor).await {
+                return another(level);
+            }
+        }
+    }
+    error
+}
+
+/// The error when model `level` is not the one that the link after it was made against.
+fn another(level: usize) -> Error {
+    match level {
+        0 => Error::new(
+            Code::WrongBase,
+            "the base is not the one that the delta was made against; give the delta's own base, or with this one the \
+             deltas before it",
+        ),
+        _ => Error::new(
+            Code::BrokenChain,
+            format!(
+                "link {level} rebuilds another model than link {} was made against",
+                level + 1
+            ),
+        ),
     }
 }
 
