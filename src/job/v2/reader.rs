@@ -46,8 +46,12 @@ struct State {
     params: Vec<Option<Params>>,
     /// For each tensor, where its segments are, in the order of its words.
     places: Vec<Vec<SegmentPlace>>,
-    /// Decoded blocks, the latest last.
-    kept: Vec<KeptBlock>,
+    /// The words of each segment of the decoded blocks that are kept, by block; of others nothing.
+    kept: Vec<Vec<Vec<u8>>>,
+    /// The blocks that are kept, the latest last.
+    order: Vec<u32>,
+    /// Bytes of these.
+    kept_bytes: usize,
 }
 
 /// A version 1 delta of which some was read.
@@ -66,19 +70,6 @@ struct SegmentPlace {
     number: u32,
 }
 
-/// A decoded block.
-struct KeptBlock {
-    block: u32,
-    /// The words of each of its segments.
-    segments: Vec<Vec<u8>>,
-}
-
-impl KeptBlock {
-    fn bytes(&self) -> usize {
-        self.segments.iter().map(Vec::len).sum()
-    }
-}
-
 impl State {
     fn new(level: &Level) -> Self {
         match level {
@@ -93,20 +84,24 @@ impl State {
                 Self {
                     params: coded.tensors.iter().map(|_| None).collect(),
                     places,
+                    kept: coded.blocks.iter().map(|_| Vec::new()).collect(),
                     ..Self::default()
                 }
             }
         }
     }
 
-    /// Keeps a decoded block, for which others may have to go; gives its place among those that are kept.
-    fn keep(&mut self, block: KeptBlock) -> usize {
-        let kept = &mut self.kept;
-        while !kept.is_empty() && kept.iter().map(KeptBlock::bytes).sum::<usize>() + block.bytes() > KEPT_BYTES {
-            kept.remove(0).segments.into_iter().for_each(buffers::give);
+    /// Keeps a decoded block, for which others may have to go.
+    fn keep(&mut self, block: u32, segments: Vec<Vec<u8>>) {
+        let bytes = |segments: &[Vec<u8>]| segments.iter().map(Vec::len).sum::<usize>();
+        self.kept_bytes += bytes(&segments);
+        while self.kept_bytes > KEPT_BYTES && !self.order.is_empty() {
+            let gone = std::mem::take(&mut self.kept[self.order.remove(0) as usize]);
+            self.kept_bytes -= bytes(&gone);
+            gone.into_iter().for_each(buffers::give);
         }
-        kept.push(block);
-        kept.len() - 1
+        self.order.push(block);
+        self.kept[block as usize] = segments;
     }
 }
 
@@ -291,15 +286,12 @@ impl Reader {
             let found = places.partition_point(|p| (segment(p).first + segment(p).words) * width <= next);
             let place = *places.get(found).ok_or_else(lost)?;
             let start = segment(&place).first * width;
-            let block = place.block;
-            let position = match self.states[level].kept.iter().position(|k| k.block == block) {
-                Some(position) => position,
-                None => {
-                    let segments = self.block(io, level, block as usize).await?;
-                    self.states[level].keep(KeptBlock { block, segments })
-                }
-            };
-            let words = &self.states[level].kept[position].segments[place.number as usize];
+            let block = place.block as usize;
+            if self.states[level].kept[block].is_empty() {
+                let segments = self.block(io, level, block).await?;
+                self.states[level].keep(place.block, segments);
+            }
+            let words = &self.states[level].kept[block][place.number as usize];
             let from = next.checked_sub(start).ok_or_else(lost)? as usize;
             let n = (words.len() - from).min(len - out.len());
             out.extend_from_slice(&words[from..from + n]);
