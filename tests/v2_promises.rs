@@ -235,6 +235,24 @@ fn resized_renamed_added_removed_and_retyped_tensors() {
 }
 
 #[test]
+fn renamed_tensors_are_found_among_thousands() {
+    const N: usize = 2100;
+    let values = bf16s(&normal(16 * N, 0.1, 1));
+    let model = |name: &dyn Fn(usize) -> String| {
+        let names: Vec<String> = (0..N).map(name).collect();
+        let tensors = names.iter().zip(values.chunks(32));
+        let shape: &[u64] = &[4, 4];
+        let tensors: Vec<_> = tensors.map(|(n, bytes)| (n.as_str(), "BF16", shape, bytes)).collect();
+        one(pt_safetensors(&tensors))
+    };
+    let base = model(&|i| format!("model.language_model.layers.{i}.weight"));
+    let fine = model(&|i| format!("language_model.model.layers.{i}.weight"));
+    let (_, report) = round_trip(&base, &fine);
+    let tensors = report["tensors"].as_array().unwrap();
+    assert!(tensors.iter().all(|t| t["strategy"] == "unchanged"));
+}
+
+#[test]
 fn tied_weights_are_in_the_file_once() {
     let (base, fine) = (random_bytes(2 * 64 * 100, 1), random_bytes(2 * 64 * 100, 2));
     let shape = [100, 64];

@@ -10,9 +10,10 @@ use crate::job::machine::{Io, SourceEntry};
 use crate::job::open::OpenModel;
 use crate::job::v2::digest;
 use crate::limits::MAX_NAME_BYTES;
-use crate::order::sorted_positions;
+use crate::order::{rearranged, sorted_positions};
+use std::cmp::Ordering;
 
-/// Most pairs of names that are compared to find renamed tensors.
+/// Most pairs of names that are all compared to find renamed tensors.
 const MAX_COMPARED: usize = 4_000_000;
 
 /// A tensor of the fine-tune and what it is coded against.
@@ -75,28 +76,45 @@ pub async fn arrange<'a>(
 }
 
 /// Tensors of the fine-tune whose name the base lacks, with the one of the same dtype and shape that the fine-tune lacks
-/// whose name ends most alike; sorted by name.
+/// whose name ends most alike; sorted by name. Of very many only neighbours are compared.
 fn renamed<'a>(base: &'a Model, fine: &'a Model) -> Vec<(&'a str, &'a Tensor)> {
     let added: Vec<_> = fine.tensors.iter().filter(|t| base.find(&t.name).is_none()).collect();
     let mut removed: Vec<_> = base.tensors.iter().filter(|t| fine.find(&t.name).is_none()).collect();
-    if added.len().saturating_mul(removed.len()) > MAX_COMPARED {
-        return Vec::new();
+    let many = added.len().saturating_mul(removed.len()) > MAX_COMPARED;
+    if many {
+        let order = sorted_positions(removed.len(), &|a, b| from_the_end(removed[a], removed[b]));
+        removed = rearranged(removed, &order);
     }
     let alike = |a: &str, b: &str| a.bytes().rev().zip(b.bytes().rev()).take_while(|(a, b)| a == b).count();
+    let mut taken = vec![false; removed.len()];
     let mut pairs = Vec::new();
     for t in added {
+        let mut near = 0..removed.len();
+        if many {
+            let at = removed.partition_point(|b| from_the_end(b, t).is_lt());
+            near = at.saturating_sub(1)..near.end.min(at + 1);
+        }
         let mut best: Option<(usize, usize)> = None;
-        for (i, b) in removed.iter().enumerate() {
+        for i in near.filter(|&i| !taken[i]) {
+            let b = removed[i];
             let n = alike(&t.name, &b.name);
             if (b.dtype, &b.shape) == (t.dtype, &t.shape) && best.is_none_or(|(most, _)| n > most) {
                 best = Some((n, i));
             }
         }
         if let Some((_, i)) = best {
-            pairs.push((t.name.as_str(), removed.remove(i)));
+            taken[i] = true;
+            pairs.push((t.name.as_str(), removed[i]));
         }
     }
     pairs
+}
+
+/// Puts tensors of one dtype and shape together, those next to each other whose names end most alike.
+fn from_the_end(a: &Tensor, b: &Tensor) -> Ordering {
+    let of = |t: &Tensor| t.dtype as u8;
+    let names = || a.name.bytes().rev().cmp(b.name.bytes().rev());
+    of(a).cmp(&of(b)).then_with(|| a.shape.cmp(&b.shape)).then_with(names)
 }
 
 /// A file with these bytes before its tensors, of which nothing but the metadata is kept if the rest follows from those.
