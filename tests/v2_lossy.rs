@@ -70,6 +70,21 @@ fn of<'a>(report: &'a Value, name: &str) -> &'a Value {
 }
 
 #[test]
+fn what_is_lost_of_huge_weights_is_a_number() {
+    let [base, moved] = [1, 2].map(|seed| normal(8192, 5e18, seed));
+    let fine: Vec<f32> = base.iter().zip(&moved).map(|(b, d)| b + d).collect();
+    let [base, fine] = [base, fine].map(|v| one(pt_safetensors(&[("w", "F32", &[64, 128], &bytes("F32", &v))])));
+    let (delta, _) = encode_with(&base, &fine, &lossy(40), false);
+    let report = Memory::new()
+        .with(Role::Delta, 0, "d.wdelta", delta)
+        .run("inspect", "{}");
+    let report = report.unwrap();
+    for loss in [&report["loss"], &of(&report, "w")["loss"]] {
+        assert!(loss["product"].is_number(), "{loss}");
+    }
+}
+
+#[test]
 fn quality_100_writes_what_lossless_writes() {
     let (base, fine) = variety();
     let (delta, _) = encode_with(&base, &fine, r#"{"strategy":"lossless"}"#, false);

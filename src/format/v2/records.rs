@@ -112,9 +112,12 @@ impl Lost {
         Self(values.map(|v| f32_to_bf16(v as f32)))
     }
 
-    /// The numbers of [`Lost::new`], to 8 significant bits.
+    /// The numbers of [`Lost::new`], to 8 significant bits; the largest there is for one beyond it, as the product of huge
+    /// weights' changes and errors can be.
     pub fn values(self) -> [f64; 4] {
-        self.0.map(|b| bf16_to_f32(b) as f64)
+        let largest = bf16_to_f32(0x7F7F) as f64;
+        // Not `clamp`, whose panic brings along all that writes floats.
+        self.0.map(|b| (bf16_to_f32(b) as f64).max(-largest).min(largest))
     }
 
     /// Norm of the error over norm of the change; 0 where nothing changed.
