@@ -766,3 +766,18 @@ fn the_other_jobs_agree_with_the_files() {
     assert_eq!(report["sorted"], step["parent_hash"]);
     assert_eq!(report["agree"], true);
 }
+
+/// Of changes that float16 cannot hold the reference writes infinite levels.
+#[test]
+fn infinite_levels_are_not_described() {
+    let of = |values: &[f32]| [("w", "F32", vec![8, 8], f32s(values))];
+    let wide: Vec<f32> = (0..64u8).map(|i| 1e5 * f32::from(i)).collect();
+    for (finetuned, described) in [(normal(64, 0.1, 1), true), (wide, false)] {
+        let base = of(&[0.0; 64]);
+        let (_, delta) = encode(&base, &of(&finetuned), r#"{"strategy":"int4","reference":true}"#).unwrap();
+        let mut host = Memory::new().with(Role::Delta, 0, "d.wdelta", delta);
+        host.run("stats", "{}").unwrap();
+        let item: Value = serde_json::from_str(&host.items[0].0).unwrap();
+        assert_eq!(item["levels"].is_object(), described, "{item}");
+    }
+}

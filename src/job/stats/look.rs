@@ -251,8 +251,10 @@ pub(super) async fn levels(io: &Io, placed: &DeltaTensor) -> Result<Option<Level
     let scale = io.read_vec(placed.source, at("scale"), 2).await?;
     let zero_point = io.read_vec(placed.source, at("zero_point"), 2).await?;
     let value = |b: &[u8]| f64::from(float16::f16_to_f32(u16::from_le_bytes([b[0], b[1]])));
-    Ok(Some(Levels {
+    let levels = Levels {
         scale: value(&scale),
         zero_point: value(&zero_point),
-    }))
+    };
+    // The reference writes infinite ones, of which no level is a number.
+    Ok(Some(levels).filter(|l| l.scale.is_finite() && l.zero_point.is_finite()))
 }
