@@ -185,6 +185,26 @@ fn small_tensors_of_a_chain_are_not_decoded_for_each_when_links_are_put_in_order
 }
 
 #[test]
+fn each_model_of_a_chain_is_hashed_once_when_links_are_put_in_order() {
+    const LINKS: u64 = 8;
+    let [base] = small_tensors(20, [1]);
+    let mut deltas: Vec<Vec<u8>> = Vec::new();
+    for link in 0..LINKS {
+        let [fine] = small_tensors(20, [2 + link]);
+        let options = [r#"{"strategy":"sparse"}"#, "{}"][link as usize % 2];
+        let parents: Vec<&[u8]> = deltas.iter().map(Vec::as_slice).collect();
+        let delta = encode_after(&base, &parents, &fine, options, false).unwrap().0;
+        deltas.push(delta);
+    }
+    let reversed: Vec<&[u8]> = deltas.iter().rev().map(Vec::as_slice).collect();
+    let mut host = with_deltas(&base, &reversed);
+    let report = host.run("lineage", "{}").unwrap();
+    assert_eq!(report["ok"], true);
+    let (read, size) = (host.read[&0], base[0].1.len() as u64);
+    assert!(read < (LINKS + 4) * size, "{read} bytes read of {size}");
+}
+
+#[test]
 fn packed_rows_that_end_inside_a_byte_are_handed_out_once_each() {
     // Rows of 84 and of 12 bits.
     for (dtype, shape, len) in [("F6_E2M3", [2, 14], 21), ("F4", [6, 3], 9)] {
