@@ -115,9 +115,8 @@ impl Lost {
     /// The numbers of [`Lost::new`], to 8 significant bits; the largest there is for one beyond it, as the product of huge
     /// weights' changes and errors can be.
     pub fn values(self) -> [f64; 4] {
-        let largest = bf16_to_f32(0x7F7F) as f64;
-        // Not `clamp`, whose panic brings along all that writes floats.
-        self.0.map(|b| (bf16_to_f32(b) as f64).max(-largest).min(largest))
+        let finite = |b: u16| if b & 0x7F80 == 0x7F80 { b & 0x8000 | 0x7F7F } else { b };
+        self.0.map(|b| bf16_to_f32(finite(b)) as f64)
     }
 
     /// Norm of the error over norm of the change; 0 where nothing changed.

@@ -10,7 +10,7 @@ use super::parent_hash::{hash_task, judge_parent, parent_tasks};
 use crate::error::Result;
 use crate::format::model::Model;
 use crate::job::lineage::tree::{path_to, LineageTree, Parent};
-use crate::job::machine::{Io, TaskSpec};
+use crate::job::machine::Io;
 use crate::job::report::{hex, list_names};
 use std::rc::Rc;
 
@@ -41,7 +41,8 @@ async fn children(tree: &mut LineageTree, io: &Io, base: &Model, parent: Parent)
     }
     let n = path.len();
     let mut digests: Option<Vec<String>> = None;
-    let mut hashed = Reports::default();
+    // What hashes of the model were asked for last, and what they are: other deltas ask for the same.
+    let (mut asked, mut hashed) = (Vec::new(), Vec::new());
     let mut attached = Vec::new();
     let mut reasons = Vec::new();
     for i in (0..tree.links.len()).filter(|&i| tree.parents[i].is_none()) {
@@ -53,8 +54,12 @@ async fn children(tree: &mut LineageTree, io: &Io, base: &Model, parent: Parent)
         }
         let follows = match &*tree.links[i] {
             Link::V1(_) => {
-                let reports = hashed.run(io, parent_tasks(&chain, n)?).await?;
-                judge_parent(&chain, n, &reports)
+                let tasks = parent_tasks(&chain, n)?;
+                let specs: Vec<_> = tasks.iter().map(|t| t.spec.clone()).collect();
+                if asked != specs {
+                    (asked, hashed) = (specs, io.run(tasks).await?);
+                }
+                judge_parent(&chain, n, &hashed)
                     .map(drop)
                     .map_err(|e| e.message.clone())
             }
@@ -84,25 +89,6 @@ async fn children(tree: &mut LineageTree, io: &Io, base: &Model, parent: Parent)
         tree.order.push(i);
     }
     Ok(())
-}
-
-/// What tasks reported. Deltas that may follow the same model ask for the same hashes of it.
-#[derive(Default)]
-struct Reports(Vec<(Vec<u8>, Vec<u8>)>);
-
-impl Reports {
-    fn of(&self, spec: &[u8]) -> Option<&Vec<u8>> {
-        self.0.iter().find(|(known, _)| known == spec).map(|(_, report)| report)
-    }
-
-    /// The reports of these tasks; those that are known are not run again.
-    async fn run(&mut self, io: &Io, tasks: Vec<TaskSpec>) -> Result<Vec<Vec<u8>>> {
-        let specs: Vec<_> = tasks.iter().map(|t| t.spec.clone()).collect();
-        let new: Vec<_> = tasks.into_iter().filter(|t| self.of(&t.spec).is_none()).collect();
-        let of_new: Vec<_> = new.iter().map(|t| t.spec.clone()).collect();
-        self.0.extend(of_new.into_iter().zip(io.run(new).await?));
-        Ok(specs.iter().filter_map(|spec| self.of(spec).cloned()).collect())
-    }
 }
 
 /// The delta that delta `i` follows by their indexes, both of version 2, though that one's own parent may not be known.

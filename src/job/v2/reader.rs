@@ -48,9 +48,9 @@ struct State {
     places: Vec<Vec<SegmentPlace>>,
     /// The words of each segment of the decoded blocks that are kept, by block; of others nothing.
     kept: Vec<Vec<Vec<u8>>>,
-    /// The blocks that are kept, the latest last.
-    order: Vec<u32>,
-    /// Bytes of these.
+    /// The blocks that are kept, each with its bytes, the latest last.
+    order: Vec<(u32, usize)>,
+    /// Bytes of all of these.
     kept_bytes: usize,
 }
 
@@ -93,14 +93,15 @@ impl State {
 
     /// Keeps a decoded block, for which others may have to go.
     fn keep(&mut self, block: u32, segments: Vec<Vec<u8>>) {
-        let bytes = |segments: &[Vec<u8>]| segments.iter().map(Vec::len).sum::<usize>();
-        self.kept_bytes += bytes(&segments);
+        let bytes = segments.iter().map(Vec::len).sum();
+        self.kept_bytes += bytes;
         while self.kept_bytes > KEPT_BYTES && !self.order.is_empty() {
-            let gone = std::mem::take(&mut self.kept[self.order.remove(0) as usize]);
-            self.kept_bytes -= bytes(&gone);
+            let (first, bytes) = self.order.remove(0);
+            self.kept_bytes -= bytes;
+            let gone = std::mem::take(&mut self.kept[first as usize]);
             gone.into_iter().for_each(buffers::give);
         }
-        self.order.push(block);
+        self.order.push((block, bytes));
         self.kept[block as usize] = segments;
     }
 }

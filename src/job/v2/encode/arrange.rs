@@ -110,11 +110,9 @@ fn renamed<'a>(base: &'a Model, fine: &'a Model) -> Vec<(&'a str, &'a Tensor)> {
     pairs
 }
 
-/// Puts tensors of one dtype and shape together, those next to each other whose names end most alike.
+/// The order of tensors by their names read from the end: those whose names end most alike are next to each other.
 fn from_the_end(a: &Tensor, b: &Tensor) -> Ordering {
-    let of = |t: &Tensor| t.dtype as u8;
-    let names = || a.name.bytes().rev().cmp(b.name.bytes().rev());
-    of(a).cmp(&of(b)).then_with(|| a.shape.cmp(&b.shape)).then_with(names)
+    a.name.bytes().rev().cmp(b.name.bytes().rev())
 }
 
 /// A file with these bytes before its tensors, of which nothing but the metadata is kept if the rest follows from those.
