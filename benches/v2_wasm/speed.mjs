@@ -31,14 +31,21 @@ const parse = (bytes) => {
   return Object.entries(header).map(([name, t]) => ({ name, ...t, bytes: bytes.subarray(8 + n + t.data_offsets[0], 8 + n + t.data_offsets[1]) }))
 }
 
-const best = (f, repeat) => {
-  let t = Infinity
-  for (let i = 0; i < repeat; i++) {
-    const start = process.cpuUsage()
-    f()
-    t = Math.min(t, process.cpuUsage(start).user / 1e3)
-  }
-  return t
+/** Shortest time that is told apart, in ms: systems count a process's time in ticks of some milliseconds. */
+const ENOUGH = 150
+
+/** User time of `n` calls, in ms. */
+const time = (f, n) => {
+  const start = process.cpuUsage()
+  for (let i = 0; i < n; i++) f()
+  return process.cpuUsage(start).user / 1e3
+}
+
+/** Time of one call in the best of five series. */
+const best = (f) => {
+  let n = 1
+  while (time(f, n) < ENOUGH) n *= 2
+  return Math.min(...Array.from({ length: 5 }, () => time(f, n))) / n
 }
 
 for (const [model, a, b, as = ''] of PAIRS) {
@@ -60,9 +67,9 @@ for (const [model, a, b, as = ''] of PAIRS) {
   }
   const rate = (ms) => (weights / ms / 1e3).toFixed(0).padStart(4)
   for (const [name, ...effort] of EFFORTS) {
-    const encode = best(() => x.encode(...effort), 8)
-    const fit = best(() => x.fit(...effort), 8)
-    const decode = best(() => { for (let i = 0; i < 8; i++) x.decode() }, 5) / 8
+    const encode = best(() => x.encode(...effort))
+    const fit = best(() => x.fit(...effort))
+    const decode = best(() => x.decode())
     if (!x.check()) throw new Error('not rebuilt')
     console.log(`${title.padEnd(34)} ${name.padEnd(9)} encode ${rate(encode)} (fit ${rate(fit)}, block ${rate(encode - fit)})  decode ${rate(decode)} M/s  ${(x.digest() >>> 0).toString(16)}`)
   }
