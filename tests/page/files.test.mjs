@@ -140,30 +140,21 @@ test('a rebuilt model is downloaded with the bytes that Node gives', async () =>
   }
 });
 
-test('where a private window refuses the private storage, results go through memory', async () => {
-  const script = `StorageManager.prototype.getDirectory = async () => { throw new DOMException('refused', 'UnknownError'); };`;
-  const driven = await site.open({ path: '#rebuild', script });
-  await driven.give(path('sft.wdelta'), BASE);
-  await driven.page.getByRole('radio', { name: /^Private storage/, disabled: true }).waitFor();
-  assert.ok(await driven.page.getByRole('radio', { name: /^Memory/ }).isChecked());
-  await driven.page.getByRole('button', { name: 'Rebuild model' }).click();
-  await driven.page.locator('[data-result]').waitFor();
-  const { bytes } = await driven.download(/^Download sft/);
-  assert.ok(bytes.equals((await decode({ base: BASE, deltas: [path('sft.wdelta')] })).data));
-  await driven.close();
-});
-
-test('where private files can be written in workers only, as in Safari before version 26, small results are such files too', async () => {
-  const script = 'delete FileSystemFileHandle.prototype.createWritable';
-  const driven = await site.open({ path: '#rebuild', script });
-  await driven.give(path('sft.wdelta'), BASE);
-  assert.ok(await driven.page.getByRole('radio', { name: /^Private storage/ }).isChecked());
-  await driven.page.getByRole('button', { name: 'Rebuild model' }).click();
-  await driven.page.locator('[data-result]').waitFor();
-  const { bytes } = await driven.download(/^Download sft/);
-  assert.ok(bytes.equals((await decode({ base: BASE, deltas: [path('sft.wdelta')] })).data));
-  await driven.close();
-});
+for (const [what, place, script] of /** @type {const} */ ([
+  ['where a private window refuses the private storage, results go through memory', /^Memory/, `StorageManager.prototype.getDirectory = async () => { throw new DOMException('refused', 'UnknownError'); };`],
+  ['where only workers can write to private files, as in Safari before version 26, small results are such files too', /^Private storage/, 'delete FileSystemFileHandle.prototype.createWritable'],
+])) {
+  test(what, async () => {
+    const driven = await site.open({ path: '#rebuild', script });
+    await driven.give(path('sft.wdelta'), BASE);
+    assert.ok(await driven.page.getByRole('radio', { name: place }).isChecked());
+    await driven.page.getByRole('button', { name: 'Rebuild model' }).click();
+    await driven.page.locator('[data-result]').waitFor();
+    const { bytes } = await driven.download(/^Download sft/);
+    assert.ok(bytes.equals((await decode({ base: BASE, deltas: [path('sft.wdelta')] })).data));
+    await driven.close();
+  });
+}
 
 test('a model goes into the file that was picked, which a failure leaves out', async () => {
   // The picker, with a file of the private storage in place of one on disk.
