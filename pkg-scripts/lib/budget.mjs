@@ -4,11 +4,11 @@ import ts from 'typescript';
 import { BuildError } from './run.mjs';
 
 /** Largest wasm module, in bytes after brotli 11. The aim for both versions is 200,000; see benches/HISTORY.md for what was tried. */
-const WASM_BYTES = 298_500;
+const WASM_BYTES = 297_700;
 /** Largest one that only reads. */
-const READING_BYTES = 198_000;
+const READING_BYTES = 197_000;
 /** Largest size of the library's modules, in bytes, without comments, together after brotli 11. */
-const SCRIPT_BYTES = 20_400;
+const SCRIPT_BYTES = 21_200;
 
 /** Modules that only the command line loads; they are no part of the library. */
 export const COMMAND_LINE = /^cli(\.js$|\/)/;

@@ -6,14 +6,12 @@
 //! | [`model`] | one file or many into one list of tensors |
 //! | [`v1`] | header and records of version 1 of `.wdelta` to structure and back |
 //! | [`v2`] | the index of version 2 to structure and back |
-//! | [`grouping`] | a tensor's name into layer, expert and role |
 //!
 //! Nothing here reads: callers hand in bytes and learn which range comes next.
 
 #![forbid(unsafe_code)]
 
 mod folder;
-pub mod grouping;
 pub(crate) mod json;
 pub(crate) mod json_text;
 pub mod model;

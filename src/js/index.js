@@ -17,6 +17,7 @@ import { checkOptions } from './options.js';
 import { platform } from './platform.js';
 
 export { WdeltaError } from './errors.js';
+export { groupsOf, placeOf } from './grouping.js';
 
 /**
  * Types for users.
@@ -41,6 +42,8 @@ export { WdeltaError } from './errors.js';
  * @typedef {T.Plan} Plan
  * @typedef {T.Inspection} Inspection
  * @typedef {T.InspectedTensor} InspectedTensor
+ * @typedef {T.Place} Place
+ * @typedef {T.Group} Group
  * @typedef {T.EncodeReport} EncodeReport
  * @typedef {T.EncodedTensor} EncodedTensor
  * @typedef {T.DecodeReport} DecodeReport

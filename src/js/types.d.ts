@@ -237,7 +237,6 @@ export interface InspectedTensor {
   /** Of a dithered tensor, with its step in units of its rows' mean change. */
   loss?: Loss & { step: number };
   options: Record<string, string>;
-  group: { layer: number | null; expert: number | null; role: string };
   records: TensorRecord[];
 }
 export interface Inspection {
@@ -253,6 +252,24 @@ export interface Inspection {
   layout: { header: Extent; payload: Extent; checksum: Extent; sets?: Extent[] };
   tensors: InspectedTensor[];
   findings: Finding[];
+}
+
+/** What a tensor's name says by itself. */
+export interface Place {
+  /** What is said of its layer beside the number; none where it is in no layer. */
+  words: string[] | null;
+  /** Of the layer, or of its stage and its own with a dot between them. */
+  number: string;
+  expert: number | null;
+  role: string;
+}
+/** Where a tensor stands in its model. */
+export interface Group {
+  /** Its number, with what tells its stack from others: `7`, `1.0` (of a stage), `decoder 7`. */
+  layer: string | null;
+  expert: number | null;
+  /** What it does there, such as `self_attn.q_proj`; the same for all layers. */
+  role: string;
 }
 
 /** Where the outputs went. */

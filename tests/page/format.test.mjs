@@ -4,7 +4,6 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { gridOf } from '../../www/js/model/grid.js';
 import { MEASURES, scaled, scaleOf } from '../../www/js/model/measures.js';
-import { modelRows } from '../../www/js/model/rows.js';
 import { about, bytes, count, duration, fileName, operation, percent, sentence } from '../../www/js/format.js';
 
 /** Each input with the text it gives, blanks that do not break as blanks. */
@@ -90,40 +89,27 @@ for (const [format, rows] of TABLES) {
   });
 }
 
-/** Of a comparison of models with these tensors: the heads of its columns, and the names of its lines and bands. */
-function map(...names) {
-  const { columns, lines, top, bottom } = gridOf(modelRows(names.map((name) => ({ name, elements: 1 }))));
+/** The heads of the map's columns, and the names of its lines and bands, for tensors of these layers and roles. */
+function map(...tensors) {
+  const rows = tensors.map(([layer, role], i) => ({ name: `${i}`, group: { layer, expert: null, role } }));
+  const { columns, lines, top, bottom } = gridOf(rows);
   const labels = (/** @type {{ label: string }[]} */ some) => some.map(({ label }) => label);
   return { columns: labels(columns), lines: labels(lines), bands: labels([...top, ...bottom]) };
 }
+const columns = (...roles) => map(...roles.map((role) => ['0', role])).columns;
 
 test('columns of the map are called what tells them apart, and no less', () => {
-  const names = ['attn.c_attn.weight', 'attn.c_proj.weight', 'mlp.c_fc.weight', 'mlp.c_proj.weight', 'mlp.c_proj.bias'];
-  assert.deepEqual(
-    new Set(map(...names.map((name) => `h.0.${name}`)).columns),
-    new Set(['c_attn', 'attn.c_proj', 'c_fc', 'mlp.c_proj', 'c_proj bias']),
-  );
-  assert.deepEqual(map('layers.0.self_attn.q_proj.weight', 'layers.0.self_attn.out_proj.weight').columns, ['q', 'out_proj']);
+  assert.deepEqual(new Set(columns('attn.c_attn', 'attn.c_proj', 'mlp.c_fc', 'mlp.c_proj', 'mlp.c_proj.bias')), new Set(['c_attn', 'attn.c_proj', 'c_fc', 'mlp.c_proj', 'c_proj bias']));
+  assert.deepEqual(columns('self_attn.q_proj', 'self_attn.out_proj'), ['q', 'out_proj']);
+  assert.deepEqual(new Set(columns('layer.0.SelfAttention.q', 'layer.1.EncDecAttention.q')), new Set(['SelfAttention.q', 'EncDecAttention.q']));
 });
 
-test('numbers of a stem are no layers', () => {
-  const { lines, bands } = map('stem.0.weight', 'stem.6.weight', 'blocks.layers.0.norm.weight', 'blocks.layers.1.norm.weight');
-  assert.deepEqual([lines, bands], [['1', '0'], ['stem.0', 'stem.6']]);
-});
-
-test('layers of several stacks, and blocks of stages, are told apart', () => {
-  const lines = (...names) => map(...names).lines;
-  assert.deepEqual(lines('layer1.0.conv1.weight', 'layer1.1.conv1.weight', 'layer2.0.conv1.weight', 'layer2.10.conv1.weight'), ['2.10', '2.0', '1.1', '1.0']);
-  assert.deepEqual(lines('layers.0.blocks.0.norm1.weight', 'layers.0.downsample.norm.weight', 'layers.1.blocks.0.norm1.weight'), ['1.0', '0.0', '0']);
-  const t5 = ['encoder.block.0.layer.0.SelfAttention.q.weight', 'decoder.block.0.layer.1.EncDecAttention.q.weight', 'decoder.block.10.layer.1.EncDecAttention.q.weight'];
-  assert.deepEqual(map(...t5).lines, ['decoder 10', 'decoder 0', 'encoder 0']);
-  assert.deepEqual(new Set(map(...t5).columns), new Set(['SelfAttention.q', 'EncDecAttention.q']));
-  const unet = ['down_blocks.0.resnets.1.conv1.weight', 'down_blocks.0.attentions.1.transformer_blocks.0.attn1.to_q.weight', 'mid_block.resnets.0.conv1.weight', 'up_blocks.3.resnets.2.conv1.weight'];
-  assert.deepEqual(lines(...unet), ['up 3.2', 'mid 0', 'down 0.1']);
-  assert.deepEqual(lines('text_model.encoder.layers.0.mlp.fc1.weight', 'vision_model.encoder.layers.0.mlp.fc1.weight'), ['vision 0', 'text 0']);
-  assert.deepEqual(lines('encoder.layers.encoder_layer_0.ln_1.weight', 'encoder.layers.encoder_layer_1.ln_1.weight'), ['1', '0']);
-  assert.deepEqual(lines('transformer_blocks.0.norm.weight', 'single_transformer_blocks.0.norm.weight'), ['transformer 0', 'single_transformer 0']);
-  assert.deepEqual(lines('blk.0.attn_q.weight', 'features.denseblock1.denselayer2.conv1.weight').length, 2);
+test('lines of the map: the first layer lowest, numbers as numbers, a decoder above its encoder, bands for what has no layer', () => {
+  const lines = (...layers) => map(...layers.map((layer) => [layer, 'w'])).lines;
+  assert.deepEqual(lines('1.0', '1.1', '2.0', '2.10'), ['2.10', '2.0', '1.1', '1.0']);
+  assert.deepEqual(lines('encoder 0', 'decoder 0', 'decoder 10'), ['decoder 10', 'decoder 0', 'encoder 0']);
+  const { lines: some, bands } = map([null, 'stem.0'], ['0', 'norm'], ['1', 'norm']);
+  assert.deepEqual([some, bands], [['1', '0'], ['stem.0']]);
 });
 
 test('what counts batches leaves the scale to the weights', () => {
@@ -136,8 +122,7 @@ test('what counts batches leaves the scale to the weights', () => {
 });
 
 test('biases are called alike', () => {
-  const names = ['attn.c_attn.bias', 'attn.c_proj.bias', 'mlp.c_proj.bias'];
-  assert.deepEqual(new Set(map(...names.map((name) => `h.0.${name}`)).columns), new Set(['c_attn bias', 'attn.c_proj bias', 'mlp.c_proj bias']));
+  assert.deepEqual(new Set(columns('attn.c_attn.bias', 'attn.c_proj.bias', 'mlp.c_proj.bias')), new Set(['c_attn bias', 'attn.c_proj bias', 'mlp.c_proj bias']));
 });
 
 test('a long file name keeps what it ends with', () => {

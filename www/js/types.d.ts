@@ -6,7 +6,7 @@ export type Child = Node | string | number | null | undefined | false | Child[]
 export type View = 'inspect' | 'compare' | 'lineage' | 'rebuild' | 'make'
 
 export type { DecodeReport, DiffReport, EncodeReport, EncodedTensor, Finding, InspectedTensor, Inspection, Lineage, StatsOptions, TensorStats } from '../pkg/index.js'
-import type { DiffReport, EncodeOptions, EncodeReport, EncodedTensor, Finding, InspectedTensor, Inspection, Lineage, Plan as PackagePlan, ProgressEvent, TensorStats } from '../pkg/index.js'
+import type { DiffReport, EncodeOptions, EncodeReport, EncodedTensor, Finding, Group, InspectedTensor, Inspection, Lineage, Plan as PackagePlan, ProgressEvent, TensorStats } from '../pkg/index.js'
 
 export type Strategy = NonNullable<EncodeOptions['strategy']>
 export type RecordPlace = InspectedTensor['records'][number]
@@ -45,8 +45,7 @@ export interface Entry {
 /** A row of the tensor table and a part of a map cell. */
 export interface Row {
   name: string, key: string, shape: number[], dtype: string, elements: number, strategy: string, bytes: number
-  /** the layer by its number, with what else tells it apart, such as `encoder 3` */
-  group: { layer: string | null, expert: number | null, role: string }
+  group: Group
   options?: Record<string, string>, records: RecordPlace[], findings: Finding[]
   /** error relative to the change, where the file says it */
   loss?: number

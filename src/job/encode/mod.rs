@@ -7,6 +7,7 @@ mod choose;
 mod compare;
 pub mod emit;
 mod layout;
+pub mod names;
 pub mod pair;
 pub(super) mod report;
 pub mod survey;

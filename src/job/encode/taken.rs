@@ -1,6 +1,6 @@
 //! Notes on what of the given files was taken, where that may not be what was meant.
 
-use crate::format::grouping::says;
+use super::names::says;
 use crate::format::model::Model;
 use crate::job::machine::{Role, SourceEntry};
 use crate::job::open::sources_of;

@@ -9,7 +9,6 @@ use super::placed::DeltaTensor;
 use super::report::{to_json, Finding, Severity};
 use super::v2::open::open_v2;
 use crate::error::{Code, Error, Result};
-use crate::format::grouping::group;
 use crate::format::v1::header::{ResultDtype, V1Tensor};
 use crate::format::v1::CHECKSUM_BYTES;
 use crate::strategy::Strategy;
@@ -56,7 +55,6 @@ fn tensor_report((t, placed): (&V1Tensor, &DeltaTensor)) -> TensorReport {
         lossless: None,
         loss: None,
         options,
-        group: group(&t.name),
         records: records.collect(),
     }
 }

@@ -1,6 +1,5 @@
 //! What `inspect` reports, of either version.
 
-use crate::format::grouping::Group;
 use crate::job::report::Finding;
 use serde::Serialize;
 
@@ -52,7 +51,6 @@ pub(in crate::job) struct TensorReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::job) loss: Option<LossReport>,
     pub(in crate::job) options: OptionsReport,
-    pub(in crate::job) group: Group,
     pub(in crate::job) records: Vec<RecordReport>,
 }
 

@@ -2,7 +2,6 @@
 
 use super::open::{base_identity, OpenV2};
 use crate::error::Result;
-use crate::format::grouping::group;
 use crate::format::v1::CHECKSUM_BYTES;
 use crate::format::v2::index::Dithered;
 use crate::format::v2::{Index, Op, PREAMBLE, TRAILER};
@@ -77,7 +76,6 @@ fn tensor_reports(delta: &OpenV2) -> Vec<TensorReport> {
             lossless: Some(dithered(i).is_none()),
             loss: dithered(i).map(loss),
             options: OptionsReport::default(),
-            group: group(&t.name),
             records: Vec::new(),
         })
         .collect();

@@ -53,7 +53,7 @@ export const COMMANDS = {
       sort: { type: 'string', value: 'ORDER', about: 'bytes (largest first) or name; else as in the file' },
       match: MATCH,
     },
-    json: '{ version, strategy, bytes, baseHash, baseName?, elements, lossless?, loss?, layout, tensors: [{ name, dtype, shape, elements, strategy, bytes, lossless?, loss?, options, group, records }], findings }',
+    json: '{ version, strategy, bytes, baseHash, baseName?, elements, lossless?, loss?, layout, tensors: [{ name, dtype, shape, elements, strategy, bytes, lossless?, loss?, options, records }], findings }',
   },
   encode: {
     usage: 'encode --base PATH --finetuned PATH -o FILE [--strategy NAME] [--effort 0…3] [--quality N] [--parent FILE]…',

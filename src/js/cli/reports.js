@@ -3,6 +3,7 @@
 /** @import * as T from '../types.js' */
 /** @import { Column } from './table.js' */
 import { isAbsolute, relative } from 'node:path';
+import { placeOf } from '../grouping.js';
 import { asFlags } from './arguments.js';
 import { table } from './table.js';
 import { formatBytes, formatCount, formatNumber, printable } from './units.js';
@@ -70,8 +71,8 @@ const ROLE_COLUMNS = [
 /** @param {T.InspectedTensor[]} tensors */
 function byRole(tensors) {
   const roles = new Map();
-  for (const { name, group, bytes, elements, strategy } of tensors) {
-    const role = group?.role || name;
+  for (const { name, bytes, elements, strategy } of tensors) {
+    const role = placeOf(name).role || name;
     const sum = roles.get(role) ?? { role, tensors: 0, bytes: 0, elements: 0, strategies: new Set() };
     sum.tensors++;
     sum.bytes += bytes;

@@ -1,10 +1,11 @@
 // @ts-check
 // From what the package says about a delta to the rows that table, map and details share.
 
+import { groupsOf, placeOf } from '../api.js';
 import { inSlices, nextFrame } from '../dom.js';
 import { operation } from '../format.js';
 import { gridOf } from './grid.js';
-import { naturalKey, placed, placeOf } from './place.js';
+import { naturalKey } from './place.js';
 
 /** @import { DiffTensor, Entry, Finding, Inspection, Row, State, InspectedTensor } from '../types.js' */
 
@@ -52,11 +53,21 @@ export function rowsOf(entry) {
 }
 
 /** @param {InspectedTensor} tensor @param {Finding[]} findings */
-function rowOf({ lossless, loss, group, ...tensor }, findings) {
+function rowOf({ lossless, loss, ...tensor }, findings) {
   const { name, elements, bytes } = tensor;
   // Version 1 has no name for a tensor that is the base's own: it says that all values are dropped.
   const own = elements && !bytes ? { strategy: 'unchanged', options: {} } : { strategy: operation(tensor.strategy) };
   return { ...tensor, ...own, key: naturalKey(name), place: placeOf(name), findings, loss: lossless ? 0 : loss?.relativeError };
+}
+
+/**
+ * Says of rows where they stand. The rows themselves: there may be many.
+ * @template T
+ * @param {(T & { place: import('../api.js').Place })[]} rows
+ */
+function placed(rows) {
+  const groups = groupsOf(rows.map(({ place }) => place));
+  return rows.map((row, i) => Object.assign(row, { group: groups[i] }));
 }
 
 /**

@@ -3,7 +3,7 @@
 use super::arrange::Item;
 use super::fitted::Fitted;
 use crate::dtype::Dtype;
-use crate::format::grouping::says;
+use crate::job::encode::names::says;
 use crate::order::{rearranged, sorted_positions};
 use crate::strategy::lossy::importance::{finer, Known};
 
