@@ -167,15 +167,14 @@ impl LineageTree {
         let parent = self.parents[i].or_else(by_index);
         let expected = expected(&self.links[i]);
         let reason = || {
-            let unknown = format!(
+            match &self.reasons[i] {
+            None => format!(
                 "it was made against a model with hash {}, which neither the base nor any of these deltas gives; a delta in between is missing, or the base is another one",
                 short(&expected)
-            );
-            match &self.reasons[i] {
-                None => unknown,
-                Some(of_base) if self.any_v2 => format!("{unknown}; held against the base: {of_base}"),
-                Some(of_base) => of_base.clone(),
-            }
+            ),
+            Some(of_base) if self.any_v2 => format!("{of_base}; none of these deltas gives its base either"),
+            Some(of_base) => of_base.clone(),
+        }
         };
         LinkReport {
             index: i,

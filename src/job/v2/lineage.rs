@@ -128,7 +128,7 @@ fn same(delta: &OpenV2, model: &Model, digests: &[String]) -> std::result::Resul
     match other.len() {
         0 => Ok(()),
         n => Err(format!(
-            "{n} of {} tensors have other values: {}",
+            "{n} of {} tensors have other values in the base: {}",
             delta.index.tensors.len(),
             list_names(&other)
         )),

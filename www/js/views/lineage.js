@@ -172,8 +172,7 @@ function node({ actions }, { entry, link, depth }, lines, deltas, result, busy, 
     facts([
       ['Expects', hashView(link?.expected ?? info?.baseHash ?? '')],
       ['Found', link?.found && link.found !== link.expected && hashView(link.found)],
-      // That no other delta fits goes without saying.
-      ['Why', link?.reason && prose(link.reason.replace(/^.* held against the base: /, ''))],
+      ['Why', link?.reason && prose(link.reason)],
       ['What settles it', state === 'broken' && 'the delta that it was made against, or another base'],
     ]),
   );
