@@ -85,3 +85,40 @@ for (const { name, headers, policy } of [
     }
   });
 }
+
+/** Runs in the page: rebuilds a model of more than 16 MB into a private file. */
+async function rebuildInPage() {
+  const wdelta = await import('/pkg/index.js');
+  await wdelta.init({ createWorker: () => new Worker('/worker-without-files.js', { type: 'module' }) });
+  let asked = 0;
+  new BroadcastChannel('asked').onmessage = () => asked++;
+  const header = new TextEncoder().encode('{"w":{"dtype":"F32","shape":[5000,1000],"data_offsets":[0,20000000]}}  ');
+  const model = (value) => new Blob([new BigUint64Array([BigInt(header.length)]), header, new Float32Array(5e6).fill(value)]);
+  const [base, finetuned] = [model(1), model(1.5)];
+  const { data } = await wdelta.encode({ base, finetuned });
+  const output = await (await navigator.storage.getDirectory()).getFileHandle('rebuilt', { create: true });
+  await wdelta.decode({ base, deltas: [data], output });
+  const [rebuilt, wanted] = await Promise.all([await output.getFile(), finetuned].map((blob) => blob.arrayBuffer().then((bytes) => new Uint8Array(bytes))));
+  return { asked, equal: rebuilt.length === wanted.length && rebuilt.every((byte, i) => byte === wanted[i]) };
+}
+
+test('where private files cannot be opened for writing, a result goes through memory', async () => {
+  const site = join(installed.folder, 'site');
+  const refuse = `FileSystemFileHandle.prototype.createSyncAccessHandle = async () => {
+    new BroadcastChannel('asked').postMessage(1);
+    throw new DOMException('refused', 'NotSupportedError');
+  };`;
+  await writeFile(join(site, 'without-files.js'), refuse);
+  await writeFile(join(site, 'worker-without-files.js'), "import './without-files.js';\nimport './pkg/worker.js';\n");
+  const server = await serve({ dir: site, mounts: { pkg: installed.root }, headers: () => ({}) });
+  const page = await browser.newPage();
+  try {
+    await page.goto(server.url);
+    const { asked, equal } = await page.evaluate(rebuildInPage);
+    assert.ok(asked > 0, 'a private file was asked for');
+    assert.ok(equal, 'the fine-tune is rebuilt');
+  } finally {
+    await page.close();
+    await server.close();
+  }
+});
