@@ -32,63 +32,87 @@ async fn children(tree: &mut LineageTree, io: &Io, base: &Model, parent: Parent)
         Parent::Base => Vec::new(),
         Parent::Delta(i) => path_to(&tree.parents, i),
     };
-    let mut chain = Chain {
-        base: base.clone(),
-        stages: Vec::new(),
-    };
-    for &i in &path {
-        chain.push(tree.links[i].clone())?;
-    }
-    let n = path.len();
-    let mut digests: Option<Vec<String>> = None;
-    // What hashes of the model were asked for last, and what they are: other deltas ask for the same.
-    let (mut asked, mut hashed) = (Vec::new(), Vec::new());
-    let mut attached = Vec::new();
-    let mut reasons = Vec::new();
-    for i in (0..tree.links.len()).filter(|&i| tree.parents[i].is_none()) {
-        // In the place of the one that was tried before.
-        chain.stages.truncate(n);
-        if let Err(e) = chain.push(tree.links[i].clone()) {
-            reasons.push((i, e.message.clone()));
+    let mut stem = Stem::of(base, path.iter().map(|&i| tree.links[i].clone()))?;
+    for i in 0..tree.links.len() {
+        if tree.parents[i].is_some() {
             continue;
         }
-        let follows = match &*tree.links[i] {
-            Link::V1(_) => {
-                let tasks = parent_tasks(&chain, n)?;
-                let specs: Vec<_> = tasks.iter().map(|t| t.spec.clone()).collect();
-                if asked != specs {
-                    (asked, hashed) = (specs, io.run(tasks).await?);
-                }
-                judge_parent(&chain, n, &hashed)
-                    .map(drop)
-                    .map_err(|e| e.message.clone())
+        match (stem.takes(io, &tree.links[i]).await?, parent) {
+            (Ok(()), _) => {
+                tree.parents[i] = Some(parent);
+                tree.order.push(i);
             }
-            Link::V2(delta) => match chain.link(n) {
-                // The indexes agree, or there would be no such chain.
-                Some(Link::V2(_)) => Ok(()),
-                _ => {
-                    if digests.is_none() {
-                        digests = Some(all_digests(io, &chain, n).await?);
-                    }
-                    same(delta, chain.model(n), digests.as_deref().unwrap_or_default())
-                }
-            },
-        };
-        match follows {
-            Ok(()) => attached.push(i),
-            Err(reason) => reasons.push((i, reason)),
+            (Err(reason), Parent::Base) => tree.reasons[i] = Some(reason),
+            (Err(_), Parent::Delta(_)) => {}
         }
-    }
-    if let Parent::Base = parent {
-        for (i, reason) in reasons {
-            tree.reasons[i] = Some(reason);
-        }
-    }
-    for i in attached {
-        tree.parents[i] = Some(parent);
-        tree.order.push(i);
     }
     Ok(())
+}
+
+/// A chain that deltas are tried on, and what was found of the model that it rebuilds: each of them asks for the same.
+struct Stem {
+    chain: Chain,
+    /// Links without the one that is tried.
+    n: usize,
+    /// Digests of all tensors, for deltas of version 2.
+    digests: Option<Vec<String>>,
+    /// Which hashes deltas of version 1 asked for last.
+    asked: Vec<Vec<u8>>,
+    hashed: Vec<Vec<u8>>,
+}
+
+impl Stem {
+    fn of(base: &Model, links: impl Iterator<Item = Rc<Link>>) -> Result<Self> {
+        let mut chain = Chain {
+            base: base.clone(),
+            stages: Vec::new(),
+        };
+        for link in links {
+            chain.push(link)?;
+        }
+        Ok(Self {
+            n: chain.stages.len(),
+            chain,
+            digests: None,
+            asked: Vec::new(),
+            hashed: Vec::new(),
+        })
+    }
+
+    /// Whether a link follows; why not, if it does not.
+    async fn takes(&mut self, io: &Io, link: &Rc<Link>) -> Result<std::result::Result<(), String>> {
+        let n = self.n;
+        // In the place of the one that was tried before.
+        self.chain.stages.truncate(n);
+        if let Err(e) = self.chain.push(link.clone()) {
+            return Ok(Err(e.message.clone()));
+        }
+        match (&**link, self.chain.link(n)) {
+            (Link::V1(_), _) => {
+                let tasks = parent_tasks(&self.chain, n)?;
+                let specs: Vec<_> = tasks.iter().map(|t| t.spec.clone()).collect();
+                if self.asked != specs {
+                    (self.asked, self.hashed) = (specs, io.run(tasks).await?);
+                }
+                Ok(match judge_parent(&self.chain, n, &self.hashed) {
+                    Ok(_) => Ok(()),
+                    Err(e) => Err(e.message.clone()),
+                })
+            }
+            // The indexes agree, or there would be no such chain.
+            (Link::V2(_), Some(Link::V2(_))) => Ok(Ok(())),
+            (Link::V2(delta), _) => {
+                if self.digests.is_none() {
+                    self.digests = Some(all_digests(io, &self.chain, n).await?);
+                }
+                Ok(same(
+                    delta,
+                    self.chain.model(n),
+                    self.digests.as_deref().unwrap_or_default(),
+                ))
+            }
+        }
+    }
 }
 
 /// The delta that delta `i` follows by their indexes, both of version 2, though that one's own parent may not be known.
