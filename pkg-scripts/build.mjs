@@ -72,6 +72,8 @@ function lighten({ folder }) {
   for (const [path, part, rest] of /** @type {const} */ ([
     ['wdelta.js', /export \{ initSync, __wbg_init as default \};/, 'export { initSync };'],
     ['wdelta.js', /if \(module !== undefined\) \{[^]*?\n\n(    const imports[^\n]*\n)    if \(!\(module instanceof [^]*?\n    \}\n/, '({ module } = module);\n$1'],
+    // `core.js` calls it once, and again where the module was another one and did not start.
+    ['wdelta.js', /    if \(wasm !== undefined\) return wasm;\n/, ''],
     ['wdelta.js', /if \(!\('encodeInto' in [^]*?\n\}\n/, ''],
     ['wdelta.js', /if \(Symbol\.dispose\) [^\n]*\n/g, ''],
     // One way to pass strings does for all of them.

@@ -25,8 +25,6 @@ export const engine = {
 let loaded, encoder;
 /** Counts instances of the core: machines of an earlier one must not be touched. */
 let generation = 0;
-/** Set when a panic left an instance that cannot be replaced. @type {WdeltaError | undefined} */
-let dead;
 
 /**
  * Compiles and starts the core, once.
@@ -35,10 +33,7 @@ let dead;
  */
 export function load(module) {
   if (!loaded) {
-    loaded = compile(module).then((compiled) => {
-      glue.initSync({ module: compiled });
-      return compiled;
-    });
+    loaded = compile(module, glue.initSync);
     loaded.catch(() => (loaded = undefined));
   }
   return loaded;
@@ -54,14 +49,21 @@ export function loadEncoder() {
   return encoder;
 }
 
-/** @param {Origin} [module] */
-async function compile(module = new URL('./wdelta_bg.wasm', import.meta.url)) {
-  if (module instanceof WebAssembly.Module) return module;
+/**
+ * @param {Origin} [origin]
+ * @param {(start: { module: WebAssembly.Module }) => unknown} [start] fails where it is another module than the one that the glue belongs to
+ */
+async function compile(origin = new URL('./wdelta_bg.wasm', import.meta.url), start) {
   try {
-    return await (module instanceof ArrayBuffer || ArrayBuffer.isView(module) ? WebAssembly.compile(module) : engine.compile(module));
+    const module =
+      origin instanceof WebAssembly.Module
+        ? origin
+        : await (origin instanceof ArrayBuffer || ArrayBuffer.isView(origin) ? WebAssembly.compile(origin) : engine.compile(origin));
+    start?.({ module });
+    return module;
   } catch (/** @type {any} */ cause) {
-    const { url, href = url } = /** @type {any} */ (module);
-    const what = href ?? (typeof module === 'string' ? module : 'what was given');
+    const { url, href = url } = /** @type {any} */ (origin);
+    const what = href ?? (typeof origin === 'string' ? origin : 'what was given');
     throw new WdeltaError('IO', `the core cannot be loaded from ${what} (${cause.message}); name it with init({ module })`, { cause });
   }
 }
@@ -74,17 +76,13 @@ async function compile(module = new URL('./wdelta_bg.wasm', import.meta.url)) {
  * @returns {T}
  */
 function call(action) {
-  if (dead) throw dead;
   try {
     return action();
   } catch (cause) {
     if (!(cause instanceof Error)) throw cause;
     generation++;
-    const error = new WdeltaError('INTERNAL', `wdelta failed inside: ${cause.message}; please report this`, { cause });
-    const reset = /** @type {any} */ (glue).__wbg_reset_state;
-    if (reset) reset();
-    else dead = error;
-    throw error;
+    glue.__wbg_reset_state();
+    throw new WdeltaError('INTERNAL', `wdelta failed inside: ${cause.message}; please report this`, { cause });
   }
 }
 
