@@ -12,9 +12,9 @@ export class Channel {
 
   /**
    * @param {(message: any, transfer?: Transferable[]) => void} post
-   * @param {(question: any) => any} answer gives `{ reply, transfer? }`, a promise of it, or nothing
+   * @param {(question: any) => any} [answer] gives `{ reply, transfer? }`, a promise of it, or nothing
    */
-  constructor(post, answer) {
+  constructor(post, answer = () => undefined) {
     this.post = post;
     this.answer = answer;
   }

@@ -32,7 +32,7 @@ const idle = new Map();
  * Unused workers that can be asked. A broken one is ended by its timer.
  * @param {unknown} [encodes] whether they must encode
  */
-const free = (encodes) => [...idle.keys()].filter((seat) => !seat.channel.broken && (seat.encodes || !encodes));
+const free = (encodes) => [...idle.keys()].filter((seat) => !seat.broken && (seat.encodes || !encodes));
 
 /**
  * @param {unknown} [encodes]

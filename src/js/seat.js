@@ -6,39 +6,28 @@ import { load, loadEncoder } from './core.js';
 import { WdeltaError } from './errors.js';
 import { platform } from './platform.js';
 
-export class Seat {
+/** The channel to a worker of its own. `answer` is set by whoever has it work. */
+export class Seat extends Channel {
   /** @type {Link} */
   #link;
-  channel;
-  /** Answers the worker's questions. @type {(question: any) => any} */
-  answer = () => undefined;
+  #started = false;
 
   /** @param {unknown} [encodes] whether it needs a core that this thread does not have */
   constructor(encodes) {
+    super((message, transfer) => this.#link.post(message, transfer));
     this.encodes = encodes;
     try {
       this.#link = platform.connect(platform.createWorker());
+      this.#link.listen(
+        (message) => this.receive(message),
+        (cause) => this.break(this.#started ? ended(cause) : notStarted(cause)),
+      );
     } catch (cause) {
       throw notStarted(cause);
     }
-    this.channel = new Channel(this.#link.post, (question) => this.answer(question));
-    this.#link.listen(
-      (message) => this.channel.receive(message),
-      (cause) => this.channel.break(this.#started ? ended(cause) : notStarted(cause)),
-    );
     /** Resolves when the worker has the core. */
     this.ready = (encodes ? loadEncoder() : load()).then((module) => this.ask({ type: 'init', module }));
     this.ready.then(() => (this.#started = true), () => {});
-  }
-
-  #started = false;
-
-  /**
-   * @param {any} question
-   * @param {Transferable[]} [transfer]
-   */
-  ask(question, transfer) {
-    return this.channel.ask(question, transfer);
   }
 
   /**
@@ -51,7 +40,7 @@ export class Seat {
 
   /** Stops the worker at once; resolves when none of its code runs any more. */
   async end() {
-    this.channel.break(new WdeltaError('ABORTED', 'the worker was stopped'));
+    this.break(new WdeltaError('ABORTED', 'the worker was stopped'));
     await this.#link.end();
   }
 }

@@ -51,6 +51,13 @@ test('workers start while the headers are read, and none for a plan', async () =
   await Promise.all(made.map((worker) => worker.terminate()));
 });
 
+for (const [name, made] of Object.entries({ nothing: undefined, 'an object that is no worker': {}, 'a promise': Promise.resolve() })) {
+  test(`${name} instead of a worker is refused in words`, async () => {
+    await init({ createWorker: () => made });
+    await assert.rejects(decode({ base, deltas, workers: 1 }), { code: 'IO', message: /^a worker cannot be started \(.+\); make it with init\({ createWorker }\), or pass workers: 0$/ });
+  });
+}
+
 test('a worker that made a plan frees what it opened before it does something else', async () => {
   const { serve } = await load('worker.js');
   const core = await load('wdelta.js');
