@@ -25,7 +25,10 @@ export function openSink(output, force, fallback) {
   }
   if (target.kind === 'file') return spoolSink(fileTarget(target));
   if (target.kind === 'directory') return spoolSink(folderTarget(target, force, fallback));
-  if (typeof target.getWriter === 'function') return spoolSink({ waits: true, open: async () => fromStream(target.getWriter()) });
+  if (typeof target.getWriter === 'function') {
+    if (target.locked) throw usage('output is a locked stream; choose another place');
+    return spoolSink({ waits: true, open: async () => fromStream(target.getWriter()) });
+  }
   if (typeof target.pipe === 'function') throw usage('output is a Node stream: give its path, or Writable.toWeb(stream)');
   if (typeof target.write === 'function' && typeof target.close === 'function') {
     return spoolSink({ waits: true, open: async () => target });
@@ -42,12 +45,6 @@ export function checkPath(path) {
   if (path && !plain) {
     throw new WdeltaError('MALFORMED', `the model names a file ${JSON.stringify(path)}, which is not a plain name inside its folder; correct its index file`);
   }
-}
-
-/** @param {OutputFile[]} outputs */
-function checkOne(outputs) {
-  if (outputs.length < 2) return;
-  throw usage(`the result has ${outputs.length} files, and output takes one: give a folder`);
 }
 
 /** @returns {Sink} */
@@ -100,8 +97,8 @@ function spoolSink(target) {
   return {
     copies: true,
     async check(files) {
-      if (!target.folder) checkOne(files);
-      await target.check?.(files);
+      if (!target.folder && files.length > 1) throw usage(`the result has ${files.length} files, and output takes one: give a folder`);
+      await target.check?.(files).catch(failed('the output', 'written'));
     },
     async create(files) {
       for (const { path, size } of files) {
@@ -131,7 +128,8 @@ function spoolSink(target) {
       return {};
     },
     async abort(/** @type {any} */ reason) {
-      if (!open.length && target.waits) open.push({ sink: await target.open(''), name: '' });
+      // Where it cannot be opened, nobody waits.
+      if (!open.length && target.waits) await target.open('').then((sink) => open.push({ sink, name: '' }), () => {});
       for (const { sink } of open) {
         const told = attempt(() => sink.abort?.(reason)).catch(() => {});
         // Who has stopped taking bytes may not answer this either, and a caller who aborts does not wait for that.

@@ -1,12 +1,13 @@
 // Where results go: all or nothing, and never over something else.
 import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, readdirSync, readlinkSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
 import { folder, noise, stage } from './stage.mjs';
 
 const { load } = stage();
-const { decode, encode } = await load('node.js');
+const { decode, encode, plan } = await load('node.js');
 const { openSink } = await load('sink.js');
 
 const base = noise(300_000);
@@ -157,6 +158,31 @@ test('an object and a stream learn of a failure, before the first byte too', asy
   const stream = new WritableStream({ abort: (why) => void (reason = why) });
   await assert.rejects(decode({ base, deltas, output: stream, dtype: 'bad' }), { code: 'MALFORMED' });
   assert.equal(reason.code, 'MALFORMED');
+});
+
+test('a stream that somebody else writes to is refused before the work', async () => {
+  const output = new WritableStream();
+  output.getWriter();
+  const unread = { size: 1000, read: () => assert.fail('nothing may be read') };
+  await assert.rejects(decode({ base: unread, deltas, output }), { code: 'USAGE', message: /locked stream; choose another place/ });
+});
+
+test('a stream that is locked meanwhile fails, and the room for the result is given back', async (t) => {
+  const { TMPDIR } = process.env;
+  t.after(() => Object.assign(process.env, { TMPDIR: TMPDIR ?? tmpdir() }));
+  process.env.TMPDIR = folder();
+  const output = new WritableStream();
+  // Beyond what is held in memory.
+  const large = { size: 17e6, read: (_, length) => new Uint8Array(length) };
+  const onProgress = ({ phase }) => phase === 'copying' && !output.locked && output.getWriter();
+  await assert.rejects(decode({ base: large, deltas, workers: 0, output, onProgress }), { code: 'IO', message: /^the output cannot be written: .*locked/ });
+  assert.deepEqual(readdirSync(process.env.TMPDIR), []);
+});
+
+test('a handle that cannot be looked at is a problem of the plan, with a code', async () => {
+  const getFile = () => Promise.reject(new DOMException('No.', 'NotAllowedError'));
+  const { problems } = await plan({ job: 'decode', base, deltas, output: { kind: 'file', name: 'x', getFile } });
+  assert.deepEqual(problems, [{ severity: 'error', code: 'IO', message: 'the output cannot be written: permission is denied' }]);
 });
 
 test('a caller who aborts does not wait for a stream that takes nothing any more', async () => {
