@@ -50,11 +50,10 @@ export class UrlSource {
    * @param {CallOptions} call
    */
   async #probe({ allowFullRead }) {
-    const response = await this.#fetch('bytes=0-0');
+    const { response } = await this.#fetch('bytes=0-0');
     const total = totalOf(response);
     this.#etag = response.headers.get('etag');
     if (response.status !== 200) {
-      await response.arrayBuffer();
       this.size = this.#blocks.size = Number(total ?? (await this.#head()));
       if (!Number.isSafeInteger(this.size)) throw this.#error('IO', 'has no sensible size');
     } else if (allowFullRead) await this.#readAll(response);
@@ -82,7 +81,7 @@ export class UrlSource {
    * @param {number} end
    */
   async #range(start, end) {
-    const response = await this.#fetch(`bytes=${start}-${end - 1}`);
+    const { response, body } = await this.#fetch(`bytes=${start}-${end - 1}`);
     const { status } = response;
     const etag = response.headers.get('etag');
     const total = totalOf(response);
@@ -93,7 +92,7 @@ export class UrlSource {
       await response.body?.cancel();
       throw this.#noRanges();
     }
-    const bytes = new Uint8Array(await this.#body(orAborted(response.arrayBuffer(), this.signal)));
+    const bytes = new Uint8Array(/** @type {ArrayBuffer} */ (body));
     if (bytes.length !== end - start) {
       throw this.#error('TRUNCATED', `gave ${bytes.length} bytes instead of ${end - start} at offset ${start}; run it again`, { retryable: true, offset: start });
     }
@@ -102,7 +101,7 @@ export class UrlSource {
 
   /** The length, where the server does not let pages see Content-Range. */
   async #head() {
-    const response = await this.#fetch(undefined, 'HEAD', [200]);
+    const { response } = await this.#fetch(undefined, 'HEAD', [200]);
     const length = response.headers.get('content-length');
     if (length === null) throw this.#noRanges();
     return length;
@@ -118,7 +117,9 @@ export class UrlSource {
     const spool = (this.#spool = await spoolFor(size));
     const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
     for (;;) {
-      const { done, value } = await this.#body(orAborted(reader.read(), this.signal));
+      const { done, value } = await orAborted(reader.read(), this.signal).catch((cause) => {
+        throw this.#unread(cause, response);
+      });
       if (done) break;
       if (this.size + value.length > size) break;
       await spool.write(this.size, value.slice());
@@ -131,23 +132,22 @@ export class UrlSource {
   }
 
   /**
-   * @template T
-   * @param {Promise<T>} part of a response
+   * Why there is no answer, or not all of it.
+   * @param {unknown} cause
+   * @param {Response} [response]
    */
-  async #body(part) {
-    try {
-      return await part;
-    } catch (cause) {
-      checkAbort(this.signal);
-      throw this.#error('IO', 'broke off; run it again', { retryable: true, cause });
-    }
+  #unread(cause, response) {
+    checkAbort(this.signal);
+    const what = response ? 'broke off; run it again' : 'cannot be reached, or its server does not let other sites read it (CORS); try again, or use a local copy';
+    return this.#error('IO', what, { retryable: true, cause });
   }
 
   /**
+   * An answer, with its body where that is a part: the whole file is for who asks for it.
    * @param {string} [range]
    * @param {string} [method]
    * @param {number[]} [expected]
-   * @returns {Promise<Response>}
+   * @returns {Promise<{ response: Response, body: ArrayBuffer | undefined }>}
    */
   async #fetch(range, method = 'GET', expected = [200, 206, 416]) {
     const headers = new Headers(this.request.headers);
@@ -156,20 +156,18 @@ export class UrlSource {
       checkAbort(this.signal);
       /** @type {WdeltaError} */
       let failed;
+      /** @type {Response | undefined} */
+      let response;
       try {
         // Node's fetch can miss the signal: it only holds weakly what follows it.
-        const response = await orAborted(fetch(new Request(this.request.clone(), { method, headers, signal: this.signal })), this.signal);
+        response = await orAborted(fetch(new Request(this.request.clone(), { method, headers, signal: this.signal })), this.signal);
         const { status } = response;
-        if (expected.includes(status)) return response;
+        if (expected.includes(status)) return { response, body: status === 200 ? undefined : await orAborted(response.arrayBuffer(), this.signal) };
         await response.body?.cancel();
         const why = [401, 403].includes(status) ? 'the server does not let you read it' : `the server answers ${status}`;
         failed = this.#error('IO', `cannot be read: ${why}`, { retryable: status === 429 || status >= 500 });
       } catch (cause) {
-        checkAbort(this.signal);
-        failed = this.#error('IO', 'cannot be reached, or its server does not let other sites read it (CORS); try again, or use a local copy', {
-          retryable: true,
-          cause,
-        });
+        failed = this.#unread(cause, response);
       }
       if (!failed.retryable || tries === TRIES) throw failed;
       await orAborted(new Promise((resolve) => setTimeout(resolve, PAUSE * 2 ** (tries - 1))), this.signal);

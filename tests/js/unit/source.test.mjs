@@ -159,6 +159,42 @@ test('trouble that passes is waited out', async () => {
   assert.equal((await inspect(url)).sources[0].size, body.length);
 });
 
+/** Sends the head of a part and then `sent` bytes of it, and breaks off. */
+const breakOff = (sent) => (request, response) => {
+  const [, start, end] = /bytes=(\d+)-(\d+)/.exec(request.headers.range);
+  response.writeHead(206, { 'content-range': `bytes ${start}-${end}/${body.length}`, 'content-length': end - start + 1 });
+  response.flushHeaders();
+  if (sent) response.write(body.subarray(Number(start), Number(start) + sent));
+  setImmediate(() => response.destroy());
+};
+
+test('a part that breaks off once is asked for again', async () => {
+  let times = 0;
+  const url = serve((request, response) => (++times % 2 ? breakOff(times === 1 ? 0 : 100) : ranges())(request, response));
+  const { heads } = await inspect(url);
+  assert.equal(heads[0], Buffer.from(body.subarray(0, 8)).toString());
+  assert.deepEqual(requests, ['GET bytes=0-0', 'GET bytes=0-0', 'GET bytes=0-65535', 'GET bytes=0-65535']);
+});
+
+test('a server that always breaks off is an error that says so', async () => {
+  const url = serve(breakOff(0));
+  const error = await inspect(url).catch((thrown) => thrown);
+  assert.deepEqual([error.code, error.retryable], ['IO', true]);
+  assert.match(error.message, /chat%20v2\.wdelta broke off; run it again$/);
+  assert.ok(error.cause instanceof Error);
+  assert.equal(requests.length, 4);
+});
+
+test('a first part that never comes is left when the caller aborts', async () => {
+  const controller = new AbortController();
+  const url = serve((_, response) => {
+    response.writeHead(206, { 'content-range': `bytes 0-0/${body.length}`, 'content-length': 1 });
+    response.flushHeaders();
+    setTimeout(() => controller.abort(), 50);
+  });
+  await assert.rejects(inspect(url, { signal: controller.signal }), { code: 'ABORTED' });
+});
+
 test('a file that is replaced on the server', async () => {
   let times = 0;
   const url = serve((request, response) => ranges({ etag: `"${++times}"` })(request, response));
