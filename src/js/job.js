@@ -55,6 +55,7 @@ export async function* runJob(kind, given, planOnly = false) {
     const job = large && (streams || encodes || platform.paints) ? leadJob(kind, options, list, run) : runHere(kind, options, list, run);
     let report;
     for await (const step of job.steps()) {
+      if (progress.failed) throw progress.failed;
       switch (step.kind) {
         case 'plan': {
           /** @type {Plan} */

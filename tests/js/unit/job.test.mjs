@@ -133,14 +133,18 @@ test('a signal that is aborted before starts nothing', async () => {
   assert.equal(error.code, 'ABORTED');
 });
 
-test('what onProgress throws ends the job', async () => {
-  const onProgress = () => {
-    throw new Error('mine');
-  };
-  const error = await failing(() => decode({ base: path, deltas, workers: 1, output: join(home, 'out'), onProgress }));
-  assert.equal(error.code, 'USAGE');
-  assert.equal(error.cause.message, 'mine');
-});
+for (const workers of [0, 1]) {
+  test(`what onProgress throws ends the job, with ${workers} workers`, async () => {
+    const onProgress = () => {
+      throw new Error('mine');
+    };
+    const jobs = [() => decode({ base: path, deltas, workers, output: join(home, 'out'), onProgress }), () => tensors({ base: path, workers, onProgress }).next()];
+    for (const job of jobs) {
+      const error = await failing(job);
+      assert.deepEqual([error.code, error.cause.message], ['USAGE', 'mine']);
+    }
+  });
+}
 
 test('a source that fails or gives too little ends the job', async () => {
   const object = (read) => ({ size: base.length, name: 'mine', read });
