@@ -55,9 +55,9 @@ const fromBytes = (bytes, name) => ({
  * @returns {Source}
  */
 function fromObject(object, label) {
-  const name = object.name ?? object.path ?? label;
+  const name = String(object.name ?? object.path ?? label);
   return {
-    path: object.path ?? name,
+    path: String(object.path ?? name),
     name,
     size: object.size,
     async read(offset, into) {

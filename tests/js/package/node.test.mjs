@@ -212,13 +212,14 @@ test('errors are WdeltaErrors with a code', async () => {
     `
     import { inspect, WdeltaError } from 'wdelta'
     const codes = []
-    for (const input of [new Uint8Array(100), 'missing.wdelta', ${JSON.stringify(base)}]) {
+    // The name of the last one is no text.
+    for (const input of [new Uint8Array(100), 'missing.wdelta', ${JSON.stringify(base)}, { size: 100, name: new URL('file:///a'), read: (_, length) => new Uint8Array(length) }]) {
       try { await inspect(input) } catch (error) { codes.push(error instanceof WdeltaError && error instanceof Error ? error.code : String(error)) }
     }
     console.log(JSON.stringify(codes))
   `,
   );
-  assert.deepEqual(result, ['NOT_WDELTA', 'IO', 'NOT_WDELTA']);
+  assert.deepEqual(result, ['NOT_WDELTA', 'IO', 'NOT_WDELTA', 'NOT_WDELTA']);
 });
 
 test('the command runs from node_modules/.bin', async () => {
