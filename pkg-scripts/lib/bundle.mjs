@@ -17,7 +17,7 @@ const COMPRESS = { passes: 4, inline: 1, loops: false, pure_getters: true, unsaf
  * Modules of the package for what other callers give, and what stands for them here: the page's calls are checked by their types, and it gives files and
  * links.
  */
-const STAND_INS = new Map([
+export const STAND_INS = new Map([
   ['pkg/checks.js', 'export const checkType = () => {}; export const lookUp = (name, known) => known[name];'],
   ['pkg/source-object.js', 'export const openObject = () => {};'],
 ]);
@@ -53,10 +53,12 @@ export async function minified(path, text) {
  * Links modules.
  *
  * @param {Map<string, string>} modules by path
+ * @param {Map<string, string>} [standIns] by the path of what they replace; one that replaces nothing is an error
  * @returns {Promise<Map<string, string>>} scripts by path
  */
-export async function bundle(modules) {
+export async function bundle(modules, standIns = new Map()) {
   const inputs = Object.fromEntries(ENTRIES.map((path) => [path, path]));
+  const unused = new Set(standIns.keys());
   const linked = await rollup({
     input: inputs,
     preserveEntrySignatures: 'allow-extension',
@@ -75,11 +77,14 @@ export async function bundle(modules) {
         load(path) {
           // Without this rollup would look for it on the disk.
           if (!modules.has(path)) throw new BuildError(`${path} is imported, but is no part of the site.`);
-          return STAND_INS.get(path) ?? modules.get(path);
+          unused.delete(path);
+          return standIns.get(path) ?? modules.get(path);
         },
       },
     ],
   });
+  // Its module was renamed or split: the page would carry it whole again, and only grow.
+  if (unused.size > 0) throw new BuildError(`${[...unused].join(', ')} has a stand-in, but the site asks for no such module; see STAND_INS in pkg-scripts/lib/bundle.mjs.`);
   const { output } = await linked.generate({
     entryFileNames: '[name]',
     chunkFileNames: '[name]',

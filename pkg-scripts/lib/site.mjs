@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { COMMAND_LINE, brotli } from './budget.mjs';
-import { bundle, minified } from './bundle.mjs';
+import { STAND_INS, bundle, minified } from './bundle.mjs';
 import { list, sync } from './files.mjs';
 import { BuildError, root } from './run.mjs';
 
@@ -114,7 +114,7 @@ export async function siteFiles(files) {
     if (path.endsWith('.js') && !NODE_ONLY.test(path) && !COMMAND_LINE.test(path)) modules.set(`pkg/${path}`, String(content));
     else if (path.endsWith('.wasm') || path === 'LICENSE') site.set(`pkg/${path}`, Buffer.from(content));
   }
-  for (const [path, script] of await bundle(modules)) site.set(path, Buffer.from(script));
+  for (const [path, script] of await bundle(modules, STAND_INS)) site.set(path, Buffer.from(script));
   site.set('sw.js', Buffer.from(await minified('sw.js', stamp(site))));
   return site;
 }
