@@ -47,6 +47,15 @@ test('every module has types, and what has side effects exists', () => {
   for (const path of manifest.sideEffects) assert.ok(existsSync(join(pkg, path)), path);
 });
 
+test('a module that is imported for what it does, and not for what it exports, is one with side effects', () => {
+  const asked = list(pkg)
+    .filter((path) => path.endsWith('.js'))
+    .flatMap((path) => [...readFileSync(join(pkg, path), 'utf8').matchAll(/^import '(.+)';$/gm)].map(([, name]) => `./${join(path, '..', name)}`));
+  assert.ok(asked.includes('./errors-node.js'), 'the search finds some');
+  // What is not named here, bundlers leave out.
+  for (const path of asked) assert.ok(manifest.sideEffects.includes(path), path);
+});
+
 test('the types suit a strict TypeScript project, whatever its target', async () => {
   const program = `import { encode, inspect, tensors } from 'wdelta';
     const { data } = await encode({ base: new Uint8Array(), finetuned: new Blob(['x']) });
