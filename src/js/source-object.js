@@ -3,7 +3,7 @@
 /** @import { CallOptions, Source, SourceObject } from './types.js' */
 import { WdeltaError, failed, usage } from './errors.js';
 import { filled } from './options.js';
-import { fromBlob } from './source.js';
+import { fromBlob } from './source-blob.js';
 import { UrlSource } from './source-url.js';
 
 /** Most files of one folder. A folder with more is not a model. */

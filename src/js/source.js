@@ -1,10 +1,10 @@
 // @ts-check
 // Whatever the user gives as a model or a delta, as opened files.
 /** @import { CallOptions, Source } from './types.js' */
-import { Blocks } from './blocks.js';
-import { changed, failed, usage } from './errors.js';
+import { failed, usage } from './errors.js';
 import { filled } from './options.js';
 import { platform } from './platform.js';
+import { fromBlob } from './source-blob.js';
 import { openObject } from './source-object.js';
 import { UrlSource } from './source-url.js';
 
@@ -32,28 +32,4 @@ export async function openSources(input, label, call) {
   if (!refused) return sources;
   await Promise.all(sources.map((source) => source.close?.()));
   throw refused.reason;
-}
-
-/**
- * @param {any} blob
- * @param {string} label
- * @param {string} [path]
- * @returns {Source}
- */
-export function fromBlob(blob, label, path) {
-  const name = blob.name ?? label;
-  const blocks = new Blocks(blob.size, async (start, end) => {
-    const got = await blob.slice(start, end).arrayBuffer();
-    if (got.byteLength < end - start) throw changed(name);
-    return new Uint8Array(got);
-  });
-  return {
-    // A chosen folder puts its own name in front.
-    path: path ?? (blob.webkitRelativePath?.split('/').slice(1).join('/') || name),
-    name: path ?? (blob.webkitRelativePath || name),
-    size: blob.size,
-    // Node cannot post a Blob of a file.
-    port: () => (platform.openPath ? undefined : { blob }),
-    read: (offset, into) => blocks.read(offset, into.length, (part, from) => into.set(part, from)),
-  };
 }
