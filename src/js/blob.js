@@ -27,9 +27,7 @@ export async function readBlob(blob, offset, len, put) {
     for (let got = 0; got < len; ) {
       /** @type {any} */
       let timer;
-      const stalled = new Promise((resolve) => {
-        timer = setTimeout(resolve, STALLED);
-      });
+      const stalled = new Promise((resolve) => (timer = setTimeout(resolve, STALLED)));
       // The buffer goes to the reader and comes back.
       const answer = await Promise.race([reader.read(new Uint8Array(bytes.buffer, got, len - got)), stalled]);
       clearTimeout(timer);

@@ -1,6 +1,6 @@
 // @ts-check
 // One call from beginning to end: open, plan, run, check, commit; and whatever happens, nothing left behind.
-/** @import { JobRun, Output, Plan, Sink, Source } from './types.js' */
+/** @import { JobRun, Output, OwnStep, Plan, Sink, Source } from './types.js' */
 import { engine, load, machine } from './core.js';
 import { steps, unpack } from './drive.js';
 import { checkAbort, toError, usage } from './errors.js';
@@ -11,6 +11,8 @@ import { leadJob, Rounds, warm } from './pool.js';
 import { Progress } from './progress.js';
 import { checkPath, openSink } from './sink.js';
 import { openSources } from './source.js';
+
+/** What a job has open, and who is told of its progress. @typedef {{ sources: Source[], outputs: Output[], progress: Progress, signal?: AbortSignal }} Files */
 
 /**
  * Runs a job. Yields the items of streamed results; returns the report.
@@ -69,32 +71,15 @@ export async function* runJob(kind, given, planOnly = false) {
           progress.plan(plan.reads + plan.writes + (sink?.copies ? plan.bytes : 0));
           break;
         }
-        case 'create':
-          step.outputs.forEach(({ path }) => checkPath(path));
-          outputs.push(...(await /** @type {Sink} */ (sink).create(step.outputs)));
-          outputs.forEach(({ size, bytes }, i) => {
-            job.putSize(sources.length + i, size);
-            progress.held.set(i, bytes?.length ?? 0);
-          });
-          break;
-        case 'resize': {
-          const output = outputs[step.file];
-          output.size = step.size;
-          await output.resize?.(step.size);
-          break;
-        }
-        case 'start':
-          rounds.start(step.tasks);
-          break;
-        case 'collect':
-          job.putReports(await rounds.collect());
-          break;
         case 'item':
           progress.phase('reading', step.value.name);
           yield kind === 'tensors' ? { ...step.value, data: toValues(step.data, options.as === 'float32') } : step.value;
           break;
         case 'done':
           report = step.value;
+          break;
+        default:
+          await answer(step, job, rounds, run, sink);
       }
     }
     if (planOnly) throw usage(`${kind} has no plan: it only reads what it shows`);
@@ -119,11 +104,43 @@ export async function* runJob(kind, given, planOnly = false) {
 }
 
 /**
+ * Does what a step asks for on the way to the result.
+ * @param {Exclude<OwnStep, { value: any }>} step
+ * @param {JobRun} job
+ * @param {Rounds} rounds
+ * @param {Files} files
+ * @param {Sink} [sink]
+ */
+async function answer(step, job, rounds, { sources, outputs, progress }, sink) {
+  switch (step.kind) {
+    case 'create':
+      step.outputs.forEach(({ path }) => checkPath(path));
+      outputs.push(...(await /** @type {Sink} */ (sink).create(step.outputs)));
+      outputs.forEach(({ size, bytes }, i) => {
+        job.putSize(sources.length + i, size);
+        progress.held.set(i, bytes?.length ?? 0);
+      });
+      break;
+    case 'resize': {
+      const output = outputs[step.file];
+      output.size = step.size;
+      await output.resize?.(step.size);
+      break;
+    }
+    case 'start':
+      rounds.start(step.tasks);
+      break;
+    case 'collect':
+      job.putReports(await rounds.collect());
+  }
+}
+
+/**
  * A whole job but for its tasks in the calling thread.
  * @param {string} kind
  * @param {object} options
  * @param {object[]} list of the sources
- * @param {{ sources: Source[], outputs: Output[], progress: Progress, signal?: AbortSignal }} run
+ * @param {Files} run
  * @returns {JobRun}
  */
 function runHere(kind, options, list, { sources, outputs, progress, signal }) {
