@@ -1,8 +1,13 @@
 // @ts-check
 // Questions and answers over a message port, the same on both sides.
+/** @import { Answer } from './protocol.js' */
 import { toPlain } from './errors.js';
 
-/** Numbers its questions, settles their promises when the answers come, and answers the other side's questions. */
+/**
+ * Numbers its questions, settles their promises when the answers come, and answers the other side's questions.
+ * @template Asks what this side asks
+ * @template Answers what it answers
+ */
 export class Channel {
   #asked = 0;
   /** @type {Map<number, { resolve(answer: any): void, reject(error: unknown): void }>} */
@@ -12,7 +17,7 @@ export class Channel {
 
   /**
    * @param {(message: any, transfer?: Transferable[]) => void} post
-   * @param {(question: any) => any} [answer] gives `{ reply, transfer? }`, a promise of it, or nothing
+   * @param {(question: Answers) => Answer | Promise<Answer>} [answer]
    */
   constructor(post, answer = () => undefined) {
     this.post = post;
@@ -20,7 +25,7 @@ export class Channel {
   }
 
   /**
-   * @param {any} question
+   * @param {Asks} question
    * @param {Transferable[]} [transfer]
    * @returns {Promise<any>}
    */
@@ -35,7 +40,7 @@ export class Channel {
 
   /**
    * A message without an answer.
-   * @param {any} question
+   * @param {Asks} question
    */
   tell(question) {
     if (!this.broken) this.post({ question });

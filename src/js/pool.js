@@ -3,6 +3,7 @@
 // calling thread.
 /** @import { JobRun, Output, Source, Task } from './types.js' */
 /** @import { Progress } from './progress.js' */
+/** @import { JobQuestion, StepAnswers, WorkerQuestion } from './protocol.js' */
 import { machine } from './core.js';
 import { reportOf } from './drive.js';
 import { orAborted } from './errors.js';
@@ -82,7 +83,10 @@ export function warm({ workers, encodes }) {
 /** @param {Job} job */
 const sizesOf = ({ sources, outputs }) => Float64Array.from([...sources, ...outputs], ({ size }) => size);
 
-/** What a worker is told about a job. @param {Job} job */
+/**
+ * @param {Job} job
+ * @returns {JobQuestion}
+ */
 function startOf(job) {
   const files = [...job.sources, ...job.outputs];
   return {
@@ -100,7 +104,7 @@ function startOf(job) {
  */
 function seatFor({ sources, outputs, progress, encodes }) {
   const seat = take(encodes);
-  seat.answer = async (/** @type {any} */ question) => {
+  seat.answer = async (question) => {
     switch (question.type) {
       case 'progress':
         progress.held.set(seat, question.memory);
@@ -110,7 +114,7 @@ function seatFor({ sources, outputs, progress, encodes }) {
         return { reply, transfer: [reply.buffer] };
       }
       case 'read': {
-        const all = question.ranges.map((/** @type {any} */ { file, offset, into }) =>
+        const all = question.ranges.map(({ file, offset, into }) =>
           readRange(sources[file] ?? outputs[file - sources.length], offset, into),
         );
         const reply = await Promise.all(all);
@@ -130,7 +134,7 @@ function seatFor({ sources, outputs, progress, encodes }) {
  * @returns {JobRun}
  */
 export function leadJob(kind, options, list, job) {
-  /** @type {{ sizes?: [number, number][], reports?: Uint8Array[] }} */
+  /** @type {StepAnswers} */
   let answers = {};
   return {
     putSize: (source, size) => (answers.sizes ??= []).push([source, size]),
@@ -145,7 +149,7 @@ export function leadJob(kind, options, list, job) {
         (parts[question.key] ??= []).push(...question.list);
       };
       let asked = true;
-      const ask = (/** @type {any} */ question, /** @type {Transferable[]} */ transfer = []) => orAborted(seat.ask(question, transfer), job.signal);
+      const ask = (/** @type {WorkerQuestion} */ question, /** @type {Transferable[]} */ transfer = []) => orAborted(seat.ask(question, transfer), job.signal);
       try {
         await seat.ready;
         await ask(startOf(job));
@@ -153,6 +157,7 @@ export function leadJob(kind, options, list, job) {
         for (;;) {
           // There are outputs now.
           if (answers.sizes) await ask(startOf(job));
+          /** @type {WorkerQuestion} */
           const question = { type: 'next', ...answers };
           answers = {};
           const list = await ask(question);
@@ -187,7 +192,7 @@ async function runHere(tasks, job) {
   return reports;
 }
 
-/** @typedef {{ tasks: (Task & { i: number })[], left: number, reports: Uint8Array[], start: object, done(reports: Uint8Array[]): void, fail(error: unknown): void }} Round */
+/** @typedef {{ tasks: (Task & { i: number })[], left: number, reports: Uint8Array[], start: JobQuestion, done(reports: Uint8Array[]): void, fail(error: unknown): void }} Round */
 
 /** The tasks of a job, in rounds: the next may begin before the last is collected. */
 export class Rounds {

@@ -1,12 +1,16 @@
 // @ts-check
 // One worker, started and ready to be asked.
+/** @import { HostQuestion, WorkerQuestion } from './protocol.js' */
 /** @import { Link } from './types.js' */
 import { Channel } from './channel.js';
 import { load, loadEncoder } from './core.js';
 import { WdeltaError } from './errors.js';
 import { platform } from './platform.js';
 
-/** The channel to a worker of its own. `answer` is set by whoever has it work. */
+/**
+ * The channel to a worker of its own. `answer` is set by whoever has it work.
+ * @extends {Channel<WorkerQuestion, HostQuestion>}
+ */
 export class Seat extends Channel {
   /** @type {Link} */
   #link;

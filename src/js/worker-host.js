@@ -1,7 +1,8 @@
 // @ts-check
 // What a machine runs against in a worker: files that it reaches itself, and questions to the main thread about all others.
 /** @import { Channel } from './channel.js' */
-/** @import { Host, Port, Transfer } from './types.js' */
+/** @import { HostQuestion, JobQuestion, WorkerQuestion } from './protocol.js' */
+/** @import { Host, Transfer } from './types.js' */
 import { readBlob } from './blob.js';
 import { BLOCK, Blocks } from './blocks.js';
 import { give, take } from './buffers.js';
@@ -14,15 +15,7 @@ const MAX_UNWRITTEN = 4 << 20;
 /** Shortest time between two words about progress, in ms. */
 const TELL = 50;
 
-/**
- * What a worker is told about a job: its sources, then its outputs.
- * @typedef {object} JobStart
- * @property {number} sources how many of the files are sources
- * @property {string[]} names
- * @property {Port[]} ports
- * @property {Float64Array} sizes
- * @property {Blocks[]} blocks what lies around small reads of sources
- */
+/** What a worker knows of its job, and what lies around small reads of its sources. @typedef {JobQuestion & { blocks: Blocks[] }} JobStart */
 
 /**
  * What Node can do in a worker and a browser cannot: read and write files by descriptor, at once.
@@ -43,7 +36,7 @@ function put(at, bytes) {
 
 /**
  * @param {JobStart} job
- * @param {Channel} channel
+ * @param {Channel<HostQuestion, WorkerQuestion>} channel
  * @param {Files} [files]
  * @returns {{ host: Host, settle: () => Promise<void> }} `settle` waits for everything that is written
  */

@@ -1,6 +1,7 @@
 // @ts-check
 // What runs in a worker: tasks of the core, whole jobs but for these, and files of the origin-private file system that only workers can write to
 // at a position. The same in browsers and in Node, which enters through worker-node.js.
+/** @import { HostQuestion, SpoolQuestion, StepAnswers, WorkerQuestion } from './protocol.js' */
 /** @import { Machine } from './types.js' */
 /** @import { Files, JobStart } from './worker-host.js' */
 import { Channel } from './channel.js';
@@ -32,6 +33,7 @@ export function serve(post, files) {
   /** Open files of the origin-private file system. @type {Map<number, any>} */
   const spools = new Map();
 
+  /** @type {Channel<HostQuestion, WorkerQuestion>} */
   const channel = new Channel(post, async (question) => {
     const { type } = question;
     switch (type) {
@@ -82,7 +84,7 @@ export function serve(post, files) {
     return { reply: bytes, transfer: [bytes.buffer] };
   }
 
-  /** @param {{ sizes?: [source: number, size: number][], reports?: Uint8Array[] }} answers of the step before */
+  /** @param {StepAnswers} answers of the step before */
   async function nextStep({ sizes = [], reports }) {
     for (const [source, size] of sizes) led.putSize(source, size);
     if (reports) led.putReports(reports);
