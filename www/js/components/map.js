@@ -112,7 +112,8 @@ export class BytesMap {
 
   /** @param {Cell} cell @param {import('../dom.js').Props} props @param {import('../dom.js').Child} text */
   #button(cell, props, text) {
-    const element = button(text, () => this.#actions.onCell(cell), { 'data-key': `cell ${cell.key}`, ...props });
+    // It looks like a cell before its value is shown, which on a slow machine is some frames later.
+    const element = button(text, () => this.#actions.onCell(cell), { class: 'cell unknown', 'data-key': `cell ${cell.key}`, ...props });
     this.#buttons.set(cell, element);
     return element;
   }
