@@ -145,6 +145,23 @@ test('what changed is measured from the first picture on, and shown', async () =
   await driven.close();
 });
 
+test('what is new or was zero is relative to nothing, and the rest is still said to be measured', async () => {
+  const values = (/** @type {(i: number) => number} */ of) => ({ dtype: 'F32', shape: [16, 16], bytes: Buffer.from(Float32Array.from({ length: 256 }, (_, i) => of(i)).buffer) });
+  const plain = writeModel(new Map([['layers.0.up.weight', values(Math.sin)], ['layers.0.up.zero', values(() => 0)]]));
+  const tuned = writeModel(
+    new Map([['head.weight', values(Math.cos)], ['layers.0.up.weight', values((i) => Math.sin(i) * 1.5)], ['layers.0.up.zero', values((i) => Math.sin(i) / 100)]]),
+  );
+  const driven = await site.open();
+  const { page } = driven;
+  await driven.give(named('head.wdelta', (await encode({ base: plain, finetuned: tuned })).data), named('base.safetensors', plain));
+  await page.locator('select[aria-label=Measure]').selectOption('relative');
+  await page.locator('button[data-key=measure]').click();
+  await page.getByText('measured', { exact: true }).waitFor();
+  const last = await rows(page).evaluateAll((all) => all.map((row) => row.lastElementChild?.textContent));
+  assert.deepEqual(last, ['–', '50.0\u00a0%', '–']);
+  await driven.close();
+});
+
 test('a table is saved under the name of what it is of', async () => {
   const driven = await site.open();
   await driven.give(await delta('int4'));

@@ -86,7 +86,7 @@ export class BytesMap {
       const finding = severities.find((severity) => severity === 'error') ?? severities.find(Boolean);
       const said =
         value === null
-          ? 'not measured'
+          ? 'not known'
           : `${measure.label} ${measure.text(value)}${measure.signed ? '' : `, ${percent(scale.max ? Math.max(0, value) / scale.max : 0)} of maximum`}`;
       const label = [plain(cell.label), said, cell.rows.length > 1 && plural(cell.rows.length, 'tensor'), finding]
         .filter(Boolean)

@@ -78,13 +78,16 @@ export const MEASURES = [
     short: 'Δ / base',
     needs: 'base',
     text: percent,
-    of: (rows) =>
-      root(
+    of: (rows) => {
+      // What is new in the fine-tune is relative to nothing, and neither is what was zero.
+      const old = rows.filter(({ strategy, stats }) => strategy !== 'stored' || stats?.baseNorm);
+      return root(
         ratio(
-          sum(rows, ({ stats }) => stats && stats.norm ** 2),
-          sum(rows, ({ stats }) => (stats?.baseNorm === undefined ? null : stats.baseNorm ** 2)),
+          sum(old, ({ stats }) => stats && stats.norm ** 2),
+          sum(old, ({ stats }) => (stats?.baseNorm === undefined ? null : stats.baseNorm ** 2)) || null,
         ),
-      ),
+      );
+    },
   },
   {
     id: 'largest',
