@@ -121,6 +121,17 @@ test('what counts batches leaves the scale to the weights', () => {
   assert.equal(scale(cell(1, 500)).max, 500);
 });
 
+test('a new head leaves the linear scale to the others', () => {
+  const [, , rms] = MEASURES;
+  const cells = [...Array.from({ length: 18 }, (_, i) => 1 + i / 10), 90, 100].map((norm) => ({ rows: [{ elements: 1e4, stats: { norm: norm * 100 } }] }));
+  const { max, at } = scaleOf(scaled(cells, rms), false);
+  assert.deepEqual([max, at(1.35), at(90), at(100)], [2.7, 0.5, 1, 1]);
+  assert.equal(scaleOf(scaled(cells, rms, true), true).max, 100);
+  // What few tensors have, where the others have nothing, is no exception.
+  const head = [...Array(30).fill(0), 90, 100].map((norm) => ({ rows: [{ elements: 1e4, stats: { norm: norm * 100 } }] }));
+  assert.equal(scaleOf(scaled(head, rms), false).max, 100);
+});
+
 test('biases are called alike', () => {
   assert.deepEqual(new Set(columns('attn.c_attn.bias', 'attn.c_proj.bias', 'mlp.c_proj.bias')), new Set(['c_attn bias', 'attn.c_proj bias', 'mlp.c_proj bias']));
 });

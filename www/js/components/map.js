@@ -64,7 +64,7 @@ export class BytesMap {
     const { measure, log, brush, tensor, cell: chosen } = shown;
     const cells = [...this.#buttons.keys()];
     const values = cells.map((cell) => measure.of(cell.rows));
-    const scale = scaleOf(scaled(cells, measure), log, measure.signed);
+    const scale = scaleOf(scaled(cells, measure, log), log, measure.signed);
     fill(this.#legend, legend(shown, values, scale, this.#actions));
     /** @type {HTMLElement | null} */
     let stop = null;
@@ -87,7 +87,7 @@ export class BytesMap {
       const said =
         value === null
           ? 'not known'
-          : `${measure.label} ${measure.text(value)}${measure.signed ? '' : `, ${percent(scale.max ? Math.max(0, value) / scale.max : 0)} of maximum`}`;
+          : `${measure.label} ${measure.text(value)}${measure.signed ? '' : value > scale.max ? ', above the scale' : `, ${percent(scale.max ? Math.max(0, value) / scale.max : 0)} of maximum`}`;
       const label = [plain(cell.label), said, cell.rows.length > 1 && plural(cell.rows.length, 'tensor'), finding]
         .filter(Boolean)
         .join(', ');
@@ -283,7 +283,7 @@ function legend({ measure, brush, log }, values, scale, actions) {
       slider(0),
       slider(1),
     ),
-    h('span', { class: 'num' }, measure.text(scale.value(brush[1]))),
+    h('span', { class: 'num' }, brush[1] === 1 && known.some((value) => value > scale.max) ? '≥ ' : '', measure.text(scale.value(brush[1]))),
     h(
       'span',
       { class: 'muted' },

@@ -23,7 +23,8 @@ export function visible(rows, state, measure) {
   if (cell !== null || brushed(brush)) {
     const cells = cellsOf(gridOf(rows, open));
     const values = cells.map((each) => measure.of(each.rows));
-    const scale = scaleOf(scaled(cells, measure), isLog(state, measure), measure.signed);
+    const log = isLog(state, measure);
+    const scale = scaleOf(scaled(cells, measure, log), log, measure.signed);
     const kept = cells.filter(({ key }, i) => {
       const value = values[i];
       if (cell !== null && key !== cell) return false;

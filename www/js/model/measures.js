@@ -169,12 +169,16 @@ export const PAIR_MEASURES = {
 };
 
 /**
- * The values that make a scale. One that stands alone, as what counts batches does, would leave no room for what differs among the others.
- * @param {{ rows: Row[] }[]} cells @param {Measure} measure
+ * The values that make a scale. What stands alone, as what counts batches does, or few far above nine of ten, as a new head does, would leave
+ * no room for what differs among the others.
+ * @param {{ rows: Row[] }[]} cells @param {Measure} measure @param {boolean} [log] a scale that has room for all
  */
-export function scaled(cells, measure) {
+export function scaled(cells, measure, log) {
   const large = cells.filter(({ rows }) => rows.some(({ elements }) => elements > 1));
-  return (large.length ? large : cells).map(({ rows }) => measure.of(rows));
+  const values = (large.length ? large : cells).map(({ rows }) => measure.of(rows));
+  const sizes = values.map((value) => Math.abs(value ?? 0)).filter(Boolean).sort((a, b) => a - b);
+  const most = log ? Infinity : 4 * sizes[Math.ceil(sizes.length * 0.9) - 1];
+  return values.filter((value) => !(Math.abs(value ?? 0) > most));
 }
 
 /**
