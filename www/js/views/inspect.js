@@ -71,6 +71,8 @@ function offerOf(state) {
   const int4 = rows.some(({ strategy }) => strategy === 'int4');
   const told = Boolean(entry?.made ?? entry?.info?.loss);
   const measures = MEASURES.filter(({ id, needs }) => (id === 'outliers' ? int4 : needs !== 'made' || told));
+  // Sizes tell of shapes, which are known; bits of how much there was to say, except in version 1, where a rule sets them.
+  if (leansOnBase(entry)) measures.unshift(...measures.splice(1, 1));
   /** @type {Record<string, boolean>} */
   const has = {
     stats: !leansOnBase(entry) || Boolean(base),
