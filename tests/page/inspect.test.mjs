@@ -131,18 +131,26 @@ test('every block of a large tensor can be looked at, and the last row is the la
 });
 
 test('what changed is measured from the first picture on, and shown', async () => {
-  const driven = await site.open();
-  const { page } = driven;
-  await driven.give(await delta('lossless'));
-  await page.getByRole('button', { name: 'Open the base to measure changes…' }).waitFor();
-  await driven.give(named('base.safetensors', base));
-  await page.getByRole('button', { name: /^Measure all changes, reads/ }).click();
-  await page.getByText('measured', { exact: true }).waitFor();
-  assert.equal(await page.locator('select[aria-label=Measure]').inputValue(), 'rms');
-  // The way leads no further from there.
-  await page.locator('select[aria-label=Measure]').selectOption('bytes');
-  await page.getByRole('button', { name: /^Measure all/ }).waitFor({ state: 'detached' });
-  await driven.close();
+  for (const [strategy, first] of [['lossless', 'bits'], ['int4', 'bytes']]) {
+    const driven = await site.open();
+    const { page } = driven;
+    const shown = page.locator('select[aria-label=Measure]');
+    await driven.give(await delta(strategy));
+    // Version 1 has as many bits for everything; there sizes tell more.
+    assert.equal(await shown.inputValue(), first);
+    if (strategy === 'lossless') await page.getByRole('button', { name: 'Open the base to measure changes…' }).waitFor();
+    await driven.give(named('base.safetensors', base));
+    await page.getByRole('button', { name: /^Measure all changes, reads/ }).click();
+    await page.getByText('measured', { exact: true }).waitFor();
+    assert.equal(await shown.inputValue(), 'rms');
+    // Where the base is open, changes are relative to it.
+    const relative = await rows(page).evaluateAll((all) => all.map((row) => row.lastElementChild?.textContent));
+    for (const [i, text] of relative.entries()) assert.match(text, i % 2 ? /^[1-9][\d.]+\u00a0%$/ : /^0\u00a0%$/);
+    // The way leads no further from there.
+    await shown.selectOption('bytes');
+    await page.getByRole('button', { name: /^Measure all/ }).waitFor({ state: 'detached' });
+    await driven.close();
+  }
 });
 
 test('what is new or was zero is relative to nothing, and the rest is still said to be measured', async () => {

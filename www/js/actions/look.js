@@ -53,17 +53,17 @@ export function lookActions(app) {
         (!leansOnBase(activeEntry(store.state)) || entryOf(store.state, 'base')?.source) &&
         !jobs.running
       )
-        void actions.measure([row.name], false);
+        void actions.measure([row.name]);
     },
 
     /**
-     * Statistics of the decoded values, of all tensors or of some.
-     * @param {string[] | null} names @param {boolean} withBase
+     * Statistics of the decoded values, of all tensors or of some, beside the base if it is open.
+     * @param {string[] | null} names
      */
-    async measure(names, withBase) {
+    async measure(names) {
       const entry = activeEntry(store.state);
       if (!entry) return;
-      const base = withBase || leansOnBase(entry) ? entryOf(store.state, 'base') : undefined;
+      const base = entryOf(store.state, 'base');
       const rows = rowsOf(entry).filter(({ name }) => !names || names.includes(name));
       await jobs.run(
         names ? 'tensor' : 'measure',

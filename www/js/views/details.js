@@ -195,7 +195,7 @@ export function tensorDetails(app, entry, row) {
             ? null
             : lacks
               ? button('Open the base…', () => actions.pickFiles(), { 'data-key': 'open base' })
-              : button(`Measure, reads ${read}`, () => actions.measure([row.name], false), { 'data-key': 'measure one' }),
+              : button(`Measure, reads ${read}`, () => actions.measure([row.name]), { 'data-key': 'measure one' }),
           told,
         ],
     h('h3', null, 'Bytes'),

@@ -204,11 +204,10 @@ function explore(app, signal) {
         return [button('Stop measuring', () => jobs.cancel(), { 'data-key': 'measure' })];
       const needsBase = measure.needs === 'base' || leansOnBase(activeEntry(state));
       if (needsBase && !base) return [button('Open the base to measure changes…', () => actions.pickFiles(), { class: 'primary', 'data-key': 'measure' })];
-      const size = (activeEntry(state)?.size ?? 0) + (needsBase ? (base?.size ?? 0) : 0);
       return [
-        button(`Measure all changes, reads ${bytes(size)}`, () => {
+        button(`Measure all changes, reads ${bytes((activeEntry(state)?.size ?? 0) + (base?.size ?? 0))}`, () => {
           if (known) actions.showMeasure('rms');
-          actions.measure(null, needsBase);
+          actions.measure(null);
         }, {
           class: 'primary',
           disabled: blocked(state),
@@ -229,7 +228,7 @@ function explore(app, signal) {
       ([info, tensor]) => (info ? fileStrip(info, rowNamed(topic.rows(store.state), tensor)) : null),
     ),
     jobArea(app, signal, 'measure', {
-      retry: () => actions.measure(null, false),
+      retry: () => actions.measure(null),
       choose: () => actions.pickFiles(store.state.active ?? undefined),
     }),
     findingsPanel(app, signal),
