@@ -144,7 +144,7 @@ export class BytesMap {
             'div',
             { class: 'line head', role: 'row' },
             h('span', { role: 'columnheader', class: 'axis' }, open === null ? 'layer' : 'expert'),
-            columns.map(({ label, key }) => h('span', { role: 'columnheader', title: plain(key) }, upright ? name(label, 18) : breakable(middle(label, 40)))),
+            columns.map(({ label, key }) => h('span', { role: 'columnheader', title: plain(key) }, upright ? name(label, 32) : breakable(middle(label, 40)))),
           )
         : null,
       band(top),
