@@ -244,13 +244,15 @@ export function depthLines(rows, measure, tensor, onSelect) {
           h(
             'td',
             { class: 'numeric num' },
-            peak?.cell
+            peak?.cell && peak.value
               ? button(
                   [measure.text(peak.value ?? 0), h('span', { class: 'wide' }, ` · ${plain(layerText(peak.layer))}`)],
                   () => onSelect(peak.cell?.rows[0].name ?? ''),
                   { class: 'link', 'data-key': `peak ${label}` },
                 )
-              : '–',
+              : peak
+                ? measure.text(0)
+                : '–',
           ),
         );
       }),
