@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { gridOf } from '../../www/js/model/grid.js';
 import { MEASURES, scaled, scaleOf } from '../../www/js/model/measures.js';
-import { about, bytes, count, duration, fileName, operation, percent, sentence } from '../../www/js/format.js';
+import { about, bytes, cosine, count, duration, fileName, operation, percent, sentence } from '../../www/js/format.js';
 
 /** Each input with the text it gives, blanks that do not break as blanks. */
 const TABLES = [
@@ -110,6 +110,11 @@ test('lines of the map: the first layer lowest, numbers as numbers, a decoder ab
   assert.deepEqual(lines('encoder 0', 'decoder 0', 'decoder 10'), ['decoder 10', 'decoder 0', 'encoder 0']);
   const { lines: some, bands } = map([null, 'stem.0'], ['0', 'norm'], ['1', 'norm']);
   assert.deepEqual([some, bands], [['1', '0'], ['stem.0']]);
+});
+
+test('a cosine of equals is not told by what sums lose', () => {
+  assert.equal(cosine(1 - 2 ** -53), '1.00');
+  assert.equal(cosine(1 - 1e-9), '1 − 1.00e−9');
 });
 
 test('what counts batches leaves the scale to the weights', () => {

@@ -51,7 +51,7 @@ export function number(n) {
 }
 
 /** A cosine, which next to 1 is told by what it lacks. @param {number | null} n */
-export const cosine = (n) => (n && n > 0.999 && n < 1 ? `1 − ${number(1 - n)}` : number(n));
+export const cosine = (n) => (n && n > 0.999 && n < 1 - 1e-15 ? `1 − ${number(1 - n)}` : number(n));
 
 /** @param {number | null} share 1 = 100 % */
 export const percent = (share) => (share === null ? '–' : `${(share < 1e4 ? three.format : number)(share * 100)}\u00a0%`);
