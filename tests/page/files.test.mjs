@@ -359,6 +359,7 @@ test('of models alone all are named, and it is said what they are for', async ()
   const { page } = driven;
   await driven.give(BASE, SFT);
   for (const name of ['base', 'ft-sft']) await page.getByText(`${name}.safetensors is open as a model`).waitFor();
+  await page.getByRole('button', { name: 'Make their delta' }).waitFor();
   await driven.view('Compare');
   await page.getByRole('button', { name: /^Measure similarity/ }).waitFor();
   assert.equal(await page.locator('aside.details').innerText(), '');

@@ -171,18 +171,23 @@ function waiting(app, entry) {
       status('wait', `${entry.reading}, ${bytes(entry.size)} file`),
     );
   const { entries } = app.store.state;
-  return missing(app, 'Inspect a delta', [
-    [false, 'A .wdelta file is needed here.'],
-    ...entries
-      .filter(({ state }) => state === 'ready')
-      .map(
-        (each) =>
-          /** @type {[boolean, import('../dom.js').Child[]]} */ ([
-            true,
-            [name(each.name), ' is open as a model: use it in Rebuild, Make or Compare.'],
-          ]),
-      ),
-  ]);
+  return missing(
+    app,
+    'Inspect a delta',
+    [
+      [false, 'A .wdelta file is needed here.'],
+      ...entries
+        .filter(({ state }) => state === 'ready')
+        .map(
+          (each) =>
+            /** @type {[boolean, import('../dom.js').Child[]]} */ ([
+              true,
+              [name(each.name), ' is open as a model: use it in Rebuild, Make or Compare.'],
+            ]),
+        ),
+    ],
+    entryOf(app.store.state, 'finetuned') && ['Make their delta', () => app.actions.go('make')],
+  );
 }
 
 /** @param {App} app @param {AbortSignal} signal */
