@@ -2,7 +2,7 @@
 // Inspect: what is in a delta, what it belongs to, whether it is intact.
 
 import { button, h, item, live, nextFrame, renewed } from '../dom.js';
-import { bytes, count, exact, name, number, percent, plural } from '../format.js';
+import { bytes, count, exact, name, number, percent, plural, prose } from '../format.js';
 import { checkKey } from '../model/chain.js';
 import { MEASURES } from '../model/measures.js';
 import { activeEntry, entryOf, leansOnBase, rowNamed, rowsOf } from '../model/rows.js';
@@ -317,7 +317,7 @@ function findingsPanel({ store, actions }, signal) {
     ([findings = []]) => {
       const of = (/** @type {string} */ severity) => findings.filter((finding) => finding.severity === severity).length;
       const parts = ['error', 'warning', 'note'].flatMap((word) => (of(word) ? [plural(of(word), word)] : []));
-      label.replaceChildren('Remarks ', h('span', { class: 'muted' }, parts.join(', ') || 'nothing noticed'));
+      label.replaceChildren('Remarks ', h('span', { class: 'muted' }, findings.length === 1 ? prose(findings[0].message) : parts.join(', ') || 'nothing noticed'));
       body.replaceChildren(findingList(findings, (tensor) => actions.select(tensor)));
       panel.open = of('error') > 0;
     },
