@@ -2,8 +2,9 @@
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { encode } from '../../pkg/node.js';
+import { encode, inspect } from '../../pkg/node.js';
 import { writeModel } from '../../pkg-scripts/lib/safetensors.mjs';
+import { percent } from '../../www/js/format.js';
 import { start } from './browser.mjs';
 
 /** Tensors of the models; norms are the same in both. */
@@ -167,6 +168,49 @@ test('what is new or was zero is relative to nothing, and the rest is still said
   await page.getByText('measured', { exact: true }).waitFor();
   const last = await rows(page).evaluateAll((all) => all.map((row) => row.lastElementChild?.textContent));
   assert.deepEqual(last, ['–', '50.0\u00a0%', '–']);
+  await driven.close();
+});
+
+test('a cell is one from its first frame on', async () => {
+  const driven = await site.open({
+    script: `new MutationObserver(() => (globalThis.bare ||= document.querySelector('.map button:not(.cell)'))).observe(document, { subtree: true, childList: true })`,
+  });
+  await driven.give(await delta('lossless'));
+  await rows(driven.page).first().waitFor();
+  assert.ok(!(await driven.page.evaluate(() => Boolean(/** @type {any} */ (globalThis).bare))));
+  await driven.close();
+});
+
+test('the only remark is told where remarks are counted', async () => {
+  const driven = await site.open();
+  await driven.give(await delta('lossless'));
+  assert.equal(await driven.page.locator('.findings-panel summary').innerText(), "Remarks 4 of 8 tensors are the base's own.");
+  await driven.close();
+});
+
+test('over depth, what did not change has no largest layer', async () => {
+  const driven = await site.open();
+  const { page } = driven;
+  await driven.give(await delta('int4'));
+  await page.locator('button[data-key=measure]').click();
+  await page.getByText('measured', { exact: true }).waitFor();
+  await page.getByText('Depth', { exact: true }).click();
+  await page.locator('.depth tbody tr').nth(1).waitFor();
+  const largest = await page.locator('.depth tbody tr').evaluateAll((all) => all.map((row) => row.lastElementChild?.textContent));
+  assert.match(largest[0] ?? '', /^0\.\d+ · layer \d$/);
+  assert.equal(largest[1], '0');
+  await driven.close();
+});
+
+test('what bytes buy is told where two deltas are compared', async () => {
+  const of = async (/** @type {number} */ quality) => (await encode({ base, finetuned, strategy: 'lossy', quality })).data;
+  const [rough, fine] = await Promise.all([of(30), of(80)]);
+  const told = await Promise.all([rough, fine].map(async (data) => percent((await inspect(data)).loss?.relativeError ?? 0)));
+  const driven = await site.open();
+  const { page } = driven;
+  await driven.give(named('rough.wdelta', rough), named('fine.wdelta', fine));
+  await driven.view('Compare');
+  assert.match((await page.locator('.summary').innerText()).replaceAll('\u00a0', ' '), new RegExp(`Error of the delta\\s+${told.join(', ').replaceAll('\u00a0', ' ')}`));
   await driven.close();
 });
 

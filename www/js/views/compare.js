@@ -261,7 +261,6 @@ function compare(app, signal) {
 function pairFacts(rows, a, b, diff) {
   const only = (/** @type {'a' | 'b'} */ side) => (diff && !a.info ? diff[side === 'a' ? 'onlyA' : 'onlyB'] : rows.filter((row) => row.side === side)).length;
   const both = rows.filter(({ side }) => !side).length;
-  const changed = rows.filter((row) => row.b && !row.side && row.strategy !== row.b.strategy).length;
   return h(
     'dl',
     null,
@@ -274,8 +273,9 @@ function pairFacts(rows, a, b, diff) {
     item('Only in B', exact(only('b'))),
     a.info && b.info
       ? [
-          item('Other operation', exact(changed)),
           item('Stored, A − B', PAIR_MEASURES.difference[0].text(a.info.bytes - b.info.bytes)),
+          // What the bytes buy. Version 1 does not say.
+          leansOnBase(a) && leansOnBase(b) ? item('Error of the delta', [a, b].map(({ info }) => percent(info?.loss?.relativeError ?? 0)).join(', ')) : null,
           item(
             'Base',
             a.info.baseHash === b.info.baseHash
