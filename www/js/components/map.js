@@ -230,7 +230,7 @@ function nearest(from, all, [dx, dy]) {
 }
 
 /** @param {Shown} shown @param {(number | null)[]} values @param {ReturnType<typeof scaleOf>} scale @param {Actions} actions */
-function legend({ measure, brush, log }, values, scale, actions) {
+function legend({ measure, brush }, values, scale, actions) {
   const known = values.filter((value) => value !== null);
   if (!known.length) return h('p', { class: 'legend muted' }, values.length ? 'Hatched cells are not measured yet.' : 'There are no tensors.');
   /** @type {number[]} */
@@ -287,7 +287,7 @@ function legend({ measure, brush, log }, values, scale, actions) {
     h(
       'span',
       { class: 'muted' },
-      `${exact(known.length)} of ${plural(values.length, 'cell')}${log ? ', log scale' : ''}`,
+      `${exact(known.length)} of ${plural(values.length, 'cell')}`,
     ),
   );
 }

@@ -5,7 +5,6 @@ import { button, facts, h, live, nextFrame } from '../dom.js';
 import { breakable, bytes, exact, name, number, optionText, percent, plain, plural, sentence, shape } from '../format.js';
 import { checkKey } from '../model/chain.js';
 import { MEASURES } from '../model/measures.js';
-import { layerText } from '../model/place.js';
 import { MEASURE_AT_ONCE, entryOf, leansOnBase } from '../model/rows.js';
 import { histogram, rowChart } from '../components/chart.js';
 import { recordView } from '../components/file.js';
@@ -54,7 +53,6 @@ export function fileDetails(app, entry) {
     facts([
       ['Size', `${exact(info.bytes)} B`],
       ['Parameters', exact(info.elements)],
-      ['Base hash', h('code', { class: 'wrap' }, info.baseHash)],
       ['Base name', info.baseName && name(info.baseName)],
     ]),
     h('h3', null, 'Is it intact?'),
@@ -143,15 +141,6 @@ export function tensorDetails(app, entry, row) {
       ],
       ['Stored', `${exact(row.bytes)} B`],
       ['Bits per param', number(MEASURES[1].of([row]))],
-      [
-        'Place',
-        [
-          row.group.layer === null ? 'outside the layers' : layerText(row.group.layer),
-          row.group.expert === null ? '' : `, expert ${row.group.expert}`,
-          ' · ',
-          name(row.group.role, 36),
-        ],
-      ],
       ['Error of the delta', error || row.loss ? percent(error?.relativeError ?? row.loss ?? null) : null],
       ['Stored so because', error?.reason && error.reason !== row.strategy && plain(error.reason)],
     ]),
