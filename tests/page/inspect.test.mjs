@@ -122,6 +122,10 @@ test('every block of a large tensor can be looked at, and the last row is the la
   }
   assert.equal(seen.size, blocks.length);
   await page.locator('.details').getByText('row 1,499', { exact: true }).waitFor();
+  // Each chart names its highest bar.
+  const told = await page.locator('.details figure output').allInnerTexts();
+  assert.match(told[0], /^highest in −?[\d.e−]+ … −?[\d.e−]+: [\d,]+$/);
+  assert.match(told[1], /^highest in rows [\d,]+ to [\d,]+: 0\.007\d+$/);
   // The details are drawn anew, as when a measurement ends.
   await page.keyboard.press('Escape');
   await records.waitFor({ state: 'detached' });

@@ -15,13 +15,15 @@ const WIDTH = 320;
 const HEIGHT = 96;
 
 /**
- * Places lie between 0 and 1; the bars fill `span`, else all of it.
- * @typedef {{ title: string, summary: string, head: [string, string], bars: { label: string, value: number, text: string }[], log: boolean, zero?: number, ticks?: number[], cuts?: number[], span?: [number, number], ends: [string, string] }} Chart
+ * Places lie between 0 and 1; the bars fill `span`, else all of it. Without a `summary` the highest bar is named.
+ * @typedef {{ title: string, summary?: string, head: [string, string], bars: { label: string, value: number, text: string }[], log: boolean, zero?: number, ticks?: number[], cuts?: number[], span?: [number, number], ends: [string, string] }} Chart
  */
 
 /** Bars whose exact values are read by hovering, or with the arrow keys; `T` turns it into a table. @param {Chart} chart */
 export function barChart({ title, summary, head, bars, log, zero, ticks = [], cuts = [], span: [from, to] = [0, 1], ends }) {
-  const high = bars.reduce((max, { value }) => Math.max(max, value), 0);
+  const top = bars.reduce((best, bar) => (bar.value > best.value ? bar : best));
+  const high = top.value;
+  summary ??= `highest in ${top.label}: ${top.text}`;
   const tall = (/** @type {number} */ value) =>
     value <= 0 ? 0 : Math.max(1.5, HEIGHT * (log ? Math.log1p(value) / Math.log1p(high) : value / high));
   const step = (WIDTH * (to - from)) / Math.max(1, bars.length);
@@ -116,7 +118,6 @@ export function histogram(stats, log, onLog) {
   }));
   return countChart({
     title: 'Decoded delta',
-    summary: `${number(stats.min)} to ${number(stats.max)}, mean ${number(stats.mean)}, ${exact(stats.zeros)} zeros`,
     head: ['Range', 'Values'],
     bars,
     log,
@@ -147,10 +148,8 @@ export function rowChart({ rms, per }, count, title = 'RMS by row', head = 'RMS'
     label: per > 1 ? `rows ${exact(i * per)} to ${last(i)}` : `row ${exact(i)}`,
     text: number(value),
   }));
-  const top = rms.indexOf(Math.max(...rms));
   return barChart({
     title,
-    summary: `highest in ${bars[top].label}: ${bars[top].text}`,
     head: ['Rows', head],
     bars,
     log: false,
