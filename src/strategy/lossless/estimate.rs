@@ -5,7 +5,7 @@
 //! same.
 
 use super::factors::Factors;
-use super::fit::{Counts, VARIANTS};
+use super::fit::Counts;
 use super::model::Window;
 use super::scaled::power;
 use super::side::Scales;
@@ -153,8 +153,9 @@ pub fn costs(window: Window, width: u32, counts: &Counts) -> CostTable {
         0 => class,
         variant => classes + 2 * class + variant - 1,
     };
-    let mut used = vec![false; VARIANTS * SYMBOLS];
-    for variant in 0..VARIANTS {
+    let variants = counts.len() / classes;
+    let mut used = vec![false; variants * SYMBOLS];
+    for variant in 0..variants {
         for class in 0..classes {
             for (used, &c) in used[variant * SYMBOLS..]
                 .iter_mut()

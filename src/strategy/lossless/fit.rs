@@ -19,7 +19,8 @@ use std::ops::Range;
 /// Contexts per class: without a prediction, and for either size of what a prediction's rounding leaves over.
 pub const VARIANTS: usize = 3;
 
-/// Counts of symbols by context of the fitting window, every class phased: see [`Contexts`].
+/// Counts of symbols by context of the fitting window, every class phased where there is a prediction and none where there
+/// is not: see [`Contexts`].
 pub type Counts = Vec<[u32; SYMBOLS]>;
 
 /// Rows that are counted at the lowest effort, at least, if there are as many.

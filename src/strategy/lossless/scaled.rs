@@ -60,6 +60,8 @@ pub(in crate::strategy) struct Scaled<'a> {
     pub rows: Vec<i32>,
     pub columns: Vec<i16>,
     pub parts: Parts,
+    /// Whether the parts are those of predicted rows.
+    predicted: bool,
 }
 
 impl<'a> Scaled<'a> {
@@ -69,6 +71,7 @@ impl<'a> Scaled<'a> {
             rows: vec![0; sample.n_rows()],
             columns: vec![0; sample.columns],
             parts: Parts::default(),
+            predicted: false,
         }
     }
 
@@ -85,6 +88,7 @@ impl<'a> Scaled<'a> {
         let Sample { layout, window, .. } = *self.sample;
         let mut moved = MovedRow::default();
         let size = self.sample.columns * layout.bytes();
+        self.predicted = prediction.is_some();
         self.parts.clear();
         self.parts.reserve(self.sample.len());
         for (i, (base, fine)) in self
@@ -163,7 +167,11 @@ impl<'a> Scaled<'a> {
 
     /// Counts the symbols of every `stride`-th row.
     pub fn count(&self, stride: usize) -> Counts {
-        let contexts = self.sample.contexts();
+        let mut contexts = self.sample.contexts();
+        if !self.predicted {
+            // Two thirds of all contexts would stay empty, and there are many to fill with zeros and to look through.
+            contexts.phased = 0;
+        }
         let mut counts = vec![[0; SYMBOLS]; contexts.count()];
         // Most symbols are the same few: two counters for each, so that an addition seldom waits for the one before.
         let mut others = match self.sample.len() / stride {
