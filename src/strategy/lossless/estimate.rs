@@ -13,7 +13,7 @@ use crate::kernels::v2::adaptive::Meter;
 use crate::kernels::v2::alphabet::raw_bits;
 use crate::kernels::v2::cost::CostTable;
 use crate::kernels::v2::log2::{log2_q8, FRACTION};
-use crate::kernels::v2::tables::{length_under, normalise, SYMBOLS};
+use crate::kernels::v2::tables::{length_under, normalise, Freqs, SYMBOLS};
 use std::sync::OnceLock;
 
 /// Bits of a symbol's frequency in a table that tensors share, where tables are joined. Table sets as they are written take
@@ -45,10 +45,14 @@ const FAR_MOVE_OCTAVE: u32 = 2 << FRACTION;
 ///
 /// `log`: logarithm of its size; `left_out_bits`: what a symbol is charged that the table leaves to the escape.
 pub fn joined_length(counts: &[u32; SYMBOLS], log: u32, width: u32, left_out_bits: u32) -> u64 {
-    let freqs = normalise(counts, log, width);
+    length_joined(counts, &normalise(counts, log, width), log, left_out_bits)
+}
+
+/// [`joined_length`] under a table that was made already.
+pub fn length_joined(counts: &[u32; SYMBOLS], freqs: &Freqs, log: u32, left_out_bits: u32) -> u64 {
     let mut kept = *counts;
     let mut bits = SHARED_TABLE_BITS;
-    for (k, f) in kept.iter_mut().zip(&freqs) {
+    for (k, f) in kept.iter_mut().zip(freqs) {
         if *f > 0 {
             bits += SHARED_FREQUENCY_BITS;
         } else {
@@ -56,7 +60,7 @@ pub fn joined_length(counts: &[u32; SYMBOLS], log: u32, width: u32, left_out_bit
             *k = 0;
         }
     }
-    length_under(&kept, &freqs, log) + (bits << FRACTION)
+    length_under(&kept, freqs, log) + (bits << FRACTION)
 }
 
 /// Length of counted symbols under their own frequencies, raw bits included, tables not. `width`: raw bits of an escape; 0

@@ -1,6 +1,6 @@
 //! From the counts of many tensors to shared tables.
 
-use super::estimate::joined_length;
+use super::estimate::length_joined;
 use super::fit::Counts;
 use super::form::Form;
 use super::model::{TableSet, Window};
@@ -23,8 +23,7 @@ pub fn tables(
     factor_counts: &Counts,
     raw_factors: bool,
 ) -> TableSet {
-    let mut classes = Classes::new(window.classes as usize, width, log, counts);
-    classes.choose_phased();
+    let mut classes = Classes::new(window.classes as usize, Kind { width, log }, counts);
     classes.join_low();
     classes.join_high();
     let mut freqs = classes.freqs();
@@ -52,88 +51,97 @@ fn sum(a: &Table, b: &Table) -> Table {
     std::array::from_fn(|s| a[s] + b[s])
 }
 
-/// Counts of a class's predicted weights, by what rounding the prediction left over.
-struct Phases {
-    /// Less than a quarter of a step.
-    near: Table,
-    /// More.
-    far: Table,
+/// A context with the table that is made for its counts.
+struct Context {
+    counts: Table,
+    freqs: Freqs,
+    /// Of the symbols with the table, in 2^-8 bits.
+    length: i64,
 }
 
-impl Phases {
-    fn both(&self) -> Table {
-        sum(&self.near, &self.far)
+/// Counts of a class's predicted weights, by what rounding the prediction left over: less than a quarter of a step, or more.
+type Phases = [Context; 2];
+
+fn phases_length(phases: &Phases) -> i64 {
+    phases[0].length + phases[1].length
+}
+
+/// What tables are made for.
+#[derive(Clone, Copy)]
+struct Kind {
+    width: u32,
+    log: u32,
+}
+
+impl Kind {
+    fn context(self, counts: Table) -> Context {
+        let freqs = normalise(&counts, self.log, self.width);
+        let length = length_joined(&counts, &freqs, self.log, LEFT_OUT_BITS) as i64;
+        Context { counts, freqs, length }
     }
 
-    fn with(&self, other: &Self) -> Self {
-        Self {
-            near: sum(&self.near, &other.near),
-            far: sum(&self.far, &other.far),
-        }
+    fn joined(self, a: &Context, b: &Context) -> Context {
+        self.context(sum(&a.counts, &b.counts))
     }
 }
 
 /// The classes that get tables.
 struct Classes {
-    width: u32,
-    log: u32,
+    kind: Kind,
     /// Which class of the counted window is the first one here.
     first: usize,
-    /// Counts of each class: of predicted weights too where these have no contexts of their own.
-    plain: Vec<Table>,
-    /// Counts of predicted weights, for the classes from the first that have contexts of their own for them.
+    /// Each class: with predicted weights too where these have no contexts of their own.
+    plain: Vec<Context>,
+    /// Predicted weights, for the classes from the first that have contexts of their own for them.
     phased: Vec<Phases>,
 }
 
 impl Classes {
-    /// All `n` classes, each phased.
-    fn new(n: usize, width: u32, log: u32, counts: &Counts) -> Self {
-        let phases = |p: &[Table]| Phases { near: p[0], far: p[1] };
-        Self {
-            width,
-            log,
-            first: 0,
-            plain: counts[..n].to_vec(),
-            phased: counts[n..].chunks_exact(2).map(phases).collect(),
-        }
-    }
-
-    /// Length of a context with its table, in 2^-8 bits.
-    fn length(&self, table: &Table) -> i64 {
-        joined_length(table, self.log, self.width, LEFT_OUT_BITS) as i64
-    }
-
-    fn phases_length(&self, phases: &Phases) -> i64 {
-        self.length(&phases.near) + self.length(&phases.far)
-    }
-
-    /// Leaves predicted weights contexts of their own from the first class to the last for which that pays.
-    fn choose_phased(&mut self) {
-        let (mut n, mut most, mut gain) = (0, 0, 0);
-        for (class, (phases, plain)) in self.phased.iter().zip(&self.plain).enumerate() {
-            let joined = sum(&phases.both(), plain);
-            gain += self.length(&joined) - self.phases_length(phases) - self.length(plain);
+    /// All `n` classes; predicted weights have contexts of their own from the first class to the last for which that pays.
+    fn new(n: usize, kind: Kind, counts: &Counts) -> Self {
+        let (plain, phases) = counts.split_at(n);
+        let mut plain: Vec<Context> = plain.iter().map(|c| kind.context(*c)).collect();
+        let mut phased = Vec::new();
+        let (mut used, mut most, mut gain) = (0, 0, 0);
+        // Without predicted weights no class would gain.
+        let phases = match phases.iter().flatten().any(|&c| c > 0) {
+            true => phases,
+            false => &[],
+        };
+        let mut together = Vec::new();
+        for (class, (phases, plain)) in phases.chunks_exact(2).zip(&plain).enumerate() {
+            let joined = kind.context(sum(&sum(&phases[0], &phases[1]), &plain.counts));
+            let apart = [phases[0], phases[1]].map(|c| kind.context(c));
+            gain += joined.length - phases_length(&apart) - plain.length;
             if gain > most {
-                (n, most) = (class + 1, gain);
+                (used, most) = (class + 1, gain);
             }
+            together.push(joined);
+            phased.push(apart);
         }
-        for (plain, phases) in self.plain.iter_mut().zip(&self.phased).skip(n) {
-            *plain = sum(&phases.both(), plain);
+        phased.truncate(used);
+        for (plain, joined) in plain.iter_mut().zip(together).skip(used) {
+            *plain = joined;
         }
-        self.phased.truncate(n);
+        Self {
+            kind,
+            first: 0,
+            plain,
+            phased,
+        }
     }
 
     /// Joins the first class to the second while that is not longer; the last phased class is joined to none.
     fn join_low(&mut self) {
         while let [first, second, ..] = &self.plain[..] {
-            let joined = sum(first, second);
-            let mut gain = self.length(first) + self.length(second) - self.length(&joined);
+            let joined = self.kind.joined(first, second);
+            let mut gain = first.length + second.length - joined.length;
             let phases = match &self.phased[..] {
                 [] => None,
                 [_] => return,
                 [first, second, ..] => {
-                    let joined = first.with(second);
-                    gain += self.phases_length(first) + self.phases_length(second) - self.phases_length(&joined);
+                    let joined = [0, 1].map(|p| self.kind.joined(&first[p], &second[p]));
+                    gain += phases_length(first) + phases_length(second) - phases_length(&joined);
                     Some(joined)
                 }
             };
@@ -153,10 +161,11 @@ impl Classes {
     /// Joins the last class to the one before while that is not longer and neither is phased.
     fn join_high(&mut self) {
         while let [.., before, last] = &self.plain[..] {
-            let joined = sum(last, before);
-            if self.plain.len() <= self.phased.len() + 1
-                || self.length(&joined) > self.length(last) + self.length(before)
-            {
+            if self.plain.len() <= self.phased.len() + 1 {
+                return;
+            }
+            let joined = self.kind.joined(last, before);
+            if joined.length > last.length + before.length {
                 return;
             }
             self.plain.pop();
@@ -167,9 +176,8 @@ impl Classes {
 
     /// Frequencies of all contexts, in the order of a [`TableSet`].
     fn freqs(&self) -> Vec<Freqs> {
-        let phases = self.phased.iter().flat_map(|p| [&p.near, &p.far]);
-        let tables = self.plain.iter().chain(phases);
-        tables.map(|c| normalise(c, self.log, self.width)).collect()
+        let contexts = self.plain.iter().chain(self.phased.as_flattened());
+        contexts.map(|c| c.freqs).collect()
     }
 }
 
