@@ -40,11 +40,12 @@ impl Float for Bf16 {
         // SAFETY: promised by the caller.
         let [a, b] = unsafe { load(p) };
         let zero = i16x8_splat(0);
+        // As one instruction interleaves them: engines know no other order.
         [
-            i16x8_shuffle::<8, 0, 8, 1, 8, 2, 8, 3>(a, zero),
-            i16x8_shuffle::<8, 4, 8, 5, 8, 6, 8, 7>(a, zero),
-            i16x8_shuffle::<8, 0, 8, 1, 8, 2, 8, 3>(b, zero),
-            i16x8_shuffle::<8, 4, 8, 5, 8, 6, 8, 7>(b, zero),
+            i16x8_shuffle::<8, 0, 9, 1, 10, 2, 11, 3>(a, zero),
+            i16x8_shuffle::<12, 4, 13, 5, 14, 6, 15, 7>(a, zero),
+            i16x8_shuffle::<8, 0, 9, 1, 10, 2, 11, 3>(b, zero),
+            i16x8_shuffle::<12, 4, 13, 5, 14, 6, 15, 7>(b, zero),
         ]
     }
 }
