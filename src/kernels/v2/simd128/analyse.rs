@@ -149,17 +149,6 @@ pub fn differ(layout: Layout, from: &[u8], fine: &[u8], deltas: &mut [f32]) {
     }
 }
 
-/// The differences of 16 elements.
-///
-/// # Safety
-/// Both can be read for 16 elements.
-#[inline(always)]
-unsafe fn differences<T: Float>(from: *const u8, fine: *const u8) -> [v128; 4] {
-    // SAFETY: promised by the caller.
-    let (b, f) = unsafe { (T::load(from), T::load(fine)) };
-    unrolled!([0, 1, 2, 3] | i | difference(f[i], b[i]))
-}
-
 #[inline(never)]
 fn differ_floats<T: Float>(layout: Layout, from: &[u8], fine: &[u8], deltas: &mut [f32]) {
     let n = deltas.len();
@@ -168,7 +157,9 @@ fn differ_floats<T: Float>(layout: Layout, from: &[u8], fine: &[u8], deltas: &mu
     for at in (0..whole).step_by(16) {
         // SAFETY: 16 elements from `at` on are inside all slices, whose lengths were compared above.
         unsafe {
-            let d = differences::<T>(from.as_ptr().add(T::BYTES * at), fine.as_ptr().add(T::BYTES * at));
+            let b = T::load(from.as_ptr().add(T::BYTES * at));
+            let f = T::load(fine.as_ptr().add(T::BYTES * at));
+            let d = unrolled!([0, 1, 2, 3] | i | difference(f[i], b[i]));
             let to = deltas.as_mut_ptr().add(at) as *mut v128;
             unrolled!([0, 1, 2, 3] | i | v128_store(to.add(i), d[i]));
         }
@@ -231,9 +222,16 @@ fn weigh_floats<T: Float>(layout: Layout, from: &[u8], fine: &[u8], weights: &[f
     for at in (0..whole).step_by(16) {
         // SAFETY: 16 elements from `at` on are inside all slices.
         unsafe {
-            let d = differences::<T>(from.as_ptr().add(T::BYTES * at), fine.as_ptr().add(T::BYTES * at));
+            let b = T::load(from.as_ptr().add(T::BYTES * at));
+            let f = T::load(fine.as_ptr().add(T::BYTES * at));
             let w: [v128; 4] = load(weights.as_ptr().add(at) as *const u8);
-            let terms = unrolled!([0, 1, 2, 3] | i | f32x4_mul(f32x4_abs(d[i]), w[i]));
+            let terms = unrolled!(
+                [0, 1, 2, 3] | i | {
+                    // Without a sign, and without anything where an element became 0.
+                    let mask = u32x4_shr(f32x4_ne(f[i], f32x4_splat(0.0)), 1);
+                    f32x4_mul(v128_and(f32x4_sub(f[i], b[i]), mask), w[i])
+                }
+            );
             lo = f32x4_add(f32x4_add(lo, terms[0]), terms[2]);
             hi = f32x4_add(f32x4_add(hi, terms[1]), terms[3]);
         }
@@ -241,7 +239,12 @@ fn weigh_floats<T: Float>(layout: Layout, from: &[u8], fine: &[u8], weights: &[f
     let mut deltas = [0f32; 16];
     let rest = &mut deltas[..n - whole];
     differ_scalar(layout, &from[T::BYTES * whole..], &fine[T::BYTES * whole..], rest);
-    finish(lo, hi, rest, &weights[whole..])
+    let sum = finish(lo, hi, rest, &weights[whole..]);
+    // Differences that are not finite count nothing. They are few, and the sum shows whether there are any.
+    match sum.is_finite() {
+        true => sum,
+        false => weighted_difference_scalar(layout, from, fine, weights),
+    }
 }
 
 /// See [`normalise`](crate::kernels::v2::analyse::normalise).
