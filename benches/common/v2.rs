@@ -43,7 +43,9 @@ pub fn fit_all(tensors: &[Tensor], effort: Effort) -> Vec<SampleFit> {
             let stride = effort.stride(t.columns as u64, words).max(1) as usize;
             let mut sample = fit::Sample::new(t.layout, t.columns, stride as u64);
             let row = t.columns * t.layout.bytes();
-            for (base, fine) in t.base.chunks(row).zip(t.fine.chunks(row)).step_by(stride) {
+            // What is looked at as a whole comes in blocks, as in a job.
+            let piece = if stride == 1 { t.base.len().max(1) } else { row };
+            for (base, fine) in t.base.chunks(piece).zip(t.fine.chunks(piece)).step_by(stride) {
                 sample.add(base, fine);
             }
             fit::fit(&sample, effort)
