@@ -90,6 +90,7 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &mut [Segment<
         dithered: RowWriter::default(),
     };
     let several = segments.len() > 1;
+    let lengths = if several { symbol_lengths(&tables) } else { Vec::new() };
     for segment in segments {
         let rows = SegmentRows::of(segment, writer.coding.contexts.log2_q);
         let (first, first_raw) = (writer.streams.index.len(), writer.streams.raw.len());
@@ -109,7 +110,7 @@ pub fn encode(set: &TableSet, cost: Option<&CostTable>, segments: &mut [Segment<
         let mut share = 1;
         if several {
             let Streams { index, raw } = &writer.streams;
-            share += ((raw.len() - first_raw) << FRACTION) + symbols_length(&tables, &index[first..]);
+            share += ((raw.len() - first_raw) << FRACTION) + symbols_length(&lengths, &index[first..]);
         }
         stats.shares.push(share);
     }
@@ -294,14 +295,21 @@ impl BlockWriter<'_> {
 /// Symbols whose lengths are enough to say which share of a block a segment has.
 const ENOUGH_SYMBOLS: usize = 1 << 13;
 
+/// Length of every symbol of an index in 2^-8 bits.
+fn symbol_lengths(tables: &EncodeTables) -> Vec<u16> {
+    let frequencies = tables.entries.iter().map(|&e| e as u16 as u64);
+    let lengths = frequencies.map(|f| ((tables.log << FRACTION) - log2_q8(f)) as u16);
+    lengths.collect()
+}
+
 /// Length of some symbols in 2^-8 bits, that of many estimated from a part of them.
-fn symbols_length(tables: &EncodeTables, index: &[u16]) -> u64 {
+fn symbols_length(lengths: &[u16], index: &[u16]) -> u64 {
     let mut sum = 0;
     // An odd number, so that it is not always the same columns.
     let stride = (index.len() / ENOUGH_SYMBOLS) | 1;
     for group in index.chunks_exact(LANES).step_by(stride) {
         for &i in group {
-            sum += ((tables.log << FRACTION) - log2_q8(tables.frequency(i) as u64)) as u64;
+            sum += lengths.get(i as usize).copied().unwrap_or(0) as u64;
         }
     }
     sum * stride as u64
