@@ -3,7 +3,7 @@
 //! None of these is inlined: in one large function with all of them the engine's registers do not last.
 #![allow(unsafe_code)]
 
-use super::lanes::fold16;
+use super::lanes::{fold16, negated};
 use super::values::{load, Bf16, Float, F16, F32};
 use super::USUAL;
 use crate::kernels::v2::alphabet;
@@ -65,7 +65,7 @@ fn run<const PLAIN: bool>(start: &Start<'_>, log2_q: u32, fine: &[u8], classes: 
             let f = fine.as_ptr().add(2 * at) as *const v128;
             let v = if predicted {
                 let v = v128_load(variants.as_ptr().add(at) as *const v128);
-                [u16x8_extend_low_u8x16(v), u16x8_extend_high_u8x16(v)]
+                [i16x8_extend_low_i8x16(v), i16x8_extend_high_i8x16(v)]
             } else {
                 [i16x8_splat(0); 2]
             };
@@ -79,8 +79,8 @@ fn run<const PLAIN: bool>(start: &Start<'_>, log2_q: u32, fine: &[u8], classes: 
                     let mut u = i16x8_sub(fold16(f, fold_mask), fold16(b, fold_mask));
                     let mut code = v128_and(u, i16x8_splat(255));
                     if !PLAIN {
-                        let flip = i16x8_lt(i16x8_shl(v[h], 8), i16x8_splat(0));
-                        u = i16x8_sub(v128_xor(u, flip), flip);
+                        // Bytes were extended with their sign, which is `FLIP`.
+                        u = negated(u, v[h]);
                         let variant = i16x8_shl(v128_and(v[h], i16x8_splat((FLIP - 1) as i16)), 8);
                         code = v128_or(variant, v128_and(u, i16x8_splat(255)));
                     }

@@ -3,7 +3,7 @@
 
 use super::rans::step;
 use crate::kernels::v2::predict::FLIP;
-use crate::kernels::v2::rans::LANES;
+use crate::kernels::v2::rans::{LANES, LOWER};
 use crate::kernels::v2::read_row::Contexts;
 use crate::kernels::v2::tables::DecodeTables;
 use core::arch::wasm32::*;
@@ -59,7 +59,9 @@ impl Classes {
                 if PREDICTED {
                     let variant = v128_and(variants[h], i16x8_splat((FLIP - 1) as i16));
                     let own = i16x8_add(i16x8_add(i16x8_shl(c, 1), self.last_class), variant);
-                    let has_own = v128_and(i16x8_lt(c, self.phased), i16x8_gt(variant, i16x8_splat(0)));
+                    // None without a variant; one of 1 or 2 leaves the limit as it is.
+                    let limit = i16x8_min(self.phased, i16x8_shl(variant, 7));
+                    let has_own = i16x8_lt(c, limit);
                     v128_bitselect(own, c, has_own)
                 } else {
                     c
@@ -74,6 +76,8 @@ pub struct Lanes {
     table: *const u32,
     log: u32,
     mask: v128,
+    /// The largest state that takes a word.
+    below: v128,
     /// The context of lanes without a weight.
     padding: v128,
 }
@@ -85,6 +89,7 @@ impl Lanes {
             table: tables.slots.as_ptr(),
             log: tables.log,
             mask: u32x4_splat((1 << tables.log) - 1),
+            below: u32x4_splat(LOWER - 1),
             padding: i16x8_splat(tables.padding() as i16),
         }
     }
@@ -122,7 +127,17 @@ impl Lanes {
         let s = unrolled!(
             [0, 1, 2, 3] | v | {
                 // SAFETY: passed on from the caller.
-                let (state, e) = unsafe { step(x[v], i32x4_shl(c[v], log), self.table, self.mask, log, words) };
+                let (state, e) = unsafe {
+                    step(
+                        x[v],
+                        i32x4_shl(c[v], log),
+                        self.table,
+                        self.mask,
+                        log,
+                        self.below,
+                        words,
+                    )
+                };
                 x[v] = state;
                 i32x4_shr(e, 24)
             }
@@ -144,6 +159,13 @@ pub fn present(n: usize) -> [v128; 2] {
 #[inline(always)]
 pub fn fold16(x: v128, mask: v128) -> v128 {
     v128_xor(x, v128_and(i16x8_shr(x, 15), mask))
+}
+
+/// `x`, negated in the lanes whose `sign` is negative.
+#[inline(always)]
+pub fn negated(x: v128, sign: v128) -> v128 {
+    // The compiler knows this with a subtraction instead, and makes a choice of it that takes longer.
+    i16x8_add(v128_xor(x, i16x8_shr(sign, 15)), u16x8_shr(sign, 15))
 }
 
 /// [`fold16`] for four words of 32 bits, or of 16 bits that were sign-extended.

@@ -100,55 +100,47 @@ unsafe fn moves(columns: &Columns, pairs: &[v128], scale: v128, g: usize) -> [v1
     unrolled!([0, 1, 2, 3] | i | f32x4_mul(f32x4_mul(f32x4_convert_i32x4(sums[i]), scale), scales[i]))
 }
 
-/// Keeps the special ones of 16 elements of 16 bits, stores them, and gives their contexts: 1, or 2 where `large`,
-/// and [`FLIP`] where `flip`.
+/// Keeps the special ones of 16 elements of 16 bits, stores them, and gives their contexts, which are 1 for special ones.
 ///
 /// # Safety
 /// 16 elements can be read at `base` and written at `to`.
 #[inline(always)]
-unsafe fn put16(
-    base: *const u8,
-    special: v128,
-    rounded: [v128; 2],
-    large: [v128; 2],
-    flip: [v128; 2],
-    to: *mut u8,
-) -> v128 {
+unsafe fn put16(base: *const u8, special: v128, rounded: [v128; 2], contexts: [v128; 2], to: *mut u8) -> v128 {
     // SAFETY: promised by the caller.
     let base: [v128; 2] = unsafe { load(base) };
+    let (mut rounded, mut contexts) = (rounded, contexts);
+    let special = unrolled!([0, 1] | h | i16x8_eq(v128_and(base[h], special), special));
+    if v128_any_true(v128_or(special[0], special[1])) {
+        rounded = unrolled!([0, 1] | h | v128_bitselect(base[h], rounded[h], special[h]));
+        contexts = unrolled!([0, 1] | h | v128_bitselect(i16x8_splat(1), contexts[h], special[h]));
+    }
     let to = to as *mut v128;
-    let contexts = unrolled!(
-        [0, 1] | h | {
-            let special = i16x8_eq(v128_and(base[h], special), special);
-            // SAFETY: promised by the caller.
-            unsafe { v128_store(to.add(h), v128_bitselect(base[h], rounded[h], special)) };
-            let context = i16x8_sub(i16x8_splat(1), large[h]);
-            let context = v128_or(context, v128_and(flip[h], i16x8_splat(FLIP as i16)));
-            v128_bitselect(i16x8_splat(1), context, special)
-        }
-    );
+    // SAFETY: promised by the caller.
+    unrolled!([0, 1] | h | unsafe { v128_store(to.add(h), rounded[h]) });
     u8x16_narrow_i16x8(contexts[0], contexts[1])
 }
 
 impl Move for Bf16 {
     #[inline(always)]
     unsafe fn put(base: *const u8, values: [v128; 4], by: [v128; 4], to: *mut u8) -> v128 {
-        let zero = i16x8_splat(0);
         let moved = unrolled!([0, 1, 2, 3] | i | i32x4_add(f32x4_add(values[i], by[i]), i32x4_splat(0x8000)));
         let rounded =
             unrolled!([0, 1] | h | i16x8_shuffle::<1, 3, 5, 7, 9, 11, 13, 15>(moved[2 * h], moved[2 * h + 1]));
-        let rest = unrolled!(
+        let contexts = unrolled!(
             [0, 1] | h | {
-                let lower = i16x8_shuffle::<0, 2, 4, 6, 8, 10, 12, 14>(moved[2 * h], moved[2 * h + 1]);
-                v128_xor(lower, i16x8_splat(i16::MIN))
+                let lower = unrolled!([0, 1] | i | v128_and(moved[2 * h + i], u32x4_splat(0xffff)));
+                let rest = v128_xor(u16x8_narrow_i32x4(lower[0], lower[1]), i16x8_splat(i16::MIN));
+                // The sign of the sum before it was rounded is that of the rounded one, as rounding a magnitude keeps it:
+                // negative is what was rounded away from zero. Differences that saturate keep their sign and their size.
+                let sign = i16x8_shr(rounded[h], 15);
+                let outward = i16x8_sub_sat(v128_xor(rest, sign), sign);
+                let magnitude = i16x8_max(outward, i16x8_sub_sat(i16x8_splat(0), outward));
+                let context = i16x8_add(u16x8_shr(magnitude, 14), i16x8_splat(1));
+                v128_or(context, v128_and(u16x8_shr(outward, 8), i16x8_splat(FLIP as i16)))
             }
         );
-        let large = unrolled!([0, 1] | h | u16x8_ge(i16x8_abs(rest[h]), i16x8_splat(0x4000)));
-        // The sign of the sum before it was rounded is that of the rounded one, as rounding a magnitude keeps it.
-        let flip =
-            unrolled!([0, 1] | h | v128_andnot(i16x8_lt(v128_xor(rest[h], rounded[h]), zero), i16x8_eq(rest[h], zero)));
         // SAFETY: promised by the caller.
-        unsafe { put16(base, i16x8_splat(0x7f80), rounded, large, flip, to) }
+        unsafe { put16(base, i16x8_splat(0x7f80), rounded, contexts, to) }
     }
 }
 
@@ -172,8 +164,15 @@ impl Move for F16 {
             u16x8_narrow_i32x4(rounded[0], rounded[1]),
             u16x8_narrow_i32x4(rounded[2], rounded[3]),
         ];
+        let (large, flip) = (both(large), both(flip));
+        let contexts = unrolled!(
+            [0, 1] | h | {
+                let context = i16x8_sub(i16x8_splat(1), large[h]);
+                v128_or(context, v128_and(flip[h], i16x8_splat(FLIP as i16)))
+            }
+        );
         // SAFETY: promised by the caller.
-        unsafe { put16(base, i16x8_splat(0x7c00), rounded, both(large), both(flip), to) }
+        unsafe { put16(base, i16x8_splat(0x7c00), rounded, contexts, to) }
     }
 }
 

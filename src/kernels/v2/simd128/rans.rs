@@ -46,6 +46,9 @@ static COMPRESS: [[u8; 16]; 16] = {
 
 /// One step of four lanes: new states, and the table entries that were hit.
 ///
+/// `below`: 2^16 - 1 in every lane, the largest state that takes a word. Where the compiler sees that number, it makes an
+/// "at most" of it a "less than", which engines do in twice as many instructions.
+///
 /// # Safety
 /// `contexts` (already shifted by `log`) plus `mask` stay below the table's length; 8 bytes can be read at `words`.
 #[inline(always)]
@@ -55,6 +58,7 @@ pub unsafe fn step(
     table: *const u32,
     mask: v128,
     log: u32,
+    below: v128,
     words: &mut *const u8,
 ) -> (v128, v128) {
     let slot = i32x4_add(v128_and(x, mask), contexts);
@@ -70,7 +74,7 @@ pub unsafe fn step(
             i32x4_mul(v128_and(e, low), u32x4_shr(x, log)),
             v128_and(u32x4_shr(e, 12), low),
         );
-        let need = i32x4_eq(u32x4_shr(y, 16), i32x4_splat(0));
+        let need = u32x4_le(y, below);
         let m = i32x4_bitmask(need) as usize & 15;
         let w = u8x16_swizzle(
             v128_load64_zero(*words as *const u64),
@@ -111,6 +115,7 @@ pub fn decode_row(
 ) {
     let log = tables.log;
     let mask = u32x4_splat((1 << log) - 1);
+    let below = u32x4_splat(LOWER - 1);
     let last = u8x16_splat(tables.contexts().min(255) as u8);
     let table = tables.slots.as_ptr();
     let mut x = load_states(states);
@@ -130,7 +135,7 @@ pub fn decode_row(
             ];
             let s = unrolled!(
                 [0, 1, 2, 3] | v | {
-                    let (state, e) = step(x[v], i32x4_shl(c[v], log), table, mask, log, &mut p);
+                    let (state, e) = step(x[v], i32x4_shl(c[v], log), table, mask, log, below, &mut p);
                     x[v] = state;
                     i32x4_shr(e, 24)
                 }

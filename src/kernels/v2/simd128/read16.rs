@@ -3,7 +3,7 @@
 //! Loops are functions of their own, not inlined: in a large one the engine's registers do not last.
 #![allow(unsafe_code)]
 
-use super::lanes::{fold16, Classes, Lanes};
+use super::lanes::{fold16, negated, Classes, Lanes};
 use super::rans::{load_states, store_states};
 use super::values::load;
 use crate::kernels::v2::alphabet;
@@ -90,8 +90,8 @@ fn results<const PREDICTED: bool>(
         [0, 1] | h | {
             let mut u = codes[h];
             if PREDICTED {
-                let flip = i16x8_lt(i16x8_shl(variants[h], 8), i16x8_splat(0));
-                u = i16x8_sub(v128_xor(u, flip), flip);
+                // Bytes were extended with their sign, which is `FLIP`.
+                u = negated(u, variants[h]);
             }
             fold16(i16x8_add(fold16(from[h], fold_mask), u), fold_mask)
         }
@@ -151,7 +151,7 @@ fn run<const PREDICTED: bool, const USUAL: bool>(
             let columns = load(source.columns.as_ptr().add(16 * g) as *const u8);
             let variants = if predicted {
                 let v = v128_load(variants.as_ptr().add(16 * g) as *const v128);
-                [u16x8_extend_low_u8x16(v), u16x8_extend_high_u8x16(v)]
+                [i16x8_extend_low_i8x16(v), i16x8_extend_high_i8x16(v)]
             } else {
                 [i16x8_splat(0); 2]
             };
@@ -180,7 +180,7 @@ fn run<const PREDICTED: bool, const USUAL: bool>(
             let from = load(last.as_ptr());
             let columns = load(source.columns.as_ptr().add(16 * whole) as *const u8);
             let v = v128_load(last_variants.as_ptr() as *const v128);
-            let variants = [u16x8_extend_low_u8x16(v), u16x8_extend_high_u8x16(v)];
+            let variants = [i16x8_extend_low_i8x16(v), i16x8_extend_high_i8x16(v)];
             let contexts = classes.contexts::<PREDICTED, USUAL>(from, columns, variants);
             let mut p = start.add(at);
             let codes = lanes.symbols::<USUAL>(&mut x, lanes.padded(contexts, rest), &mut p);

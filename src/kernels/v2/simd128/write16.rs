@@ -4,7 +4,7 @@
 #![allow(unsafe_code)]
 
 use super::analyse::bucket;
-use super::lanes::{fold16, index as symbols, Classes};
+use super::lanes::{fold16, index as symbols, negated, Classes};
 use super::read16::{List, LONG};
 use super::values::load;
 use crate::kernels::v2::alphabet::{self, ESCAPE};
@@ -31,8 +31,8 @@ fn codes<const PLAIN: bool>(fold_mask: v128, from: [v128; 2], fine: [v128; 2], v
             if PLAIN {
                 u
             } else {
-                let flip = i16x8_lt(i16x8_shl(variants[h], 8), i16x8_splat(0));
-                i16x8_sub(v128_xor(u, flip), flip)
+                // Bytes were extended with their sign, which is `FLIP`.
+                negated(u, variants[h])
             }
         }
     );
@@ -89,7 +89,7 @@ fn run<const PLAIN: bool>(
         for g in 0..whole {
             let variants = if predicted {
                 let v = v128_load(variants.as_ptr().add(16 * g) as *const v128);
-                [u16x8_extend_low_u8x16(v), u16x8_extend_high_u8x16(v)]
+                [i16x8_extend_low_i8x16(v), i16x8_extend_high_i8x16(v)]
             } else {
                 [i16x8_splat(0); 2]
             };
@@ -119,7 +119,7 @@ fn run<const PLAIN: bool>(
     // SAFETY: the arrays are as long as the vectors that are loaded and stored, as are the columns' padded scales.
     unsafe {
         let v = v128_load(v.as_ptr() as *const v128);
-        let variants = [u16x8_extend_low_u8x16(v), u16x8_extend_high_u8x16(v)];
+        let variants = [i16x8_extend_low_i8x16(v), i16x8_extend_high_i8x16(v)];
         let from = load(a.as_ptr());
         let columns = load(source.columns.as_ptr().add(16 * whole) as *const u8);
         let contexts = contexts::<PLAIN>(classes, from, columns, variants);
