@@ -8,7 +8,7 @@ const WASM_BYTES = 297_700;
 /** Largest one that only reads. */
 const READING_BYTES = 197_000;
 /** Largest size of the library's modules, in bytes, without comments, together after brotli 11. */
-const SCRIPT_BYTES = 21_200;
+const SCRIPT_BYTES = 21_300;
 
 /** Modules that only the command line loads; they are no part of the library. */
 export const COMMAND_LINE = /^cli(\.js$|\/)/;

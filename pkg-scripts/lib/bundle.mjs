@@ -14,12 +14,13 @@ const ENTRIES = ['js/main.js', WORKER];
 const COMPRESS = { passes: 4, inline: 1, loops: false, pure_getters: true, unsafe: true, unsafe_arrows: true, comparisons: false, lhs_constants: false };
 
 /**
- * Modules of the package for what other callers give, and what stands for them here: the page's calls are checked by their types, and it gives files and
- * links.
+ * Modules of the package for what other callers give, and what stands for them here: the page's calls are checked by their types, and it gives files,
+ * handles and links.
  */
 export const STAND_INS = new Map([
   ['pkg/checks.js', 'export const checkType = () => {}; export const lookUp = (name, known) => known[name];'],
   ['pkg/source-object.js', 'export const openObject = () => {};'],
+  ['pkg/sink-object.js', 'export const openOther = () => {};'],
 ]);
 
 /**
