@@ -175,6 +175,16 @@ test('what is new or was zero is relative to nothing, and the rest is still said
   await driven.close();
 });
 
+test('version 1, which needs no base, is measured beside another one too', async () => {
+  const driven = await site.open();
+  const { page } = driven;
+  const other = writeModel(new Map([['other.weight', { dtype: 'F32', shape: [4], bytes: Buffer.alloc(16) }]]));
+  await driven.give(await delta('int4'), named('base.safetensors', other));
+  await page.getByRole('button', { name: /^Measure all changes, reads/ }).click();
+  await page.getByText('measured', { exact: true }).waitFor();
+  await driven.close();
+});
+
 test('a cell is one from its first frame on', async () => {
   const driven = await site.open({
     script: `new MutationObserver(() => (globalThis.bare ||= document.querySelector('.map button:not(.cell)'))).observe(document, { subtree: true, childList: true })`,

@@ -65,11 +65,17 @@ export function lookActions(app) {
       if (!entry) return;
       const base = entryOf(store.state, 'base');
       const rows = rowsOf(entry).filter(({ name }) => !names || names.includes(name));
+      const measured = async (/** @type {Running} */ running, /** @type {Entry | undefined} */ from) =>
+        measureRows(rows, { ...read(await upTo(entry, from), from), ...(names ? { names } : {}) }, running, redraw);
       await jobs.run(
         names ? 'tensor' : 'measure',
         names ? 'Measure tensor' : 'Measure',
-        async (running) =>
-          measureRows(rows, { ...read(await upTo(entry, base), base), ...(names ? { names } : {}) }, running, redraw),
+        (running) =>
+          measured(running, base).catch((problem) => {
+            // Another base is no use, and version 1 needs none.
+            if (leansOnBase(entry) || problem.code === 'ABORTED') throw problem;
+            return measured(running, undefined);
+          }),
         { quiet: names !== null },
       );
       redraw();
