@@ -51,7 +51,7 @@ const TABLE = /** @type {[code: string, title: string, advice: string, action?: 
     'Check that the disk has room and the file is still there.',
     'retry',
   ],
-  ['ABORTED', 'Cancelled', 'Nothing was left behind.', 'retry'],
+  ['ABORTED', 'Cancelled', 'No file was left behind.', 'retry'],
   ['INTERNAL', 'A defect of wdelta', 'Your files are untouched. Report the details.', 'retry'],
 ]);
 /** What is wrong with a file by itself, whatever it is used with. */
