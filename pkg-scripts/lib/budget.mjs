@@ -7,11 +7,16 @@ import { BuildError } from './run.mjs';
 const WASM_BYTES = 297_700;
 /** Largest one that only reads. */
 const READING_BYTES = 197_000;
-/** Largest size of the library's modules, in bytes, without comments, together after brotli 11. */
-const SCRIPT_BYTES = 21_300;
+/** Largest size of the library's modules, in bytes, without comments, together after brotli 11. The aim is 20,000. */
+const SCRIPT_BYTES = 21_600;
+/** The same of those that a browser loads. */
+const BROWSER_BYTES = 18_600;
 
 /** Modules that only the command line loads; they are no part of the library. */
 export const COMMAND_LINE = /^cli(\.js$|\/)/;
+
+/** Modules that only Node loads. */
+const NODE = /(^|-)node\.js$/;
 
 /**
  * Length after brotli 11.
@@ -38,8 +43,12 @@ export function checkBudgets(files) {
   const modules = [...files.keys()].filter((path) => path.endsWith('.js') && !COMMAND_LINE.test(path));
   const borrower = modules.find((path) => /["']\.\/cli[./]/.test(String(files.get(path))));
   if (borrower) throw new BuildError(`${borrower} imports a module of the command line, which the budget does not count.`);
-  const texts = modules.map((path) => Buffer.from(withoutComments(String(files.get(path)))));
-  const sizes = modules.map((path, i) => ({ path, plain: texts[i].length, packed: brotli(texts[i]) }));
+  const scripts = modules.map((path) => ({ path, text: Buffer.from(withoutComments(String(files.get(path)))) }));
+  const sizes = scripts.map(({ path, text }) => ({ path, plain: text.length, packed: brotli(text) }));
+  const together = (/** @type {string} */ what, /** @type {typeof scripts} */ some, /** @type {number} */ bound) => {
+    const all = Buffer.concat(some.map(({ text }) => text));
+    return { what, plain: all.length, packed: brotli(all), bound, note: ` (${some.length} modules)` };
+  };
   const module = (/** @type {string} */ path, /** @type {number} */ bound) => {
     const bytes = Buffer.from(files.get(path) ?? '');
     return { what: path, plain: bytes.length, packed: brotli(bytes), bound, note: '' };
@@ -48,13 +57,8 @@ export function checkBudgets(files) {
   const rows = [
     module('wdelta_bg.wasm', WASM_BYTES),
     module('wdelta_read.wasm', READING_BYTES),
-    {
-      what: 'JavaScript',
-      plain: sizes.reduce((sum, size) => sum + size.plain, 0),
-      packed: brotli(Buffer.concat(texts)),
-      bound: SCRIPT_BYTES,
-      note: ` (${modules.length} modules; one by one ${n(sizes.reduce((sum, size) => sum + size.packed, 0))})`,
-    },
+    together('JavaScript', scripts, SCRIPT_BYTES),
+    together('JavaScript for browsers', scripts.filter(({ path }) => !NODE.test(path)), BROWSER_BYTES),
   ];
   for (const { what, plain, packed, bound, note } of rows)
     console.log(`${what}: ${n(plain)} bytes, brotli ${n(packed)} of ${n(bound)}${note}`);

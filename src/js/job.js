@@ -1,6 +1,7 @@
 // @ts-check
 // One call from beginning to end: open, plan, run, check, commit; and whatever happens, nothing left behind.
-/** @import { JobRun, Output, OwnStep, Plan, Sink, Source } from './types.js' */
+/** @import { CallOptions, JobRun, Output, OutputTarget, OwnStep, Plan, Sink, Source } from './types.js' */
+/** @import { Argument } from './options.js' */
 import { engine, load, machine } from './core.js';
 import { steps, unpack } from './drive.js';
 import { checkAbort, toError, usage } from './errors.js';
@@ -11,6 +12,8 @@ import { leadJob, Rounds, warm } from './pool.js';
 import { Progress } from './progress.js';
 import { checkPath, openSink } from './sink.js';
 import { openSources } from './source.js';
+
+/** A file that a job reads, and which argument it came with. @typedef {Source & { role: string, group: number }} Opened */
 
 /** What a job has open, and who is told of its progress. @typedef {{ sources: Source[], outputs: Output[], progress: Progress, signal?: AbortSignal }} Files */
 
@@ -24,7 +27,7 @@ import { openSources } from './source.js';
 export async function* runJob(kind, given, planOnly = false) {
   const { inputs, options, call, output, force, writes } = sortOptions(kind, given);
   const { signal } = call;
-  /** @type {(Source & { role: string, group: number })[]} */
+  /** @type {Opened[]} */
   const sources = [];
   /** Also readable as sources, numbered after them. @type {Output[]} */
   const outputs = [];
@@ -39,11 +42,7 @@ export async function* runJob(kind, given, planOnly = false) {
   try {
     checkAbort(signal);
     await load();
-    for (const { label, role, group, single, input } of inputs) {
-      const opened = await openSources(input, label, { ...call, output });
-      sources.push(...opened.map((source) => Object.assign(source, { role, group })));
-      if (single && opened.length !== 1) throw usage(`${label} is a folder or a list; give one .wdelta file`);
-    }
+    for (const input of inputs) await openInput(input, { ...call, output }, sources);
     const place = writes ? openSink(output, force, kind === 'encode' ? 'delta.wdelta' : 'model.safetensors') : undefined;
     if (!planOnly) sink = place;
 
@@ -101,6 +100,18 @@ export async function* runJob(kind, given, planOnly = false) {
     if (!committed) await sink?.abort(failed).catch(() => {});
     await Promise.allSettled(sources.map((source) => source.close?.()));
   }
+}
+
+/**
+ * Opens what an argument names.
+ * @param {Argument} argument
+ * @param {CallOptions & { output?: OutputTarget }} call
+ * @param {Opened[]} sources where it goes, file by file
+ */
+async function openInput({ label, role, group, single, input }, call, sources) {
+  const opened = await openSources(input, label, call);
+  sources.push(...opened.map((source) => Object.assign(source, { role, group })));
+  if (single && opened.length !== 1) throw usage(`${label} is a folder or a list; give one .wdelta file`);
 }
 
 /**

@@ -16,8 +16,9 @@ import './errors-node.js';
 import { engine } from './core.js';
 import { nodeHasher } from './hasher-node.js';
 import { platform } from './platform.js';
-import { nodeSpool, pathSink } from './sink-node.js';
+import { pathSink } from './sink-node.js';
 import { openPath } from './source-node.js';
+import { nodeSpool } from './spool-node.js';
 
 const fetchCore = engine.compile;
 engine.compile = async (module) => {
