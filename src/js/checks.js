@@ -3,6 +3,9 @@
 // of it: see STAND_INS in pkg-scripts/lib/bundle.mjs.
 import { usage } from './errors.js';
 
+/** @param {string} type */
+const listOf = (type) => (/** @type {any} */ value) => Array.isArray(value) && value.every((one) => typeof one === type);
+
 /** What a path, a handle or bytes can be. @param {any} value */
 const place = (value) => value && /string|object/.test(typeof value);
 
@@ -10,7 +13,8 @@ const place = (value) => value && /string|object/.test(typeof value);
 const TYPES = {
   signal: [(value) => value instanceof AbortSignal, 'an AbortSignal'],
   workers: [(value) => Number.isInteger(value) && value >= 0 && value <= 64, 'a whole number from 0 to 64'],
-  array: [Array.isArray, 'a list'],
+  names: [listOf('string'), 'a list of names'],
+  rows: [listOf('number'), 'a list of numbers'],
   output: [place, 'a path, a handle, a stream or an object'],
   module: [place, 'a URL, bytes or a WebAssembly.Module'],
   model: [() => true, ''],

@@ -23,7 +23,7 @@ async function main([name, ...args]) {
     process.stderr.write(`${overview()}\n`);
     return 2;
   }
-  if (name === 'help') [name, args] = args.length ? [args[0], ['--help']] : ['--help', []];
+  if (name === 'help') [name, args] = [/^(help|version)$/.test(args[0] ?? name) ? '--help' : args[0], ['--help']];
   if (name === '--help' || name === '-h') {
     texts.print([overview()]);
     return 0;

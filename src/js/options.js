@@ -29,8 +29,8 @@ const JOBS = {
   decode: { base: 'model!', deltas: 'deltas!', dtype: 'string', verify: 'boolean', sideFiles: 'boolean', layout: 'string', ...OUTPUT },
   verify: { deltas: 'deltas!', base: 'model' },
   lineage: { deltas: 'deltas!', base: 'model' },
-  tensors: { base: 'model', deltas: 'deltas', names: 'array', rows: 'array', as: 'string' },
-  stats: { deltas: 'deltas!', base: 'model', names: 'array', bins: 'number' },
+  tensors: { base: 'model', deltas: 'deltas', names: 'names', rows: 'rows', as: 'string' },
+  stats: { deltas: 'deltas!', base: 'model', names: 'names', bins: 'number' },
   diff: { a: 'model!', b: 'model!', base: 'model' },
   hash: { model: 'model!', as: 'string' },
 };

@@ -68,6 +68,8 @@ test('help teaches by examples', async () => {
   assert.match(stdout, /wdelta encode --base llama\/ --finetuned chat\/ -o chat\.wdelta/);
   assert.equal((await wdelta(['encode', '-h'])).stdout, stdout);
   assert.equal((await wdelta(['encode', '--stratgy', '--help'])).stdout, stdout, 'before anything else is found wrong');
+  const overview = (await wdelta(['--help'])).stdout;
+  for (const word of ['help', 'version']) assert.equal((await wdelta(['help', word])).stdout, overview, 'a word that is no command of its own');
   for (const word of ['--version', 'version']) assert.equal((await wdelta([word])).stdout, '0.0.0-fake\n');
 });
 

@@ -207,6 +207,8 @@ const mistakes = {
   'an unknown option of init': [() => init({ wasm: 1 }), /no option of init/],
   'init of null': [() => init(null), /init\(\) takes an object with module, encoder, createWorker/],
   'init of a path': [() => init('wdelta_bg.wasm'), /init\(\) takes an object with module, encoder, createWorker/],
+  'names that are none': [() => tensors({ base, names: [() => 1] }).next(), /names must be a list of names, not an object/],
+  'rows that are none': [() => tensors({ base, rows: ['1', 2] }).next(), /rows must be a list of numbers, not an object/],
   'a module of null': [() => init({ module: null }), /module must be a URL, bytes or a WebAssembly\.Module, not null/],
   'a worker that is no function': [() => init({ createWorker: 'worker.js' }), /createWorker must be a function, not "worker\.js"/],
 };
