@@ -206,22 +206,22 @@ pub struct Components {
     pub left: Vec<f32>,
 }
 
-/// The `p` leading components of `z` (rows of `columns` values): two iterations from a fixed start, the first over a
-/// part of the rows when there are many. `p` as in [`times`].
-pub fn components(z: &[f32], columns: usize, p: usize) -> Components {
-    let rows = z.len() / columns;
+/// The `p` leading components of `z` (rows of `columns` values) as far as `some` of its rows tell, or all: two iterations from a
+/// fixed start, the first over a part of the rows when there are many. `p` as in [`times`].
+pub fn components(some: &[f32], z: &[f32], columns: usize, p: usize) -> Components {
+    let rows = some.len() / columns;
     let mut v = vec![0f32; columns * p];
     for (j, v) in v.chunks_exact_mut(p).enumerate() {
         for (k, v) in v.iter_mut().enumerate() {
             *v = start(j, k);
         }
     }
-    let mut y = vec![0f32; rows * p];
+    let mut y = vec![0f32; z.len() / columns * p];
     for stride in [(rows / FIRST_ROWS).max(1), 1] {
         let y = &mut y[..rows.div_ceil(stride) * p];
-        times(z, columns, stride, p, &v, y);
+        times(some, columns, stride, p, &v, y);
         orthonormalise(y, p);
-        transposed_times(z, columns, stride, p, y, &mut v);
+        transposed_times(some, columns, stride, p, y, &mut v);
         orthonormalise(&mut v, p);
     }
     times(z, columns, 1, p, &v, &mut y);
@@ -261,7 +261,7 @@ mod tests {
                 10.0 * wave(90, 1, i) * wave(70, 3, j) - 4.0 * wave(90, 7, i) * wave(70, 11, j)
             })
             .collect();
-        let c = components(&z, columns, 8);
+        let c = components(&z, &z, columns, 8);
         assert!(
             c.strengths[0] > c.strengths[1] && c.strengths[2] < 1e-2,
             "{:?}",
@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_zero_matrix_is_harmless() {
-        let c = components(&[0.0; 640], 40, 8);
+        let c = components(&[0.0; 640], &[0.0; 640], 40, 8);
         assert!(c.strengths.iter().all(|s| s.abs() < 1e-6));
         assert!(c.right.iter().all(|x| x.is_finite()));
     }

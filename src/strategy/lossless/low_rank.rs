@@ -5,6 +5,7 @@ use crate::kernels::v2::element::power_of_two;
 use crate::kernels::v2::log2::{log2_q8, steps};
 use crate::kernels::v2::predict::Columns;
 use crate::kernels::v2::subspace::{components, Components, MAX_COMPONENTS};
+use std::borrow::Cow;
 
 /// A component's rows and columns before the rank is chosen.
 pub struct Candidates {
@@ -33,6 +34,32 @@ const COMPONENTS: [(usize, usize); 3] = [(WIDE, 32), (96, 24), (24, 8)];
 
 const _: () = assert!(2 * COMPONENTS[0].1 == MAX_COMPONENTS);
 
+/// The rows of a sample that components are not found from: they show what a prediction is worth to those rows of a tensor
+/// that are not in its sample, while components of few rows find some of their noise too.
+#[derive(Clone, Copy)]
+pub struct Unseen {
+    /// Every so many rows one is of those on which the rank is chosen.
+    pub stride: usize,
+    /// Of so many of these one is seen: as many as there are rows in the tensor for one in the sample.
+    pub seen: usize,
+}
+
+impl Unseen {
+    /// The other rows of `z`.
+    fn others<'a>(self, z: &'a [f32], columns: usize) -> Cow<'a, [f32]> {
+        if self.seen == 1 {
+            return Cow::Borrowed(z);
+        }
+        let mut others = Vec::with_capacity(z.len());
+        for (i, row) in z.chunks_exact(columns).enumerate() {
+            if i % self.stride > 0 || (i / self.stride).is_multiple_of(self.seen) {
+                others.extend_from_slice(row);
+            }
+        }
+        Cow::Owned(others)
+    }
+}
+
 /// A matrix's leading components, from which [`Candidates`] are rounded.
 pub struct Spectrum {
     components: Components,
@@ -48,15 +75,15 @@ pub struct Spectrum {
 
 impl Spectrum {
     /// Finds the components of `z`; none where there is nothing to find. `octaves`: the columns' scales that `z` was
-    /// divided by. `more`: twice as many components of a large matrix.
-    pub fn new(z: &[f32], columns: usize, octaves: Vec<i16>, more: bool) -> Option<Self> {
+    /// divided by. `more`: twice as many components of a large matrix. `unseen`: rows that have no part in them.
+    pub fn new(z: &[f32], columns: usize, octaves: Vec<i16>, more: bool, unseen: Unseen) -> Option<Self> {
         let rows = z.len() / columns;
         let side = rows.min(columns);
         let p = match *COMPONENTS.iter().find(|&&(from, _)| side >= from)? {
             (WIDE, p) if more => 2 * p,
             (_, p) => p,
         };
-        let components = components(z, columns, p);
+        let components = components(&unseen.others(z, columns), z, columns, p);
         let energy: f64 = z.iter().map(|&z| z as f64 * z as f64).sum();
         let taken: f64 = components.strengths.iter().map(|&s| s as f64 * s as f64).sum();
         let residual = (((energy - taken).max(energy * 1e-6)) / z.len() as f64).sqrt() as f32;

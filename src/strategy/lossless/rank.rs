@@ -3,7 +3,7 @@
 use super::estimate::entropy_length;
 use super::factors::Factors;
 use super::fit::{octave_factors, row_octave, Sample};
-use super::low_rank::{Candidates, Spectrum};
+use super::low_rank::{Candidates, Spectrum, Unseen};
 use super::scaled::{Prediction, Scaled};
 use crate::kernels::v2::analyse::normalise;
 use crate::kernels::v2::element::power_of_two;
@@ -23,6 +23,14 @@ const FINER: [u32; 5] = [2, 4, 6, 8, 10];
 
 /// Rows on which the rank is chosen, at least, if there are as many.
 const TRIAL_ROWS: usize = 96;
+
+/// Of how many rows of a sample one is used for that, at most, where it has no part in the components.
+const UNSEEN_PART: usize = 16;
+
+/// By which part of its length a code has to be shorter with a prediction, which is an estimate and takes time to decode; and
+/// where that is for the most part found on rows that have no part in the components.
+const DOUBT: u64 = 48;
+const UNSEEN_DOUBT: u64 = 96;
 
 /// What a prediction takes beside its factors, in bits: the states of their coder and a part of the tables for predicted
 /// weights; for each component its gain and its classes; for each column and each row its octave.
@@ -61,15 +69,23 @@ pub(super) fn low_rank(plain: &mut Scaled<'_>) -> Option<Found> {
     for (&o, range) in octaves.iter().zip(sample.rows()) {
         normalise(&mut z[range], power_of_two(-o), &column_factors);
     }
-    let spectrum = Spectrum::new(&z, columns, column_octaves, false)?;
-    let stride = (n_rows / TRIAL_ROWS).max(1);
+    let (part, doubt) = match sample.stride {
+        1 => (1, DOUBT),
+        _ => (UNSEEN_PART, UNSEEN_DOUBT),
+    };
+    let stride = (n_rows / TRIAL_ROWS).max(part);
+    let unseen = Unseen {
+        stride,
+        seen: sample.stride as usize,
+    };
+    let spectrum = Spectrum::new(&z, columns, column_octaves, false, unseen)?;
     let some = sample.every(stride);
     let mut trial = RankTrial::new(&some, plain, &octaves, stride);
     let plain_length = trial.plain_length();
     let (mut best, mut candidates) = search(&spectrum, None, &mut trial);
     if best.rank == MAX_COMPONENTS / 2 {
         let octaves = candidates.all.octaves.clone();
-        if let Some(spectrum) = Spectrum::new(&z, columns, octaves, true) {
+        if let Some(spectrum) = Spectrum::new(&z, columns, octaves, true, unseen) {
             let (higher, more) = search(&spectrum, Some(best.rank), &mut trial);
             // On a part of a tensor's rows so many components take noise for signal, and they take long to decode.
             if higher.length + trial.words() * WORTH_Q8 < best.length {
@@ -77,8 +93,7 @@ pub(super) fn low_rank(plain: &mut Scaled<'_>) -> Option<Found> {
             }
         }
     }
-    // Both are estimates.
-    let found = best.length + best.length / 48 + trial.side_length(best.rank);
+    let found = best.length + best.length / doubt + trial.side_length(best.rank);
     (found < plain_length).then(|| Found {
         factors: candidates.of_rank(best.rank),
         left: candidates.left,
@@ -92,7 +107,7 @@ struct RankTrial<'a> {
     octaves: Vec<i32>,
     /// Of how many rows of the sample one is in it.
     stride: usize,
-    /// Their part of all rows: what is said once counts in proportion.
+    /// Their part of the tensor's rows: what is said once counts in proportion.
     share: f32,
 }
 
@@ -107,7 +122,7 @@ impl<'a> RankTrial<'a> {
             rows,
             octaves: every(octaves),
             stride,
-            share: some.n_rows() as f32 / plain.sample.n_rows() as f32,
+            share: some.n_rows() as f32 / (plain.sample.n_rows() as f32 * plain.sample.stride as f32),
         }
     }
 
@@ -205,4 +220,42 @@ fn best_rank(ranks: &[usize], first: Best, length_of: &mut dyn FnMut(usize) -> u
         }
     }
     best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fit::{fit, Effort};
+    use super::*;
+    use crate::dtype::Dtype;
+    use crate::kernels::v2::element::Layout;
+
+    /// The rank for a sample of 2,000 rows of 300 weights that moved at random, one of `stride` rows of its tensor.
+    fn fit_of_noise(stride: u64) -> Option<usize> {
+        let mut state = 0u64;
+        // The sum of four numbers between 0 and 1, of splitmix64.
+        let mut noise = || {
+            let mut sum = -2.0;
+            for _ in 0..4 {
+                state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                let mut z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+                z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+                sum += ((z ^ (z >> 31)) >> 40) as f32 / (1 << 24) as f32;
+            }
+            sum
+        };
+        let mut sample = Sample::new(Layout::of(Dtype::BF16), 300, stride);
+        let bits = |x: f32| ((x.to_bits() >> 16) as u16).to_le_bytes();
+        for _ in 0..2000 {
+            let pairs: Vec<(f32, f32)> = (0..300).map(|_| (noise() * 0.02, noise() * 0.001)).collect();
+            let base: Vec<u8> = pairs.iter().flat_map(|&(b, _)| bits(b)).collect();
+            let fine: Vec<u8> = pairs.iter().flat_map(|&(b, d)| bits(b + d)).collect();
+            sample.add(&base, &fine);
+        }
+        fit(&sample, Effort::level(2, true)).factors.map(|f| f.rank)
+    }
+
+    #[test]
+    fn noise_of_rows_that_are_looked_at_is_no_prediction_of_others() {
+        assert_eq!(fit_of_noise(20), None);
+    }
 }
