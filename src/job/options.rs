@@ -5,6 +5,7 @@ use crate::decimal;
 use crate::error::{quoted, Code, Error, Result};
 use crate::format::json::Value;
 use crate::format::v1::writer::{option_text, py_float};
+use crate::limits::MAX_NAME_BYTES;
 use crate::strategy::Strategy;
 use serde::Serialize;
 
@@ -18,7 +19,11 @@ impl Given {
     pub fn parse(json: &str) -> Result<Self> {
         match Value::parse(json) {
             Ok(Value::Object(entries)) => Ok(Self(entries)),
-            _ => Err(Error::new(Code::Usage, "options are a JSON object")),
+            // JavaScript's texts may hold half of a surrogate pair.
+            _ => Err(Error::new(
+                Code::Usage,
+                "options are a JSON object of valid Unicode, without lone surrogates",
+            )),
         }
     }
 
@@ -31,7 +36,7 @@ impl Given {
         match self.take(name) {
             None => Ok(default),
             Some(Value::Flag(b)) => Ok(b),
-            Some(_) => Err(wrong(name, "true or false")),
+            Some(other) => Err(wrong(name, "true or false", &other)),
         }
     }
 
@@ -39,7 +44,7 @@ impl Given {
         match self.take(name) {
             None => Ok(None),
             Some(Value::Text(text)) => Ok(Some(text)),
-            Some(_) => Err(wrong(name, "a text")),
+            Some(other) => Err(wrong(name, "a text", &other)),
         }
     }
 
@@ -55,7 +60,7 @@ impl Given {
             return Ok(None);
         };
         match words.iter().position(|w| *w == text) {
-            None => Err(wrong(name, &format!("one of {}", words.join(", ")))),
+            None => Err(wrong(name, &format!("one of {}", words.join(", ")), &Value::Text(text))),
             found => Ok(found),
         }
     }
@@ -65,31 +70,31 @@ impl Given {
             None => Ok(None),
             Some(Value::Text(text)) => Ok(Some(NumberText::Text(text))),
             Some(Value::Number(spelled)) => Ok(decimal::parse(&spelled).map(NumberText::Number)),
-            Some(_) => Err(wrong(name, "a number")),
+            Some(other) => Err(wrong(name, "a number", &other)),
         }
     }
 
     /// A whole number in `from..=to`; `USAGE` for another one.
     fn small(&mut self, name: &str, from: u32, to: u32) -> Result<Option<u32>> {
-        let value = match self.number(name)? {
-            None => return Ok(None),
-            Some(number) => number.value(),
+        let Some(given) = self.take(name) else {
+            return Ok(None);
         };
+        let value = number_of(&given);
         match (from..=to).find(|&n| f64::from(n) == value) {
-            Some(n) => Ok(Some(n)),
-            None => Err(wrong(name, &format!("a whole number from {from} to {to}"))),
+            None => Err(wrong(name, &format!("a whole number from {from} to {to}"), &given)),
+            found => Ok(found),
         }
     }
 
     fn names(&mut self, name: &str) -> Result<Option<Vec<String>>> {
-        let refuse = || wrong(name, "a list of tensor names");
+        let refuse = |given: &Value| wrong(name, "a list of tensor names", given);
         match self.take(name) {
             None => Ok(None),
             Some(Value::List(names)) => {
-                let text = |v: Value| v.text().map(str::to_owned).ok_or_else(refuse);
-                names.into_iter().map(text).collect::<Result<_>>().map(Some)
+                let text = |v: &Value| v.text().map(str::to_owned).ok_or_else(|| refuse(v));
+                names.iter().map(text).collect::<Result<_>>().map(Some)
             }
-            Some(_) => Err(refuse()),
+            Some(other) => Err(refuse(&other)),
         }
     }
 
@@ -105,8 +110,25 @@ impl Given {
     }
 }
 
-fn wrong(name: &str, wanted: &str) -> Error {
-    Error::new(Code::Usage, format!("option {name} must be {wanted}"))
+/// The number that was given, be it as text; NaN for what is none.
+fn number_of(given: &Value) -> f64 {
+    match given {
+        Value::Text(text) | Value::Number(text) => decimal::parse(text).unwrap_or(f64::NAN),
+        _ => f64::NAN,
+    }
+}
+
+/// The error of an option that takes something else than what was given.
+#[cold]
+fn wrong(name: &str, wanted: &str, given: &Value) -> Error {
+    let given = match given {
+        Value::Text(text) => quoted(text).to_string(),
+        Value::Number(spelled) => spelled.clone(),
+        Value::Flag(flag) => flag.to_string(),
+        Value::List(items) => format!("a list of {}", items.len()),
+        Value::Object(_) | Value::Null => "an object".into(),
+    };
+    Error::new(Code::Usage, format!("option {name} must be {wanted}; got {given}"))
 }
 
 /// The opened sources from a JSON list of `{ role, group, path, size }`.
@@ -152,14 +174,6 @@ pub enum NumberText {
 }
 
 impl NumberText {
-    /// The number; NaN for a text that is none.
-    fn value(self) -> f64 {
-        match self {
-            NumberText::Number(n) => n,
-            NumberText::Text(text) => decimal::parse(&text).unwrap_or(f64::NAN),
-        }
-    }
-
     /// The header's spelling and the value, which must be in `0 <= value < 1`.
     pub fn resolve(&self, option: &str) -> Result<(String, f64)> {
         let refuse = |what: &str| {
@@ -200,7 +214,7 @@ pub struct EncodeOptions {
     pub low_rank: Option<bool>,
     /// How good `lossy` is, 1 to 100; 100 loses nothing.
     pub quality: Option<u32>,
-    /// How many times smaller than the fine-tune's files `lossy` is to be, instead of a quality.
+    /// How many times smaller than the fine-tune's files `lossy` is to be, instead of a quality; finite, at least 1.
     pub ratio: Option<f64>,
     /// Share of elements that `int4` keeps as outliers; the reference's default is 0.01.
     pub outlier_fraction: Option<NumberText>,
@@ -274,11 +288,7 @@ impl EncodeOptions {
             )),
             (Some(_), Some(_)) => Err(Error::new(Code::Usage, "give a quality or a ratio, not both")),
             (Some(100), None) => Ok(Fidelity::Lossless),
-            (None, Some(ratio)) if ratio >= 1.0 && ratio.is_finite() => Ok(Fidelity::Ratio(ratio)),
-            (None, Some(_)) => Err(wrong(
-                "ratio",
-                "a number from 1 on: how many times smaller the delta is to be",
-            )),
+            (None, Some(ratio)) => Ok(Fidelity::Ratio(ratio)),
             (quality, None) => Ok(Fidelity::Quality(quality.unwrap_or(DEFAULT_QUALITY))),
         }
     }
@@ -295,18 +305,13 @@ impl Options for EncodeOptions {
         Ok(Self {
             strategy: given.word("strategy", STRATEGIES)?.unwrap_or(default),
             effort: given.small("effort", 0, 3)?,
-            low_rank: match given.text("lowRank")?.as_deref() {
-                None => None,
-                Some("auto") => Some(true),
-                Some("off") => Some(false),
-                Some(_) => return Err(wrong("lowRank", "auto or off")),
-            },
+            low_rank: given.word("lowRank", [("auto", true), ("off", false)])?,
             quality: given.small("quality", 1, 100)?,
-            ratio: given.number("ratio")?.map(NumberText::value),
+            ratio: ratio(given)?,
             outlier_fraction: given.number("outlierFraction")?,
             sparsity: given.number("sparsity")?,
             reference,
-            base_name: given.text("baseName")?,
+            base_name: base_name(given)?,
             hash_order: given
                 .word(
                     "hashOrder",
@@ -314,6 +319,32 @@ impl Options for EncodeOptions {
                 )?
                 .unwrap_or_default(),
         })
+    }
+}
+
+fn ratio(given: &mut Given) -> Result<Option<f64>> {
+    let Some(given) = given.take("ratio") else {
+        return Ok(None);
+    };
+    let ratio = number_of(&given);
+    if ratio >= 1.0 && ratio.is_finite() {
+        return Ok(Some(ratio));
+    }
+    let wanted = "a number from 1 on: how many times smaller the delta is to be";
+    Err(wrong("ratio", wanted, &given))
+}
+
+/// The option `baseName`; `LIMIT` for one that readers would refuse.
+fn base_name(given: &mut Given) -> Result<Option<String>> {
+    let name = given.text("baseName")?;
+    match name.as_ref().map(String::len) {
+        Some(n) if n > MAX_NAME_BYTES => Err(Error::new(
+            Code::Limit,
+            format!(
+                "baseName has {n} bytes, more than the {MAX_NAME_BYTES} that a delta may hold; give an address instead"
+            ),
+        )),
+        _ => Ok(name),
     }
 }
 
@@ -398,13 +429,18 @@ pub struct TensorsOptions {
 
 impl Options for TensorsOptions {
     fn take(given: &mut Given) -> Result<Self> {
+        let refuse = |given: &Value| {
+            wrong(
+                "rows",
+                "a list of two row numbers, the first and one past the last",
+                given,
+            )
+        };
+        let row = |given: &Value| given.whole().ok_or_else(|| refuse(given));
         let rows = match given.take("rows") {
             None => None,
-            Some(Value::List(rows)) => match rows.iter().map(Value::whole).collect::<Option<Vec<_>>>().as_deref() {
-                Some(&[from, to]) => Some((from, to)),
-                _ => return Err(wrong("rows", "two row numbers, the first and one past the last")),
-            },
-            Some(_) => return Err(wrong("rows", "a list of two row numbers")),
+            Some(Value::List(rows)) if rows.len() == 2 => Some((row(&rows[0])?, row(&rows[1])?)),
+            Some(other) => return Err(refuse(&other)),
         };
         Ok(Self {
             names: given.names("names")?,
@@ -414,26 +450,23 @@ impl Options for TensorsOptions {
     }
 }
 
+/// Most bars of a histogram: more than a screen has columns.
+pub const MAX_BINS: u32 = 4096;
+
 /// Options of `stats`.
 #[derive(Clone, Debug)]
 pub struct StatsOptions {
     /// Only these; all in sorted order when absent.
     pub names: Option<Vec<String>>,
-    /// Bars of the histogram.
+    /// Bars of the histogram, from 1 to [`MAX_BINS`].
     pub bins: u32,
 }
 
 impl Options for StatsOptions {
     fn take(given: &mut Given) -> Result<Self> {
-        let bins = match given.number("bins")? {
-            None => 64,
-            // Out of range becomes 0 or the largest, which the job refuses.
-            Some(NumberText::Number(n)) => n as u32,
-            Some(NumberText::Text(_)) => return Err(wrong("bins", "a number")),
-        };
         Ok(Self {
             names: given.names("names")?,
-            bins,
+            bins: given.small("bins", 1, MAX_BINS)?.unwrap_or(64),
         })
     }
 }

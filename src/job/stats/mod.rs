@@ -17,17 +17,8 @@ use crate::job::report::no_tensor;
 use crate::strategy::Strategy;
 use look::{base_norm, levels, look, Looked};
 
-/// Most bars of a histogram: more than a screen has columns.
-const MAX_BINS: u32 = 4096;
-
 /// Runs the job: one item a tensor.
 pub async fn stats(io: Io, sources: Vec<SourceEntry>, options: StatsOptions) -> Result<String> {
-    if options.bins == 0 || options.bins > MAX_BINS {
-        return Err(Error::new(
-            Code::Usage,
-            format!("bins must be from 1 to {MAX_BINS}, not {}", options.bins),
-        ));
-    }
     if any_v2(&io, &sources, groups_of(&sources, Role::Delta)).await? {
         return super::v2::stats::stats(io, sources, options).await;
     }
