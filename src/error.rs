@@ -161,6 +161,14 @@ impl Error {
         self
     }
 
+    /// Says at the start of the sentence which tensor it is about, and adds the tensor's name.
+    #[must_use]
+    #[cold]
+    pub fn about(mut self, name: &str) -> Self {
+        self.0.message = format!("tensor {}: {}", quoted(name), self.0.message);
+        self.tensor(name)
+    }
+
     /// Adds the byte position.
     #[must_use]
     #[cold]
@@ -186,7 +194,11 @@ pub fn shape_text(shape: &[u64]) -> String {
     shape.iter().map(u64::to_string).collect::<Vec<_>>().join("×")
 }
 
-/// A name from a file or a caller for a sentence: in quotes, with what would not be seen escaped.
+/// Most characters of a name that a sentence shows; of a longer one it shows the first and the last of them.
+const SHOWN_CHARS: usize = 200;
+
+/// A name from a file or a caller for a sentence: in quotes, with what would not be seen escaped, and with `…` for the
+/// middle of one of more than 200 characters.
 ///
 /// It differs from the standard library's `Debug` in that it asks no table of Unicode for what can be printed; that is
 /// a hundredth of the module.
@@ -205,7 +217,14 @@ pub struct Quoted<'a>(&'a str);
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_char('"')?;
-        for c in self.0.chars() {
+        let left_out = SHOWN_CHARS / 2..self.0.chars().count().saturating_sub(SHOWN_CHARS / 2);
+        for (at, c) in self.0.chars().enumerate() {
+            if left_out.contains(&at) {
+                if at == left_out.start {
+                    f.write_char('…')?;
+                }
+                continue;
+            }
             match c {
                 '"' | '\\' => {
                     f.write_char('\\')?;

@@ -228,7 +228,7 @@ fn what_does_not_fit_is_refused_first() {
     .unwrap_err();
     assert_eq!(error.code, Code::MissingTensor);
     assert!(
-        error.message.contains("`new`") && error.message.contains("`old`"),
+        error.message.contains("\"new\"") && error.message.contains("\"old\""),
         "{error}"
     );
 

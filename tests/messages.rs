@@ -1,7 +1,12 @@
-//! What errors say where they repeat what a caller gave: which of it is wrong, and what it should be.
+//! What errors say where they repeat what a caller or a file gave: which of it is wrong, what it should be, and no more
+//! than can be read.
 
+mod common;
+
+use common::{f32s, safetensors, Memory};
 use serde_json::json;
 use wdelta::error::{Code, Error};
+use wdelta::job::machine::Role;
 use wdelta::job::start_job;
 
 /// The error of a job that does not even begin.
@@ -87,4 +92,33 @@ fn a_base_name_that_no_delta_can_hold_is_refused_for_either_version() {
         );
         assert!(start_job("encode", &options(65_536), Vec::new()).is_ok());
     }
+}
+
+#[test]
+fn long_names_are_shortened_in_sentences_and_whole_beside_them() {
+    let name = format!("first{}last", "\u{1f600}".repeat(15_000));
+    let model = |shape: &[u64], n: usize| safetensors(&[(name.as_str(), "F32", shape.to_vec(), f32s(&vec![1.0; n]))]);
+    let pair = || {
+        Memory::new()
+            .with(Role::Base, 0, "base.safetensors", model(&[4], 4))
+            .with(Role::Finetuned, 0, "fine.safetensors", model(&[5], 5))
+    };
+    let check = |e: Error| {
+        assert_eq!(e.tensor.as_ref(), Some(&name));
+        assert!(e.message.chars().count() < 500, "{e}");
+        assert!(e.message.contains("\"first") && e.message.contains("last\""), "{e}");
+        assert!(e.message.contains('…'), "{e}");
+    };
+    check(pair().run("encode", r#"{"strategy":"int4"}"#).unwrap_err());
+    check(
+        pair()
+            .run("tensors", &json!({ "names": [name], "rows": [3, 7] }).to_string())
+            .unwrap_err(),
+    );
+    let mut of_another = Memory::new().with(Role::Base, 0, "base.safetensors", safetensors(&[]));
+    check(
+        of_another
+            .run("tensors", &json!({ "names": [name] }).to_string())
+            .unwrap_err(),
+    );
 }

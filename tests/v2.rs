@@ -83,7 +83,7 @@ fn another_base_is_named_tensor_by_tensor() {
     *other[0].1.last_mut().unwrap() ^= 1;
     let e = decode(&other, &delta, "{}", false).unwrap_err();
     assert_eq!(e.code, Code::WrongBase, "{e:?}");
-    assert!(e.message.contains("`grown`"), "{e:?}");
+    assert!(e.message.contains("\"grown\""), "{e:?}");
 }
 
 #[test]

@@ -22,10 +22,10 @@ pub mod v2;
 
 pub use sniff::{not_a_delta, not_a_model, sniff, Kind};
 
-use crate::error::{quoted, Code, Error};
+use crate::error::{Code, Error};
 
 /// The error of a header whose entry for a tensor contradicts itself.
 fn damaged_entry(name: &str, what: &str) -> Error {
-    let text = format!("tensor {}: {what}; the file is damaged, get it again", quoted(name));
-    Error::new(Code::Malformed, text).tensor(name)
+    let text = format!("{what}; the file is damaged, get it again");
+    Error::new(Code::Malformed, text).about(name)
 }

@@ -124,14 +124,13 @@ fn check_shapes(base: &Model, delta: &OpenDelta) -> Result<()> {
         return Err(Error::new(
             Code::ShapeMismatch,
             format!(
-                "tensor `{}`: the base has {}, the delta {}; is this the base it was made from?{}",
-                t.name,
+                "the base has {}, the delta {}; is this the base it was made from?{}",
                 shape_text(&of_base.shape),
                 shape_text(&t.shape),
                 base_hint(delta),
             ),
         )
-        .tensor(&t.name)
+        .about(&t.name)
         .source(delta.source));
     }
     Ok(())
@@ -149,11 +148,11 @@ fn check_same_tensors(first: &OpenDelta, delta: &OpenDelta, link: usize) -> Resu
     Err(Error::new(
         Code::BrokenChain,
         format!(
-            "link {}: tensor `{name}` is in one delta of the chain and not in the other; these deltas do not belong together",
+            "it is in one delta of the chain and not in the other, link {}; these deltas do not belong together",
             link + 1
         ),
     )
-    .tensor(name)
+    .about(&name)
     .source(delta.source))
 }
 

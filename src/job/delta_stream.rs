@@ -152,12 +152,9 @@ impl DeltaStream {
             let Some(field) = dry else {
                 return Err(Error::new(
                     Code::Malformed,
-                    format!(
-                        "tensor `{}`: its records hold fewer values than its shape has; the file is damaged, get it again",
-                        self.name
-                    ),
+                    "its records hold fewer values than its shape has; the file is damaged, get it again",
                 )
-                .tensor(&self.name)
+                .about(&self.name)
                 .source(self.source));
             };
             let w = &mut self.windows[field];
@@ -179,11 +176,11 @@ async fn check_headers(io: &Io, name: &str, delta: &DeltaTensor) -> Result<()> {
             return Err(Error::new(
                 Code::Malformed,
                 format!(
-                    "tensor `{name}`: its array {} is not at byte {at}, where the header lets one expect it; the file is damaged, or another program wrote it, and `verify` tells which",
+                    "its array {} is not at byte {at}, where the header lets one expect it; the file is damaged, or another program wrote it, and `verify` tells which",
                     field.name
                 ),
             )
-            .tensor(name)
+            .about(name)
             .at(at)
             .source(delta.source));
         }

@@ -40,15 +40,15 @@ pub fn part_of(tensor: &Tensor, dtype: Dtype, options: &TensorsOptions) -> Resul
     let (from, to) = options.rows.unwrap_or((0, rows));
     let name = &tensor.name;
     if from > to || to > rows {
-        let text = format!("tensor `{name}` has {rows} rows; rows {from} to {to} are not among them");
-        return Err(Error::new(Code::Usage, text).tensor(name));
+        let text = format!("it has {rows} rows; rows {from} to {to} are not among them");
+        return Err(Error::new(Code::Usage, text).about(name));
     }
     if from == to {
         return Ok(None);
     }
     if !(row * dtype.bits()).is_multiple_of(8) && options.rows.is_some() {
-        let text = format!("tensor `{name}`: its rows do not fill whole bytes; take it whole");
-        return Err(Error::new(Code::Usage, text).tensor(name));
+        let text = "its rows do not fill whole bytes; take it whole";
+        return Err(Error::new(Code::Usage, text).about(name));
     }
     Ok(Some(Part {
         first: from * row,

@@ -2,7 +2,7 @@
 
 use super::json;
 use super::wire::{Wire, WireReader};
-use crate::error::{Code, Error, Result};
+use crate::error::{quoted, Code, Error, Result};
 use serde::Serialize;
 
 /// How much a finding matters.
@@ -103,7 +103,7 @@ pub fn hex(bytes: &[u8]) -> String {
 
 /// Up to five names for a sentence, and how many more there are.
 pub fn list_names(names: &[&str]) -> String {
-    let shown: Vec<_> = names.iter().take(5).map(|n| format!("`{n}`")).collect();
+    let shown: Vec<_> = names.iter().take(5).map(|n| quoted(n).to_string()).collect();
     match names.len() - shown.len() {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
@@ -112,7 +112,7 @@ pub fn list_names(names: &[&str]) -> String {
 
 /// The error of a name that the caller gave.
 pub fn no_tensor(name: &str) -> Error {
-    let text = format!("there is no tensor `{name}`; `inspect` lists the names");
+    let text = format!("there is no tensor {}; `inspect` lists the names", quoted(name));
     Error::new(Code::MissingTensor, text).tensor(name)
 }
 
@@ -120,7 +120,7 @@ pub fn no_tensor(name: &str) -> Error {
 pub fn source_changed(model: &str, name: &str) -> Error {
     Error::new(
         Code::SourceChanged,
-        format!("tensor `{name}`: the {model} changed while it was read; close whatever writes to it and run again"),
+        format!("the {model} changed while it was read; close whatever writes to it and run again"),
     )
-    .tensor(name)
+    .about(name)
 }

@@ -76,12 +76,11 @@ impl<'a> Values<'a> {
             Error::new(
                 Code::UnsupportedDtype,
                 format!(
-                    "tensor `{}`: {} cannot be turned into float32; only unchanged tensors of this dtype can be rebuilt, in the base's own dtype",
-                    origin.name,
+                    "{} cannot be turned into float32; only unchanged tensors of this dtype can be rebuilt, in the base's own dtype",
                     origin.base.dtype.name()
                 ),
             )
-            .tensor(&origin.name)
+            .about(&origin.name)
         })?;
         let mut deltas = Vec::with_capacity(origin.deltas.len());
         for delta in &origin.deltas {

@@ -170,13 +170,12 @@ pub(in crate::format) fn check_name(name: &str) -> Result<()> {
     if name.len() <= MAX_NAME_BYTES {
         return Ok(());
     }
-    let start: String = name.chars().take(40).collect();
     Err(Error::new(
         Code::Limit,
         format!(
-            "a name of {} bytes ({start}…), more than the {MAX_NAME_BYTES} that are allowed",
+            "a name of {} bytes, more than the {MAX_NAME_BYTES} that are allowed: {}",
             name.len(),
-            start = quoted(&start)
+            quoted(name)
         ),
     ))
 }

@@ -100,12 +100,11 @@ fn check_file_name(file: &str) -> Result<()> {
     if plain {
         return Ok(());
     }
-    let shown: String = file.chars().take(80).collect();
     Err(Error::new(
         Code::Malformed,
         format!(
             "the shard index names the file {shown}; only plain names of files in the same folder are allowed, correct \
-             the index or get it again", shown = quoted(&shown)),
+             the index or get it again", shown = quoted(file)),
     ))
 }
 

@@ -181,12 +181,11 @@ fn check_hash(text: &str) -> Result<String> {
     if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Ok(text.to_ascii_lowercase());
     }
-    let shown: String = text.chars().take(70).collect();
     Err(Error::new(
         Code::Malformed,
         format!(
             "parent_hash must be 64 hex digits, but is {shown}; the file is damaged, get it again",
-            shown = quoted(&shown)
+            shown = quoted(text)
         ),
     ))
 }
@@ -249,10 +248,9 @@ fn read_entry(json: &mut JsonReader<'_>, name: &str) -> Result<V1Tensor> {
 
 fn strategy(name: &str) -> Result<Strategy> {
     Strategy::parse(name).map_err(|_| {
-        let shown: String = name.chars().take(40).collect();
         Error::new(
             Code::Malformed,
-            format!("its strategy is {shown}; version 1 has int4, sparse and quantized, so update wdelta or get the file again", shown = quoted(&shown)),
+            format!("its strategy is {shown}; version 1 has int4, sparse and quantized, so update wdelta or get the file again", shown = quoted(name)),
         )
     })
 }

@@ -158,12 +158,11 @@ fn check_dtypes(origins: &[Origin], options: &DecodeOptions) -> Result<()> {
             return Err(Error::new(
                 Code::UnsupportedDtype,
                 format!(
-                    "tensor `{}`: {} cannot be turned into float32; it can only be taken over unchanged, in the base's own dtype",
-                    origin.name,
+                    "{} cannot be turned into float32; it can only be taken over unchanged, in the base's own dtype",
                     dtype.name()
                 ),
             )
-            .tensor(&origin.name));
+            .about(&origin.name));
         }
     }
     Ok(())

@@ -104,21 +104,21 @@ pub fn choose(item: &SurveyItem, seen: &Seen) -> Result<Decision> {
         return Err(Error::new(
             Code::UnsupportedDtype,
             format!(
-                "tensor `{name}` ({}) changed, and a version 1 delta holds float32 differences only; keep this tensor as the base has it",
+                "its {} values changed, and a version 1 delta holds float32 differences only; keep this tensor as the base has it",
                 dtype.name()
             ),
         )
-        .tensor(name));
+        .about(name));
     };
     if surveyed.non_finite > 0 {
         return Err(Error::new(
             Code::NonFinite,
             format!(
-                "tensor `{name}`: {} of its differences are NaN or infinite, which would spread over the tensor; mend the fine-tune or the base, or use the option `reference` to write what the reference writes",
+                "{} of its differences are NaN or infinite, which would spread over the tensor; mend the fine-tune or the base, or use the option `reference` to write what the reference writes",
                 surveyed.non_finite
             ),
         )
-        .tensor(name));
+        .about(name));
     }
     if !dtype.is_float() {
         if seen.exact {
@@ -128,11 +128,11 @@ pub fn choose(item: &SurveyItem, seen: &Seen) -> Result<Decision> {
         return Err(Error::new(
             Code::UnsupportedDtype,
             format!(
-                "tensor `{name}` ({}) changed by amounts that float32 differences cannot hold exactly; keep this tensor as the base has it",
+                "its {} values changed by amounts that float32 differences cannot hold exactly; keep this tensor as the base has it",
                 dtype.name()
             ),
         )
-        .tensor(name));
+        .about(name));
     }
     Ok(choose_for_floats(item, surveyed))
 }

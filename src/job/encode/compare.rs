@@ -30,20 +30,19 @@ pub(super) fn compare_models(base: &Model, finetuned: &Model, reference: bool) -
             return Err(Error::new(
                 Code::ShapeMismatch,
                 format!(
-                    "tensor `{}`: the base has {}, the fine-tune {}; a version 1 delta needs the same shapes (added tokens resize the embedding)",
-                    t.name,
+                    "the base has {}, the fine-tune {}; a version 1 delta needs the same shapes (added tokens resize the embedding)",
                     shape_text(&b.shape),
                     shape_text(&t.shape),
                 ),
             )
-            .tensor(&t.name));
+            .about(&t.name));
         }
         if reference && !(b.dtype.to_f32_defined() && t.dtype.to_f32_defined()) {
             return Err(Error::new(
                 Code::UnsupportedDtype,
-                format!("tensor `{}`: the reference cannot read {}", t.name, t.dtype.name()),
+                format!("the reference cannot read {}", t.dtype.name()),
             )
-            .tensor(&t.name));
+            .about(&t.name));
         }
         if b.dtype != t.dtype {
             findings.push(
@@ -66,7 +65,7 @@ pub(super) fn compare_models(base: &Model, finetuned: &Model, reference: bool) -
 pub(super) fn not_in_parents(name: &str) -> Error {
     Error::new(
         Code::MissingTensor,
-        format!("tensor `{name}` is not in the parent deltas; a chain keeps the same tensors from link to link"),
+        "the parent deltas do not have it; a chain keeps the same tensors from link to link",
     )
-    .tensor(name)
+    .about(name)
 }

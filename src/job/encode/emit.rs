@@ -169,10 +169,7 @@ async fn emit_tensor(io: &Io, item: &EmitItem, reader: &mut Reader) -> Result<Em
 fn changed(item: &EmitItem) -> Error {
     Error::new(
         Code::SourceChanged,
-        format!(
-            "tensor `{}`: its values changed while they were read; close whatever writes to the models and run again",
-            item.origin.name
-        ),
+        "its values changed while they were read; close whatever writes to the models and run again",
     )
-    .tensor(&item.origin.name)
+    .about(&item.origin.name)
 }

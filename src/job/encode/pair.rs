@@ -53,13 +53,9 @@ impl<'a> Pair<'a> {
             .ok_or_else(|| {
                 Error::new(
                     Code::UnsupportedDtype,
-                    format!(
-                        "tensor `{}`: a version 1 delta cannot hold {}",
-                        origin.name,
-                        finetuned.dtype.name()
-                    ),
+                    format!("a version 1 delta cannot hold {}", finetuned.dtype.name()),
                 )
-                .tensor(&origin.name)
+                .about(&origin.name)
             })?;
         Ok(Self {
             base: origin.base.clone(),

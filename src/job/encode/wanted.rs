@@ -76,11 +76,11 @@ impl Wanted {
             return Err(Error::new(
                 Code::Usage,
                 format!(
-                    "tensor `{name}` has {n} elements, too few for {}: the reference cannot store it; leave the option `reference` out",
+                    "it has {n} elements, too few for {}: the reference cannot store it; leave the option `reference` out",
                     self.strategy.name()
                 ),
             )
-            .tensor(name));
+            .about(name));
         }
         Ok(kept)
     }

@@ -264,9 +264,9 @@ impl Chain {
             } else if delta.tensor(&t.name).is_some_and(|d| !d.is_empty()) {
                 return Err(Error::new(
                     Code::UnsupportedDtype,
-                    format!("tensor `{}`: {} cannot be turned into float32", t.name, t.dtype.name()),
+                    format!("{} cannot be turned into float32", t.dtype.name()),
                 )
-                .tensor(&t.name)
+                .about(&t.name)
                 .source(delta.source));
             }
         }
@@ -300,8 +300,7 @@ impl Chain {
 fn reshaped(n: usize, wanted: &BaseRef, found: &Tensor) -> Error {
     let code = if n == 0 { Code::WrongBase } else { Code::BrokenChain };
     let text = format!(
-        "tensor `{}`: {} was made against {} of {}, {} has {} of {}",
-        wanted.name,
+        "{} was made against {} of {}, {} has {} of {}",
         this_link(n),
         shape_text(&wanted.shape),
         wanted.dtype.name(),
@@ -309,7 +308,7 @@ fn reshaped(n: usize, wanted: &BaseRef, found: &Tensor) -> Error {
         shape_text(&found.shape),
         found.dtype.name(),
     );
-    Error::new(code, text).tensor(&wanted.name)
+    Error::new(code, text).about(&wanted.name)
 }
 
 /// How sentences call the delta that comes after `n` links.

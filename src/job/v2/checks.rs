@@ -247,9 +247,7 @@ fn tensors_of<'a>(errors: &[&'a Error]) -> Vec<&'a str> {
 
 /// The first fault of a file, with the names of the other tensors that have one.
 pub fn with_others(first: &Error, others: &[&Error], n: usize) -> Error {
-    let mut e = first.clone();
-    let name = e.tensor.clone().unwrap_or_default();
-    e.message = format!("tensor `{name}`: {}", e.message);
+    let mut e = first.clone().about(first.tensor.as_deref().unwrap_or_default());
     if !others.is_empty() {
         let names = list_names(&tensors_of(others));
         e.message = format!("{}; also damaged: {names}", e.message);

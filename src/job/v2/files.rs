@@ -2,7 +2,7 @@
 
 use super::digest;
 use super::open::OpenV2;
-use crate::error::{Code, Error, Result};
+use crate::error::{quoted, Code, Error, Result};
 use crate::format::model::{assemble, Model, ShardHeader};
 use crate::format::safetensors::header::{self, Entry, Header};
 use crate::format::safetensors::writer;
@@ -32,7 +32,7 @@ pub(in crate::job) fn files(delta: &OpenV2) -> Result<Vec<ResultFile>> {
         if index.digests.get(i).is_some_and(|d| *d != found) {
             let text = format!(
                 "{}: its header does not come out as the fine-tune's; get the delta again, or a newer wdelta",
-                file.path
+                quoted(&file.path)
             );
             return Err(Error::new(Code::Checksum, text).source(delta.source));
         }
@@ -106,8 +106,11 @@ fn head_of(file: &FileRecord, tensors: &[Entry]) -> Result<Vec<u8>> {
         Head::Verbatim(bytes) => bytes,
     };
     let differs = || {
-        let text = format!("{}: its stored header and the delta's index do not agree", file.path);
-        Error::new(Code::Malformed, format!("{text}; get the delta again"))
+        let text = format!(
+            "{}: its stored header and the delta's index do not agree; get the delta again",
+            quoted(&file.path)
+        );
+        Error::new(Code::Malformed, text)
     };
     let (length, json) = bytes.split_first_chunk().ok_or_else(differs)?;
     let data_len = tensors.last().map_or(0, |t| t.range.end());

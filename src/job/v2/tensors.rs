@@ -27,8 +27,8 @@ fn dtype_of(chain: &Chain, tensor: &Tensor, form: As) -> Result<Dtype> {
         return Ok(dtype);
     }
     let (from, to) = (tensor.dtype.name(), dtype.name());
-    let text = format!("tensor `{name}`: {from} cannot be turned into {to}");
-    Err(Error::new(Code::UnsupportedDtype, text).tensor(name))
+    let text = format!("{from} cannot be turned into {to}");
+    Err(Error::new(Code::UnsupportedDtype, text).about(name))
 }
 
 /// Hands out parts of tensors of the last model.
