@@ -1,6 +1,8 @@
 //! Bounds on what a hostile file can make us hold or do, and the sizes of the pieces that work is cut into. Each says its
 //! unit and why it has its value. Ranges that a format gives its numbers are with the format.
 
+use crate::error::{Code, Error, Result};
+
 /// Longest JSON header that is read, in bytes, for safetensors and `.wdelta` alike.
 ///
 /// The safetensors library refuses headers above 100 MB; a model with 20,000 tensors needs about 3 MB.
@@ -61,3 +63,12 @@ pub const CHUNK_BYTES: usize = 4 << 20;
 
 /// Elements that kernels see at once inside a chunk: 8 Ki float32 values, 32 KiB, fit a first-level cache.
 pub const BLOCK_ELEMENTS: usize = 8 << 10;
+
+/// `LIMIT` when `what` has more than `most` bytes.
+pub(crate) fn check_len(what: &str, len: u64, most: u64) -> Result<()> {
+    if len <= most {
+        return Ok(());
+    }
+    let text = format!("{what} has {len} bytes, more than the {most} that are read");
+    Err(Error::new(Code::Limit, text))
+}

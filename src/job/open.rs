@@ -4,13 +4,13 @@ use super::machine::{Io, Read, Role, SourceEntry};
 use super::placed::{DeltaTensor, PlacedField};
 use crate::error::{Code, Error, Result};
 use crate::format::model::{self, Model};
-use crate::format::safetensors::{header as st_header, index};
-use crate::format::v1::header::{parse_header, V1Header, V1Tensor};
+use crate::format::safetensors::header as st_header;
+use crate::format::safetensors::index::{check_index_len, parse_index, Index};
+use crate::format::v1::header::{check_header_len, parse_header, V1Header, V1Tensor};
 use crate::format::v1::placed::{expected_header, predict, Placed, PlacedRecord};
 use crate::format::v1::walker::Walker;
 use crate::format::v1::{CHECKSUM_BYTES, PREFIX_BYTES};
 use crate::format::{self, Kind};
-use crate::limits::{MAX_HEADER_BYTES, MAX_INDEX_BYTES};
 use crate::offset::ByteRange;
 
 /// Bytes that are looked at to tell what a file is.
@@ -91,16 +91,7 @@ pub async fn open_model(io: &Io, sources: &[SourceEntry], role: Role, group: u32
     let choice = model::choose_files(&listed)?;
     let (index, shards) = match (choice.index, choice.shards) {
         (Some(source), _) => {
-            let size = io.size(source);
-            if size > MAX_INDEX_BYTES {
-                return Err(Error::new(
-                    Code::Limit,
-                    format!("the index file has {size} bytes, more than the {MAX_INDEX_BYTES} that are read"),
-                )
-                .source(source));
-            }
-            let json = io.read_vec(source, 0, size as usize).await?;
-            let index = index::parse_index(&json).map_err(|e| e.source(source))?;
+            let index = read_index(io, source).await?;
             let shards = model::resolve_shards(&index, &listed).map_err(|e| e.source(source))?;
             (Some(index), shards)
         }
@@ -118,6 +109,13 @@ pub async fn open_model(io: &Io, sources: &[SourceEntry], role: Role, group: u32
         index: choice.index,
         side_files: choice.side_files,
     })
+}
+
+async fn read_index(io: &Io, source: u32) -> Result<Index> {
+    let size = io.size(source);
+    check_index_len(size).map_err(|e| e.source(source))?;
+    let json = io.read_vec(source, 0, size as usize).await?;
+    parse_index(&json).map_err(|e| e.source(source))
 }
 
 /// The base, if there is one.
@@ -223,16 +221,15 @@ fn header_range(head: &[u8], size: u64) -> Result<ByteRange> {
         ));
     }
     let len = u64::from(u32::from_le_bytes([head[11], head[12], head[13], head[14]]));
-    let (code, text) = if len > size - LEAST {
-        let text = format!("the header claims {len} bytes, but the file has {size}; it was cut off, get it again");
-        (Code::Truncated, text)
-    } else if len > MAX_HEADER_BYTES {
-        let text = format!("the header claims {len} bytes, more than the {MAX_HEADER_BYTES} that are read");
-        (Code::Limit, text)
-    } else {
-        return ByteRange::new(PREFIX_BYTES, len);
+    let fits = match len > size - LEAST {
+        true => Err(Error::new(
+            Code::Truncated,
+            format!("the header claims {len} bytes, but the file has {size}; it was cut off, get it again"),
+        )),
+        false => check_header_len(len),
     };
-    Err(Error::new(code, text).at(PREFIX_BYTES - 4))
+    fits.map_err(|e| e.at(PREFIX_BYTES - 4))?;
+    ByteRange::new(PREFIX_BYTES, len)
 }
 
 /// Opens the `.wdelta` file `source`.

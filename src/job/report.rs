@@ -2,6 +2,7 @@
 
 use super::json;
 use super::wire::{Wire, WireReader};
+use crate::dtype::Dtype;
 use crate::error::{quoted, Code, Error, Result};
 use serde::Serialize;
 
@@ -114,6 +115,12 @@ pub fn list_names(names: &[&str]) -> String {
 pub fn no_tensor(name: &str) -> Error {
     let text = format!("there is no tensor {}; `inspect` lists the names", quoted(name));
     Error::new(Code::MissingTensor, text).tensor(name)
+}
+
+/// The error of a tensor whose dtype has no float32 values, and which is to be changed or converted.
+pub fn not_float32(name: &str, dtype: Dtype) -> Error {
+    let text = "cannot be turned into float32; it can only be taken over unchanged, in the base's own dtype";
+    Error::new(Code::UnsupportedDtype, format!("{} {text}", dtype.name())).about(name)
 }
 
 /// The error of a tensor of a model, called `model`, that is not what it was a moment ago.

@@ -4,7 +4,8 @@ use super::delta_stream::{add_link, DeltaStream};
 use super::machine::{Io, Read};
 use super::placed::{DeltaTensor, TensorRange};
 use super::v2::reader::Reader;
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
+use crate::job::report::not_float32;
 use crate::job::wire::wire;
 use crate::kernels::convert;
 use crate::limits::{BLOCK_ELEMENTS, CHUNK_ELEMENTS};
@@ -72,16 +73,9 @@ impl<'a> Values<'a> {
     /// A stream from the first element. The dtype must be one that converts to float32. `reader` knows the origin's past, if
     /// it has one.
     pub async fn open(io: &Io, origin: &Origin, reader: Option<&'a mut Reader>) -> Result<Self> {
-        let width = origin.base.dtype.bytes().filter(|_| origin.base.dtype.to_f32_defined()).ok_or_else(|| {
-            Error::new(
-                Code::UnsupportedDtype,
-                format!(
-                    "{} cannot be turned into float32; only unchanged tensors of this dtype can be rebuilt, in the base's own dtype",
-                    origin.base.dtype.name()
-                ),
-            )
-            .about(&origin.name)
-        })?;
+        let dtype = origin.base.dtype;
+        let width = dtype.bytes().filter(|_| dtype.to_f32_defined());
+        let width = width.ok_or_else(|| not_float32(&origin.name, dtype))?;
         let mut deltas = Vec::with_capacity(origin.deltas.len());
         for delta in &origin.deltas {
             deltas.push(DeltaStream::open(io, &origin.name, delta).await?);

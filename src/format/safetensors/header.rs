@@ -5,7 +5,7 @@ use crate::dtype::Dtype;
 use crate::error::{quoted, shape_text, Code, Error, Result};
 use crate::format::damaged_entry;
 use crate::format::json::{inside, once, twice, JsonReader, UnknownKeys};
-use crate::limits::{MAX_HEADER_BYTES, MAX_NAME_BYTES, MAX_RANK, MAX_TENSORS};
+use crate::limits::{check_len, MAX_HEADER_BYTES, MAX_NAME_BYTES, MAX_RANK, MAX_TENSORS};
 use crate::offset::{element_count, ByteRange};
 use crate::order::sorted_positions;
 
@@ -67,15 +67,7 @@ pub fn header_len(first8: [u8; 8], file_len: u64) -> Result<u64> {
 /// every tensor's range has the length that dtype and shape ask for, ranges neither overlap nor leave holes, and
 /// together they are the data section. Offsets in errors count from the start of the file.
 pub fn parse_header(json: &[u8], data_len: u64) -> Result<Header> {
-    if json.len() as u64 > MAX_HEADER_BYTES {
-        return Err(Error::new(
-            Code::Limit,
-            format!(
-                "the safetensors header has {} bytes, more than the {MAX_HEADER_BYTES} that are read",
-                json.len()
-            ),
-        ));
-    }
+    check_len("the safetensors header", json.len() as u64, MAX_HEADER_BYTES)?;
     let header = JsonReader::new(json, LENGTH_BYTES, "the safetensors header").whole(read_header)?;
     check_names(&header.tensors)?;
     check_layout(&header.tensors, data_len)?;

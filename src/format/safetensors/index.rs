@@ -4,7 +4,7 @@ use super::header::check_name;
 use super::writer::push_text;
 use crate::error::{quoted, Code, Error, Result};
 use crate::format::json::{inside, once, twice, JsonReader, UnknownKeys};
-use crate::limits::{MAX_FILE_NAME_BYTES, MAX_INDEX_BYTES, MAX_INDEX_METADATA, MAX_TENSORS};
+use crate::limits::{check_len, MAX_FILE_NAME_BYTES, MAX_INDEX_BYTES, MAX_INDEX_METADATA, MAX_TENSORS};
 use crate::order::sorted_positions;
 
 /// A parsed index.
@@ -71,15 +71,7 @@ fn push_object(json: &mut String, key: &str, entries: &[(String, String)], push:
 /// Parses an index. Files must be plain names, so that a shard lies beside its index and nowhere else; a tensor must
 /// not be listed twice. Keys beside `metadata` and `weight_map` are ignored.
 pub fn parse_index(json: &[u8]) -> Result<Index> {
-    if json.len() as u64 > MAX_INDEX_BYTES {
-        return Err(Error::new(
-            Code::Limit,
-            format!(
-                "the index file has {} bytes, more than the {MAX_INDEX_BYTES} that are read",
-                json.len()
-            ),
-        ));
-    }
+    check_index_len(json.len() as u64)?;
     let index = JsonReader::new(json, 0, "the shard index").whole(read_index)?;
     let map = &index.weight_map;
     let order = sorted_positions(map.len(), &|a, b| map[a].0.cmp(&map[b].0));
@@ -88,6 +80,11 @@ pub fn parse_index(json: &[u8]) -> Result<Index> {
         return Err(twice(name).tensor(name));
     }
     Ok(index)
+}
+
+/// `LIMIT` for an index of more bytes than are read.
+pub(crate) fn check_index_len(len: u64) -> Result<()> {
+    check_len("the index file", len, MAX_INDEX_BYTES)
 }
 
 fn check_file_name(file: &str) -> Result<()> {

@@ -5,7 +5,7 @@ use crate::error::{quoted, shape_text, Code, Error, Result};
 use crate::format::damaged_entry;
 use crate::format::json::{inside, once, JsonReader, UnknownKeys};
 use crate::format::safetensors::header::check_name;
-use crate::limits::{MAX_HEADER_BYTES, MAX_OPTION_BYTES, MAX_RANK, MAX_TENSORS};
+use crate::limits::{check_len, MAX_HEADER_BYTES, MAX_OPTION_BYTES, MAX_RANK, MAX_TENSORS};
 use crate::offset::element_count;
 use crate::order::sorted_positions;
 use crate::strategy::Strategy;
@@ -119,15 +119,7 @@ impl V1Header {
 /// Any spelling of JSON is taken: key order, white space, raw UTF-8, unknown keys. `MALFORMED` with the tensor's name
 /// when a key is missing, comes twice or contradicts the shape. Offsets in errors count from the start of the file.
 pub fn parse_header(json: &[u8]) -> Result<V1Header> {
-    if json.len() as u64 > MAX_HEADER_BYTES {
-        return Err(Error::new(
-            Code::Limit,
-            format!(
-                "the header has {} bytes, more than the {MAX_HEADER_BYTES} that are read",
-                json.len()
-            ),
-        ));
-    }
+    check_header_len(json.len() as u64)?;
     let mut header = JsonReader::new(json, PREFIX_BYTES, "the header of the .wdelta file").whole(read_header)?;
     let tensors = &header.tensors;
     let by_name: Vec<u32> = sorted_positions(tensors.len(), &|a, b| tensors[a].name.cmp(&tensors[b].name))
@@ -143,6 +135,11 @@ pub fn parse_header(json: &[u8]) -> Result<V1Header> {
     }
     header.by_name = by_name;
     Ok(header)
+}
+
+/// `LIMIT` for a header of more bytes than are read.
+pub(crate) fn check_header_len(len: u64) -> Result<()> {
+    check_len("the header", len, MAX_HEADER_BYTES)
 }
 
 fn read_header(json: &mut JsonReader<'_>) -> Result<V1Header> {

@@ -1,11 +1,10 @@
 //! Version 1 from structure to bytes, byte for byte as the reference writes it.
 
-use super::header::quantized_cols;
+use super::header::{check_header_len, quantized_cols};
 use super::placed::{place, PlacedRecord};
 use super::{record, CHECKSUM_BYTES, MAGIC, PREFIX_BYTES, VERSION};
 use crate::error::{Code, Error, Result};
 use crate::format::json_text;
-use crate::limits::MAX_HEADER_BYTES;
 use crate::order::sorted_positions;
 use crate::strategy::{array_elements, ArrayDtype, Strategy};
 use std::fmt::Write;
@@ -74,18 +73,8 @@ pub fn header_json(plan: &HeaderPlan) -> Vec<u8> {
 ///
 /// `LIMIT` when the header is longer than readers take.
 pub fn preamble(json: &[u8]) -> Result<Vec<u8>> {
-    let len = u32::try_from(json.len())
-        .ok()
-        .filter(|len| u64::from(*len) <= MAX_HEADER_BYTES);
-    let Some(len) = len else {
-        return Err(Error::new(
-            Code::Limit,
-            format!(
-                "the header would have {} bytes, more than the {MAX_HEADER_BYTES} that are read",
-                json.len()
-            ),
-        ));
-    };
+    check_header_len(json.len() as u64)?;
+    let len = json.len() as u32;
     let mut bytes = Vec::with_capacity(PREFIX_BYTES as usize + json.len());
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(&VERSION.to_le_bytes());

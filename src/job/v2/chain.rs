@@ -12,7 +12,7 @@ use crate::format::v2::BaseRef;
 use crate::job::chain::{self, Care};
 use crate::job::machine::Io;
 use crate::job::open::OpenDelta;
-use crate::job::report::list_names;
+use crate::job::report::{list_names, not_float32};
 use std::rc::Rc;
 
 /// A delta that was opened, of either version.
@@ -262,12 +262,7 @@ impl Chain {
                 t.dtype = Dtype::F32;
                 t.range.len = t.elements.saturating_mul(4);
             } else if delta.tensor(&t.name).is_some_and(|d| !d.is_empty()) {
-                return Err(Error::new(
-                    Code::UnsupportedDtype,
-                    format!("{} cannot be turned into float32", t.dtype.name()),
-                )
-                .about(&t.name)
-                .source(delta.source));
+                return Err(not_float32(&t.name, t.dtype).source(delta.source));
             }
         }
         Ok((model, numbers))

@@ -8,7 +8,7 @@ use crate::format::v2::{Index, Op, PREAMBLE, TRAILER};
 use crate::format::{self, Kind};
 use crate::job::machine::{Io, Role, SourceEntry};
 use crate::job::open::{head, sources_of};
-use crate::limits::MAX_HEADER_BYTES;
+use crate::limits::{check_len, MAX_HEADER_BYTES};
 use crate::offset::ByteRange;
 use crate::order::sorted_positions;
 use crate::strategy::lossless::wire::checksum;
@@ -100,10 +100,7 @@ fn parse_trailer(bytes: &[u8], size: u64) -> Result<Trailer> {
     if end != Some(size) || offset < PREAMBLE.len() as u64 {
         return Err(truncated(size, "its end is not where an index is named").at(size - TRAILER));
     }
-    if len > MAX_HEADER_BYTES {
-        let text = format!("the delta's index has {len} bytes, more than the {MAX_HEADER_BYTES} that are read");
-        return Err(Error::new(Code::Limit, text));
-    }
+    check_len("the delta's index", len, MAX_HEADER_BYTES)?;
     let index = ByteRange { offset, len };
     Ok(Trailer { index, checksum })
 }
