@@ -35,8 +35,6 @@ pub struct DecodePlan<'a> {
     pub outputs: &'a [OutputFile],
     /// What was noticed so far.
     pub findings: &'a [Finding],
-    /// Bytes that the tasks read and write.
-    pub work: u64,
     /// Number of tensors.
     pub tensors: usize,
     /// Number of elements in them.
@@ -61,8 +59,8 @@ impl Plan {
         }
     }
 
-    /// Of `decode`.
-    pub fn decoding(of: &DecodePlan<'_>) -> Self {
+    /// Of `decode`, whose tasks read and write `work` bytes.
+    pub fn decoding(of: &DecodePlan<'_>, work: u64) -> Self {
         let bytes: u64 = of.outputs.iter().map(|o| o.size).sum();
         let again = if of.read_back { bytes } else { 0 };
         Self {
@@ -70,7 +68,7 @@ impl Plan {
             outputs: of.outputs.to_vec(),
             writes: bytes,
             problems: of.findings.to_vec(),
-            ..Self::reading("decode", of.work.saturating_sub(bytes) + again, of.tensors, of.elements)
+            ..Self::reading("decode", work.saturating_sub(bytes) + again, of.tensors, of.elements)
         }
     }
 

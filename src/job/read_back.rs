@@ -28,17 +28,15 @@ pub async fn read_back(io: Io, source: u32, items: Vec<(ByteRange, u64)>) -> Res
     to_wire(&())
 }
 
-/// Number of a sink, a range of it, and the fast hash of what was written there.
-pub type WrittenRange = (u32, ByteRange, u64);
-
-/// Has the results read back. `written`: ranges of outputs and their fast hashes; the `outputs` follow `sources` files.
-pub async fn compare_written(io: &Io, sources: usize, outputs: usize, written: &[WrittenRange]) -> Result<()> {
-    let mut by_sink = vec![Vec::new(); outputs];
-    for &(sink, range, hash) in written {
-        by_sink[sink as usize].push((range, hash));
-    }
+/// Has the results read back. `places`: where every tensor was written, sink after sink; `written`: the fast hash of
+/// each. The first sink is the source after `sources` others.
+pub async fn compare_written(io: &Io, sources: usize, places: &[(u32, ByteRange)], written: Vec<u64>) -> Result<()> {
+    let written: Vec<_> = places.iter().zip(written).collect();
     let mut tasks = Vec::new();
-    for (items, source) in by_sink.into_iter().zip(sources as u32..) {
+    for of_sink in written.chunk_by(|(a, _), (b, _)| a.0 == b.0) {
+        let (&(sink, _), _) = of_sink[0];
+        let source = sources as u32 + sink;
+        let items: Vec<_> = of_sink.iter().map(|&(&(_, range), hash)| (range, hash)).collect();
         let cost = items.iter().map(|(range, _)| range.len).sum();
         if cost > 0 {
             tasks.push(Task::ReadBack { source, items }.spec("result", "checking", cost)?);

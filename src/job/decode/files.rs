@@ -6,11 +6,12 @@ use crate::format::model::{Model, ModelFile};
 use crate::format::safetensors::header::Entry;
 use crate::format::safetensors::index::{self, Index};
 use crate::format::safetensors::writer;
+use crate::job::batch::Batch;
 use crate::job::chain;
 use crate::job::machine::{Io, OutputFile, SourceEntry, TaskSpec};
 use crate::job::open::OpenModel;
 use crate::job::options::{DecodeOptions, OutputDtype, OutputLayout};
-use crate::job::plan::Plan;
+use crate::job::plan::{DecodePlan, Plan};
 use crate::job::task::Task;
 use crate::job::values::Origin;
 use crate::offset::{element_count, ByteRange};
@@ -85,10 +86,15 @@ pub(in crate::job) fn places(files: &[ResultFile]) -> Vec<(u32, ByteRange)> {
         .collect()
 }
 
-/// Tells the host what will be done, has the outputs created, and writes what the files start with, which are the first of
-/// the outputs; gives the bytes of all outputs.
-pub(in crate::job) async fn begin(io: &Io, plan: Plan, files: Vec<ResultFile>) -> Result<u64> {
-    let bytes = plan.begin(io).await?;
+/// Tells the host what will be done, has the outputs created, writes what the files start with, which are the first of the
+/// outputs, and runs the tasks; gives the bytes of all outputs and the tasks' reports.
+pub(in crate::job) async fn carry_out(
+    io: &Io,
+    plan: &DecodePlan<'_>,
+    files: Vec<ResultFile>,
+    batch: Batch,
+) -> Result<(u64, Vec<Vec<u8>>)> {
+    let bytes = Plan::decoding(plan, batch.cost()).begin(io).await?;
     for (file, sink) in files.into_iter().zip(0..) {
         let mut head = match file.head {
             FileHead::Written(head) => head,
@@ -96,7 +102,8 @@ pub(in crate::job) async fn begin(io: &Io, plan: Plan, files: Vec<ResultFile>) -
         };
         io.put(sink, 0, &mut head).await;
     }
-    Ok(bytes)
+    let reports = io.run(batch.tasks()).await?;
+    Ok((bytes, reports))
 }
 
 /// The files of the result: the base's, without what the delta does not have, in the dtype asked for. Where nothing is

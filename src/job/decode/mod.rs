@@ -9,9 +9,9 @@ use super::chain::{self, ChainCheck, ChainResult};
 use super::machine::{Io, Role, SourceEntry, TaskSpec};
 use super::open::{delta_sources, groups_of, open_model, OpenDelta};
 use super::options::{DecodeOptions, OutputDtype};
-use super::plan::{DecodePlan, Plan};
-use super::read_back::{compare_written, WrittenRange};
-use super::report::{found, source_changed, to_json};
+use super::plan::DecodePlan;
+use super::read_back::compare_written;
+use super::report::{found, not_float32, source_changed, to_json};
 use super::task::{grouped, Task};
 use super::v2::open::any_v2;
 use super::values::Origin;
@@ -39,9 +39,8 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
     let side_files: &[u32] = if options.side_files { &opened.side_files } else { &[] };
     let copies = copy_side_files(&io, &sources, side_files, &mut outputs)?;
     let items = decode_items(&files, &origins);
-    let (n_files, places) = (files.len(), files::places(&files));
-    let bases = items.iter().map(|i| (i.origin.name.clone(), i.origin.base.source));
-    let bases: Vec<(String, u32)> = bases.collect();
+    let places = files::places(&files);
+    let bases = Vec::from_iter(items.iter().map(|i| (i.origin.name.clone(), i.origin.base.source)));
 
     let mut check = ChainCheck::new(base, &deltas)?;
     let mut batch = Batch::default();
@@ -52,16 +51,14 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
     let of_tensors = batch.add(decode_tasks(items)?);
     batch.add(copies);
     let findings = extra_tensors(base.tensors.len() - origins.len());
-    let plan = Plan::decoding(&DecodePlan {
+    let plan = DecodePlan {
         outputs: &outputs,
         findings: &findings,
-        work: batch.cost(),
         tensors: bases.len(),
         elements: origins.iter().map(|o| o.base.elements).sum(),
         read_back: options.read_back,
-    });
-    let bytes = files::begin(&io, plan, files).await?;
-    let reports = io.run(batch.tasks()).await?;
+    };
+    let (bytes, reports) = files::carry_out(&io, &plan, files, batch).await?;
     let checked = match options.verify {
         true => Some(check.finish(&io, of_checks.of(&reports)).await?),
         false => None,
@@ -71,9 +68,7 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
         check_unchanged(checked, &bases, &decoded)?;
     }
     if options.read_back {
-        let written = places.iter().zip(&decoded);
-        let written: Vec<WrittenRange> = written.map(|(&(sink, range), d)| (sink, range, d.written)).collect();
-        compare_written(&io, sources.len(), n_files, &written).await?;
+        compare_written(&io, sources.len(), &places, decoded.iter().map(|d| d.written).collect()).await?;
     }
     to_json(&Report {
         job: "decode",
@@ -155,14 +150,7 @@ fn check_dtypes(origins: &[Origin], options: &DecodeOptions) -> Result<()> {
     for origin in origins.iter() {
         let dtype = origin.base.dtype;
         if !(dtype.to_f32_defined() || origin.is_unchanged() && options.dtype == OutputDtype::Base) {
-            return Err(Error::new(
-                Code::UnsupportedDtype,
-                format!(
-                    "{} cannot be turned into float32; it can only be taken over unchanged, in the base's own dtype",
-                    dtype.name()
-                ),
-            )
-            .about(&origin.name));
+            return Err(not_float32(&origin.name, dtype));
         }
     }
     Ok(())

@@ -7,13 +7,13 @@ use super::result::{extra_tensors, links};
 use crate::error::{Code, Error, Result};
 use crate::job::batch::Batch;
 use crate::job::chain::Care;
-use crate::job::decode::files::{begin, copy_side_files, outputs, places};
+use crate::job::decode::files::{carry_out, copy_side_files, outputs, places};
 use crate::job::decode::report::Report;
 use crate::job::machine::{Io, Role, SourceEntry};
 use crate::job::open::{delta_sources, open_model};
 use crate::job::options::{DecodeOptions, OutputDtype, OutputLayout};
-use crate::job::plan::{DecodePlan, Plan};
-use crate::job::read_back::{compare_written, WrittenRange};
+use crate::job::plan::DecodePlan;
+use crate::job::read_back::compare_written;
 use crate::job::report::to_json;
 use crate::offset::ByteRange;
 
@@ -35,7 +35,7 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
             "a version 2 delta rebuilds the fine-tune's own files; leave dtype and layout out",
         ));
     }
-    let (mut outputs, places, n_files) = (outputs(&files), places(&files), files.len());
+    let (mut outputs, places) = (outputs(&files), places(&files));
     let mut batch = Batch::default();
     let place = |&(sink, range): &(u32, ByteRange)| {
         let offset = range.offset;
@@ -48,25 +48,21 @@ pub async fn decode(io: Io, sources: Vec<SourceEntry>, options: DecodeOptions) -
     let mut checks = Checks::default();
     let of_checks = checks.add_to(&mut batch, &chain, options.verify)?;
     let findings = extra_tensors(&chain);
-    let plan = Plan::decoding(&DecodePlan {
+    let plan = DecodePlan {
         outputs: &outputs,
         findings: &findings,
-        work: batch.cost(),
         tensors: places.len(),
         elements: delta.elements(),
         read_back: options.read_back,
-    });
-    let bytes = begin(&io, plan, files).await?;
-    let reports = io.run(batch.tasks()).await?;
+    };
+    let (bytes, reports) = carry_out(&io, &plan, files, batch).await?;
     let orders = checks.judge(&io, &chain, of_checks.of(&reports)).await;
     let rebuilt = rebuild
         .judge(&io, of_rebuild.of(&reports), orders.as_ref().err())
         .await?;
     let orders = orders?;
     if options.read_back {
-        let written = places.iter().zip(&rebuilt);
-        let written: Vec<WrittenRange> = written.map(|(&(sink, range), r)| (sink, range, r.written)).collect();
-        compare_written(&io, sources.len(), n_files, &written).await?;
+        compare_written(&io, sources.len(), &places, rebuilt.iter().map(|r| r.written).collect()).await?;
     }
     to_json(&Report {
         job: "decode",

@@ -11,12 +11,12 @@ use crate::format::safetensors::header::Entry;
 use crate::format::safetensors::index::parse_index;
 use crate::job::batch::Batch;
 use crate::job::decode::files::{
-    begin, copy_side_files, index_of, outputs, places, written_shard, FileHead, ResultFile,
+    carry_out, copy_side_files, index_of, outputs, places, written_shard, FileHead, ResultFile,
 };
 use crate::job::decode::report::Report;
 use crate::job::machine::{Io, SourceEntry, TaskSpec};
 use crate::job::options::{DecodeOptions, OutputDtype, OutputLayout};
-use crate::job::plan::{DecodePlan, Plan};
+use crate::job::plan::DecodePlan;
 use crate::job::read_back::compare_written;
 use crate::job::report::{from_wire, to_json};
 use crate::job::task::{grouped, Task};
@@ -112,16 +112,14 @@ pub async fn decode(
     let mut checks = Checks::default();
     let of_checks = checks.add_to(&mut batch, chain, options.verify)?;
     let findings = extra_tensors(chain);
-    let plan = Plan::decoding(&DecodePlan {
+    let plan = DecodePlan {
         outputs: &outputs,
         findings: &findings,
-        work: batch.cost(),
         tensors: places.len(),
         elements: chain.last().elements(),
         read_back: options.read_back,
-    });
-    let bytes = begin(&io, plan, files).await?;
-    let reports = io.run(batch.tasks()).await?;
+    };
+    let (bytes, reports) = carry_out(&io, &plan, files, batch).await?;
     let orders = checks.judge(&io, chain, of_checks.of(&reports)).await?;
     let mut written = Vec::with_capacity(places.len());
     for report in of_round.of(&reports) {
@@ -131,11 +129,7 @@ pub async fn decode(
         }
     }
     if options.read_back {
-        let written = places
-            .iter()
-            .zip(written)
-            .map(|(&(sink, range), hash)| (sink, range, hash));
-        compare_written(&io, sources.len(), outputs.len(), &Vec::from_iter(written)).await?;
+        compare_written(&io, sources.len(), &places, written).await?;
     }
     to_json(&Report {
         job: "decode",
