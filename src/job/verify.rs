@@ -1,6 +1,6 @@
 //! `verify`: checksums, parts that decode, and, with a base, every link.
 
-use super::batch::Batch;
+use super::batch::{Batch, Slots};
 use super::chain::{self, checksum_task, judge_checksums, Care, ChainCheck};
 use super::check::{check_findings, check_tasks};
 use super::inspect::report::LossReport;
@@ -127,6 +127,52 @@ impl<'a> Check<'a> {
     }
 }
 
+/// The links whose parts are looked at one by one.
+struct Parts<'a> {
+    links: &'a [Rc<Link>],
+    /// Where the reports of each are.
+    slots: Vec<Slots>,
+}
+
+impl<'a> Parts<'a> {
+    /// Adds the tasks that look at them.
+    fn new(links: &'a [Rc<Link>], batch: &mut Batch) -> Result<Self> {
+        let mut slots = Vec::with_capacity(links.len());
+        for link in links {
+            slots.push(batch.add(match &**link {
+                Link::V1(delta) => check_tasks(delta)?,
+                Link::V2(delta) => vec![examine_task(delta)?],
+            }));
+        }
+        Ok(Self { links, slots })
+    }
+
+    /// What was noticed of them, or their damage. `sound`: checksums and bases are as they should be; else what version 1
+    /// records show only follows from that.
+    fn judge(&self, reports: &[Vec<u8>], sound: bool) -> Result<Vec<Finding>> {
+        let mut findings = Vec::new();
+        for (link, slots) in self.links.iter().zip(&self.slots) {
+            let own = slots.of(reports);
+            match &**link {
+                Link::V1(delta) if sound => findings.extend(check_findings(delta, own)?),
+                Link::V1(_) => {}
+                Link::V2(_) => examined_well(own)?,
+            }
+        }
+        Ok(findings)
+    }
+}
+
+/// What is known before anything is read but headers.
+fn plan(links: &[Rc<Link>], reads: u64) -> Plan {
+    let (mut tensors, mut elements) = (0, 0u64);
+    for (of_link, in_link) in links.iter().map(|l| l.size()) {
+        tensors += of_link;
+        elements = elements.saturating_add(in_link);
+    }
+    Plan::reading("verify", reads, tensors, elements)
+}
+
 /// Runs the job. Whatever does not hold is an error that names the file, the tensor or the link.
 pub async fn verify(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<String> {
     let deltas = delta_sources(&sources);
@@ -152,20 +198,8 @@ pub async fn verify(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<S
         _ => None,
     };
     let of_rebuild = batch.add(rebuild.as_mut().map_or(Vec::new(), RebuildTasks::take));
-    let looked_at = &links[..links.len() - rebuild.is_some() as usize];
-    let mut of_parts = Vec::with_capacity(looked_at.len());
-    for link in looked_at {
-        of_parts.push(batch.add(match &**link {
-            Link::V1(delta) => check_tasks(delta)?,
-            Link::V2(delta) => vec![examine_task(delta)?],
-        }));
-    }
-    let sizes = links.iter().map(|l| l.size());
-    let (tensors, elements) = sizes.fold((0, 0u64), |(t, e), (tensors, elements)| {
-        (t + tensors, e.saturating_add(elements))
-    });
-    let plan = Plan::reading("verify", batch.cost(), tensors, elements);
-    plan.announce(&io).await?;
+    let parts = Parts::new(&links[..links.len() - rebuild.is_some() as usize], &mut batch)?;
+    plan(&links, batch.cost()).announce(&io).await?;
     let reports = io.run(batch.tasks()).await?;
     let checked = check.judge(&io, of_checks.of(&reports)).await;
     if let Some(rebuild) = &rebuild {
@@ -177,14 +211,7 @@ pub async fn verify(io: Io, sources: Vec<SourceEntry>, _: NoOptions) -> Result<S
         Against::V2(chain) => extra_tensors(chain),
         _ => Vec::new(),
     };
-    for (link, slots) in looked_at.iter().zip(&of_parts) {
-        let own = slots.of(&reports);
-        match &**link {
-            Link::V1(delta) if checked.is_ok() => findings.extend(check_findings(delta, own)?),
-            Link::V1(_) => {}
-            Link::V2(_) => examined_well(own)?,
-        }
-    }
+    findings.extend(parts.judge(&reports, checked.is_ok())?);
     checked?;
     let with_base = !matches!(against, Against::Nothing);
     let report = |(index, link): (usize, &Rc<Link>)| DeltaReport::new(index, link, with_base);

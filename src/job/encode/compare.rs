@@ -7,23 +7,8 @@ use crate::job::report::{list_names, Finding, Severity};
 /// Names and shapes must be the same on both sides: version 1 cannot say anything else. Gives a finding for each tensor that
 /// has another dtype.
 pub(super) fn compare_models(base: &Model, finetuned: &Model, reference: bool) -> Result<Vec<Finding>> {
+    check_names(base, finetuned)?;
     let mut findings = Vec::new();
-    let (added, removed) = (base.lacks(finetuned), finetuned.lacks(base));
-    if !added.is_empty() || !removed.is_empty() {
-        let side = |names: &[&str], what: &str| match names.len() {
-            0 => String::new(),
-            n => format!(" {n} only in the {what}: {}.", list_names(names)),
-        };
-        return Err(Error::new(
-            Code::MissingTensor,
-            format!(
-                "base and fine-tune do not have the same tensors.{}{} A version 1 delta needs the same names on both sides",
-                side(&added, "fine-tune"),
-                side(&removed, "base"),
-            ),
-        )
-        .tensor(added.first().or(removed.first()).map_or("", |n| n)));
-    }
     for t in &finetuned.tensors {
         let Some(b) = base.find(&t.name) else { continue };
         if b.shape != t.shape {
@@ -62,6 +47,27 @@ pub(super) fn compare_models(base: &Model, finetuned: &Model, reference: bool) -
     Ok(findings)
 }
 
+fn check_names(base: &Model, finetuned: &Model) -> Result<()> {
+    let (added, removed) = (base.lacks(finetuned), finetuned.lacks(base));
+    let Some(first) = added.first().or(removed.first()) else {
+        return Ok(());
+    };
+    let side = |names: &[&str], what: &str| match names.len() {
+        0 => String::new(),
+        n => format!(" {n} only in the {what}: {}.", list_names(names)),
+    };
+    Err(Error::new(
+        Code::MissingTensor,
+        format!(
+            "base and fine-tune do not have the same tensors.{}{} A version 1 delta needs the same names on both sides",
+            side(&added, "fine-tune"),
+            side(&removed, "base"),
+        ),
+    )
+    .tensor(*first))
+}
+
+/// The error of a tensor that the deltas before do not have.
 pub(super) fn not_in_parents(name: &str) -> Error {
     Error::new(
         Code::MissingTensor,

@@ -101,43 +101,26 @@ fn findings(delta: &OpenDelta) -> Vec<Finding> {
         ));
     }
     for (t, placed) in delta.header.tensors.iter().zip(&delta.tensors) {
+        let mut note = |severity, code, text: String| {
+            findings.push(Finding::new(severity, code, text).tensor(&t.name));
+        };
         // Sixteen bits a weight are what the fine-tune itself takes in the usual dtypes.
         if placed.elements >= 1024 && placed.bytes() >= 2 * placed.elements {
-            findings.push(
-                Finding::new(
-                    Severity::Warning,
-                    "large",
-                    format!(
-                        "takes {} bits a weight, no less than a 16-bit fine-tune itself",
-                        8 * placed.bytes() / placed.elements
-                    ),
-                )
-                .tensor(&t.name),
-            );
+            let bits = 8 * placed.bytes() / placed.elements;
+            let text = format!("takes {bits} bits a weight, no less than a 16-bit fine-tune itself");
+            note(Severity::Warning, "large", text);
         }
-        if t.strategy.name() != delta.header.strategy && !placed.is_empty() {
-            findings.push(
-                Finding::new(
-                    Severity::Note,
-                    "strategy",
-                    format!(
-                        "is stored as {}, the file as {}",
-                        t.strategy.name(),
-                        delta.header.strategy
-                    ),
-                )
-                .tensor(&t.name),
+        let (own, of_file) = (t.strategy.name(), &delta.header.strategy);
+        if own != of_file && !placed.is_empty() {
+            note(
+                Severity::Note,
+                "strategy",
+                format!("is stored as {own}, the file as {of_file}"),
             );
         }
         if t.dtype != ResultDtype::Float32 {
-            findings.push(
-                Finding::new(
-                    Severity::Note,
-                    "dtype",
-                    "names a result other than float32, which the reference never writes",
-                )
-                .tensor(&t.name),
-            );
+            let text = "names a result other than float32, which the reference never writes";
+            note(Severity::Note, "dtype", text.into());
         }
     }
     if delta.walked {

@@ -139,8 +139,7 @@ impl Chain {
     }
 
     fn coded(&self, level: usize, delta: &OpenV2, own: &[Want], check: bool) -> Result<LevelCut> {
-        let stage = &self.stages[level - 1];
-        let (index, placed) = (&delta.index, &delta.placed);
+        let (stage, placed) = (&self.stages[level - 1], &delta.placed);
         let blocks = blocks_of(delta, own);
         let mut numbers = tensors_of(own);
         // Others have a part in these blocks.
@@ -150,6 +149,25 @@ impl Chain {
         let order = sorted_positions(numbers.len(), &|a, b| numbers[a].cmp(&numbers[b]));
         numbers = rearranged(numbers, &order);
         numbers.dedup();
+        let next = self.before_coded(level, delta, own, &blocks, check);
+        let tensors = numbers.iter().map(|&t| rebuilt(delta, t, stage.before[t]));
+        let find = |t: usize| numbers.binary_search(&t).map_err(|_| lost());
+        let blocks = blocks.iter().map(|&b| renumbered(&placed.blocks[b], &find));
+        let coded = CodedModel {
+            source: delta.source,
+            tensors: tensors.collect(),
+            blocks: blocks.collect::<Result<_>>()?,
+        };
+        Ok(LevelCut {
+            level: Level::V2(coded),
+            numbers,
+            next,
+        })
+    }
+
+    /// What the model before has to give for tensors of a version 2 link, and for these blocks, which they lie in.
+    fn before_coded(&self, level: usize, delta: &OpenV2, own: &[Want], blocks: &[usize], check: bool) -> Vec<Want> {
+        let (stage, index) = (&self.stages[level - 1], &delta.index);
         let mut next = Vec::new();
         for w in own {
             let record = &index.tensors[w.tensor];
@@ -166,8 +184,8 @@ impl Chain {
                 }
             }
         }
-        for &b in &blocks {
-            for s in placed.blocks[b].segments.iter().filter(|s| !s.stored) {
+        for &b in blocks {
+            for s in delta.placed.blocks[b].segments.iter().filter(|s| !s.stored) {
                 let Some(before) = stage.before[s.tensor] else { continue };
                 let (dtype, _) = self.form(level - 1, before);
                 let to = index.tensors[s.tensor].dtype;
@@ -181,19 +199,7 @@ impl Chain {
                 });
             }
         }
-        let tensors = numbers.iter().map(|&t| rebuilt(delta, t, stage.before[t]));
-        let find = |t: usize| numbers.binary_search(&t).map_err(|_| lost());
-        let blocks = blocks.iter().map(|&b| renumbered(&placed.blocks[b], &find));
-        let coded = CodedModel {
-            source: delta.source,
-            tensors: tensors.collect(),
-            blocks: blocks.collect::<Result<_>>()?,
-        };
-        Ok(LevelCut {
-            level: Level::V2(coded),
-            numbers,
-            next,
-        })
+        next
     }
 
     /// Tensors of the model after the last link, which is of version 2, each with what that moved it from.

@@ -77,14 +77,7 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
         fidelity,
         finetuned_bytes: opened.model.files.iter().map(|f| io.size(f.source)).sum(),
     };
-    // What an index cannot hold is refused before the work.
-    let mut index = Index {
-        metadata: Vec::from_iter(options.base_name.iter().map(|name| ("base".to_owned(), name.clone()))),
-        files,
-        ..Index::default()
-    };
-    check_paths(&index.files).map_err(|e| Error::new(Code::Usage, format!("the fine-tune's files: {e}; rename it")))?;
-    index.to_bytes()?;
+    let mut index = begun_index(files, options.base_name)?;
     let parents = Parents::new(&chain)?;
     let mut findings = taken::notes(&sources, &chain.base, &opened.model);
     findings.extend(strangers(&items));
@@ -128,12 +121,19 @@ pub async fn encode(io: Io, sources: Vec<SourceEntry>, options: EncodeOptions) -
     index.tensors = records;
     index.blocks = std::mem::take(&mut written.blocks);
     let bytes = finish(&io, file, &index).await?;
+    to_json(&report(&index, &written, &losses, aim, bytes, findings))
+}
 
-    let mut report = report(&index, &written, &losses, aim, bytes);
-    findings.extend(missed(aim, bytes));
-    findings.extend(coarse(report.relative_error));
-    report.findings = findings;
-    to_json(&report)
+/// The index, as far as it is known before the work; what it cannot hold is refused.
+fn begun_index(files: Vec<FileRecord>, base_name: Option<String>) -> Result<Index> {
+    check_paths(&files).map_err(|e| Error::new(Code::Usage, format!("the fine-tune's files: {e}; rename it")))?;
+    let index = Index {
+        metadata: Vec::from_iter(base_name.map(|name| ("base".to_owned(), name))),
+        files,
+        ..Index::default()
+    };
+    index.to_bytes()?;
+    Ok(index)
 }
 
 /// What is asked for.
@@ -155,9 +155,16 @@ impl Aim {
     }
 }
 
-/// What the job reports of a file of `bytes` bytes, but for what is noticed. `losses`: of all tensors, those that are
-/// tied as well.
-fn report(index: &Index, written: &WrittenBlocks, losses: &[DitherLoss], aim: Aim, bytes: u64) -> Report {
+/// What the job reports of a file of `bytes` bytes. `losses`: of all tensors, those that are tied as well; `findings`:
+/// what was noticed before it was written.
+fn report(
+    index: &Index,
+    written: &WrittenBlocks,
+    losses: &[DitherLoss],
+    aim: Aim,
+    bytes: u64,
+    mut findings: Vec<Finding>,
+) -> Report {
     let relative_error = total(&written.losses).relative_error();
     let strategy = match aim.fidelity {
         Fidelity::Lossless => "lossless",
@@ -167,6 +174,8 @@ fn report(index: &Index, written: &WrittenBlocks, losses: &[DitherLoss], aim: Ai
     let tensors: Vec<TensorReport> = found
         .map(|(record, (&bytes, loss))| reported(record, strategy, bytes, loss))
         .collect();
+    findings.extend(missed(aim, bytes));
+    findings.extend(coarse(relative_error));
     Report {
         job: "encode",
         version: 2,
@@ -177,7 +186,7 @@ fn report(index: &Index, written: &WrittenBlocks, losses: &[DitherLoss], aim: Ai
         base_hash: hex(&super::open::base_identity(index)),
         relative_error,
         tensors,
-        findings: Vec::new(),
+        findings,
     }
 }
 
@@ -361,6 +370,7 @@ async fn finish(io: &Io, mut file: Appender<'_>, index: &Index) -> Result<u64> {
     Ok(size)
 }
 
+/// The record of a tensor, before its tables are known and its blocks written.
 fn record((item, fitted): (&Item<'_>, &Fitted)) -> TensorRecord {
     let t = item.tensor;
     let op = match item.base {

@@ -102,62 +102,80 @@ fn seed(fine: u64, position: u64) -> u64 {
     fine as u32 as u64 ^ position
 }
 
+/// The symbols of tensors of one width, each counted with the constants of a window that fits all.
+struct Totals {
+    window: Window,
+    exact: Vec<[u64; SYMBOLS]>,
+    factors: Vec<[u64; SYMBOLS]>,
+    dithered: Vec<[u64; SYMBOLS]>,
+}
+
+impl Totals {
+    fn of(codings: &[&TensorCoding], width: u32) -> Self {
+        let window = Window::for_width(width);
+        let all = |n: usize, of: fn(&TensorCoding) -> &Sparse| sum(n, codings.iter().map(|c| of(c)));
+        Self {
+            window,
+            exact: all(VARIANTS * window.classes as usize, |c| &c.counts),
+            factors: all(FACTOR_CLASSES, |c| &c.factor_counts),
+            dithered: all(LEVELS * DITHER_CLASSES, |c| &c.dither_counts),
+        }
+    }
+
+    /// The tables for these symbols. `raw_factors`: whether factors have raw bits.
+    fn tables(&self, width: u32, raw_factors: bool) -> TableSet {
+        let (exact, factors) = (narrowed(&self.exact), narrowed(&self.factors));
+        let mut set = merge::tables(self.window, width, TABLE_LOG, &exact, &factors, raw_factors);
+        add_tables(&mut set, width, &narrowed(&self.dithered));
+        set
+    }
+
+    /// Bits that the symbols take with these tables, raw bits included but for those of factors.
+    fn bits(&self, set: &TableSet, width: u32) -> u64 {
+        let mut bits = 0;
+        let classes = self.window.classes as usize;
+        for (context, table) in self.exact.iter().enumerate() {
+            let (variant, class) = match context.checked_sub(classes) {
+                None => (0, context),
+                Some(apart) => (1 + apart % 2, apart / 2),
+            };
+            let class = moved(class, self.window.offset, set.window.offset, set.window.classes);
+            bits += length(set, set.context(variant, class), table, width);
+        }
+        let counted = |(_, table): &(usize, &[u64; SYMBOLS])| table.iter().any(|&c| c > 0);
+        for (class, table) in self.factors.iter().enumerate().filter(counted) {
+            bits += length(set, set.factor_context(class as u8), table, 0);
+        }
+        for (context, table) in self.dithered.iter().enumerate().filter(counted) {
+            let (class, level) = (context / LEVELS, context % LEVELS);
+            let class = moved(class, DITHER_OFFSET, set.dither_offset, set.dither_classes);
+            bits += length(set, set.undithered() + LEVELS * class + level, table, width);
+        }
+        bits
+    }
+}
+
+/// Bits of the factors of rows, besides their symbols; those of columns are in the parameters.
+fn raw_factor_bits(coding: &TensorCoding) -> u64 {
+    let Some(f) = &coding.factors else { return 0 };
+    let all: u64 = coding.factor_counts.iter().map(|&(.., n)| n as u64).sum();
+    all.saturating_sub(f.right.len() as u64) * f.raw_bits as u64
+}
+
 fn of_one_width(width: u32, form: Form, codings: &[&TensorCoding]) -> WidthSections {
-    let window = Window::for_width(width);
-    let all = |n: usize, of: fn(&TensorCoding) -> &Sparse| sum(n, codings.iter().map(|c| of(c)));
-    let counts = all(VARIANTS * window.classes as usize, |c| &c.counts);
-    let factor_counts = all(FACTOR_CLASSES, |c| &c.factor_counts);
-    let dithered = all(LEVELS * DITHER_CLASSES, |c| &c.dither_counts);
-    let raw_factors = codings
-        .iter()
-        .any(|c| c.factors.as_ref().is_some_and(|f| f.raw_bits > 0));
-    let mut set = merge::tables(
-        window,
-        width,
-        TABLE_LOG,
-        &narrowed(&counts),
-        &narrowed(&factor_counts),
-        raw_factors,
-    );
+    let totals = Totals::of(codings, width);
+    let mut factors = codings.iter().filter_map(|c| c.factors.as_ref());
+    let mut set = totals.tables(width, factors.any(|f| f.raw_bits > 0));
     set.form = form;
-    add_tables(&mut set, width, &narrowed(&dithered));
-    let mut bits = 0;
-    let classes = window.classes as usize;
-    for (context, table) in counts.iter().enumerate() {
-        let (variant, class) = match context.checked_sub(classes) {
-            None => (0, context),
-            Some(apart) => (1 + apart % 2, apart / 2),
-        };
-        let class = moved(class, window.offset, set.window.offset, set.window.classes);
-        bits += length(&set, set.context(variant, class), table, width);
-    }
-    for (class, table) in factor_counts
-        .iter()
-        .enumerate()
-        .filter(|(_, t)| t.iter().any(|&c| c > 0))
-    {
-        bits += length(&set, set.factor_context(class as u8), table, 0);
-    }
-    for (class, tables) in dithered.chunks_exact(LEVELS).enumerate() {
-        let class = moved(class, DITHER_OFFSET, set.dither_offset, set.dither_classes);
-        for (level, table) in tables.iter().enumerate().filter(|(_, t)| t.iter().any(|&c| c > 0)) {
-            bits += length(&set, set.undithered() + LEVELS * class + level, table, width);
-        }
-    }
-    for c in codings {
-        // The raw bits of the columns' factors are in the parameters.
-        if let Some(f) = &c.factors {
-            let all: u64 = c.factor_counts.iter().map(|&(.., n)| n as u64).sum();
-            bits += all.saturating_sub(f.right.len() as u64) * f.raw_bits as u64;
-        }
-    }
     let params: Vec<Vec<u8>> = codings
         .iter()
         .map(|c| Params::new(&set, c.columns.clone(), c.factors.clone()).to_bytes(&set))
         .collect();
+    let symbols = totals.bits(&set, width) + codings.iter().map(|c| raw_factor_bits(c)).sum::<u64>();
     let set = set.to_bytes();
     let records = codings.iter().filter(|c| c.step.is_some()).count() as u64 * RECORD_BYTES;
-    bits += 8 * (params.iter().map(|p| p.len() as u64).sum::<u64>() + set.len() as u64 + records);
+    let sections = params.iter().map(|p| p.len() as u64).sum::<u64>() + set.len() as u64;
+    let bits = symbols + 8 * (sections + records);
     WidthSections { set, params, bits }
 }
 
