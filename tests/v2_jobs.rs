@@ -9,7 +9,7 @@ use common::pairs::{
 };
 use common::random::normal;
 use common::{bf16s, read_safetensors, Memory};
-use serde_json::Value;
+use serde_json::{json, Value};
 use std::cell::RefCell;
 use std::rc::Rc;
 use wdelta::error::Code;
@@ -568,4 +568,35 @@ fn encode_says_what_a_user_may_not_expect() {
     let lossy = |quality| found(&base, &fine, &format!(r#"{{"strategy":"lossy","quality":{quality}}}"#));
     assert_eq!(lossy(20), (vec![], vec!["coarse".to_owned()]));
     assert_eq!(lossy(50), (vec![], vec![]));
+}
+
+/// An adapter of that rank was merged into the one tensor, noise was added to the other.
+#[test]
+fn statistics_tell_the_rank_of_a_prediction_where_there_is_one() {
+    const N: usize = 512;
+    const RANK: usize = 4;
+    let (left, right) = (normal(N * RANK, 0.05, 7), normal(N * RANK, 0.05, 8));
+    let product = |i: usize| -> f32 {
+        let (a, b) = (&left[i / N * RANK..][..RANK], &right[i % N * RANK..][..RANK]);
+        a.iter().zip(b).map(|(a, b)| a * b).sum()
+    };
+    let (weights, noise) = (normal(N * N, 0.05, 9), normal(N * N, 0.005, 10));
+    let model = |scale: f32| {
+        let merged: Vec<f32> = (0..N * N).map(|i| weights[i] + scale * product(i)).collect();
+        let moved: Vec<f32> = weights.iter().zip(&noise).map(|(w, n)| w + scale * n).collect();
+        let shape: &[u64] = &[N as u64, N as u64];
+        one(pt_safetensors(&[
+            ("merged", "BF16", shape, &bf16s(&merged)),
+            ("moved", "BF16", shape, &bf16s(&moved)),
+        ]))
+    };
+    let (base, fine) = (model(0.0), model(1.0));
+    for (options, rank) in [("{}", json!(RANK)), (r#"{"lowRank":"off"}"#, Value::Null)] {
+        let delta = encode_with(&base, &fine, options, false).0;
+        let mut host = with_deltas(&base, &[&delta]);
+        host.run("stats", "{}").unwrap();
+        let found = items(&host);
+        assert_eq!((&found[0]["name"], &found[0]["rank"]), (&json!("merged"), &rank));
+        assert_eq!((&found[1]["name"], &found[1]["rank"]), (&json!("moved"), &Value::Null));
+    }
 }

@@ -113,6 +113,14 @@ impl<'a> Changes<'a> {
         }
     }
 
+    /// Rank of the prediction that a version 2 delta decodes these values with, some of which have passed; 0 for none.
+    pub fn rank(&self) -> usize {
+        match &self.0 {
+            Kind::V1(..) => 0,
+            Kind::V2(stream) => stream.reader.rank(stream.moved.tensor),
+        }
+    }
+
     /// The values of the base that have passed, if they were read.
     pub fn base(&self) -> Option<&Moments> {
         match &self.0 {

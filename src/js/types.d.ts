@@ -367,6 +367,8 @@ export interface TensorStats {
   shape: number[];
   elements: number;
   strategy: string;
+  /** Of the low-rank prediction that a version 2 delta has for it, if it has one. */
+  rank?: number;
   zeros: number;
   /** Values that are NaN or infinite; everything else is about the others. */
   nonFinite: number;

@@ -24,6 +24,9 @@ pub struct TensorStats {
     shape: Vec<u64>,
     elements: u64,
     strategy: &'static str,
+    /// Of the low-rank prediction that it is decoded with, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rank: Option<usize>,
     zeros: u64,
     non_finite: u64,
     mean: f64,
@@ -122,6 +125,7 @@ pub async fn look(io: &Io, of: &Looked<'_>, changes: &mut Changes<'_>, bins: u32
         shape: of.shape.to_vec(),
         elements: n,
         strategy: of.strategy,
+        rank: Some(changes.rank()).filter(|&rank| rank > 0),
         zeros: moments.zeros(),
         non_finite: moments.non_finite(),
         mean: moments.sum() / finite,

@@ -44,6 +44,8 @@ struct State {
     set: Option<(ByteRange, DecodeSet)>,
     /// For each tensor its parameters, from the first block that needs them to the last.
     params: Vec<Option<Params>>,
+    /// For each tensor the rank of its prediction, from the first block that needs one; 0 where there is none.
+    ranks: Vec<usize>,
     /// For each tensor, where its segments are, in the order of its words.
     places: Vec<Vec<SegmentPlace>>,
     /// The words of each segment of the decoded blocks that are kept, by block; of others nothing.
@@ -83,6 +85,7 @@ impl State {
                 }
                 Self {
                     params: coded.tensors.iter().map(|_| None).collect(),
+                    ranks: vec![0; coded.tensors.len()],
                     places,
                     kept: coded.blocks.iter().map(|_| Vec::new()).collect(),
                     ..Self::default()
@@ -133,6 +136,12 @@ impl Reader {
             Level::V1(tensors) => (tensors[t].dtype, tensors[t].bytes),
             Level::V2(coded) => (coded.tensors[t].dtype, coded.tensors[t].bytes),
         }
+    }
+
+    /// Rank of the prediction of a tensor of the last model, some of which was read; 0 if it has none.
+    pub fn rank(&self, tensor: u32) -> usize {
+        let ranks = &self.states[self.top()].ranks;
+        ranks.get(tensor as usize).map_or(0, |&rank| rank)
     }
 
     /// `len` bytes from `at` of a tensor of model `level`. The caller has bounded `len`.
@@ -381,6 +390,7 @@ impl Reader {
         for ((t, _), bytes) in needs.params.into_iter().zip(bytes) {
             let (_, set) = self.states[level].set.as_ref().ok_or_else(lost)?;
             let params = parse_params(&self.coded(level)?.tensors[t], set, source, &bytes)?;
+            self.states[level].ranks[t] = params.factors.as_ref().map_or(0, |f| f.rank);
             self.states[level].params[t] = Some(params);
         }
         // Either all bases lie in files or none.

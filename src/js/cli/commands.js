@@ -130,7 +130,7 @@ export const COMMANDS = {
   wdelta stats int4.wdelta`,
     files: [1, Infinity],
     flags: { base: BASE, match: MATCH },
-    json: '{ name, dtype, shape, elements, strategy, zeros, nonFinite, mean, rms, min, max, norm, baseNorm?, relative?, histogram, rows, outliers, levels? } for each tensor',
+    json: '{ name, dtype, shape, elements, strategy, rank?, zeros, nonFinite, mean, rms, min, max, norm, baseNorm?, relative?, histogram, rows, outliers, levels? } for each tensor',
   },
   diff: {
     usage: 'diff A B [--base PATH]',
