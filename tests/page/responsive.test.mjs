@@ -45,6 +45,12 @@ function small(add) {
   return writeModel(new Map(Array.from({ length: SMALL }, (_, i) => [`model.layers.${i % 100}.part_${Math.floor(i / 100)}.weight`, tensor])));
 }
 
+/** A model of 20,000 tensors of 16 values, of which a delta is small. @param {number} add */
+function tiny(add) {
+  const bytes = Buffer.from(Float32Array.from({ length: 16 }, (_, i) => Math.sin(i) + add).buffer);
+  return writeModel(new Map(expertNames().map((name) => [name, { dtype: 'F32', shape: [4, 4], bytes }])));
+}
+
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), 'wdelta-responsive-'));
   await writeFile(at('many.wdelta'), hollowDelta(expertNames().map((name) => [name, [4, 4]])));
@@ -54,6 +60,9 @@ before(async () => {
   await sparseModel(at('tuned.safetensors'), { layers: 6, side: 4096, seed: 2 });
   for (const name of ['', 'small-'])
     await encode({ base: at(`${name}base.safetensors`), finetuned: at(`${name}tuned.safetensors`), strategy: 'int4', output: at(`${name}delta.wdelta`) });
+  await writeFile(at('many-base.safetensors'), tiny(0));
+  await writeFile(at('many-tuned.safetensors'), tiny(0.01));
+  await encode({ base: at('many-base.safetensors'), finetuned: at('many-tuned.safetensors'), output: at('many-lossless.wdelta') });
   site = await start();
 });
 
@@ -131,6 +140,28 @@ const CASES = {
       await page.locator('select[aria-label=Measure]').selectOption('rms');
       await page.locator('button[data-key=measure]').click();
       await page.getByText('measured', { exact: true }).waitFor({ timeout: 60_000 });
+    },
+  ],
+  'statistics of a small delta of 20,000 tensors': [
+    (driven) => driven.give(at('many-lossless.wdelta'), at('many-base.safetensors')),
+    async ({ page }) => {
+      await page.locator('button[data-key=measure]').click();
+      await page.getByText('measured', { exact: true }).waitFor({ timeout: 60_000 });
+    },
+  ],
+  'compare of two models of 20,000 tensors': [
+    (driven) => driven.give(at('many-base.safetensors'), at('many-tuned.safetensors')),
+    async (driven) => {
+      await driven.view('Compare');
+      await driven.page.locator('[data-key=diff]').click();
+      await driven.page.locator('.tensors tbody tr').nth(5).waitFor({ timeout: 60_000 });
+    },
+  ],
+  'compare of two deltas of 20,000 tensors': [
+    (driven) => driven.give(at('many.wdelta'), at('many-lossless.wdelta')),
+    async (driven) => {
+      await driven.view('Compare');
+      await driven.page.locator('.tensors tbody tr').nth(5).waitFor();
     },
   ],
   'statistics of 200 MB': [

@@ -4,7 +4,7 @@
 import * as wdelta from '../api.js';
 import { chainOf, checkKey, knownPath, lineageKey, lineageNow, pathTo, readyDeltas, sourcesOf } from '../model/chain.js';
 import { isDamage } from '../errors.js';
-import { MEASURE_AT_ONCE, activeEntry, entryOf, leansOnBase, rowNamed, rowsOf } from '../model/rows.js';
+import { MEASURE_AT_ONCE, activeEntry, entryOf, leansOnBase, readDiff, rowNamed, rowsOf } from '../model/rows.js';
 
 /** @import { App } from '../app.js' */
 /** @import { Running } from '../jobs.js' */
@@ -118,6 +118,7 @@ export function lookActions(app) {
         wdelta.diff({ a: a.source, b: b.source, ...(base ? { base } : {}), ...running }),
       );
       if (!result) return;
+      await readDiff(result);
       store.dispatch({ type: 'merge', part: 'compare', values: { side: 'difference', diff: { key: `${a.id}:${b.id}`, result } } });
       actions.showMeasure('apart');
     },
@@ -130,7 +131,8 @@ export function lookActions(app) {
       const deltas = readyDeltas(store.state);
       const job = read(deltas, base);
       const result = headersOnly
-        ? await wdelta.lineage(job).catch(() => null)
+        ? // In a worker, where headers are of thousands of tensors.
+          await wdelta.lineage({ ...job, workers: 1 }).catch(() => null)
         : await jobs.run('lineage', 'Check links', (running) => wdelta.lineage({ ...job, ...running }));
       if (!result || key !== lineageKey(store.state) || (headersOnly && lineageNow(store.state))) return;
       store.set({ lineage: { key, result } });

@@ -1,7 +1,7 @@
 // @ts-check
 // What Inspect and Compare share: picture, filter bar and table over one set of rows.
 
-import { button, h, live, scaleChoice, segmented, select, under } from '../dom.js';
+import { button, h, live, nextFrame, scaleChoice, segmented, select, under } from '../dom.js';
 import { exact, plural } from '../format.js';
 import { brushed, visible } from '../model/filter.js';
 import { isLog } from '../model/measures.js';
@@ -133,8 +133,14 @@ const contentOf = (state, topic) => ({
   dense: state.prefs.dense,
 });
 
+/**
+ * Adds the table in a frame of its own: of a large model, picture and table are much work together.
+ * @param {Element} main @param {Parameters<typeof tableSection>} of
+ */
+export const addTable = (main, ...of) => nextFrame().then(() => of[1].aborted || main.append(tableSection(...of)));
+
 /** @param {App} app @param {AbortSignal} signal @param {Topic} topic @param {string} caption */
-export function tableSection(app, signal, topic, caption) {
+function tableSection(app, signal, topic, caption) {
   const { store, actions } = app;
   const table = new TensorTable({
     onSelect: (name, opened) => actions.select(name, !opened),

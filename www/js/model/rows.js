@@ -7,12 +7,14 @@ import { operation } from '../format.js';
 import { gridOf } from './grid.js';
 import { naturalKey } from './place.js';
 
-/** @import { DiffTensor, Entry, Finding, Inspection, Row, State, InspectedTensor } from '../types.js' */
+/** @import { DiffReport, Entry, Finding, Inspection, Row, State, InspectedTensor } from '../types.js' */
+
+/** @typedef {Omit<Row, 'group'> & { place: import('../api.js').Place }} Part a row that is not placed yet */
 
 /** Bytes a single tensor may have to be measured at once when it is chosen. */
 export const MEASURE_AT_ONCE = 16e6;
 
-/** @type {WeakMap<Inspection, Row[]>} */
+/** @type {WeakMap<object, Row[]>} of what was read of a delta, or found of two models */
 const known = new WeakMap();
 
 /**
@@ -26,13 +28,21 @@ export async function readRows(info) {
     const { tensor } = finding;
     if (tensor !== undefined && !findings.get(tensor)?.push(finding)) findings.set(tensor, [finding]);
   }
-  /** @type {ReturnType<typeof rowOf>[]} */
+  /** @type {Part[]} */
   const parts = [];
   // Reading a header may just have taken its time.
   await nextFrame();
   await inSlices(info.tensors, (tensor) => parts.push(rowOf(tensor, findings.get(tensor.name) ?? [])));
+  await keep(info, parts);
+}
+
+/**
+ * Keeps the rows of something, in order and with their map: of many each takes a part of a frame.
+ * @param {object} of @param {Part[]} parts
+ */
+async function keep(of, parts) {
   const rows = placed(parts);
-  known.set(info, rows);
+  known.set(of, rows);
   const steps = [() => rows.sort((a, b) => (a.key < b.key ? -1 : 1)), () => gridOf(rows)];
   await inSlices(steps, (step) => step());
 }
@@ -62,8 +72,7 @@ function rowOf({ lossless, loss, ...tensor }, findings) {
 
 /**
  * Says of rows where they stand. The rows themselves: there may be many.
- * @template T
- * @param {(T & { place: import('../api.js').Place })[]} rows
+ * @param {Part[]} rows
  */
 function placed(rows) {
   const groups = groupsOf(rows.map(({ place }) => place));
@@ -72,41 +81,39 @@ function placed(rows) {
 
 /**
  * Two deltas joined by tensor name: A's rows with B's beside them, then what only B has.
- * @param {Row[]} a @param {Row[]} b @param {DiffTensor[]} [differences]
+ * @param {Row[]} a @param {Row[]} b
  * @returns {Row[]}
  */
-export function joined(a, b, differences = []) {
+export function joined(a, b) {
   const others = new Map(b.map((row) => [row.name, row]));
-  const diffs = new Map(differences.map((diff) => [diff.name, diff]));
   /** @type {Row[]} */
   const rows = a.map((row) => ({
     ...row,
     b: others.get(row.name),
     side: others.has(row.name) ? undefined : 'a',
-    diff: diffs.get(row.name),
   }));
   const names = new Set(a.map(({ name }) => name));
   for (const row of b) if (!names.has(row.name)) rows.push({ ...row, bytes: 0, b: row, side: 'b' });
   return rows;
 }
 
-/** Rows of two models, of which only the comparison is known. @param {DiffTensor[]} tensors @returns {Row[]} */
-export const modelRows = (tensors) =>
-  placed(
-    tensors.map((diff) => ({
-      name: diff.name,
-      key: naturalKey(diff.name),
-      place: placeOf(diff.name),
-      shape: [],
-      dtype: '',
-      elements: diff.elements,
-      strategy: '',
-      bytes: 0,
-      records: [],
-      findings: [],
-      diff,
-    })),
-  );
+/**
+ * Makes rows of what two models have in common, of which only the comparison is known, before they are shown.
+ * @param {DiffReport} result
+ */
+export async function readDiff({ kind, tensors }) {
+  if (kind === 'deltas') return;
+  /** @type {Part[]} */
+  const parts = [];
+  await inSlices(tensors, (diff) => {
+    const { name, elements } = diff;
+    parts.push({ name, key: naturalKey(name), place: placeOf(name), shape: [], dtype: '', elements, strategy: '', bytes: 0, records: [], findings: [], diff });
+  });
+  await keep(tensors, parts);
+}
+
+/** The rows of two models. @param {DiffReport | null} diff */
+export const modelRows = (diff) => diff && known.get(diff.tensors);
 
 /** @param {State} state */
 export const activeEntry = ({ entries, active }) => entries.find(({ id }) => id === active);

@@ -1,11 +1,11 @@
 // @ts-check
 // Compare: two deltas or two models side by side, joined by tensor name.
 
-import { button, facts, h, item, live, renewed, segmented } from '../dom.js';
+import { button, facts, h, item, live, nextFrame, renewed, segmented } from '../dom.js';
 import { breakable, bytes, cosine, count, exact, number, operation, percent, plural, shape, shortHash } from '../format.js';
 import { PAIR_MEASURES } from '../model/measures.js';
 import { entryOf, joined, leansOnBase, modelRows, rowNamed, rowsOf } from '../model/rows.js';
-import { picture, tableSection } from '../components/explorer.js';
+import { addTable, picture } from '../components/explorer.js';
 import { jobArea } from '../components/job.js';
 import { blocked, entrySelect, isRunning, missing, status } from '../components/parts.js';
 import { findingList } from '../components/problem.js';
@@ -135,25 +135,29 @@ export const compareView = (app, signal) =>
 function compare(app, signal) {
   const { store, actions, jobs } = app;
   const pair = () => /** @type {[Entry, Entry]} */ (pairOf(store.state));
+  const models = () => !pair()[0].info;
   /** @type {{ deps: unknown[], rows: Row[] }} */
   let memo = { deps: [], rows: [] };
   const rows = (/** @type {State} */ state) => {
     const both = pairOf(state);
     if (!both) return memo.rows;
-    const deps = [both[0].info, both[1].info, diffOf(state, both)];
-    if (!deps.every((value, i) => value === memo.deps[i]) || memo.deps.length === 0) {
-      const diff = /** @type {DiffReport | null} */ (deps[2]);
-      memo = {
-        deps,
-        rows:
-          both[0].role === 'delta'
-            ? joined(rowsOf(both[0]), rowsOf(both[1]), diff?.tensors)
-            : modelRows(diff?.tensors ?? []),
-      };
-    }
+    const [a, b] = both;
+    const deps = [a.info, b.info];
+    if (!a.info) return modelRows(diffOf(state, both)) ?? memo.rows;
+    if (!deps.every((value, i) => value === memo.deps[i])) memo = { deps, rows: joined(rowsOf(a), rowsOf(b)) };
     return memo.rows;
   };
-  const models = () => pair()[0].role !== 'delta';
+  // Rows stay as they are, and with them the picture: of many it takes its time.
+  store.watch(
+    (state) => [diffOf(state, pair())],
+    ([diff]) => {
+      if (!diff || models()) return;
+      const diffs = new Map(diff.tensors.map((each) => [each.name, each]));
+      for (const row of rows(store.state)) row.diff = diffs.get(row.name);
+      store.set({ revision: store.state.revision + 1 });
+    },
+    signal,
+  );
   const topic = {
     name: () => pair().map(({ name }) => name).join(' and '),
     rows,
@@ -177,17 +181,17 @@ function compare(app, signal) {
     ],
   };
   const measure = () => actions.diff(pair());
-  const explored = h(
-    'div',
-    { class: 'main-column' },
-    picture(app, signal, topic),
-    tableSection(app, signal, topic, 'Tensors of both'),
-  );
+  const explored = h('div', { class: 'main-column' });
   // Of models nothing is known before they are compared.
   store.watch(
-    (state) => [models() && !diffOf(state, pair())],
-    ([unknown]) => {
-      explored.hidden = unknown;
+    (state) => [!models() || diffOf(state, pair())],
+    async ([known]) => {
+      if (!known) return;
+      // The joining of many names takes its time, too.
+      await nextFrame();
+      if (signal.aborted || explored.firstChild) return;
+      explored.append(picture(app, signal, topic));
+      void addTable(explored, app, signal, topic, 'Tensors of both');
     },
     signal,
   );

@@ -1,12 +1,12 @@
 // @ts-check
 // Inspect: what is in a delta, what it belongs to, whether it is intact.
 
-import { button, h, item, live, nextFrame, renewed } from '../dom.js';
+import { button, h, item, live, renewed } from '../dom.js';
 import { bytes, count, exact, name, number, percent, plural, prose } from '../format.js';
 import { checkKey } from '../model/chain.js';
 import { MEASURES } from '../model/measures.js';
 import { activeEntry, entryOf, leansOnBase, rowNamed, rowsOf } from '../model/rows.js';
-import { picture, tableSection } from '../components/explorer.js';
+import { addTable, picture } from '../components/explorer.js';
 import { fileStrip } from '../components/file.js';
 import { jobArea } from '../components/job.js';
 import { blocked, hashView, isRunning, missing, status } from '../components/parts.js';
@@ -238,8 +238,7 @@ function explore(app, signal) {
     }),
     findingsPanel(app, signal),
   );
-  // In a frame of its own: of a large model, picture and table are much work together.
-  void nextFrame().then(() => signal.aborted || main.append(tableSection(app, signal, topic, 'Tensors of the delta')));
+  void addTable(main, app, signal, topic, 'Tensors of the delta');
   const aside = detailsPanel(
     app,
     signal,
