@@ -121,8 +121,10 @@ test('what counts batches leaves the scale to the weights', () => {
   const [, , rms] = MEASURES;
   const cell = (elements, norm) => ({ rows: [{ elements, stats: { norm } }] });
   const scale = (...cells) => scaleOf(scaled(cells, rms), false);
-  const { max, at } = scale(cell(4, 2), cell(4, 4), cell(1, 500));
+  const { max, at } = scale(cell(64, 8), cell(64, 16), cell(1, 500));
   assert.deepEqual([max, at(1), at(500)], [2, 0.5, 1]);
+  // Nor do the five values of a head's bias, of which each takes many bits.
+  assert.equal(scale(cell(64, 8), cell(64, 16), cell(5, 14)).max, 2);
   assert.equal(scale(cell(1, 500)).max, 500);
 });
 

@@ -168,13 +168,16 @@ export const PAIR_MEASURES = {
   ],
 };
 
+/** Values of a tensor that tell little of the others. */
+const FEW = 32;
+
 /**
- * The values that make a scale. What stands alone, as what counts batches does, or few far above nine of ten, as a new head does, would leave
+ * The values that make a scale. What has few values, as what counts batches or a head's bias, or few far above nine of ten, as a new head does, would leave
  * no room for what differs among the others.
  * @param {{ rows: Row[] }[]} cells @param {Measure} measure @param {boolean} [log] a scale that has room for all
  */
 export function scaled(cells, measure, log) {
-  const large = cells.filter(({ rows }) => rows.some(({ elements }) => elements > 1));
+  const large = cells.filter(({ rows }) => rows.some(({ elements }) => elements > FEW));
   const values = (large.length ? large : cells).map(({ rows }) => measure.of(rows));
   const sizes = values.map((value) => Math.abs(value ?? 0)).filter(Boolean).sort((a, b) => a - b);
   const most = log ? Infinity : 4 * sizes[Math.ceil(sizes.length * 0.9) - 1];
