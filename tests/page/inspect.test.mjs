@@ -286,3 +286,16 @@ test('on paper there is one theme', async () => {
   assert.equal(await ground(), 'light');
   await driven.close();
 });
+
+test('what two deltas leave alone is 0 % apart, and not unknown', async () => {
+  const of = async (/** @type {number} */ quality) => (await encode({ base, finetuned, strategy: 'lossy', quality })).data;
+  const driven = await site.open();
+  const { page } = driven;
+  await driven.give(named('rough.wdelta', await of(30)), named('fine.wdelta', await of(80)), named('base.safetensors', base));
+  await driven.view('Compare');
+  await page.getByRole('button', { name: /^Measure similarity/ }).click();
+  await page.getByText('Furthest apart').waitFor();
+  await page.locator('.legend').getByText('8 of 8').waitFor();
+  for (const text of await rows(page).filter({ hasText: 'input_norm' }).allInnerTexts()) assert.match(text, /\t0\t1\.00$/);
+  await driven.close();
+});

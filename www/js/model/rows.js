@@ -99,9 +99,10 @@ export function joined(a, b) {
 
 /**
  * Makes rows of what two models have in common, of which only the comparison is known, before they are shown.
- * @param {DiffReport} result
+ * @param {DiffReport} result in which what is equal gets a distance of 0 %, even of nothing
  */
-export async function readDiff({ kind, tensors }) {
+export async function readDiff({ kind, tensors, totals }) {
+  for (const each of [...tensors, totals]) if (each.distance === 0) Object.assign(each, { relative: 0, cosine: each.cosine ?? 1 });
   if (kind === 'deltas') return;
   /** @type {Part[]} */
   const parts = [];
