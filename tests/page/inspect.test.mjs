@@ -299,3 +299,11 @@ test('what two deltas leave alone is 0 % apart, and not unknown', async () => {
   for (const text of await rows(page).filter({ hasText: 'input_norm' }).allInnerTexts()) assert.match(text, /\t0\t1\.00$/);
   await driven.close();
 });
+
+test('what is new in a fine-tune is not said to be in the base', async () => {
+  const head = writeModel(new Map([['head.weight', { dtype: 'F32', shape: [4, 4], bytes: Buffer.alloc(64, 1) }]]));
+  const driven = await site.open({ path: '#rebuild' });
+  await driven.give(named('head.wdelta', (await encode({ base, finetuned: head, strategy: 'lossless' })).data), named('base.safetensors', base));
+  await driven.page.locator('.preflight').getByText(/are in the base or the delta/).waitFor();
+  await driven.close();
+});

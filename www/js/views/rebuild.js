@@ -196,7 +196,8 @@ function preflight(app) {
     checks.push(
       ...planChecks(
         plan,
-        isPlan(plan) ? `All ${plural(plan.tensors, 'tensor')} are in the base, with the same shapes.` : '',
+        // Version 2 brings what the base lacks.
+        isPlan(plan) ? `All ${plural(plan.tensors, 'tensor')} are in the base or the delta.` : '',
         actions.fixes({ retry: () => actions.plan(rebuildKey(state), true) }),
       ),
     );
