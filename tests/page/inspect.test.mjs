@@ -307,3 +307,19 @@ test('what is new in a fine-tune is not said to be in the base', async () => {
   await driven.page.locator('.preflight').getByText(/are in the base or the delta/).waitFor();
   await driven.close();
 });
+
+test('Rebuild tells what it has checked, and what is no more than close', async () => {
+  for (const [strategy, close] of [['lossless', 0], ['lossy', 1], ['int4', 1]]) {
+    const file = await delta(strategy);
+    const driven = await site.open({ path: '#rebuild' });
+    const { page } = driven;
+    await driven.give(file, named('base.safetensors', base));
+    await page.locator('[data-key=start]:enabled').waitFor();
+    assert.equal(await page.getByText('The result is close to the fine-tune, not equal to it.').count(), close, strategy);
+    await page.locator('[data-key=start]').click();
+    await page.locator('[data-result]').waitFor();
+    const { baseHash } = await inspect(file.buffer);
+    await page.locator('.saved dd code').getByText(baseHash.slice(0, 12), { exact: true }).waitFor();
+    await driven.close();
+  }
+});

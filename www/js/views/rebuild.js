@@ -6,7 +6,7 @@ import { meaning } from '../errors.js';
 import { bytes, exact, name, percent, plain, plural, prose } from '../format.js';
 import { chainOf, checkKey, isBroken, knownPath, readyDeltas } from '../model/chain.js';
 import { entryOf, isModel, leansOnBase } from '../model/rows.js';
-import { blocked, destinationChoice, entrySelect, radio, status, textField } from '../components/parts.js';
+import { blocked, destinationChoice, entrySelect, hashView, radio, status, textField } from '../components/parts.js';
 import { findingList, problemView } from '../components/problem.js';
 import { workView } from '../components/work.js';
 
@@ -210,6 +210,8 @@ function preflight(app) {
         damaged ? damageCheck(app, damaged) : path && other ? orderCheck(app, path) : broken ? linkCheck(app, broken) : baseCheck(app, base, chain, why),
         ...roomChecks(app, plan),
       );
+      const { version, loss } = chain[chain.length - 1].info ?? {};
+      if (version === 1 || loss) checks.push({ mood: 'note', text: 'The result is close to the fine-tune, not equal to it.' });
     }
   }
   return { checks, ready: isPlan(plan) };
@@ -337,9 +339,10 @@ export function roomChecks({ room }, plan) {
 }
 
 /** @param {DecodeReport} result */
-const resultFacts = ({ dtype, files, tensors, findings }) => [
+const resultFacts = ({ dtype, files, tensors, links, findings }) => [
   facts([
     ['Tensors', exact(tensors)],
+    ['Verified hashes', links.map(({ expected }) => h('div', null, hashView(expected)))],
     ['Numbers', dtype !== 'base' && dtype],
     ['Files', files.length > 1 && files.map(({ path, size }) => h('div', null, name(path, 60), ` ${bytes(size)}`))],
   ]),
