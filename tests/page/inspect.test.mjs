@@ -323,3 +323,23 @@ test('Rebuild tells what it has checked, and what is no more than close', async 
     await driven.close();
   }
 });
+
+test('of a wrong base it is said once what to open, and how', async () => {
+  const other = named('other.safetensors', model(0.5));
+  const driven = await site.open({ path: '#lineage' });
+  const { page } = driven;
+  await driven.give(await delta('lossless'), other);
+  await page.getByRole('button', { name: /^Check the links/ }).click();
+  const chooser = page.waitForEvent('filechooser');
+  await page.getByRole('button', { name: 'Open the delta before it, or its base…' }).click();
+  await chooser;
+  await driven.close();
+
+  const fresh = await site.open();
+  await fresh.give(await delta('lossless'), other);
+  await fresh.page.getByRole('button', { name: 'Check file and base' }).click();
+  const text = await fresh.problem('WRONG_BASE');
+  assert.match(text, /4 of 8 tensors differ.*If the delta continues a chain, open the deltas before it\./s);
+  assert.doesNotMatch(text, /give/);
+  await fresh.close();
+});

@@ -59,7 +59,8 @@ export function problemView(problem, actions = {}) {
       ? null
       : [
           h('p', { class: 'status error' }, icon('error'), h('strong', null, ` ${title}`)),
-          h('p', null, prose(problem.message)),
+          // Of a wrong base the advice says what to open.
+          h('p', null, prose(problem.message.replace(/; give th(at one|e delta).*/, ''))),
         ],
     remedy(problem, actions, calm),
   );

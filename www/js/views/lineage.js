@@ -173,7 +173,7 @@ function node({ actions }, { entry, link, depth }, lines, deltas, result, busy, 
       ['Expects', hashView(link?.expected ?? info?.baseHash ?? '')],
       ['Found', link?.found && link.found !== link.expected && hashView(link.found)],
       ['Why', link?.reason && prose(link.reason)],
-      ['What settles it', state === 'broken' && 'the delta that it was made against, or another base'],
+      ['What settles it', state === 'broken' && button('Open the delta before it, or its base…', () => actions.pickFiles(), { class: 'link', 'data-key': `settle ${entry.id}` })],
     ]),
   );
 }
