@@ -59,7 +59,7 @@ test('what is the only file is explained without being asked', async () => {
   await driven.give(bad()[2]);
   const notice = driven.page.locator('.notice');
   await notice.getByRole('button', { name: 'Choose again…' }).waitFor();
-  assert.match(await notice.innerText(), /cut-short\.wdelta.*The file ends too early.*Get the file again.*Offset\s+\d+.*TRUNCATED/s);
+  assert.match(await notice.innerText(), /cut-short\.wdelta.*The file ends too early.*get it again.*Offset\s+\d+.*TRUNCATED/s);
   await driven.close();
 });
 

@@ -95,8 +95,8 @@ function remedy(problem, actions, calm) {
     (id) => id && actions[id],
   );
   return [
-    // What is said of a disk does not hold for a link.
-    problem.code === 'IO' && problem.source?.includes('://') ? null : h('p', null, advice),
+    // Where a message says what to do it is not said again; and what is said of a disk does not hold for a link.
+    /get .+ again/.test(problem.message) || (problem.code === 'IO' && problem.source?.includes('://')) ? null : h('p', null, advice),
     calm
       ? null
       : facts([
