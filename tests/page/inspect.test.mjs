@@ -143,7 +143,7 @@ test('what changed is measured from the first picture on, and shown', async () =
     await driven.give(await delta(strategy));
     // Version 1 has as many bits for everything; there sizes tell more.
     assert.equal(await shown.inputValue(), first);
-    if (strategy === 'lossless') await page.getByRole('button', { name: 'Open the base to measure changes…' }).waitFor();
+    if (strategy === 'lossless') await page.getByRole('button', { name: 'Open base to measure…' }).waitFor();
     await driven.give(named('base.safetensors', base));
     await page.getByRole('button', { name: /^Measure all changes, reads/ }).click();
     await page.getByText('measured', { exact: true }).waitFor();
@@ -342,4 +342,23 @@ test('of a wrong base it is said once what to open, and how', async () => {
   assert.match(text, /4 of 8 tensors differ.*If the delta continues a chain, open the deltas before it\./s);
   assert.doesNotMatch(text, /give/);
   await fresh.close();
+});
+
+test('the picture starts in the upper part of a window of twice the size, and fits a narrow one', async () => {
+  const file = await delta('lossless');
+  const large = await site.open({ size: { width: 720, height: 450 } });
+  await large.give(file);
+  const top = await large.page.locator('.map').evaluate((map) => map.getBoundingClientRect().top);
+  assert.ok(top < 250, `at ${top} px`);
+  await large.close();
+
+  const tensor = { dtype: 'F32', shape: [16, 64], bytes: Buffer.alloc(4096) };
+  const long = (/** @type {number} */ value) => writeModel(new Map([0, 1].map((i) => [`encoder.layer.${i}.crossattention_output_intermediate.dense_projection.weight`, { ...tensor, bytes: Buffer.alloc(4096, value) }])));
+  const narrow = await site.open({ size: { width: 320, height: 640 } });
+  const { page } = narrow;
+  await narrow.give(named('long.wdelta', (await encode({ base: long(1), finetuned: long(2), strategy: 'lossless' })).data));
+  await page.locator('[data-key="Picture depth"]').click();
+  await page.locator('.depth').waitFor();
+  assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
+  await narrow.close();
 });

@@ -80,7 +80,7 @@ test('inspect: version, operations and tables; values are measured once the base
   assert.deepEqual(await page.getByText('Strategy').evaluateAll((all) => all.map((one) => one.closest('.summary') !== null)), [true]);
   await details.getByText(/only beside its base/).waitFor();
   await page.locator('select[aria-label=Measure]').selectOption('rms');
-  await page.getByRole('button', { name: 'Open the base to measure changes…' }).waitFor();
+  await page.getByRole('button', { name: 'Open base to measure…' }).waitFor();
   await driven.give(BASE);
   await page.locator('button[data-key=measure]').click();
   await page.getByText('measured', { exact: true }).waitFor();

@@ -2,7 +2,7 @@
 // Small charts: a bar chart that can be read by pointer, keys and as a table, and lines over depth.
 
 import { button, h, plainTable, scaleChoice, svg } from '../dom.js';
-import { exact, name, number, plain } from '../format.js';
+import { breakable, exact, number, plain } from '../format.js';
 import { gridOf } from '../model/grid.js';
 import { scaled } from '../model/measures.js';
 import { layerText } from '../model/place.js';
@@ -222,7 +222,7 @@ export function depthLines(rows, measure, tensor, onSelect) {
         return h(
           'tr',
           null,
-          h('th', { scope: 'row' }, name(label, 28)),
+          h('th', { scope: 'row' }, breakable(label)),
           h(
             'td',
             null,

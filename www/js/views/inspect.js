@@ -208,7 +208,7 @@ function explore(app, signal) {
       if (isRunning(state.job, 'measure'))
         return [button('Stop measuring', () => jobs.cancel(), { 'data-key': 'measure' })];
       const needsBase = measure.needs === 'base' || leansOnBase(activeEntry(state));
-      if (needsBase && !base) return [button('Open the base to measure changes…', () => actions.pickFiles(), { class: 'primary', 'data-key': 'measure' })];
+      if (needsBase && !base) return [button('Open base to measure…', () => actions.pickFiles(), { class: 'primary', 'data-key': 'measure' })];
       return [
         button(`Measure all changes, reads ${bytes((activeEntry(state)?.size ?? 0) + (base?.size ?? 0))}`, () => {
           if (known) actions.showMeasure('rms');
