@@ -110,7 +110,8 @@ function sizeOf(state, strategy) {
   const plan = state.plans.get(makeKey(state, strategy));
   if (!isPlan(plan)) return plan ? 'not possible' : '…';
   if (awaits(plan, strategy)) return plan.sample === null ? 'not known' : blocked(state) ? '–' : 'estimating…';
-  return `${plan.exact ? '' : '≈ '}${bytes(plan.bytes)}`;
+  // What follows from the shapes is taken by tensors that changed; others take less.
+  return `${plan.exact ? '' : plan.sample ? '≈ ' : '≤ '}${bytes(plan.bytes)}`;
 }
 
 /** @param {App} app */
