@@ -167,8 +167,8 @@ export function missing({ store, actions }, title, needs, own) {
   );
 }
 
-/** @param {App} app @param {Saved} saved @param {Child} [extra] @param {Child} [more] what is long @param {Child} [action] */
-export function savedView({ actions }, { title, files, where, copy, report, seconds }, extra, more, action) {
+/** @param {App} app @param {Saved} saved @param {Child} [extra] @param {Child} [action] */
+export function savedView({ actions }, { title, files, where, copy, report, seconds }, extra, action) {
   return h(
     'section',
     { class: 'saved' },
@@ -201,7 +201,6 @@ export function savedView({ actions }, { title, files, where, copy, report, seco
       ),
       action,
     ),
-    more ?? null,
   );
 }
 

@@ -18,7 +18,7 @@ import { blocked, checklist, missing, savedView } from './parts.js';
  *   plan(state: State): void,
  *   form(app: App): Child[],
  *   preflight(app: App): { checks: Check[], ready: boolean },
- *   result(saved: Saved): [Child, Child?, Child?],
+ *   result(saved: Saved): [Child, Child?],
  *   below?: Node,
  * }} work `lacks` says what is missing when nothing can be shown yet; `plan` asks for what the checks need; it is `ready` when there is a plan
  */

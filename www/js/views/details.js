@@ -141,6 +141,7 @@ export function tensorDetails(app, entry, row) {
       ],
       ['Stored', `${exact(row.bytes)} B`],
       ['Bits per param', number(MEASURES[1].of([row]))],
+      ['Largest error', error?.largestError && number(error.largestError)],
       ['Error of the delta', error || row.loss ? percent(error?.relativeError ?? row.loss ?? null) : null],
       ['Stored so because', error?.reason && error.reason !== row.strategy && plain(error.reason)],
     ]),

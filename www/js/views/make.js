@@ -1,8 +1,8 @@
 // @ts-check
 // Make: base and fine-tune give a delta, its size known before the start.
 
-import { button, facts, h, plainTable } from '../dom.js';
-import { bytes, exact, middle, name, number, operation, optionText, percent, plain, plural, shape } from '../format.js';
+import { button, facts, h } from '../dom.js';
+import { bytes, exact, middle, number, optionText, percent, plain, plural } from '../format.js';
 import { chainOf, sourcesOf } from '../model/chain.js';
 import { entryOf, isModel } from '../model/rows.js';
 import { blocked, destinationChoice, entrySelect, radio, textField } from '../components/parts.js';
@@ -95,7 +95,7 @@ export const makeView = (app, signal) =>
     preflight,
     result: (saved) => {
       const made = /** @type {EncodeReport} */ (saved.result);
-      return [madeView(made), errorTable(made), seeMade(app, made)];
+      return [madeView(made), seeMade(app, made)];
     },
   });
 
@@ -236,13 +236,6 @@ function preflight(app) {
 /** @param {EncodedTensor} tensor */
 const isUnchanged = ({ unchanged, elements }) => unchanged === elements;
 
-/** How a tensor is stored. @param {EncodeReport} result @param {EncodedTensor} tensor */
-function operationOf({ version }, tensor) {
-  if (isUnchanged(tensor)) return 'unchanged';
-  const { strategy, requested } = tensor;
-  return strategy === requested || version === 2 ? operation(strategy) : `${strategy} instead of ${requested}`;
-}
-
 /** @param {EncodeReport} result */
 function madeView(result) {
   const other = result.tensors.filter((tensor) => !isUnchanged(tensor) && tensor.strategy !== tensor.requested).length;
@@ -264,32 +257,6 @@ function madeView(result) {
 /** @param {App} app @param {EncodeReport} result */
 function seeMade({ store, actions }, result) {
   const entry = store.state.entries.find(({ made }) => made === result);
-  const measure = result.strategy === 'lossless' ? 'bytes' : 'error';
-  return entry && button('See it in Inspect', () => actions.activate(entry.id, 'inspect', measure), { 'data-key': 'see made' });
-}
-
-/** Error per tensor, worst first. @param {EncodeReport} result */
-function errorTable(result) {
-  const worst = [...result.tensors].sort((a, b) => (b.relativeError ?? -1) - (a.relativeError ?? -1));
-  return h(
-      'details',
-      null,
-      h('summary', null, 'Error per tensor'),
-      h(
-        'div',
-        { class: 'table-scroll', tabindex: 0, role: 'region', 'aria-label': 'Error per tensor' },
-        plainTable(
-          ['Name', 'Shape', 'Operation', 'Stored', 'Relative error', 'Largest error'],
-          worst.slice(0, 500).map((tensor) => [
-            name(tensor.name, 60),
-            shape(tensor.shape),
-            h('span', { title: tensor.reason ? plain(tensor.reason) : null }, operationOf(result, tensor)),
-            bytes(tensor.bytes),
-            percent(tensor.relativeError),
-            number(tensor.largestError),
-          ]),
-          3,
-        ),
-      ),
-    );
+  const [label, measure] = result.strategy === 'lossless' ? ['See it in Inspect', 'bytes'] : ['See the error per tensor', 'error'];
+  return entry && button(label, () => actions.activate(entry.id, 'inspect', measure), { 'data-key': 'see made' });
 }
