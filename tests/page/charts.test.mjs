@@ -93,7 +93,7 @@ test('of a large tensor a sample is read at once, and the chart says so', async 
   const large = hollowDelta([['model.layers.0.mlp.up_proj.weight', [8192, 4096]]]);
   const driven = await chosen(large, 'model.layers.0.mlp.up_proj.weight');
   await driven.page.locator('aside.details output').filter({ hasText: /sample of 25\.\d\s%/ }).waitFor();
-  await driven.page.getByText(/Not measured: that reads/).waitFor();
+  await driven.page.getByText(/Measure, reads/).waitFor();
   const { rows } = await read(driven.page, 'Levels and outliers');
   assert.equal(value(rows[0][1]), 2 * (1 << 22));
   await driven.close();

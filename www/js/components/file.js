@@ -100,7 +100,7 @@ const looked = new WeakMap();
  * @param {Source} source @param {RecordPlace[]} records
  */
 export function recordView(source, records) {
-  if (!records.length) return h('p', { class: 'muted' }, 'The header names no records for this tensor.');
+  if (!records.length) return h('p', { class: 'muted' }, 'Nothing is stored for this tensor.');
   const hex = h('pre', { class: 'hex', tabindex: 0, 'aria-label': 'First bytes of the record' });
   const facts = h('p', { class: 'num muted' });
   const tabs = h('div');

@@ -5,7 +5,7 @@ import { button, facts, h, live, nextFrame } from '../dom.js';
 import { breakable, bytes, exact, name, number, optionText, percent, plain, plural, sentence, shape } from '../format.js';
 import { checkKey } from '../model/chain.js';
 import { MEASURES } from '../model/measures.js';
-import { MEASURE_AT_ONCE, entryOf, leansOnBase } from '../model/rows.js';
+import { entryOf, leansOnBase } from '../model/rows.js';
 import { histogram, rowChart } from '../components/chart.js';
 import { recordView } from '../components/file.js';
 import { blocked, status } from '../components/parts.js';
@@ -117,7 +117,6 @@ export function tensorDetails(app, entry, row) {
   const { job } = store.state;
   const running = job?.state === 'running';
   const failed = job?.kind === 'tensor' && job.tensor === row.name && job.problem;
-  const read = bytes(row.bytes);
   const lacks = leansOnBase(entry) && !entryOf(store.state, 'base');
   const onLog = (/** @type {boolean} */ logCounts) => store.set({ logCounts });
   const told = isTelling(row) ? storedChart(entry.source, row, store.state.logCounts, onLog) : null;
@@ -141,8 +140,8 @@ export function tensorDetails(app, entry, row) {
       ],
       ['Stored', `${exact(row.bytes)} B`],
       ['Bits per param', number(MEASURES[1].of([row]))],
-      ['Largest error', error?.largestError && number(error.largestError)],
       ['Error of the delta', error || row.loss ? percent(error?.relativeError ?? row.loss ?? null) : null],
+      ['Largest error', error?.largestError && number(error.largestError)],
       ['Stored so because', error?.reason && error.reason !== row.strategy && plain(error.reason)],
     ]),
     h('h3', null, 'Values'),
@@ -173,19 +172,15 @@ export function tensorDetails(app, entry, row) {
                 { class: 'muted' },
                 running && /measure|tensor/.test(job.kind)
                   ? 'Measuring…'
-                  : running
-                    ? 'Measured when the running job has ended.'
-                    : lacks
+                  : lacks
                       ? 'Not measured: a version 2 delta tells how far values move only beside its base.'
-                      : row.bytes <= MEASURE_AT_ONCE
-                        ? 'Not measured.'
-                        : `Not measured: that reads ${read}.`,
+                      : 'Not measured.',
               ),
           running
             ? null
             : lacks
               ? button('Open the base…', () => actions.pickFiles(), { 'data-key': 'open base' })
-              : button(`Measure, reads ${read}`, () => actions.measure([row.name]), { 'data-key': 'measure one' }),
+              : button(`Measure, reads ${bytes(row.bytes)}`, () => actions.measure([row.name]), { 'data-key': 'measure one' }),
           told,
         ],
     h('h3', null, 'Bytes'),
