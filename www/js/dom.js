@@ -185,6 +185,10 @@ export const under = (menu, by) =>
     menu.style.setProperty('--y', `${Math.max(8, Math.min(bottom + 4, innerHeight - menu.offsetHeight - 8))}px`);
   });
 
+/** A box to check, with what it means. @param {string} key @param {boolean} checked @param {Child} text @param {() => void} change */
+export const checkbox = (key, checked, text, change) =>
+  h('label', null, h('input', { type: 'checkbox', checked, 'data-key': key, on: { change } }), ' ', text);
+
 /**
  * A choice among few: a native select.
  * @param {string} label

@@ -1,7 +1,7 @@
 // @ts-check
 // What Inspect and Compare share: picture, filter bar and table over one set of rows.
 
-import { button, h, live, nextFrame, scaleChoice, segmented, select, under } from '../dom.js';
+import { button, checkbox, h, live, nextFrame, scaleChoice, segmented, select, under } from '../dom.js';
 import { exact, plural } from '../format.js';
 import { brushed, visible } from '../model/filter.js';
 import { isLog } from '../model/measures.js';
@@ -249,17 +249,7 @@ function columnMenu({ store, actions }, signal, topic) {
     (state) => [topic.columns(state), state.prefs.hidden],
     ([columns, hidden]) =>
       columns.slice(1).map(({ id, label }) =>
-        h(
-          'label',
-          null,
-          h('input', {
-            type: 'checkbox',
-            checked: !hidden.includes(id),
-            'data-key': `column ${id}`,
-            on: { change: () => actions.prefer({ hidden: toggled(hidden, id) }) },
-          }),
-          ` ${label}`,
-        ),
+        checkbox(`column ${id}`, !hidden.includes(id), label, () => actions.prefer({ hidden: toggled(hidden, id) })),
       ),
   );
   const opener = h('button', { type: 'button', popovertarget: 'columns' }, 'Columns');

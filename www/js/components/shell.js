@@ -1,7 +1,7 @@
 // @ts-check
 // What stands around the views: header, tray, tabs, notices, help.
 
-import { button, facts, h, icon, live, select, svg, under } from '../dom.js';
+import { button, checkbox, facts, h, icon, live, select, svg, under } from '../dom.js';
 import { bytes, middle, name, plain, plural } from '../format.js';
 import { retry } from '../intake/intake.js';
 import { remote } from '../intake/remote.js';
@@ -309,28 +309,8 @@ export function help({ store, actions }, signal) {
       h('div', { class: 'options' }),
       (state) => [state.prefs],
       ([prefs]) => [
-        h(
-          'label',
-          null,
-          h('input', {
-            type: 'checkbox',
-            checked: prefs.singleKeys,
-            'data-key': 'single',
-            on: { change: () => actions.prefer({ singleKeys: !prefs.singleKeys }) },
-          }),
-          ' Single-key shortcuts',
-        ),
-        h(
-          'label',
-          null,
-          h('input', {
-            type: 'checkbox',
-            checked: !prefs.dense,
-            'data-key': 'dense',
-            on: { change: () => actions.prefer({ dense: !prefs.dense }) },
-          }),
-          ' Taller rows',
-        ),
+        checkbox('single', prefs.singleKeys, 'Single-key shortcuts', () => actions.prefer({ singleKeys: !prefs.singleKeys })),
+        checkbox('dense', !prefs.dense, 'Taller rows', () => actions.prefer({ dense: !prefs.dense })),
       ],
     ),
     isSecureContext

@@ -38,27 +38,25 @@ const root = (squares) => (squares === null ? null : Math.sqrt(squares));
 /** @param {Row[]} rows */
 const elements = (rows) => sum(rows, (row) => row.elements);
 
-/** @type {Measure[]} of one delta */
-export const MEASURES = [
-  {
-    id: 'bytes',
-    label: 'Stored bytes',
-    needs: 'header',
-    log: true,
-    of: (rows) => sum(rows, (row) => row.bytes),
-    text: bytes,
-  },
+/** @param {(row: Row) => number | undefined} size @returns {Measure[]} */
+const sizes = (size) => [
+  { id: 'bytes', label: 'Stored bytes', needs: 'header', log: true, of: (rows) => sum(rows, size), text: bytes },
   {
     id: 'bits',
     label: 'Bits per parameter',
     needs: 'header',
     of: (rows) =>
       ratio(
-        sum(rows, (row) => row.bytes * 8),
+        sum(rows, (row) => (size(row) ?? 0) * 8),
         elements(rows),
       ),
     text: number,
   },
+];
+
+/** @type {Measure[]} of one delta */
+export const MEASURES = [
+  ...sizes((row) => row.bytes),
   {
     id: 'rms',
     label: 'RMS of Δ',
@@ -122,18 +120,8 @@ const bBytes = (row) => (row.side === 'a' ? 0 : row.b?.bytes);
 
 /** @type {Record<'a' | 'b' | 'difference', Measure[]>} of two deltas */
 export const PAIR_MEASURES = {
-  a: [MEASURES[0], MEASURES[1]],
-  b: [
-    { ...MEASURES[0], of: (rows) => sum(rows, bBytes) },
-    {
-      ...MEASURES[1],
-      of: (rows) =>
-        ratio(
-          sum(rows, (row) => (bBytes(row) ?? 0) * 8),
-          elements(rows),
-        ),
-    },
-  ],
+  a: MEASURES.slice(0, 2),
+  b: sizes(bBytes),
   difference: [
     {
       id: 'bytes',

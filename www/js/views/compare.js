@@ -331,11 +331,8 @@ function totals({ actions }, diff) {
           tensor,
         }),
     ),
-    ...diff.onlyA.map(
-      (tensor) => /** @type {Finding} */ ({ severity: 'note', code: 'ONLY_A', message: 'Only in A', tensor }),
-    ),
-    ...diff.onlyB.map(
-      (tensor) => /** @type {Finding} */ ({ severity: 'note', code: 'ONLY_B', message: 'Only in B', tensor }),
+    .../** @type {const} */ (['A', 'B']).flatMap((side) =>
+      diff[`only${side}`].map((tensor) => /** @type {Finding} */ ({ severity: 'note', code: side, message: `Only in ${side}`, tensor })),
     ),
   ];
   const nearest = [...diff.tensors].sort((x, y) => (y.relative ?? 0) - (x.relative ?? 0)).slice(0, 5);

@@ -124,14 +124,11 @@ function formOf({ store, actions }) {
   const size = isPlan(plan) && !awaits(plan, state.make.strategy) ? plan.bytes : 0;
   const { make } = state;
   const chain = chainOf(state);
+  const decimal = (/** @type {string} */ label, /** @type {'outlierFraction' | 'sparsity' | 'quality' | 'ratio'} */ key, off = busy) =>
+    textField(label, make[key], (value) => set({ [key]: value }), { inputmode: 'decimal', disabled: busy || off });
   return [
     entrySelect('Base', models, entryOf(state, 'base')?.id ?? null, (id) => actions.setRole(id, 'base')),
     entrySelect('Fine-tune', models, entryOf(state, 'finetuned')?.id ?? null, (id) => actions.setRole(id, 'finetuned')),
-    button('Swap base and fine-tune', () => actions.setRole(entryOf(state, 'finetuned')?.id ?? '', 'base'), {
-      class: 'quiet',
-      disabled: busy,
-      'data-key': 'swap',
-    }),
     chain.length
       ? h(
           'fieldset',
@@ -158,28 +155,12 @@ function formOf({ store, actions }) {
         return option;
       }),
     ),
-    make.strategy === 'int4'
-      ? textField('Share of outliers kept apart', make.outlierFraction, (outlierFraction) => set({ outlierFraction }), {
-          inputmode: 'decimal',
-          disabled: busy,
-        })
-      : null,
-    make.strategy === 'sparse'
-      ? textField('Share of values dropped', make.sparsity, (sparsity) => set({ sparsity }), {
-          inputmode: 'decimal',
-          disabled: busy,
-        })
-      : null,
+    make.strategy === 'int4' ? decimal('Share of outliers kept apart', 'outlierFraction') : null,
+    make.strategy === 'sparse' ? decimal('Share of values dropped', 'sparsity') : null,
     make.strategy === 'lossy'
       ? [
-          textField('Quality, 1 (smallest) to 100 (lossless)', make.quality, (quality) => set({ quality }), {
-            inputmode: 'decimal',
-            disabled: busy || Boolean(make.ratio),
-          }),
-          textField('Or: how many times smaller than the fine-tune', make.ratio, (ratio) => set({ ratio }), {
-            inputmode: 'decimal',
-            disabled: busy,
-          }),
+          decimal('Quality, 1 (smallest) to 100 (lossless)', 'quality', Boolean(make.ratio)),
+          decimal('Or: how many times smaller than the fine-tune', 'ratio'),
         ]
       : null,
     textField('Where to get the base (optional)', make.baseName, (baseName) => set({ baseName }), {
