@@ -19,7 +19,11 @@ use std::future::Future;
 /// Bytes of a piece of a tensor that is not read as a whole.
 const PIECE_BYTES: u64 = 64 << 10;
 
-/// The same where a prediction is tried: rows side by side say less about the rest than rows from everywhere.
+/// Rows of a piece, at most, at the lowest effort: of an embedding whose first rows changed more than its last a few long
+/// pieces show neither.
+const FEW_ROWS: u64 = 32;
+
+/// Bytes of a piece where a prediction is tried: rows side by side say less about the rest than rows from everywhere.
 const SMALL_PIECE_BYTES: u64 = 4 << 10;
 
 /// What comparing a tensor with its base gives.
@@ -104,7 +108,10 @@ impl<'a> Sides<'a> {
             (_, true) => SMALL_PIECE_BYTES,
             (_, false) => PIECE_BYTES,
         };
-        let words = piece_words(piece, item.columns, self.widths.0);
+        let mut words = piece_words(piece, item.columns, self.widths.0);
+        if item.stride > 1 && look.effort().few {
+            words = words.min(FEW_ROWS * item.columns);
+        }
         self.fine = buffers::take((words.min(item.common) * self.widths.0) as usize);
         let pieces = ComparedPieces {
             at: 0,
