@@ -274,3 +274,17 @@ pub(in crate::strategy) fn count_factors(factors: &Factors, left: &[[i16; MAX_CO
         }
     }
 }
+
+/// From counts of a sample's factors to those of its tensor, of which one of `stride` rows is in the sample: the rows'
+/// factors count `stride` times, the columns' are all there.
+pub fn of_all_rows(counts: &mut Counts, factors: &Factors, stride: u32) {
+    for c in counts.as_flattened_mut() {
+        *c = c.saturating_mul(stride);
+    }
+    for right in factors.right.chunks_exact(factors.rank) {
+        for (&class, &b) in factors.right_classes.iter().zip(right) {
+            let c = &mut counts[class as usize][symbol(b, factors.raw_bits) as u8 as usize];
+            *c = c.saturating_sub(stride - 1);
+        }
+    }
+}

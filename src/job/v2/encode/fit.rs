@@ -13,7 +13,8 @@ use crate::job::v2::digest;
 use crate::job::v2::reader::Reader;
 use crate::kernels::v2::element::Layout;
 use crate::offset::ByteRange;
-use crate::strategy::lossless::fit::{fit, Counts, Sample, SampleFit};
+use crate::strategy::lossless::factors::Factors;
+use crate::strategy::lossless::fit::{fit, of_all_rows, Counts, Sample, SampleFit};
 use crate::strategy::lossless::form::Form;
 use crate::strategy::lossless::nibbles::by_nibbles;
 use crate::strategy::lossless::stored;
@@ -98,9 +99,9 @@ async fn fit_tensor(io: &Io, look: Look, item: &FitItem, reader: &mut Reader) ->
 fn exact(fit: SampleFit, stride: u32) -> TensorCoding {
     TensorCoding {
         columns: fit.columns,
+        factor_counts: of_factors(fit.factor_counts, fit.factors.as_ref(), stride),
         factors: fit.factors,
         counts: sparse(&fit.counts, stride),
-        factor_counts: sparse(&fit.factor_counts, 1),
         ..TensorCoding::default()
     }
 }
@@ -112,12 +113,20 @@ fn lossy(look: Look, item: &FitItem, rows: &Sample, fit: &SampleFit) -> Option<T
     let lossy = step.and_then(|step| choose_way(rows, effort, step, stride, fit));
     lossy.map(|way| TensorCoding {
         columns: way.columns,
+        factor_counts: of_factors(way.factor_counts, way.factors.as_ref(), stride as u32),
         factors: way.factors,
         counts: sparse(&way.exact, stride as u32),
-        factor_counts: sparse(&way.factor_counts, 1),
         step: Some(way.step),
         dither_counts: sparse(&way.dithered, stride as u32),
     })
+}
+
+/// Counts of the factors of all rows and columns, of those of the columns and of one of `stride` rows.
+fn of_factors(mut counts: Counts, factors: Option<&Factors>, stride: u32) -> Sparse {
+    if let Some(factors) = factors {
+        of_all_rows(&mut counts, factors, stride);
+    }
+    sparse(&counts, 1)
 }
 
 /// What the bytes in the middle of a tensor show.
