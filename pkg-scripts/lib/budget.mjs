@@ -4,7 +4,7 @@ import ts from 'typescript';
 import { BuildError } from './run.mjs';
 
 /** Largest wasm module, in bytes after brotli 11. The aim for both versions is 200,000; see benches/HISTORY.md for what was tried. */
-const WASM_BYTES = 298_000;
+const WASM_BYTES = 298_300;
 /** Largest one that only reads. */
 const READING_BYTES = 197_000;
 /** Largest size of the library's modules, in bytes, without comments, together after brotli 11. The aim is 20,000. */
