@@ -150,6 +150,8 @@ test('damage is said once, and not laid to the base', async () => {
   await page.locator('.summary').getByText('check failed').waitFor();
   // Digits stand in groups, as everywhere on the page.
   assert.match(await driven.problem('CHECKSUM'), /bytes [\d,]+ to \d{2,3},\d{3} of the delta/);
+  const tensor = page.locator('[data-code=CHECKSUM] p code').first();
+  assert.match((await tensor.textContent()) ?? '', /^[\w.]+\.weight$/, 'a name is set apart, and without its quotes');
   const details = page.locator('aside.details');
   for (const check of ['Check file and base', 'Check the file']) {
     // What stands there now is drawn anew when the check begins and when it ends.

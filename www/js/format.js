@@ -128,13 +128,13 @@ export function breakable(text) {
   );
 }
 
-/** A message of the package, in which names stand between backquotes. @param {string} text */
+/** A message of the package, in which names stand in quotes or between backquotes. @param {string} text */
 export const prose = (text) =>
   h(
     'bdi',
     null,
     plain(sentence(text))
-      .split('`')
+      .split(/`|(?<!\\)"/)
       // Digits of counts stand in groups, those in names and shapes do not.
       .map((part, i) => (i % 2 ? h('code', null, part) : part.replace(/(?<= )[1-9]\d{3,}(?=[ ,;)]|\.?$)/g, (n) => exact(+n)))),
   );
